@@ -1,0 +1,43 @@
+# Everything happens in .venv; nothing is installed anywhere else.
+PYTHON ?= python3
+BIN := .venv/bin
+PROJECT_FILES := pyproject.toml
+
+.PHONY: help install run test check format bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## .venv with the commands dhash and rollout
+.venv/.installed: locks/runtime.txt $(PROJECT_FILES) scripts/make_venv.sh
+	@sh scripts/make_venv.sh "$(PYTHON)" locks/runtime.txt
+	@touch $@
+
+.venv/.development: locks/development.txt .venv/.installed
+	@sh scripts/make_venv.sh "$(PYTHON)" locks/development.txt
+	@touch $@
+
+run: install ## the service on http://localhost:3000, with its embedded store
+	@$(BIN)/dhash serve --welcome
+
+test: .venv/.development ## every test, on the real components
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: .venv/.development ## format, lint, types, tests with coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test ARGS="--cov --cov-report=term $(ARGS)"
+
+format: .venv/.development ## rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.development ## measure, beside peers in the same run
+	$(BIN)/python -m bench $(ARGS)
+
+lock: .venv/.development ## newest versions that pyproject.toml admits, with hashes
+	sh scripts/lock.sh
+
+clean: ## remove .venv and caches; data and backups stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,1 @@
+"""dhash: fingerprints of images, exact search among them, and a review queue for what is not sure."""

@@ -1,0 +1,8 @@
+"""The command `dhash`: one thin file per command, which parses, calls and prints."""
+
+from dhash_service.cli.app import run
+
+
+def main() -> None:
+    """Entry point. Commands register themselves by being imported."""
+    run()

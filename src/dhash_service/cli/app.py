@@ -1,0 +1,32 @@
+"""The command line's frame: one Typer application, and errors as sentences with their exit code."""
+
+import sys
+
+import typer
+
+from dhash_service.errors import DhashError
+
+app = typer.Typer(
+    name="dhash",
+    help="Fingerprints of images, exact search among them, and a review queue for what is not sure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def report(error: DhashError) -> None:
+    """Say on stderr what is wrong and what to do next."""
+    typer.secho(f"{error.title}: {error.detail}", err=True, fg=typer.colors.RED)
+    if error.hint:
+        typer.echo(f"  {error.hint}", err=True)
+
+
+def run() -> None:
+    """Run the command line; a `DhashError` ends it with the error's own exit code."""
+    try:
+        app()
+    except DhashError as error:
+        report(error)
+        sys.exit(error.exit_code)

@@ -1,0 +1,230 @@
+"""Every error a caller can meet. A class owns its HTTP status, problem type, exit code and sentence.
+
+The sentence says what is wrong; `advice` says what to do next.
+"""
+
+from typing import ClassVar
+
+from dhash_service.facts import Outcome
+
+
+class DhashError(Exception):
+    """The base: anything that goes to a person as a clear error rather than a traceback."""
+
+    type: ClassVar[str] = "internal"  # stable name; the problem's `type` is /problems/<type>
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    outcome: ClassVar[Outcome] = Outcome.FAILED
+    advice: ClassVar[str] = "Try again; if it happens again, tell the operators with the time and request id."
+
+    def __init__(self, detail: str, advice: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = advice or self.advice
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.hint}".strip()
+
+    def __reduce__(self) -> tuple[object, ...]:  # crosses process borders unharmed
+        return type(self), (self.detail, self.hint)
+
+
+class RejectedError(DhashError):
+    """The caller's fault."""
+
+    status = 422
+    outcome = Outcome.REJECTED
+
+
+# ---- pictures
+
+
+class UnsupportedFormatError(RejectedError):
+    type = "unsupported-format"
+    title = "Not a supported picture"
+    status = 415
+    advice = "Send JPEG, PNG, WebP, GIF, BMP or TIFF (PDF to /api/dhash/extract)."
+
+
+class DamagedPictureError(RejectedError):
+    type = "damaged-picture"
+    title = "The picture cannot be read"
+    advice = "Open it in a viewer, save it again and send that."
+
+
+class TooManyPixelsError(RejectedError):
+    type = "too-many-pixels"
+    title = "The picture has too many pixels"
+    status = 413
+    advice = "Scale it down, or raise DHASH_MAX_PIXELS."
+
+
+class DecoderFailedError(DhashError):
+    """A supported, valid file that our decoder could not read: our fault, but no server error."""
+
+    type = "decoder-failed"
+    title = "The decoder failed"
+    status = 422
+    advice = "The file is kept out of the store; send it to the operators if it opens elsewhere."
+
+
+# ---- documents
+
+
+class NotADocumentError(RejectedError):
+    type = "not-a-document"
+    title = "Not a PDF"
+    status = 415
+    advice = "Send a PDF, or a picture to /api/dhash."
+
+
+class EncryptedDocumentError(RejectedError):
+    type = "encrypted-document"
+    title = "The PDF is encrypted"
+    advice = "Save it without a password and send that."
+
+
+class DamagedDocumentError(RejectedError):
+    type = "damaged-document"
+    title = "The PDF cannot be read"
+    advice = "Open it in a viewer, save it again and send that."
+
+
+class TooManyPagesError(RejectedError):
+    type = "too-many-pages"
+    title = "The PDF has too many pages"
+    status = 413
+    advice = "Split it, or raise DHASH_MAX_PAGES."
+
+
+class TooManyPicturesError(RejectedError):
+    type = "too-many-pictures"
+    title = "The PDF holds too many pictures"
+    status = 413
+    advice = "Split it, or raise DHASH_MAX_PICTURES."
+
+
+class DocumentTimeoutError(DhashError):
+    type = "document-timeout"
+    title = "Reading the PDF took too long"
+    status = 422
+    advice = "Split it, or raise DHASH_DOCUMENT_SECONDS."
+
+
+class DocumentWorkerDiedError(DhashError):
+    """The worker process crashed or ran into its memory limit; only this request is affected."""
+
+    type = "document-worker-died"
+    title = "Reading the PDF failed"
+    status = 422
+    advice = "Split it or save it again; the service itself is unharmed."
+
+
+# ---- requests
+
+
+class BadRequestError(RejectedError):
+    type = "bad-request"
+    title = "The request cannot be understood"
+    status = 422
+    advice = "See /docs for what this path takes."
+
+
+class BodyTooLargeError(RejectedError):
+    type = "body-too-large"
+    title = "The body is too large"
+    status = 413
+    advice = "Send less, or raise DHASH_MAX_BODY_BYTES."
+
+
+class BatchTooLargeError(RejectedError):
+    type = "batch-too-large"
+    title = "The batch has too many items"
+    status = 413
+    advice = "Split it, or raise DHASH_MAX_BATCH."
+
+
+class NotFoundError(RejectedError):
+    type = "not-found"
+    title = "Not found"
+    status = 404
+    advice = "Check the id; `GET /api/dhash/search` finds images by fingerprint."
+
+
+class UnauthenticatedError(RejectedError):
+    type = "unauthenticated"
+    title = "Credentials are needed"
+    status = 401
+    advice = "Send `Authorization: Bearer TOKEN`; an operator makes one with `dhash token create`."
+
+
+class ForbiddenError(RejectedError):
+    type = "forbidden"
+    title = "These credentials do not allow it"
+    status = 403
+    advice = "Ask an operator for a token with the role that is needed."
+
+
+class RetryLaterError(DhashError):
+    """Too much at once. Nothing was done; `retry_after` is in seconds."""
+
+    retry_after: ClassVar[int] = 1
+    outcome = Outcome.REJECTED
+
+
+class TooManyRequestsError(RetryLaterError):
+    type = "too-many-requests"
+    title = "Too many requests from this caller"
+    status = 429
+    advice = "Send fewer at once."
+
+
+class BusyError(RetryLaterError):
+    type = "busy"
+    title = "The service is busy"
+    status = 503
+    advice = "Nothing was done; send it again after Retry-After."
+
+
+# ---- store and operation
+
+
+class StoreError(DhashError):
+    type = "store"
+    title = "The store failed"
+    status = 503
+    advice = "Run `dhash db check`."
+
+
+class StoreSchemaError(StoreError):
+    type = "store-schema"
+    title = "The store's schema does not fit this release"
+    advice = "Run `dhash db plan`, then `dhash db upgrade`."
+
+
+class StoreAlgorithmError(StoreError):
+    type = "store-algorithm"
+    title = "The store holds fingerprints of another algorithm"
+    advice = "Set DHASH_ALGORITHM back, or start a new store."
+
+
+class StoreDamagedError(StoreError):
+    type = "store-damaged"
+    title = "The database is damaged"
+    advice = (
+        "Keep the file; restore a backup, or `dhash db merge` it into a new store to save what can be read."
+    )
+
+
+class SettingError(DhashError):
+    type = "setting"
+    title = "A setting is wrong"
+    exit_code = 2
+    advice = "See `dhash serve --help`."
+
+
+class GoldenMovedError(DhashError):
+    type = "golden-moved"
+    title = "Golden fingerprints moved"
+    advice = "If that is meant, raise the algorithm's version and `dhash golden record --accept`."

@@ -1,0 +1,205 @@
+"""The domain's records: facts are only ever added, never changed.
+
+Images are content-addressed: an image's id follows from its bytes (`image_id`), so two releases, two
+processes or two stores that meet the same picture agree on its id without asking each other, and a merge
+of two stores is a union. Everything that *happens* (a lookup, a decision, a tombstone) has a UUIDv7.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+Sha256 = NewType("Sha256", str)
+"""64 lower-case hex digits."""
+
+
+def image_id(sha256: Sha256) -> UUID:
+    """The id of the image with these bytes: a UUIDv8 (RFC 9562 §5.8) cut from its SHA-256."""
+    value = int(sha256[:32], 16)
+    value = value & ~(0xF << 76) | 8 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return UUID(int=value)
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562 §5.7): milliseconds since 1970, then random bits; sorts by time of creation."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = milliseconds << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return UUID(int=value)
+
+
+class Role(StrEnum):
+    """What a bearer token allows; each role may do all that the ones before it may."""
+
+    CLIENT = "client"
+    REVIEWER = "reviewer"
+    ADMIN = "admin"
+
+
+class Status(StrEnum):
+    """What became of a submitted image."""
+
+    MATCHED = "matched"  # surely the same picture as a known one
+    NEW = "new"  # surely like nothing known
+    REVIEW = "review"  # not sure: a person decides
+
+
+class Outcome(StrEnum):
+    """How one image or document ended, as the metrics count it."""
+
+    OK = "ok"
+    REJECTED = "rejected"  # the caller's fault: not a picture, too large, damaged
+    FAILED = "failed"  # ours: a crash, a timeout, a decoder error on a valid file
+
+
+class Verdict(StrEnum):
+    """A person's answer to "is this the same picture?"."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A fingerprint algorithm. `version` rises whenever the bits of any picture move."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The 64-bit difference hash of one image, and how far it can be trusted.
+
+    `value` is unsigned; bit 63 is the top-left comparison, row by row (imagehash's order), so
+    `f"{value:016x}" == str(imagehash.dhash(image))`. `quality` is 0 (says nothing) to 1; `reasons`
+    name what lowered it: `flat`, `low_entropy`, `tiny`. Width and height are those of the stored pixels,
+    before any EXIF rotation.
+    """
+
+    value: int
+    algorithm: Algorithm
+    quality: float
+    reasons: tuple[str, ...]
+    width: int
+    height: int
+
+    @property
+    def hex(self) -> str:
+        """The value as 16 hex digits."""
+        return f"{self.value:016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded image: what its bytes are, its fingerprint, and a thumbnail for reviewers."""
+
+    sha256: Sha256
+    format: str  # Pillow's name: JPEG, PNG, WEBP, GIF, BMP, TIFF
+    size: int  # bytes
+    fingerprint: Fingerprint
+    thumbnail: bytes | None  # WebP, at most 256 px; None where not asked for
+    content: bytes | None = field(default=None, repr=False)  # the file itself, where originals are kept
+
+    @property
+    def id(self) -> UUID:
+        return image_id(self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where in a document a picture stood: page from 1, box as left, bottom, right, top in points."""
+
+    document: Sha256
+    page: int
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A known image, as the store holds it."""
+
+    id: UUID
+    sha256: Sha256
+    format: str
+    size: int
+    fingerprint: Fingerprint
+    release: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A known image near a queried fingerprint. `distance` counts the bits that differ, 0 to 64."""
+
+    image: Image
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What matching made of a fingerprint's neighbours.
+
+    `known` is the number of images searched, `runner_up` the distance of the second nearest: with the
+    distance and the quality they are all that confidence was computed from, kept to recalibrate it later.
+    """
+
+    status: Status
+    confidence: float
+    reasons: tuple[str, ...]
+    nearest: Neighbour | None
+    runner_up: int | None
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One submitted image and what matching said of it at that time."""
+
+    id: UUID
+    image: UUID
+    match: Match
+    source: Source | None
+    release: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's verdict on a lookup. The newest of a lookup's decisions holds; none is ever removed."""
+
+    id: UUID
+    lookup: UUID
+    verdict: Verdict
+    reviewer: str
+    note: str
+    release: str
+    created_at: datetime
+
+
+class Subject(StrEnum):
+    """What a tombstone is about."""
+
+    IMAGE = "image"
+    RELEASE = "release"  # the fingerprints that this release computed: quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Takes a subject out of search (`hidden`) or brings it back. A subject's newest tombstone holds."""
+
+    id: UUID
+    subject: Subject
+    subject_id: str
+    hidden: bool
+    reason: str
+    actor: str
+    release: str
+    created_at: datetime

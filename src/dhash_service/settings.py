@@ -1,0 +1,74 @@
+"""Settings, from `DHASH_…` environment variables: one field each, with its default and what it does."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+
+from dhash_service.errors import SettingError
+
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Everything the service can be told. Immutable; `Settings.load()` reads the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="DHASH_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    release: str = Field("development", description="id of the running release; written into every row")
+    store: SecretStr = Field(
+        SecretStr("sqlite:///data/dhash.db"), description="URL of the store: sqlite:///PATH or postgresql://…"
+    )
+    algorithm: Literal["dhash-64-fast", "dhash-64"] = Field(
+        "dhash-64-fast", description="fingerprint algorithm; a store holds one"
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(3000, ge=0, le=65535, description="port to listen on")
+    uds: Path | None = Field(None, description="unix socket to listen on instead of host and port")
+    processes: int = Field(1, ge=1, le=64, description="server processes")
+    threads: int = Field(0, ge=0, description="hashing threads per process; 0: one per core")
+    drain_seconds: int = Field(30, ge=0, description="after SIGTERM: time for requests in flight to finish")
+
+    keep_originals: bool = Field(False, description="keep every submitted file, content-addressed")
+    originals: Path = Field(Path("data/originals"), description="folder for kept originals")
+
+    max_body_bytes: Bytes = Field(64 * 1024**2, description="largest request body")
+    max_pixels: int = Field(100_000_000, gt=0, description="largest picture, width × height")
+    max_pages: int = Field(1000, gt=0, description="longest PDF")
+    max_pictures: int = Field(2000, gt=0, description="most pictures taken from one PDF")
+    max_batch: int = Field(100, gt=0, description="most items in one batch")
+    max_in_flight: int = Field(256, gt=0, description="most requests being worked on; more answer 503")
+    max_in_flight_per_caller: int = Field(64, gt=0, description="the same for one caller; more answer 429")
+    document_workers: int = Field(2, gt=0, description="processes that read PDFs")
+    document_seconds: float = Field(30, gt=0, description="longest time for one PDF")
+    document_memory_bytes: Bytes = Field(1024**3, description="most memory of a process that reads PDFs")
+
+    match_radius: int = Field(10, ge=0, le=32, description="how many differing bits still make a candidate")
+    review_below: float = Field(0.9, ge=0, le=1, description="lookups less confident than this go to review")
+    locked: bool = Field(False, description="reading and submitting need a token too")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Read the environment; `overrides` win. Raises `SettingError` naming the variable."""
+        given = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            settings = cls(**given)  # type: ignore[arg-type]
+            make_url(settings.store.get_secret_value())
+        except ValidationError as error:
+            first = error.errors()[0]
+            variable = "DHASH_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise SettingError(f"{variable}={first['input']!r}: {first['msg']}.") from None
+        except Exception:
+            raise SettingError("DHASH_STORE is not a database URL.") from None
+        return settings
+
+    def public(self) -> dict[str, object]:
+        """All settings as JSON values, secrets as `***`."""
+        values: dict[str, object] = self.model_dump(mode="json")
+        values["store"] = make_url(self.store.get_secret_value()).render_as_string(hide_password=True)
+        return values
