@@ -1,0 +1,98 @@
+"""Every error an operator can meet. A class owns its sentence, its advice and its exit code.
+
+The sentence says what is wrong and is filled from the error's data; `advice` says what to do next.
+`PortTakenError(port=3000)` prints both, and `error.data` keeps the values for `--json`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+
+class RolloutError(Exception):
+    """The base: anything that goes to an operator as a clear error rather than a traceback."""
+
+    message: ClassVar[str] = "{detail}"  # a `str.format` template over `data`
+    advice: ClassVar[str] = "See `rollout history` for what was done before it."
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **data: object) -> None:
+        self.data: Mapping[str, object] = data
+        self.sentence = self.message.format_map(data)
+        self.hint = self.advice.format_map(data)
+        super().__init__(self.sentence)
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.hint}".strip()
+
+    @classmethod
+    def code(cls) -> str:
+        """The stable name for programs: `PortTakenError` is `port-taken`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__.removesuffix("Error")).lower()
+
+    def as_json(self) -> dict[str, object]:
+        """What `--json` prints."""
+        data = {name: value if isinstance(value, int | float) else str(value) for name, value in self.data.items()}
+        return {"error": self.code(), "message": self.sentence, "advice": self.hint, "data": data}
+
+
+def all_errors(base: type[RolloutError] = RolloutError) -> Iterator[type[RolloutError]]:
+    """The base and every error below it, for the documentation and the test that reads them all."""
+    yield base
+    for child in base.__subclasses__():
+        yield from all_errors(child)
+
+
+# ---- what was asked
+
+
+class UsageError(RolloutError):
+    advice = "See `rollout --help`."
+
+
+class CancelledError(RolloutError):
+    message = "Cancelled: {what} was not confirmed; nothing was changed."
+    advice = "Answer the question, or pass --force."
+
+
+class ConfigurationError(RolloutError):
+    message = "{path}: {where}: {problem}."
+    advice = "src/guarded_rollout/config/rollout.example.toml documents every key."
+
+
+class UnknownEnvironmentError(RolloutError):
+    message = "There is no environment {name!r}; {path} has {known}."
+    advice = "Name one of these with --env, or add it there."
+
+
+# ---- the machine
+
+
+class MissingProgramError(RolloutError):
+    message = "The program {name!r} is not installed."
+    advice = "Run `make install`, then use .venv/bin/rollout."
+
+
+class SocketPathTooLongError(RolloutError):
+    message = "The socket path {path} has {length} bytes; a unix socket's path has at most {limit}."
+    advice = "Set a shorter `root` for the environment in rollout.toml."
+
+
+class PortTakenError(RolloutError):
+    message = "Port {port} is taken by another program."
+    advice = "Stop that program, or set another `port` in rollout.toml."
+
+
+class DiskFullError(RolloutError):
+    message = "{path} has {free_mb} MB free; {needed_mb} MB are needed."
+    advice = "Free some space (`rollout prune` removes old backups and releases)."
+
+
+class NotWritableError(RolloutError):
+    message = "{path} is not writable: {reason}."
+    advice = "Give this user write access to it, or set another `root` in rollout.toml."
+
+
+class LockHeldError(RolloutError):
+    message = "{environment} is being worked on by {owner}."
+    advice = "Wait for it to end; `rollout status` shows what it does."
