@@ -1,0 +1,257 @@
+"""`rollout.toml` → a frozen `Project` with its environments.
+
+The documented example beside this module is the validator: it names every key, and its values are the
+defaults and show the types. So the documentation cannot fall behind what is accepted.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from guarded_rollout.errors import ConfigurationError, UnknownEnvironmentError
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficStep:
+    """A share of the traffic for the candidate, and how long it is held there before the next step."""
+
+    percent: int
+    hold_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """When a release counts as healthy. All times in seconds."""
+
+    consecutive: int
+    interval_seconds: float
+    validation_interval_seconds: float
+    watch_interval_seconds: float
+    watch_failures: int
+    timeout_seconds: float
+    start_seconds: float
+    drain_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is guarded: where it is built from, and its commands and variables as templates."""
+
+    source: Path
+    lock: str
+    python: str
+    commands: Mapping[str, tuple[str, ...]]
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One environment on this machine: a port, a folder, and how a rollout goes there."""
+
+    name: str
+    project: Path  # the folder of rollout.toml; where commands run
+    port: int
+    root: Path
+    workers: int
+    store: str
+    window_minutes: float
+    confirm: bool
+    traffic: tuple[TrafficStep, ...]
+    checks: Checks
+    service: Service
+    releases: Path
+    backups: Path
+    logs: Path
+    gates: Path
+    keep_releases: int
+    minimum_free_mb: int
+
+    @property
+    def run(self) -> Path:
+        """Sockets and the share file."""
+        return self.root / "run"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def service_logs(self) -> Path:
+        """What the supervised processes print."""
+        return self.root / "logs"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """All of one rollout.toml."""
+
+    path: Path
+    environments: Mapping[str, Environment]
+
+    def environment(self, name: str) -> Environment:
+        """Raises `UnknownEnvironmentError` with what there is."""
+        try:
+            return self.environments[name]
+        except KeyError:
+            raise UnknownEnvironmentError(
+                name=name, path=self.path, known=", ".join(self.environments)
+            ) from None
+
+
+@cache
+def example_tables() -> Table:
+    """The documented example: help text, defaults and schema at once."""
+    return tomllib.loads(files("guarded_rollout.config").joinpath("rollout.example.toml").read_text())
+
+
+def load(path: Path) -> Project:
+    """Read rollout.toml; a missing file means all defaults. Raises `ConfigurationError`."""
+    path = path.absolute()
+    try:
+        given = tomllib.loads(path.read_text()) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(path=path, where="syntax", problem=str(error)) from None
+    except OSError as error:
+        raise ConfigurationError(path=path, where="file", problem=error.strerror) from None
+    return parse(given, path)
+
+
+def parse(given: Table, path: Path) -> Project:
+    """The project that these tables mean."""
+    try:
+        check(given, example_tables())
+        return _project(_merge(example_tables(), given), path)
+    except _Problem as problem:
+        raise ConfigurationError(path=path, where=problem.where, problem=problem.sentence) from None
+
+
+class _Problem(Exception):
+    def __init__(self, where: str, sentence: str) -> None:
+        self.where, self.sentence = where, sentence
+
+
+def check(given: Table, example: Table, where: str = "") -> None:
+    """Raise a problem for the first key or type that the example does not know."""
+    for key, value in given.items():
+        place = f"{where}.{key}" if where else key
+        if where == "environments":  # any name; each as the defaults are
+            _check_value(value, example_tables()["defaults"], place)
+        elif where == "service.variables":  # any name
+            _check_value(value, "", place)
+        elif key not in example:
+            near = " or ".join(difflib.get_close_matches(key, example, n=2))
+            meant = f"did you mean {near}?" if near else f"known are {', '.join(example)}"
+            raise _Problem(place, f"unknown key ({meant})")
+        else:
+            _check_value(value, example[key], place)
+
+
+def _check_value(value: object, example: object, where: str) -> None:
+    if isinstance(example, dict) and isinstance(value, dict):
+        check(value, example, where)
+    elif isinstance(example, list) and isinstance(value, list):
+        for position, item in enumerate(value):
+            _check_value(item, example[0], f"{where}[{position}]")
+            if isinstance(item, dict) and (missing := example[0].keys() - item.keys()):
+                raise _Problem(f"{where}[{position}]", f"needs {', '.join(sorted(missing))}")
+    elif isinstance(example, float) and type(value) is int:
+        return
+    elif type(value) is not type(example):
+        names = {dict: "a table", list: "a list", str: "a text", bool: "true or false"}
+        wanted = names.get(type(example), "a whole number" if isinstance(example, int) else "a number")
+        raise _Problem(where, f"{value!r} is not {wanted}, such as {example!r}")
+
+
+def _merge(base: Table, over: Table) -> Table:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _project(tables: Table, path: Path) -> Project:
+    folder, project, service = path.parent, tables["project"], tables["service"]
+    built = Service(
+        source=folder / service["source"],
+        lock=service["lock"],
+        python=service["python"],
+        commands={name: tuple(words) for name, words in service["commands"].items()},
+        variables=service["variables"],
+    )
+    environments = {
+        name: _environment(name, _merge(tables["defaults"], table), project, built, folder)
+        for name, table in tables["environments"].items()
+    }
+    _require_distinct(environments)
+    return Project(path, environments)
+
+
+def _environment(name: str, table: Table, project: Table, service: Service, folder: Path) -> Environment:
+    where = f"environments.{name}"
+    root = folder / table["root"].replace("{name}", name)
+    checks = Checks(**table["checks"])
+    steps = tuple(TrafficStep(**step) for step in table["traffic"])
+    _require(name.isidentifier() and name.islower(), where, "a name is lower-case letters, digits and _")
+    _require(1 <= table["port"] <= 65535, f"{where}.port", "a port is 1 to 65535")
+    _require(1 <= table["workers"] <= 64, f"{where}.workers", "there are 1 to 64 workers")
+    _require(table["window_minutes"] >= 0, f"{where}.window_minutes", "a window is not negative")
+    _require(checks.consecutive >= 1, f"{where}.checks.consecutive", "at least one check is needed")
+    _require(
+        checks.timeout_seconds > 0 and checks.start_seconds > 0 and checks.watch_interval_seconds > 0,
+        f"{where}.checks",
+        "timeout_seconds, start_seconds and watch_interval_seconds are above 0",
+    )
+    shares = [step.percent for step in steps]
+    rising = shares == sorted(set(shares)) and shares[-1:] == [100] and shares[0] > 0
+    _require(rising, f"{where}.traffic", "the percents rise from above 0 to 100")
+    return Environment(
+        name=name,
+        project=folder,
+        port=table["port"],
+        root=root,
+        workers=table["workers"],
+        store=table["store"].replace("{root}", str(root)),
+        window_minutes=table["window_minutes"],
+        confirm=table["confirm"],
+        traffic=steps,
+        checks=checks,
+        service=service,
+        releases=folder / project["releases"],
+        backups=folder / project["backups"],
+        logs=folder / project["logs"],
+        gates=folder / project["gates"],
+        keep_releases=project["keep_releases"],
+        minimum_free_mb=project["minimum_free_mb"],
+    )
+
+
+def _require(holds: bool, where: str, sentence: str) -> None:
+    if not holds:
+        raise _Problem(where, sentence)
+
+
+def _require_distinct(environments: Mapping[str, Environment]) -> None:
+    """Two environments on one port or in one folder would take each other down."""
+    for attribute in ("port", "root"):
+        seen: dict[object, str] = {}
+        for name, environment in environments.items():
+            value = getattr(environment, attribute)
+            where = f"environments.{name}.{attribute}"
+            _require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
+            seen[value] = name
