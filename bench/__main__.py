@@ -1,4 +1,4 @@
-"""`python -m bench [QUESTION…] [--quick] [--json FILE]`: measure, print tables, exit 1 if a target is missed."""
+"""`python -m bench [QUESTION…] [--quick] [--json FILE]`: print tables; exit 1 if a target is missed."""
 
 import argparse
 import importlib
