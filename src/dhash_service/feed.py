@@ -1,0 +1,49 @@
+"""How an index follows a store: a feed of changes, read from one position to the next.
+
+The store implements `FingerprintFeed`, the follower reads it; neither knows the other.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a feed. Only the feed that made it knows what the marks mean."""
+
+    marks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed in a store between two positions.
+
+    `keys` (int64[N]) and `values` (uint64[N]) are the fingerprints that became visible: new ones, and hidden
+    ones that were brought back. `removed` (int64[M]) are the keys that were hidden. No key stands in both,
+    and a key keeps its value for life. Reading on from `position` gives what changed after.
+    """
+
+    keys: NDArray[np.int64]
+    values: NDArray[np.uint64]
+    removed: NDArray[np.int64]
+    position: Position
+
+    def __len__(self) -> int:
+        return len(self.keys) + len(self.removed)
+
+
+class FingerprintFeed(Protocol):
+    """The fingerprints of one store, all of one algorithm, in the order they became visible."""
+
+    def changes(self, after: Position | None) -> Changes:
+        """Everything that changed after the position; after None, everything that is visible.
+
+        Complete: a row committed before the call is in this answer or an earlier one, whoever wrote it. It
+        may repeat rows already given (where commit order is not key order, overlapping is how nothing is
+        missed); applying them again changes nothing. Called from one thread at a time, which need not be the
+        same each time. Raises `StoreError` when the store cannot be read; the position stays good.
+        """
+        ...
