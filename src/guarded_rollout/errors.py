@@ -32,7 +32,9 @@ class RolloutError(Exception):
 
     def as_json(self) -> dict[str, object]:
         """What `--json` prints."""
-        data = {name: value if isinstance(value, int | float) else str(value) for name, value in self.data.items()}
+        data = {
+            name: value if isinstance(value, int | float) else str(value) for name, value in self.data.items()
+        }
         return {"error": self.code(), "message": self.sentence, "advice": self.hint, "data": data}
 
 
@@ -96,3 +98,25 @@ class NotWritableError(RolloutError):
 class LockHeldError(RolloutError):
     message = "{environment} is being worked on by {owner}."
     advice = "Wait for it to end; `rollout status` shows what it does."
+
+
+# ---- journal
+
+
+class JournalDamagedError(RolloutError):
+    message = "The journal {path} cannot be read: {reason}."
+    advice = "Move it aside (nothing else depends on its past) and look at `rollout status` before going on."
+
+
+class RolloutOpenError(RolloutError):
+    message = "{environment} has an open rollout: `{command}` to {target}."
+    advice = "`rollout promote` accepts it, `rollout abort` takes it back, `--supersede` replaces it."
+
+
+class RolloutEndedError(RolloutError):
+    message = "Rollout {id} has ended; nothing can be added to it."
+
+
+class UnknownRolloutError(RolloutError):
+    message = "There is no rollout {id}."
+    advice = "`rollout history` lists them."

@@ -1,0 +1,140 @@
+"""The journal's values: a rollout with its steps and notes, folded from events. Pure."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class Outcome(StrEnum):
+    """How a rollout ended."""
+
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+
+class StepOutcome(StrEnum):
+    """How one step ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    UNDONE = "undone"
+
+
+class Kind(StrEnum):
+    """What an event says."""
+
+    INTENT = "intent"  # a step is about to begin
+    OUTCOME = "outcome"  # it ended
+    NOTE = "note"  # something happened: a share moved, a gate breached, the window was paused
+    END = "end"  # the rollout ended
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the record. `sequence` rises by time of writing over all rollouts."""
+
+    sequence: int
+    rollout: UUID
+    kind: Kind
+    name: str
+    at: datetime
+    data: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One run of one step. Without `ended_at` it is running, or whoever ran it died."""
+
+    name: str
+    started_at: datetime
+    plan: Mapping[str, object]
+    ended_at: datetime | None = None
+    outcome: StepOutcome | None = None
+    evidence: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One command's work on an environment, from `source` release to `target` release.
+
+    A command that replaces no release (a backup, a migration) has no target.
+    """
+
+    id: UUID
+    environment: str
+    command: str
+    operator: str
+    source: str | None
+    target: str | None
+    why: str
+    started_at: datetime
+    steps: tuple[Step, ...] = ()
+    notes: tuple[Event, ...] = ()
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.outcome is None
+
+    @property
+    def unfinished(self) -> Step | None:
+        """The step that a crash may have left half done: its newest run has an intent and no outcome."""
+        newest = {step.name: step for step in self.steps}
+        return next((step for step in reversed(newest.values()) if step.ended_at is None), None)
+
+    def last(self, name: str) -> Step | None:
+        """The newest run of a step."""
+        return next((step for step in reversed(self.steps) if step.name == name), None)
+
+    def done(self, name: str) -> bool:
+        """Whether the newest run of a step ended well (or had nothing to do)."""
+        step = self.last(name)
+        return step is not None and step.outcome in (StepOutcome.DONE, StepOutcome.SKIPPED)
+
+    def note(self, name: str) -> Event | None:
+        """The newest note of this name."""
+        return next((event for event in reversed(self.notes) if event.name == name), None)
+
+
+def fold(rollout: Rollout, events: Iterable[Event]) -> Rollout:
+    """A rollout as its events tell it."""
+    steps: list[Step] = []
+    notes: list[Event] = []
+    for event in events:
+        match event.kind:
+            case Kind.INTENT:
+                steps.append(Step(event.name, event.at, event.data))
+            case Kind.OUTCOME:
+                begun = next((step for step in reversed(steps) if step.name == event.name), None)
+                if begun is None or begun.ended_at is not None:  # skipped, or undone after it was done
+                    begun = Step(event.name, event.at, {})
+                    steps.append(begun)
+                evidence = {name: value for name, value in event.data.items() if name != "outcome"}
+                steps[steps.index(begun)] = replace(
+                    begun,
+                    ended_at=event.at,
+                    outcome=StepOutcome(str(event.data["outcome"])),
+                    evidence=evidence,
+                )
+            case Kind.NOTE:
+                notes.append(event)
+            case Kind.END:
+                rollout = replace(
+                    rollout, ended_at=event.at, outcome=Outcome(event.name), reason=str(event.data["reason"])
+                )
+    return replace(rollout, steps=tuple(steps), notes=tuple(notes))
+
+
+def new_id(now: datetime) -> UUID:
+    """A UUIDv7 (RFC 9562 §5.7) of this moment: milliseconds since 1970, then random bits."""
+    value = int(now.timestamp() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return UUID(int=value)
