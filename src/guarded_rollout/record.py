@@ -112,16 +112,15 @@ def fold(rollout: Rollout, events: Iterable[Event]) -> Rollout:
             case Kind.INTENT:
                 steps.append(Step(event.name, event.at, event.data))
             case Kind.OUTCOME:
-                begun = next((step for step in reversed(steps) if step.name == event.name), None)
-                if begun is None or begun.ended_at is not None:  # skipped, or undone after it was done
-                    begun = Step(event.name, event.at, {})
-                    steps.append(begun)
-                evidence = {name: value for name, value in event.data.items() if name != "outcome"}
-                steps[steps.index(begun)] = replace(
-                    begun,
+                at = max((n for n, step in enumerate(steps) if step.name == event.name), default=None)
+                if at is None or steps[at].ended_at is not None:  # skipped, or undone after it was done
+                    at = len(steps)
+                    steps.append(Step(event.name, event.at, {}))
+                steps[at] = replace(
+                    steps[at],
                     ended_at=event.at,
                     outcome=StepOutcome(str(event.data["outcome"])),
-                    evidence=evidence,
+                    evidence={name: value for name, value in event.data.items() if name != "outcome"},
                 )
             case Kind.NOTE:
                 notes.append(event)
