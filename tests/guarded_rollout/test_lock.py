@@ -159,6 +159,7 @@ def contend(path, inside, most):
                 with inside.get_lock():
                     inside.value += 1
                     most.value = max(most.value, inside.value)
+                sum(range(20_000))  # long enough for another to come in
                 with inside.get_lock():
                     inside.value -= 1
         except LockHeldError:
