@@ -138,6 +138,13 @@ class BodyTooLargeError(RejectedError):
     advice = "Send less, or raise DHASH_MAX_BODY_BYTES."
 
 
+class BodyTimeoutError(RejectedError):
+    type = "body-timeout"
+    title = "The body did not arrive in time"
+    status = 408
+    advice = "Send it again over a faster connection, or raise DHASH_BODY_SECONDS."
+
+
 class BatchTooLargeError(RejectedError):
     type = "batch-too-large"
     title = "The batch has too many items"
@@ -213,8 +220,34 @@ class StoreDamagedError(StoreError):
     type = "store-damaged"
     title = "The database is damaged"
     advice = (
-        "Keep the file; restore a backup, or `dhash db merge` it into a new store to save what can be read."
+        "Keep the file; restore a backup, or save what can be read: `dhash db merge --salvage` into a new store."
     )
+
+
+class StoreLockedError(StoreError):
+    type = "store-locked"
+    title = "The database is locked"
+    advice = "Nothing was written. Find the process that holds it (a copy, a migration, an open shell) and end it."
+
+
+class StoreFullError(StoreError):
+    type = "store-full"
+    title = "There is no room left for the database"
+    advice = "Nothing was written and nothing is lost. Free space, then send it again."
+
+
+class StoreUnreachableError(StoreError):
+    type = "store-unreachable"
+    title = "The database cannot be reached"
+    advice = "Check DHASH_STORE, and that the server runs or the folder exists and can be written."
+
+
+class StoreLossError(StoreError):
+    """Refused, because it would lose data that nobody said may be lost."""
+
+    type = "store-loss"
+    title = "That would lose data"
+    advice = "Take `dhash db snapshot FILE` first, then say --accept-loss."
 
 
 class SettingError(DhashError):

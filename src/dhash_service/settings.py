@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     originals: Path = Field(Path("data/originals"), description="folder for kept originals")
 
     max_body_bytes: Bytes = Field(64 * 1024**2, description="largest request body")
+    max_bodies_bytes: Bytes = Field(512 * 1024**2, description="memory for all bodies being received")
+    body_seconds: int = Field(120, gt=0, description="longest time for a body to arrive")
     max_pixels: int = Field(100_000_000, gt=0, description="largest picture, width × height")
     max_pages: int = Field(1000, gt=0, description="longest PDF")
     max_pictures: int = Field(2000, gt=0, description="most pictures taken from one PDF")

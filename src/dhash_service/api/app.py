@@ -1,0 +1,65 @@
+"""The application: routes, middleware, and one `Service` for the time it runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+
+import structlog
+from fastapi import FastAPI
+
+from dhash_service import logs
+from dhash_service.api import operations, problems, review, search, submit
+from dhash_service.api.auth import TokenBook
+from dhash_service.api.limits import Limits
+from dhash_service.api.observe import Observe
+from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
+from dhash_service.service import Service
+from dhash_service.settings import Settings
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application. The store is opened, and the index loaded, before it accepts requests."""
+    settings = settings or Settings.load()
+    metrics = Metrics(settings.release)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(settings.log_level, settings.release)
+        service = await asyncio.to_thread(lambda: Service(settings, metrics).start())
+        app.state.service = service
+        app.state.tokens = TokenBook(service.store.tokens)
+        clock = asyncio.create_task(tick(metrics))
+        log.info("ready", known=len(service.index), algorithm=settings.algorithm)
+        try:
+            yield
+        finally:
+            clock.cancel()
+            with suppress(asyncio.CancelledError):
+                await clock
+            await asyncio.to_thread(service.close)
+            log.info("stopped")
+
+    app = FastAPI(
+        title="dhash",
+        summary="Fingerprints of images, exact search among them, and a review queue.",
+        version=version("mobius-dhash"),
+        lifespan=lifespan,
+        license_info={"name": "MIT", "identifier": "MIT"},
+    )
+    problems.install(app)
+    # Fixed paths before those with an {id} in the same place.
+    for module in (operations, review, submit, search, problems):
+        app.include_router(module.router)
+    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(Observe, metrics=metrics)
+    return app
+
+
+async def tick(metrics: Metrics) -> None:
+    """Keep the metrics' windows moving even while nobody scrapes."""
+    while True:
+        metrics.tick()
+        await asyncio.sleep(SNAPSHOT_EVERY)

@@ -1,0 +1,160 @@
+"""The three ways to send pictures: multipart files, the raw bytes, or JSON with base64."""
+
+import base64
+import binascii
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pydantic
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from dhash_service.errors import BadRequestError, BatchTooLargeError, UnsupportedFormatError
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One file as it was sent; its bytes are made when they are needed."""
+
+    read: Callable[[], bytes]
+    name: str | None = None
+
+
+class Input(pydantic.BaseModel):
+    """A picture as JSON."""
+
+    input: str = pydantic.Field(description="base64, or a data: URL")
+    algorithm: str | None = pydantic.Field(None, description='the store\'s algorithm; "dhash" means it too')
+
+
+class BatchInput(pydantic.BaseModel):
+    """Several pictures as JSON."""
+
+    batch: list[Input]
+
+
+def schema(*, batch: bool = False, document: bool = False) -> dict[str, Any]:
+    """The request body for the OpenAPI document."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    model = (BatchInput if batch else Input).model_json_schema(ref_template="#/components/schemas/{model}")
+    definitions = model.pop("$defs", {})
+    if batch:
+        model["properties"]["batch"]["items"] = definitions["Input"]
+    files: dict[str, Any] = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "properties": {"files" if batch else "file": {"type": "array", "items": files} if batch else files},
+        "required": ["files" if batch else "file"],
+    }
+    content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": model}}
+    if not batch:
+        content["image/*"] = binary
+    if document:
+        content["application/pdf"] = binary
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def one_file(request: Request, algorithm: str) -> bytes:
+    """The one picture or document of a request, whichever way it was sent."""
+    kind = content_type(request)
+    if kind == "multipart/form-data":
+        files = await multipart(request, limit=1)
+        if not files:
+            raise BadRequestError("The form has no file.", 'Send one in the field "file".')
+        return files[0].read()
+    body = await request.body()
+    if kind == "application/json":
+        return from_json(validated(Input, body), algorithm).read()
+    if kind.startswith("image/") or kind in ("application/pdf", "application/octet-stream"):
+        if not body:
+            raise BadRequestError("The body is empty.")
+        return body
+    raise UnsupportedFormatError(
+        f"The body is {kind or 'of no stated type'}.",
+        "Send multipart/form-data, image/*, application/pdf or application/json.",
+    )
+
+
+async def many_files(request: Request, algorithm: str, limit: int) -> list[Sent]:
+    """All files of a batch, in order."""
+    kind = content_type(request)
+    if kind == "multipart/form-data":
+        files = await multipart(request, limit)
+    elif kind == "application/json":
+        batch = validated(BatchInput, await request.body()).batch
+        files = [from_json(item, algorithm) for item in batch]
+    else:
+        raise UnsupportedFormatError(
+            f"The body is {kind or 'of no stated type'}.",
+            'Send multipart/form-data with many files, or {"batch": [{"input": …}]} as application/json.',
+        )
+    if not files:
+        raise BadRequestError("The batch is empty.")
+    return files
+
+
+def content_type(request: Request) -> str:
+    """The body's media type in lower case, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def validated(model: type[M], body: bytes) -> M:
+    """The JSON body as a model. Raises `BadRequestError` naming the field."""
+    try:
+        return model.model_validate_json(body)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "body"
+        raise BadRequestError(f"{place}: {first['msg']}.") from None
+
+
+def from_json(item: Input, algorithm: str) -> Sent:
+    """A JSON input whose base64 is decoded when its turn comes, so that only that item fails."""
+
+    def read() -> bytes:
+        if item.algorithm not in (None, "dhash", algorithm):
+            raise BadRequestError(
+                f"algorithm {item.algorithm!r}: this store holds {algorithm}.",
+                f'Leave it out, or "{algorithm}".',
+            )
+        text = item.input
+        if text.startswith("data:"):
+            head, comma, text = text.partition(",")
+            if not comma or not head.endswith(";base64"):
+                raise BadRequestError("input: the data: URL is not base64.", "Use data:image/png;base64,…")
+        try:
+            data = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise BadRequestError(
+                "input: not base64.", "Encode the file's bytes as standard base64."
+            ) from None
+        if not data:
+            raise BadRequestError("input: empty.", "Encode the file's bytes as standard base64.")
+        return data
+
+    return Sent(read)
+
+
+class InMemory(MultiPartParser):
+    """Starlette's parser without its temporary files: `Limits` has bounded the body already."""
+
+    spool_max_size = sys.maxsize
+
+
+async def multipart(request: Request, limit: int) -> list[Sent]:
+    """The files of a multipart form, in order; other fields are passed over."""
+    try:
+        form = await InMemory(request.headers, request.stream(), max_files=limit, max_fields=limit).parse()
+    except (MultiPartException, KeyError) as error:
+        if "Too many files" in str(error):
+            raise BatchTooLargeError(f"The form has more than {limit} files.") from None
+        raise BadRequestError(
+            f"The multipart body is damaged: {error}.", "Let your HTTP client make it and its Content-Type."
+        ) from None
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    return [Sent(file.file.read, file.filename) for file in files]

@@ -1,0 +1,134 @@
+"""Limits in front of the application: the whole body first, then a place to work.
+
+A request takes a place among those in flight only once its body is here, so that slow senders hold no place
+from others; what they have sent so far counts against one memory budget for all bodies.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dhash_service.api.problems import answer
+from dhash_service.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    BusyError,
+    DhashError,
+    TooManyRequestsError,
+)
+from dhash_service.settings import Settings
+
+UNLIMITED = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""What operators need most when the service is overloaded."""
+
+
+class Limits:
+    """ASGI middleware: 408, 413, 429 and 503 before work is begun or memory spent."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._in_flight: Counter[str] = Counter()  # by caller
+        self._body_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in UNLIMITED:
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with self._body(scope, receive) as body:
+                with self._place(caller(scope)):
+                    await self._app(scope, replay(body, receive), send)
+        except ClientDisconnect:
+            return
+        except DhashError as error:  # the application answers its own: these are ours
+            await answer(error)(scope, receive, send)
+
+    @asynccontextmanager
+    async def _body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
+        """The whole body, accounted for while it is in memory."""
+        if declared_length(scope) > self._settings.max_body_bytes:
+            raise BodyTooLargeError(
+                f"The body has {declared_length(scope):,} bytes; "
+                f"{self._settings.max_body_bytes:,} are allowed."
+            )
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.body_seconds):
+                async for chunk in received(receive):
+                    self._admit(len(chunk), size)
+                    size += len(chunk)
+                    chunks.append(chunk)
+            yield b"".join(chunks)
+        except TimeoutError:
+            raise BodyTimeoutError(f"The body was not here after {self._settings.body_seconds} s.") from None
+        finally:
+            self._body_bytes -= size
+
+    def _admit(self, number: int, size: int) -> None:
+        if size + number > self._settings.max_body_bytes:
+            raise BodyTooLargeError(f"The body has more than {self._settings.max_body_bytes:,} bytes.")
+        if self._body_bytes + number > self._settings.max_bodies_bytes:
+            raise BusyError("The bodies being received fill the memory set aside for them.")
+        self._body_bytes += number
+
+    @contextmanager
+    def _place(self, who: str) -> Iterator[None]:
+        if (total := self._in_flight.total()) >= self._settings.max_in_flight:
+            raise BusyError(f"{total} requests are being worked on.")
+        if self._in_flight[who] >= self._settings.max_in_flight_per_caller:
+            raise TooManyRequestsError(f"{self._in_flight[who]} of your requests are being worked on.")
+        self._in_flight[who] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[who] -= 1
+            if not self._in_flight[who]:
+                del self._in_flight[who]
+
+
+async def received(receive: Receive) -> AsyncIterator[bytes]:
+    """The chunks of a body as they arrive. Raises `ClientDisconnect`."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """An ASGI `receive` that gives the body in one piece, then what really follows: a disconnect."""
+    pending = [body]
+
+    async def replayed() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+def declared_length(scope: Scope) -> int:
+    """Content-Length, 0 where there is none or it is no number (what arrives is counted anyway)."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def caller(scope: Scope) -> str:
+    """Who asks: the bearer token, else the address that the nearest proxy saw, else the connection's."""
+    headers = dict(scope["headers"])
+    if authorization := headers.get(b"authorization"):
+        return str(authorization, "latin-1")
+    if forwarded := headers.get(b"x-forwarded-for"):
+        return str(forwarded, "latin-1").rsplit(",", 1)[-1].strip()
+    client = scope.get("client")
+    return str(client[0]) if client else "local"

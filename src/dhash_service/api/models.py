@@ -1,0 +1,261 @@
+"""The bodies of the answers, as the OpenAPI document describes them, and how each is made from the facts."""
+
+from datetime import datetime
+from typing import Literal, Self
+from uuid import UUID
+
+from dhash_service.documents import ExtractedPicture
+from pydantic import BaseModel, Field
+
+from dhash_service.api.problems import Problem, problem
+from dhash_service.errors import DhashError
+from dhash_service.facts import Decision, Image, Neighbour, Status, Verdict
+from dhash_service.service import DocumentSubmission, Found, Submission
+
+Hash = Field(
+    description="fingerprint, 16 hex digits", pattern="^[0-9a-f]{16}$", examples=["8f0f0f1f3f7fff00"]
+)
+
+
+class Near(BaseModel):
+    """A known image near a fingerprint."""
+
+    id: UUID
+    sha256: str
+    hash: str = Hash
+    distance: int = Field(ge=0, le=64, description="bits that differ")
+
+    @classmethod
+    def of(cls, neighbour: Neighbour) -> Self:
+        image = neighbour.image
+        return cls(id=image.id, sha256=image.sha256, hash=image.fingerprint.hex, distance=neighbour.distance)
+
+
+class Submitted(BaseModel):
+    """What became of one picture."""
+
+    id: UUID = Field(description="id of the image; follows from its bytes")
+    sha256: str
+    hash: str = Hash
+    algorithm: str
+    quality: float = Field(ge=0, le=1, description="how far the fingerprint can be trusted")
+    width: int
+    height: int
+    match: Near | None = Field(description="the nearest known image within the match radius")
+    confidence: float = Field(ge=0, le=1, description="how sure `status` is")
+    status: Status
+    reasons: list[str] = Field(description="what lowered the confidence or the quality")
+    lookup: UUID | None = Field(description="id in the review queue's history; null when nothing was added")
+    release: str
+
+    @classmethod
+    def of(cls, submission: Submission, release: str) -> Self:
+        fingerprint, match = submission.fingerprint, submission.match
+        return cls(
+            id=submission.picture_id,
+            sha256=submission.sha256,
+            hash=fingerprint.hex,
+            algorithm=fingerprint.algorithm.name,
+            quality=fingerprint.quality,
+            width=fingerprint.width,
+            height=fingerprint.height,
+            match=Near.of(match.nearest) if match.nearest else None,
+            confidence=match.confidence,
+            status=match.status,
+            reasons=list(dict.fromkeys((*match.reasons, *fingerprint.reasons))),
+            lookup=submission.lookup,
+            release=release,
+        )
+
+
+class BatchItem(BaseModel):
+    """One item of a batch: what became of it, or why it was refused."""
+
+    index: int = Field(description="place in the batch, from 0")
+    name: str | None = Field(description="file name, where one was sent")
+    result: Submitted | None
+    problem: Problem | None
+
+    @classmethod
+    def of(cls, index: int, name: str | None, outcome: Submission | DhashError, release: str) -> Self:
+        if isinstance(outcome, DhashError):
+            return cls(index=index, name=name, result=None, problem=problem(outcome))
+        return cls(index=index, name=name, result=Submitted.of(outcome, release), problem=None)
+
+
+class Batch(BaseModel):
+    """The items of a batch, in its order."""
+
+    results: list[BatchItem]
+    succeeded: int
+    failed: int
+
+
+class ExtractedItem(Submitted):
+    """One picture of a document."""
+
+    page: int = Field(ge=1)
+    box: tuple[float, float, float, float] = Field(description="left, bottom, right, top in points")
+
+    @classmethod
+    def on_page(cls, found: ExtractedPicture, submission: Submission, release: str) -> Self:
+        item = Submitted.of(submission, release)
+        return cls(page=found.page, box=found.box, **item.model_dump())
+
+
+class Extracted(BaseModel):
+    """The pictures of a document. A picture that was sent itself is a document of one page."""
+
+    sha256: str
+    pages: int
+    pictures: list[ExtractedItem]
+    skipped: dict[str, int] = Field(description="pictures left out, by reason")
+
+    @classmethod
+    def of(cls, document: DocumentSubmission, release: str) -> Self:
+        return cls(
+            sha256=document.sha256,
+            pages=document.pages,
+            pictures=[ExtractedItem.on_page(*pair, release) for pair in document.pictures],
+            skipped=document.skipped,
+        )
+
+    @classmethod
+    def of_picture(cls, submission: Submission, release: str) -> Self:
+        fingerprint = submission.fingerprint
+        box = (0.0, 0.0, float(fingerprint.width), float(fingerprint.height))
+        item = Submitted.of(submission, release).model_dump()
+        return cls(
+            sha256=submission.sha256,
+            pages=1,
+            pictures=[ExtractedItem(page=1, box=box, **item)],
+            skipped={},
+        )
+
+
+class Known(BaseModel):
+    """A known image."""
+
+    id: UUID
+    sha256: str
+    hash: str = Hash
+    algorithm: str
+    quality: float
+    reasons: list[str]
+    format: str
+    size: int = Field(description="bytes")
+    width: int
+    height: int
+    release: str = Field(description="release that computed the fingerprint")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, image: Image) -> Self:
+        return cls(
+            id=image.id,
+            sha256=image.sha256,
+            hash=image.fingerprint.hex,
+            algorithm=image.fingerprint.algorithm.name,
+            quality=image.fingerprint.quality,
+            reasons=list(image.fingerprint.reasons),
+            format=image.format,
+            size=image.size,
+            width=image.fingerprint.width,
+            height=image.fingerprint.height,
+            release=image.release,
+            created_at=image.created_at,
+        )
+
+
+class SearchAnswer(BaseModel):
+    """Known images near a fingerprint, nearest first."""
+
+    hash: str = Hash
+    radius: int
+    algorithm: str
+    known: int = Field(description="images searched")
+    complete: bool = Field(description="false where `limit` or the cap on crowded fingerprints cut the list")
+    results: list[Near]
+
+    @classmethod
+    def of(cls, value: int, radius: int, algorithm: str, found: Found) -> Self:
+        return cls(
+            hash=f"{value:016x}",
+            radius=radius,
+            algorithm=algorithm,
+            known=found.known,
+            complete=found.complete,
+            results=[Near.of(neighbour) for neighbour in found.neighbours],
+        )
+
+
+class DecisionRequest(BaseModel):
+    """A person's answer to "is this the same picture?"."""
+
+    verdict: Verdict
+    note: str = Field("", max_length=2000)
+
+
+class Decided(BaseModel):
+    """A recorded decision."""
+
+    id: UUID
+    lookup: UUID
+    verdict: Verdict
+    reviewer: str
+    note: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        return cls(
+            id=decision.id,
+            lookup=decision.lookup,
+            verdict=decision.verdict,
+            reviewer=decision.reviewer,
+            note=decision.note,
+            created_at=decision.created_at,
+        )
+
+
+class QueueStatus(BaseModel):
+    """The review queue at a glance."""
+
+    length: int
+    by_reason: dict[str, int] = Field(description="a lookup counts under each of its reasons")
+    oldest_age_seconds: float | None = Field(description="null when the queue is empty")
+
+
+class Queued(BaseModel):
+    """A lookup that waits for a person."""
+
+    lookup: UUID
+    image: Known
+    match: Near | None
+    confidence: float
+    reasons: list[str]
+    document: str | None = Field(description="SHA-256 of the PDF it came from")
+    page: int | None
+    created_at: datetime
+
+
+class QueuePage(BaseModel):
+    """A page of the review queue, oldest first."""
+
+    items: list[Queued]
+    next: str | None = Field(description="cursor of the next page; null on the last one")
+
+
+class CheckResult(BaseModel):
+    """One health check."""
+
+    ok: bool
+    detail: str
+
+
+class Health(BaseModel):
+    """The service's health."""
+
+    status: Literal["ok", "failing"]
+    release: str
+    checks: dict[str, CheckResult]

@@ -1,0 +1,70 @@
+"""Every request gets an id, a line in the log and its place in the metrics."""
+
+import re
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dhash_service.facts import new_id
+from dhash_service.metrics import Metrics
+
+log = structlog.get_logger()
+
+GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+QUIET = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""Asked every few seconds by monitors: logged only when they fail."""
+
+
+class Observe:
+    """ASGI middleware, outermost: what clients saw is what is counted, refusals by `Limits` included."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = given_id(scope) or new_id().hex
+        begin = time.perf_counter()
+        code = 499  # the client went away before an answer began
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                code = 500
+                log.exception("unhandled error", method=scope["method"], path=scope["path"])
+                raise
+            finally:
+                seconds = time.perf_counter() - begin
+                self._metrics.count_request(route(scope), code, seconds)
+                if code >= 400 or scope["path"] not in QUIET:
+                    log.info(
+                        "request",
+                        method=scope["method"],
+                        path=scope["path"],
+                        code=code,
+                        ms=round(seconds * 1000, 2),
+                    )
+
+
+def route(scope: Scope) -> str:
+    """The path template that answered, so that metrics keep few labels whatever is asked for."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+def given_id(scope: Scope) -> str | None:
+    """The caller's own request id, if it is one that cannot break a log line."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if GIVEN_ID.fullmatch(given) else None

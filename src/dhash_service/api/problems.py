@@ -1,0 +1,123 @@
+"""Errors as `application/problem+json` (RFC 9457), each with a stable type and what to do next."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from dhash_service.errors import (
+    BadRequestError,
+    DhashError,
+    NotFoundError,
+    RetryLaterError,
+    UnauthenticatedError,
+)
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(BaseModel):
+    """What went wrong and what to do next (RFC 9457)."""
+
+    type: str = Field(
+        description="stable name of the kind of problem", examples=["/problems/damaged-picture"]
+    )
+    title: str = Field(description="the kind of problem in words")
+    status: int = Field(description="HTTP status")
+    detail: str = Field(description="what is wrong with this request")
+    advice: str = Field(description="what to do next")
+
+
+DESCRIBED = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "The request is at fault", "content": DESCRIBED},
+    "5XX": {"model": Problem, "description": "The service is busy or at fault", "content": DESCRIBED},
+}
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/problems/{type}", summary="What a kind of problem means", responses=PROBLEMS)
+async def explain(type: str) -> Problem:
+    kind = next((kind for kind in kinds() if kind.type == type), None)
+    if kind is None:
+        raise NotFoundError(f"There is no problem of the type {type}.")
+    return problem(kind(kind.__doc__ or kind.title))
+
+
+def kinds() -> list[type[DhashError]]:
+    """Every class of error, the base first."""
+    found, waiting = [], [DhashError]
+    while waiting:
+        kind = waiting.pop(0)
+        found.append(kind)
+        waiting.extend(kind.__subclasses__())
+    return found
+
+
+def problem(error: DhashError) -> Problem:
+    """The error as the body of an answer."""
+    return Problem(
+        type=f"/problems/{error.type}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        advice=error.hint,
+    )
+
+
+def answer(error: DhashError) -> JSONResponse:
+    """The error as an answer, with the headers that its status asks for."""
+    headers: dict[str, str] = {}
+    if isinstance(error, RetryLaterError):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(problem(error).model_dump(), error.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def invalid(error: RequestValidationError) -> BadRequestError:
+    """FastAPI's validation errors as one sentence that names each field."""
+    fields = "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:5]
+    )
+    return BadRequestError(f"{fields}.")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application as a problem."""
+
+    @app.exception_handler(DhashError)
+    async def known(request: Request, error: DhashError) -> JSONResponse:
+        if error.status >= 500:
+            log.error("request failed", path=request.url.path, error=str(error))
+        return answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(invalid(error))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return answer(
+                NotFoundError(f"There is nothing at {request.url.path}.", "See /docs for the paths.")
+            )
+        title = HTTPStatus(error.status_code).phrase
+        body = Problem(
+            type=f"/problems/{title.lower().replace(' ', '-')}",
+            title=title,
+            status=error.status_code,
+            detail=f"{request.method} {request.url.path}: {error.detail}.",
+            advice="See /docs for what this path takes.",
+        )
+        return JSONResponse(
+            body.model_dump(), error.status_code, headers=error.headers, media_type=MEDIA_TYPE
+        )

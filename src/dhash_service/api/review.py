@@ -1,0 +1,39 @@
+"""The review queue: what waits for a person, and what people decided."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from dhash_service.api.auth import Client, Reviewer, Running
+from dhash_service.api.models import Decided, DecisionRequest, QueuePage, QueueStatus
+from dhash_service.api.problems import PROBLEMS
+
+router = APIRouter(prefix="/api/dhash/queue", tags=["review"], responses=PROBLEMS)
+
+
+@router.get("/status", summary="The queue at a glance")
+async def status(service: Running, client: Client) -> QueueStatus:
+    return QueueStatus.of(await service.read(service.store.queue_status))
+
+
+@router.get("", summary="The queue, oldest first, in pages")
+async def page(
+    service: Running,
+    client: Client,
+    cursor: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    reason: Annotated[str | None, Query(max_length=64, description="only lookups with this reason")] = None,
+    document: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{64}$", description="only pictures of this PDF")
+    ] = None,
+) -> QueuePage:
+    items = await service.read(
+        lambda: service.store.queue_page(cursor, limit, reason=reason, document=document)
+    )
+    return QueuePage.of(items, limit)
+
+
+@router.post("/{lookup}/decision", summary="Decide: the same picture, or not", status_code=201)
+async def decide(service: Running, reviewer: Reviewer, lookup: UUID, body: DecisionRequest) -> Decided:
+    return Decided.of(await service.decide(lookup, body.verdict, reviewer.name, body.note))

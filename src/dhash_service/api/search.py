@@ -1,0 +1,80 @@
+"""Finding known pictures: by fingerprint, by picture, by id."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from dhash_service.api import bodies
+from dhash_service.api.auth import Admin, Client, Running
+from dhash_service.api.models import Known, SearchAnswer
+from dhash_service.api.problems import PROBLEMS
+from dhash_service.errors import NotFoundError
+
+router = APIRouter(prefix="/api/dhash", tags=["search"], responses=PROBLEMS)
+
+Radius = Annotated[int, Query(ge=0, le=32, description="most differing bits")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="most results")]
+Hash = Annotated[
+    str,
+    Query(
+        pattern="^[0-9a-fA-F]{16}$", description="fingerprint, 16 hex digits", examples=["8f0f0f1f3f7fff00"]
+    ),
+]
+
+
+@router.get("/search", summary="Known pictures near a fingerprint")
+async def search(
+    service: Running, client: Client, hash: Hash, radius: Radius = 10, limit: Limit = 20
+) -> SearchAnswer:
+    value = int(hash, 16)
+    found = await service.search(value, radius, limit)
+    return SearchAnswer.of(value, radius, service.algorithm.name, found)
+
+
+@router.post(
+    "/search", summary="Known pictures near a picture, which is not kept", openapi_extra=bodies.schema()
+)
+async def search_by_picture(
+    request: Request, service: Running, client: Client, radius: Radius = 10, limit: Limit = 20
+) -> SearchAnswer:
+    data = await bodies.one_file(request, service.algorithm.name)
+    value = (await service.submit(data, register=False)).fingerprint.value
+    found = await service.search(value, radius, limit)
+    return SearchAnswer.of(value, radius, service.algorithm.name, found)
+
+
+@router.get("/{id}", summary="A known picture")
+async def image(service: Running, client: Client, id: UUID) -> Known:
+    known = await service.read(lambda: service.store.image(id))
+    if known is None:
+        raise NotFoundError(f"There is no image {id}.")
+    return Known.of(known)
+
+
+@router.get(
+    "/{id}/thumbnail",
+    summary="A small WebP of a known picture",
+    response_class=Response,
+    responses={200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def thumbnail(service: Running, client: Client, id: UUID) -> Response:
+    webp = await service.read(lambda: service.store.thumbnail(id))
+    if webp is None:
+        raise NotFoundError(f"There is no thumbnail of {id}.")
+    # An id follows from the picture's bytes, so what it names never changes.
+    return Response(
+        webp, media_type="image/webp", headers={"Cache-Control": "private, max-age=31536000, immutable"}
+    )
+
+
+@router.delete("/{id}", summary="Take a picture out of search; nothing is deleted", status_code=204)
+async def hide(
+    service: Running,
+    admin: Admin,
+    id: UUID,
+    reason: Annotated[
+        str, Query(min_length=1, max_length=500, description="why; kept with the fact")
+    ] = "on request",
+) -> None:
+    await service.hide(id, reason, admin.name)

@@ -1,0 +1,60 @@
+"""Sending pictures: one, a batch, or those inside a document."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from dhash_service.documents import is_document
+from fastapi import APIRouter, Query, Request, Response
+
+from dhash_service.api import bodies
+from dhash_service.api.auth import Client, Running
+from dhash_service.api.models import Batch, BatchItem, Extracted, Submitted
+from dhash_service.api.problems import PROBLEMS
+
+router = APIRouter(prefix="/api/dhash", tags=["pictures"], responses=PROBLEMS)
+
+Register = Annotated[bool, Query(description="false only looks up: nothing is kept")]
+
+
+@router.post(
+    "",
+    summary="Fingerprint a picture, find the nearest known one, and keep it",
+    status_code=HTTPStatus.CREATED,
+    responses={200: {"model": Submitted, "description": "The picture was known already, or only looked up"}},
+    openapi_extra=bodies.schema(),
+)
+async def submit(
+    request: Request, response: Response, service: Running, client: Client, register: Register = True
+) -> Submitted:
+    data = await bodies.one_file(request, service.algorithm.name)
+    submission = await service.submit(data, register=register)
+    if not submission.created:
+        response.status_code = HTTPStatus.OK
+    return Submitted.of(submission, service.settings.release)
+
+
+@router.post("/batch", summary="Submit many pictures", openapi_extra=bodies.schema(batch=True))
+async def submit_batch(
+    request: Request, service: Running, client: Client, register: Register = True
+) -> Batch:
+    files = await bodies.many_files(request, service.algorithm.name, service.settings.max_batch)
+    outcomes = await service.submit_batch([file.read for file in files], register=register)
+    results = [
+        BatchItem.of(index, file.name, outcome, service.settings.release)
+        for index, (file, outcome) in enumerate(zip(files, outcomes, strict=True))
+    ]
+    succeeded = sum(item.problem is None for item in results)
+    return Batch(results=results, succeeded=succeeded, failed=len(results) - succeeded)
+
+
+@router.post(
+    "/extract",
+    summary="Submit the pictures inside a PDF, or a picture itself",
+    openapi_extra=bodies.schema(document=True),
+)
+async def extract(request: Request, service: Running, client: Client, register: Register = True) -> Extracted:
+    data = await bodies.one_file(request, service.algorithm.name)
+    release = service.settings.release
+    if is_document(data):
+        return Extracted.of(await service.extract(data, register=register), release)
+    return Extracted.of_picture(await service.submit(data, register=register), release)

@@ -1,0 +1,76 @@
+"""`dhash serve`: run the service."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dhash_service.cli.app import app
+
+WELCOME = """\
+dhash serves at {url}
+
+  API documentation   {url}/docs
+  health              {url}/health
+  metrics             {url}/metrics
+
+Try, in another terminal:
+
+  curl -s -F file=@{picture} {url}/api/dhash
+  curl -s '{url}/api/dhash/search?hash=0000000000000000&radius=32'
+  .venv/bin/dhash hash {picture} --json
+
+Ctrl-C stops it; what it has acknowledged stays in {store}.
+"""
+
+
+@app.command(epilog="Example: dhash serve --port 3000")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [default: 3000]")] = None,
+    uds: Annotated[Path | None, typer.Option(help="Unix socket to listen on instead.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Server processes [default: 1]")] = None,
+    migrate: Annotated[
+        bool, typer.Option(help="Bring the store's schema up to date first, creating it if need be.")
+    ] = False,
+    welcome: Annotated[bool, typer.Option("--welcome", help="Print where to look and what to try.")] = False,
+) -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C, then finish the requests in flight.
+
+    Every DHASH_… variable of docs/settings.md is honoured; the options here win over them.
+    """
+    import uvicorn
+
+    from dhash_service.settings import Settings
+    from dhash_service.store import Store
+
+    settings = Settings.load(host=host, port=port, uds=uds, processes=processes)
+    # Open the store once before the server starts: what is wrong with it is then a sentence, not a traceback.
+    Store.prepare(settings, migrate=migrate)
+    for name, value in (("HOST", host), ("PORT", port), ("UDS", uds), ("PROCESSES", processes)):
+        if value is not None:
+            os.environ[f"DHASH_{name}"] = str(value)  # server processes read the environment
+    if settings.processes > 1:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="dhash-metrics-")
+    if welcome:
+        url = f"http://localhost:{settings.port}"
+        picture = Path(__file__).parents[1] / "golden" / "photo.jpg"
+        store = settings.public()["store"]
+        typer.echo(WELCOME.format(url=url, picture=os.path.relpath(picture), store=store))
+        sys.stdout.flush()
+    uvicorn.run(
+        "dhash_service.api.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        uds=str(settings.uds) if settings.uds else None,
+        workers=settings.processes,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_seconds,
+        timeout_keep_alive=75,  # longer than the proxy's, so that it never reuses a connection we close
+    )

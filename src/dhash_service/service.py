@@ -1,0 +1,324 @@
+"""The use cases, without HTTP: submit, extract, search, decide, status.
+
+Files are hashed in threads (Pillow releases the interpreter lock), PDFs in processes of their own, and
+writes are acknowledged only once the store has committed them.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self, TypeVar
+from uuid import UUID
+
+from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction
+from dhash_service.errors import BatchTooLargeError, BusyError, DhashError, NotFoundError, StoreError
+from dhash_service.facts import (
+    Decision,
+    Fingerprint,
+    Image,
+    Match,
+    Neighbour,
+    Outcome,
+    Picture,
+    Sha256,
+    Source,
+    Status,
+    Subject,
+    Tombstone,
+    Verdict,
+    new_id,
+)
+from dhash_service.fingerprint import ALGORITHMS, read_picture
+from dhash_service.follower import Follower
+from dhash_service.index import HammingIndex
+from dhash_service.matching import match
+from dhash_service.metrics import Metrics
+from dhash_service.settings import Settings
+from dhash_service.store import Store
+
+T = TypeVar("T")
+
+CANDIDATES = 16
+"""Neighbours fetched to judge a match: the nearest, its runner-up, and room for hidden or repeated ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of one submitted picture. `created` is False for a known one, or one only looked up."""
+
+    picture_id: UUID
+    sha256: Sha256
+    fingerprint: Fingerprint
+    match: Match
+    created: bool
+    lookup: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSubmission:
+    """The pictures of one document, in page order, and how many were left out for which reason."""
+
+    sha256: Sha256
+    pages: int
+    pictures: Sequence[tuple[ExtractedPicture, Submission]]
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Known images near a fingerprint, nearest first. `complete` is False where a cap cut the list."""
+
+    neighbours: Sequence[Neighbour]
+    complete: bool
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One health check's outcome, with the sentence that explains it."""
+
+    ok: bool
+    detail: str
+
+
+class Service:
+    """One running service: its store, the index that follows it, and the workers that read files."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.algorithm = ALGORITHMS[settings.algorithm]
+        self.store = Store.open(
+            settings.store.get_secret_value(),
+            release=settings.release,
+            algorithm=self.algorithm,
+            originals=settings.originals if settings.keep_originals else None,
+        )
+        self.index = HammingIndex()
+        self.follower = Follower(self.index, self.store.feed)
+        self.documents = DocumentReader(settings)
+        threads = settings.threads or os.cpu_count() or 1
+        self._hashers = ThreadPoolExecutor(threads, thread_name_prefix="hash")
+        # Apart from the hashers, so that a search never waits behind a 100-megapixel picture.
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
+
+    def start(self) -> Self:
+        """Begin to follow the store, and return once every known picture can be found."""
+        self.follower.start()
+        self.follower.ready.wait()
+        return self
+
+    def close(self) -> None:
+        """Finish what is under way, then let go of everything."""
+        self._hashers.shutdown()
+        self._readers.shutdown()
+        self.documents.close()
+        self.follower.stop()
+        self.store.close()
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """Run a call that reads the store or the index outside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    # ---- submit
+
+    async def submit(self, data: bytes, *, register: bool = True) -> Submission:
+        """Fingerprint a picture, find its match, and (unless only looking up) keep it.
+
+        Returns once the store has committed. Raises the errors of `read_picture`, and `StoreError`.
+        """
+        with self._counting():
+            loop = asyncio.get_running_loop()
+            looked = await loop.run_in_executor(self._hashers, self._look, data)
+        if isinstance(looked, Submission) or not register:
+            return looked if isinstance(looked, Submission) else only_looked_up(*looked)
+        return await self._keep(*looked, source=None)
+
+    def _look(self, data: bytes) -> Submission | tuple[Picture, Match]:
+        if known := self.store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
+            return self._known(known)
+        with self.metrics.hashing():
+            picture = read_picture(
+                data,
+                self.algorithm,
+                max_pixels=self.settings.max_pixels,
+                keep_content=self.settings.keep_originals,
+            )
+        return picture, self._match(picture.fingerprint)
+
+    def _match(self, fingerprint: Fingerprint) -> Match:
+        found = self._neighbours(fingerprint.value, self.settings.match_radius, CANDIDATES)
+        return match(
+            found.neighbours,
+            fingerprint,
+            found.known,
+            radius=self.settings.match_radius,
+            review_below=self.settings.review_below,
+            crowded=not found.complete,
+        )
+
+    async def _keep(self, picture: Picture, matched: Match, source: Source | None) -> Submission:
+        registered = await asyncio.wrap_future(self.store.add_image(picture, matched, source))
+        if not registered.created:  # somebody else sent the same picture at the same moment
+            return self._known(registered.image)
+        await self.read(self.follower.catch_up)  # whoever was told of it can find it
+        return Submission(picture.id, picture.sha256, picture.fingerprint, matched, True, registered.lookup)
+
+    def _known(self, image: Image) -> Submission:
+        itself = Match(Status.MATCHED, 1.0, ("known",), Neighbour(image, 0), None, len(self.index))
+        return Submission(image.id, image.sha256, image.fingerprint, itself, False, None)
+
+    async def submit_batch(
+        self, items: Sequence[Callable[[], bytes]], *, register: bool = True
+    ) -> list[Submission | DhashError]:
+        """Submit many; each item's bytes are made when its turn comes, and each fails alone."""
+        if len(items) > self.settings.max_batch:
+            raise BatchTooLargeError(
+                f"{len(items)} items; {self.settings.max_batch} are allowed in one batch."
+            )
+
+        async def one(item: Callable[[], bytes]) -> Submission | DhashError:
+            try:
+                return await self.submit(item(), register=register)
+            except DhashError as error:
+                return error
+
+        return await asyncio.gather(*(one(item) for item in items))
+
+    # ---- documents
+
+    async def extract(self, data: bytes, *, register: bool = True) -> DocumentSubmission:
+        """Submit every picture of a PDF. Raises the errors of `DocumentReader.extract`, and `StoreError`."""
+        with self._counting(number=0):
+            extraction = await asyncio.wrap_future(
+                self.documents.extract(data, self.algorithm, keep_content=self.settings.keep_originals)
+            )
+        submissions = await asyncio.gather(
+            *(self._submit_extracted(extraction, item, register) for item in extraction.pictures)
+        )
+        return DocumentSubmission(
+            extraction.sha256,
+            extraction.pages,
+            list(zip(extraction.pictures, submissions, strict=True)),
+            dict(extraction.skipped),
+        )
+
+    async def _submit_extracted(
+        self, extraction: Extraction, item: ExtractedPicture, register: bool
+    ) -> Submission:
+        self.metrics.count_image(Outcome.OK)
+        looked = await self.read(lambda: self._look_extracted(item.picture))
+        if isinstance(looked, Submission):
+            return looked
+        if not register:
+            return only_looked_up(item.picture, looked)
+        return await self._keep(item.picture, looked, Source(extraction.sha256, item.page, item.box))
+
+    def _look_extracted(self, picture: Picture) -> Submission | Match:
+        known = self.store.by_sha256(picture.sha256)
+        return self._known(known) if known else self._match(picture.fingerprint)
+
+    # ---- search
+
+    async def search(self, value: int, radius: int, limit: int) -> Found:
+        """Known images within `radius` bits of the fingerprint, nearest first, at most `limit`."""
+        return await self.read(lambda: self._neighbours(value, radius, limit))
+
+    def _neighbours(self, value: int, radius: int, limit: int) -> Found:
+        found = self.index.search(value, radius, limit)
+        images = self.store.images_by_key([hit.key for hit in found.hits])
+        neighbours: dict[UUID, Neighbour] = {}
+        for hit in found.hits:  # nearest first: an image's nearest fingerprint counts
+            if image := images.get(hit.key):
+                neighbours.setdefault(image.id, Neighbour(image, hit.distance))
+        return Found(list(neighbours.values()), found.complete, len(self.index))
+
+    # ---- review
+
+    async def decide(self, lookup: UUID, verdict: Verdict, reviewer: str, note: str) -> Decision:
+        """Record a person's verdict as a new fact. Raises `NotFoundError`, `StoreError`."""
+        if await self.read(lambda: self.store.lookup(lookup)) is None:
+            raise NotFoundError(f"There is no lookup {lookup}.")
+        decision = Decision(
+            new_id(), lookup, verdict, reviewer, note, self.settings.release, datetime.now(UTC)
+        )
+        await asyncio.wrap_future(self.store.add_decision(decision))
+        return decision
+
+    async def hide(self, image: UUID, reason: str, actor: str) -> None:
+        """Take an image out of search. Nothing is deleted; sending it again brings it back."""
+        if await self.read(lambda: self.store.image(image)) is None:
+            raise NotFoundError(f"There is no image {image}.")
+        tombstone = Tombstone(
+            new_id(),
+            Subject.IMAGE,
+            str(image),
+            True,
+            reason,
+            actor,
+            self.settings.release,
+            datetime.now(UTC),
+        )
+        await asyncio.wrap_future(self.store.add_tombstone(tombstone))
+        await self.read(self.follower.catch_up)
+
+    # ---- status
+
+    def checks(self) -> dict[str, Check]:
+        """Every health check by name. Reads the store: call it outside the event loop."""
+        return {
+            "store": self._check_store(),
+            "index": self._check_index(),
+            "documents": Check(*self.documents.health()),
+            "disk": self._check_disk(),
+        }
+
+    def _check_store(self) -> Check:
+        try:
+            self.store.ping()
+        except StoreError as error:
+            return Check(False, str(error))
+        return Check(True, "The store answers and its writer runs.")
+
+    def _check_index(self) -> Check:
+        if not self.follower.ready.is_set():
+            return Check(False, "The index is being loaded.")
+        if (lag := self.follower.lag_seconds) > 30:
+            return Check(
+                False, f"The index has not seen the store for {lag:.0f} s: {self.follower.last_error}."
+            )
+        return Check(True, f"{len(self.index):,} fingerprints, {lag:.1f} s behind the store.")
+
+    def _check_disk(self) -> Check:
+        folder = Path(self.store.folder or ".")
+        free = shutil.disk_usage(folder).free
+        if free < 64 * 1024**2:
+            return Check(False, f"{free / 1024**2:.0f} MB free where the store is; writes need more.")
+        return Check(True, f"{free / 1024**3:.1f} GB free.")
+
+    @contextmanager
+    def _counting(self, number: int = 1) -> Iterator[None]:
+        """Count how a file ended: `number` pictures that went well, or one that did not."""
+        try:
+            yield
+        except (BusyError, StoreError):  # says nothing about the file
+            raise
+        except DhashError as error:
+            self.metrics.count_image(error.outcome)
+            raise
+        except Exception:
+            self.metrics.count_image(Outcome.FAILED)
+            raise
+        self.metrics.count_image(Outcome.OK, number)
+
+
+def only_looked_up(picture: Picture, matched: Match) -> Submission:
+    """A picture that was not to be kept."""
+    return Submission(picture.id, picture.sha256, picture.fingerprint, matched, False, None)
