@@ -95,6 +95,37 @@ class NotWritableError(RolloutError):
     advice = "Give this user write access to it, or set another `root` in rollout.toml."
 
 
+# ---- releases
+
+
+class BuildError(RolloutError):
+    message = "Building a release from {source} failed: {problem}."
+    advice = "Nothing was changed; mend the source and run it again."
+
+
+class UnknownReleaseError(RolloutError):
+    message = "There is no release {id!r}; built are: {known}."
+    advice = "Name one of these, or build it with `rollout deploy --from …`."
+
+
+class ReleaseDamagedError(RolloutError):
+    message = "Release {id} is damaged: {problem}."
+    advice = "Remove its folder and build it again with --from, or restore it with `rollout rollback --backup`."
+
+
+# ---- processes
+
+
+class SupervisorError(RolloutError):
+    message = "The supervisor of {environment} failed: {problem}."
+    advice = "See {log}."
+
+
+class ProcessError(RolloutError):
+    message = "{name} does not run: {problem}."
+    advice = "Its log is {log}."
+
+
 class LockHeldError(RolloutError):
     message = "{environment} is being worked on by {owner}."
     advice = "Wait for it to end; `rollout status` shows what it does."
@@ -120,3 +151,16 @@ class RolloutEndedError(RolloutError):
 class UnknownRolloutError(RolloutError):
     message = "There is no rollout {id}."
     advice = "`rollout history` lists them."
+
+
+# ---- gates
+
+
+class GatesFileError(RolloutError):
+    message = "{path}: {problems}."
+    advice = "`rollout gates check FILE` explains a file; schemas/quality-gates.schema.json describes it."
+
+
+class UnknownGatesEnvironmentError(RolloutError):
+    message = "The gates file has no environment {name!r}; it has {known}."
+    advice = "Name one of these with --env, or add it to the file."

@@ -1,0 +1,292 @@
+"""The kinds of gate, as frozen models of what a gates file may say.
+
+The guide's gate names are presets of five generic kinds; a gate of any other name says its `kind`.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Source(StrEnum):
+    """Where samples come from."""
+
+    PROBE = "probe"  # asking the health endpoint
+    SERVICE = "service"  # what the service counts itself
+    PROXY = "proxy"  # what the proxy in front of it counts: what clients saw
+
+
+class Action(StrEnum):
+    """What follows a breach."""
+
+    ALERT = "alert"
+    AUTO_ROLLBACK = "auto_rollback"
+
+
+class Decision(StrEnum):
+    """How a rate is held against its limit."""
+
+    LITERAL = "literal"  # the rate so far, once there are enough samples
+    GUARDED = "guarded"  # early only on conclusive evidence; the plain words once the window is full
+
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Minutes = Annotated[float, Field(gt=0, le=1440)]
+Metric = Annotated[str, Field(min_length=1, max_length=200)]
+Metrics = Annotated[tuple[Metric, ...], Field(min_length=1, max_length=20)]
+
+
+class Model(BaseModel):
+    """Frozen; a key that is not here is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+# ---- thresholds
+
+
+class ConsecutiveThreshold(Model):
+    limit: int = Field(
+        alias="consecutive_failures", ge=0, le=10_000, description="more than this many in a row"
+    )
+    check_interval_seconds: Seconds
+
+
+class GaugeThreshold(Model):
+    limit: float = Field(alias="max_value")
+    check_interval_seconds: Seconds
+
+
+class QueueThreshold(GaugeThreshold):
+    limit: float = Field(alias="max_queue_length", ge=0)
+
+
+class MemoryThreshold(GaugeThreshold):
+    limit: Percent = Field(alias="max_usage_percentage")
+
+
+class WindowThreshold(Model):
+    limit: float
+    window_minutes: Minutes = Field(
+        alias="evaluation_window_minutes", description="how far the gate looks back"
+    )
+    min_samples: int = Field(alias="min_sample_size", ge=1, description="with fewer there is no verdict")
+
+    @property
+    def window_seconds(self) -> float:
+        return self.window_minutes * 60
+
+
+class RatioThreshold(WindowThreshold):
+    limit: Percent = Field(alias="max_percentage")
+
+
+class FailureThreshold(RatioThreshold):
+    limit: Percent = Field(alias="max_failure_percentage")
+
+
+class ErrorThreshold(RatioThreshold):
+    limit: Percent = Field(alias="max_error_percentage")
+
+
+class QuantileThreshold(WindowThreshold):
+    limit: float = Field(alias="max_value", gt=0)
+
+
+class TimeThreshold(QuantileThreshold):
+    limit: float = Field(alias="max_time_ms", gt=0)
+
+
+class RegressionThreshold(WindowThreshold):
+    limit: float = Field(alias="max_ratio", ge=1, le=1000, description="candidate's value over stable's")
+
+
+# ---- gates: the generic kinds
+
+
+class NoDataPolicy(Model):
+    """What follows when a gate's source stays silent. Silence is never a pass."""
+
+    after_seconds: Seconds = 120
+    actions: tuple[Action, ...] = (Action.ALERT,)
+
+
+class ByAction(Model):
+    """A rule for each action: crying wolf is cheap, rolling back a healthy release is not."""
+
+    alert: Decision = Decision.GUARDED
+    auto_rollback: Decision = Decision.GUARDED
+
+
+class Gate(Model):
+    """What every gate has."""
+
+    enabled: bool = True
+    description: str = ""
+    actions: tuple[Action, ...] = (Action.ALERT,)
+    on_no_data: NoDataPolicy | tuple[NoDataPolicy, ...] = Field(
+        NoDataPolicy(), description="one policy, or several that follow each other"
+    )
+
+    @property
+    def no_data_policies(self) -> tuple[NoDataPolicy, ...]:
+        given = self.on_no_data
+        return (given,) if isinstance(given, NoDataPolicy) else given
+
+    def decision_for(self, action: Action) -> Decision:
+        """The rule that decides whether this action follows."""
+        return Decision.LITERAL
+
+
+class DecidedGate(Gate):
+    """A gate that may decide early."""
+
+    decision: Decision | ByAction = Decision.GUARDED
+    full_window_confidence: float | None = Field(
+        None, ge=0.5, lt=1, description="evidence asked of the full window too, 0.99 say"
+    )
+
+    def decision_for(self, action: Action) -> Decision:
+        if isinstance(self.decision, Decision):
+            return self.decision
+        return self.decision.alert if action is Action.ALERT else self.decision.auto_rollback
+
+
+class ConsecutiveGate(Gate):
+    """Fails when more than `limit` probes in a row were not OK."""
+
+    kind: Literal["consecutive"]
+    source: Literal[Source.PROBE] = Source.PROBE
+    path: str = Field("", pattern=r"^(/\S*)?$", description="asked instead of health_check_endpoint")
+    decision: Literal[Decision.LITERAL] = Decision.LITERAL
+    threshold: ConsecutiveThreshold
+
+
+class GaugeGate(Gate):
+    """Fails when the newest value of a gauge is above the limit."""
+
+    kind: Literal["gauge"]
+    source: Literal[Source.SERVICE] = Source.SERVICE
+    metric: Metric
+    unit: str = ""
+    decision: Literal[Decision.LITERAL] = Decision.LITERAL
+    threshold: GaugeThreshold
+
+
+class RatioGate(DecidedGate):
+    """Fails when counted bad events are too large a share, in percent, of all events in the window."""
+
+    kind: Literal["ratio"]
+    source: Literal[Source.SERVICE, Source.PROXY] = Source.SERVICE
+    numerator: Metrics = Field(description="cumulative counters; several are added up")
+    denominator: Metrics
+    gauge: str = Field("", description="read where the counters are not published: the rate in percent")
+    threshold: RatioThreshold
+
+    unit: ClassVar[str] = "%"
+
+
+class QuantileGate(DecidedGate):
+    """Fails when a quantile of a histogram over the window is above the limit."""
+
+    kind: Literal["quantile"]
+    source: Literal[Source.SERVICE, Source.PROXY] = Source.SERVICE
+    histogram: Metric
+    quantile: float = Field(0.95, gt=0, lt=1)
+    scale: float = Field(1.0, gt=0, description="the histogram's values times this are in the limit's unit")
+    unit: str = ""
+    gauge: str = Field("", description="read where the histogram is not published: the quantile itself")
+    threshold: QuantileThreshold
+
+
+class RegressionGate(Gate):
+    """Fails when the candidate is worse than stable was over the same time, by more than a factor."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["numerator", "denominator"]}, {"required": ["histogram"]}]}
+    )
+
+    kind: Literal["regression"]
+    source: Literal[Source.SERVICE, Source.PROXY] = Source.SERVICE
+    numerator: Metrics | None = None
+    denominator: Metrics | None = None
+    histogram: Metric | None = None
+    quantile: float = Field(0.95, gt=0, lt=1)
+    decision: Literal[Decision.GUARDED] = Decision.GUARDED
+    threshold: RegressionThreshold
+
+    unit: ClassVar[str] = "×"
+
+    def decision_for(self, action: Action) -> Decision:
+        return Decision.GUARDED
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        rates = self.numerator is not None and self.denominator is not None
+        half = (self.numerator is None) != (self.denominator is None)
+        if half or rates == (self.histogram is not None):
+            raise ValueError("compares rates (numerator and denominator) or a histogram, one of the two")
+        return self
+
+
+OwnGate = Annotated[
+    ConsecutiveGate | GaugeGate | RatioGate | QuantileGate | RegressionGate, Field(discriminator="kind")
+]
+
+
+# ---- gates: the guide's names
+
+
+class HealthGate(ConsecutiveGate):
+    kind: Literal["consecutive"] = "consecutive"
+
+
+class ExtractionFailureRateGate(RatioGate):
+    kind: Literal["ratio"] = "ratio"
+    numerator: Metrics = ("images_failed_total",)
+    denominator: Metrics = ("images_ok_total", "images_failed_total")
+    gauge: str = "extraction_failure_rate"
+    threshold: FailureThreshold
+
+
+class HashTimeGate(QuantileGate):
+    kind: Literal["quantile"] = "quantile"
+    histogram: Metric = "hash_seconds"
+    scale: float = Field(1000.0, gt=0)
+    unit: str = "ms"
+    gauge: str = "p95_hash_time_ms"
+    threshold: TimeThreshold
+
+
+class QueueGate(GaugeGate):
+    kind: Literal["gauge"] = "gauge"
+    metric: Metric = "low_confidence_queue_length"
+    unit: str = "items"
+    threshold: QueueThreshold
+
+
+class MemoryGate(GaugeGate):
+    kind: Literal["gauge"] = "gauge"
+    metric: Metric = "memory_usage_percentage"
+    unit: str = "%"
+    threshold: MemoryThreshold
+
+
+class ErrorRateGate(RatioGate):
+    kind: Literal["ratio"] = "ratio"
+    numerator: Metrics = ("server_errors_total",)
+    denominator: Metrics = ("requests_total",)
+    gauge: str = "error_rate"
+    threshold: ErrorThreshold
+
+
+class ClientErrorRateGate(RatioGate):
+    """Beyond the guide: what clients saw, for a release whose own metrics lie."""
+
+    kind: Literal["ratio"] = "ratio"
+    source: Literal[Source.SERVICE, Source.PROXY] = Source.PROXY
+    numerator: Metrics = ("responses_failed_total",)
+    denominator: Metrics = ("responses_total",)
+    threshold: ErrorThreshold
