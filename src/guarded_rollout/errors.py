@@ -164,3 +164,46 @@ class GatesFileError(RolloutError):
 class UnknownGatesEnvironmentError(RolloutError):
     message = "The gates file has no environment {name!r}; it has {known}."
     advice = "Name one of these with --env, or add it to the file."
+
+
+# ---- backups
+
+
+class RetentionRuleError(RolloutError):
+    message = "The retention rule is wrong: {problem}."
+    advice = "Say how many backups stay (--keep) or for how long (--hours)."
+
+
+class NoBackupError(RolloutError):
+    message = "There is no backup of {environment} in {folder}."
+    advice = "`rollout backup` takes one."
+
+
+class BackupMissingError(RolloutError):
+    message = "There is no file {path}."
+    advice = "`ls backups/` shows what there is."
+
+
+class BackupDamagedError(RolloutError):
+    message = "{path} is damaged: {problem}."
+    advice = "Do not restore it; take an older one, and find out what happened to the disk."
+
+
+class BackupFormatError(RolloutError):
+    message = "{path} is not a backup that can be restored: {problem}."
+    advice = "Take an archive that `rollout backup` wrote."
+
+
+class SignatureError(RolloutError):
+    message = "The signature of {path} does not hold: {problem}."
+    advice = "Somebody may have changed the backup; compare it with a copy kept elsewhere."
+
+
+class OtherEnvironmentError(RolloutError):
+    message = "{path} is a backup of {found}, not of {environment}."
+    advice = "Take one of this environment's, or pass --allow-other-env if that is meant."
+
+
+class ServiceCommandError(RolloutError):
+    message = "`{command}` failed: {problem}."
+    advice = "Run it by hand to see more."

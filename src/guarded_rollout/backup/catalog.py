@@ -1,0 +1,87 @@
+"""The names of backups: `dhash_<environment>_<YYYYmmdd_HHMMSS>.zip`, in UTC, so that names sort by time."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+TIME = "%Y%m%d_%H%M%S"
+PATTERN = re.compile(r"dhash_(?P<environment>.+)_(?P<time>\d{8}_\d{6})\.zip")
+
+# A copy that a rollback takes before it changes anything goes where no `ls backups/dhash_*.zip` looks: it
+# holds the state that is being left, and must never be found as the latest backup to return to.
+SAFETY = "safety"
+SAFETY_PATTERN = re.compile(r"before-rollback_(?P<environment>.+)_(?P<time>\d{8}_\d{6})\.zip")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One archive in a folder of backups."""
+
+    path: Path
+    environment: str
+    taken_at: datetime
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def checksum(self) -> Path:
+        """The file beside it that `sha256sum -c` accepts."""
+        return checksum_of(self.path)
+
+    @property
+    def signature(self) -> Path:
+        """The signature of the checksum file; optional."""
+        return self.path.with_name(self.path.name + ".sha256.sig")
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """All that belongs to it, in the order in which it may be removed."""
+        return self.path, self.signature, self.checksum
+
+
+def checksum_of(archive: Path) -> Path:
+    """Where an archive's checksum stands."""
+    return archive.with_name(archive.name + ".sha256")
+
+
+def parse(path: Path) -> Entry | None:
+    """A backup or safety copy by its path; None if the name is not one."""
+    found = PATTERN.fullmatch(path.name) or SAFETY_PATTERN.fullmatch(path.name)
+    if found is None:
+        return None
+    try:
+        taken_at = datetime.strptime(found["time"], TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return Entry(path, found["environment"], taken_at)
+
+
+def find(folder: Path, environment: str) -> list[Entry]:
+    """One environment's archives in a folder, newest first. Another environment's are never among them."""
+    entries = (parse(path) for path in folder.glob("*.zip"))
+    mine = [entry for entry in entries if entry is not None and entry.environment == environment]
+    return sorted(mine, key=lambda entry: entry.name, reverse=True)
+
+
+def latest(folder: Path, environment: str) -> Entry | None:
+    """One environment's newest archive in a folder."""
+    return next(iter(find(folder, environment)), None)
+
+
+def name_for(folder: Path, environment: str, now: datetime, *, safety: bool = False) -> Entry:
+    """A name that sorts after every one that is there: now, or the second after the latest.
+
+    A checksum file alone takes its name too: it is written first, as the claim of whoever writes the archive.
+    """
+    folder = folder / SAFETY if safety else folder
+    claims = (parse(path.with_suffix("")) for path in folder.glob("*.zip.sha256"))
+    taken = [entry for entry in claims if entry is not None and entry.environment == environment]
+    taken += find(folder, environment)
+    moment = now.astimezone(UTC).replace(microsecond=0)
+    if taken:
+        moment = max(moment, max(entry.taken_at for entry in taken) + timedelta(seconds=1))
+    prefix = "before-rollback" if safety else "dhash"
+    return Entry(folder / f"{prefix}_{environment}_{moment:{TIME}}.zip", environment, moment)

@@ -1,0 +1,136 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guarded_rollout.backup.catalog import Entry, find, latest, name_for, parse
+from guarded_rollout.backup.retention import Rule, plan
+from guarded_rollout.errors import RetentionRuleError
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+GUIDE = Rule(last=10, younger_than=timedelta(hours=72))
+
+
+def backup(age: timedelta, environment: str = "production") -> Entry:
+    moment = (NOW - age).replace(microsecond=0)
+    return Entry(Path(f"dhash_{environment}_{moment:%Y%m%d_%H%M%S}.zip"), environment, moment)
+
+
+def hours(*ages: float) -> list[Entry]:
+    return [backup(timedelta(hours=age)) for age in ages]
+
+
+ages = st.lists(st.integers(-3600, 30 * 86400), unique=True, max_size=40)
+entries = ages.map(lambda seconds: [backup(timedelta(seconds=second)) for second in seconds])
+rules = st.one_of(
+    st.builds(Rule, last=st.integers(1, 20)),
+    st.builds(Rule, younger_than=st.timedeltas(timedelta(0), timedelta(days=20))),
+    st.builds(Rule, st.integers(1, 20), st.timedeltas(timedelta(0), timedelta(days=20))),
+)
+
+
+def test_the_last_ten_stay_however_old():
+    backups = hours(*range(100, 115))
+    assert plan(backups, GUIDE, now=NOW).remove == tuple(backups[10:])
+
+
+def test_what_is_younger_than_the_hours_stays_however_many():
+    backups = hours(*range(0, 120, 4))
+    assert plan(backups, GUIDE, now=NOW).remove == tuple(hours(*range(72, 120, 4)))
+
+
+def test_what_an_open_rollout_may_return_to_stays():
+    backups = hours(*range(100, 115))
+    decided = plan(backups, GUIDE, now=NOW, needed={backups[-1].name})
+    assert decided.remove == tuple(backups[10:-1])
+    assert decided.keep[-1].reason == "an open rollout may return to it"
+
+
+def test_age_alone_leaves_the_newest():
+    assert plan(hours(500, 900), Rule(younger_than=timedelta(hours=12)), now=NOW).remove == tuple(hours(900))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"last": 0}, {"last": -1}, {"younger_than": timedelta(hours=-1)}], ids=str
+)
+def test_no_rule_is_an_error_and_not_delete_everything(arguments):
+    with pytest.raises(RetentionRuleError):
+        Rule(**arguments)
+
+
+@given(entries, rules, st.randoms())
+def test_every_backup_is_decided_once_whatever_their_order(backups, rule, random):
+    shuffled = random.sample(backups, len(backups))
+    decided = plan(shuffled, rule, now=NOW)
+    assert decided == plan(backups, rule, now=NOW)
+    assert {kept.entry for kept in decided.keep} | set(decided.remove) == set(backups)
+    assert len(decided.keep) + len(decided.remove) == len(backups)
+
+
+@given(entries, rules, st.data())
+def test_nothing_that_the_rule_keeps_is_removed(backups, rule, data):
+    needed = {entry.name for entry in backups if data.draw(st.booleans())}
+    newest = sorted(backups, key=lambda entry: entry.taken_at, reverse=True)
+    for entry in plan(backups, rule, now=NOW, needed=needed).remove:
+        assert entry.name not in needed
+        assert entry not in newest[: rule.last or 1]
+        assert rule.younger_than is None or NOW - entry.taken_at >= rule.younger_than
+
+
+@given(entries, rules)
+def test_pruning_twice_removes_nothing_more(backups, rule):
+    left = [kept.entry for kept in plan(backups, rule, now=NOW).keep]
+    assert plan(left, rule, now=NOW).remove == ()
+
+
+@given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)), st.sampled_from(["production", "a_b"]))
+def test_a_name_says_environment_and_time(moment, environment):
+    moment = moment.replace(tzinfo=UTC, microsecond=0)
+    entry = name_for(Path("/nowhere"), environment, moment)
+    assert parse(entry.path) == entry
+    assert entry.taken_at == moment
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dhash_production_20260230_000000.zip",
+        "dhash_production_20260101.zip",
+        "dhash__20260101_000000.zip",
+        "dhash_production_20260101_000000.zip.sha256",
+        "xdhash_production_20260101_000000.zip",
+        ".dhash_production_20260101_000000.zip.abc123",
+    ],
+)
+def test_other_names_are_no_backups(name):
+    assert parse(Path(name)) is None
+
+
+def test_the_latest_is_of_this_environment_and_never_a_safety_copy(tmp_path):
+    (tmp_path / "safety").mkdir()
+    for name in (
+        "dhash_production_20260101_000000.zip",
+        "dhash_production_20260102_000000.zip",
+        "dhash_staging_20260103_000000.zip",
+        "dhash_production_eu_20260103_000000.zip",
+        "safety/before-rollback_production_20260104_000000.zip",
+    ):
+        (tmp_path / name).touch()
+    assert latest(tmp_path, "production").name == "dhash_production_20260102_000000.zip"
+    assert latest(tmp_path, "development") is None
+    assert len(find(tmp_path, "production")) == 2
+    assert len(find(tmp_path / "safety", "production")) == 1
+
+
+def test_a_name_is_never_given_twice_and_always_sorts_last(tmp_path):
+    first = name_for(tmp_path, "production", NOW)
+    first.path.touch()
+    second = name_for(tmp_path, "production", NOW)
+    assert second.taken_at - first.taken_at == timedelta(seconds=1)
+    second.checksum.touch()  # claimed, not written yet
+    earlier = name_for(tmp_path, "production", NOW - timedelta(days=1))  # the clock was set back
+    assert first.name < second.name < earlier.name
+    assert name_for(tmp_path, "staging", NOW).taken_at == NOW
+    assert name_for(tmp_path, "production", NOW, safety=True).taken_at == NOW
