@@ -110,7 +110,14 @@ class UnknownReleaseError(RolloutError):
 
 class ReleaseDamagedError(RolloutError):
     message = "Release {id} is damaged: {problem}."
-    advice = "Remove its folder and build it again with --from, or restore it with `rollout rollback --backup`."
+    advice = (
+        "Remove its folder and build it again with --from, or restore it with `rollout rollback --backup`."
+    )
+
+
+class NoReleaseError(RolloutError):
+    message = "No release serves {environment} yet."
+    advice = "Roll one out: `rollout up --env {environment}`."
 
 
 # ---- processes
@@ -119,6 +126,16 @@ class ReleaseDamagedError(RolloutError):
 class SupervisorError(RolloutError):
     message = "The supervisor of {environment} failed: {problem}."
     advice = "See {log}."
+
+
+class NoAnswerError(RolloutError):
+    message = "{endpoint} did not answer {request}: {problem}."
+    advice = "`rollout status` shows what runs."
+
+
+class CommandError(RolloutError):
+    message = "`{command}` of release {release} failed: {reason}."
+    advice = "Nothing further was done."
 
 
 class ProcessError(RolloutError):

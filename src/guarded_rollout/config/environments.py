@@ -5,6 +5,7 @@ defaults and show the types. So the documentation cannot fall behind what is acc
 """
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.errors import ConfigurationError, UnknownEnvironmentError
+from guarded_rollout.secret import Secret
 
 Table = dict[str, Any]
 
@@ -33,8 +35,6 @@ class Checks:
     consecutive: int
     interval_seconds: float
     validation_interval_seconds: float
-    watch_interval_seconds: float
-    watch_failures: int
     timeout_seconds: float
     start_seconds: float
     drain_seconds: int
@@ -47,6 +47,7 @@ class Service:
     source: Path
     lock: str
     python: str
+    retry_posts: tuple[str, ...]
     commands: Mapping[str, tuple[str, ...]]
     variables: Mapping[str, str]
 
@@ -60,8 +61,7 @@ class Environment:
     port: int
     root: Path
     workers: int
-    store: str
-    window_minutes: float
+    store: Secret  # its URL may hold a password
     confirm: bool
     traffic: tuple[TrafficStep, ...]
     checks: Checks
@@ -191,6 +191,7 @@ def _project(tables: Table, path: Path) -> Project:
         source=folder / service["source"],
         lock=service["lock"],
         python=service["python"],
+        retry_posts=tuple(service["retry_posts"]),
         commands={name: tuple(words) for name, words in service["commands"].items()},
         variables=service["variables"],
     )
@@ -210,13 +211,9 @@ def _environment(name: str, table: Table, project: Table, service: Service, fold
     _require(name.isidentifier() and name.islower(), where, "a name is lower-case letters, digits and _")
     _require(1 <= table["port"] <= 65535, f"{where}.port", "a port is 1 to 65535")
     _require(1 <= table["workers"] <= 64, f"{where}.workers", "there are 1 to 64 workers")
-    _require(table["window_minutes"] >= 0, f"{where}.window_minutes", "a window is not negative")
     _require(checks.consecutive >= 1, f"{where}.checks.consecutive", "at least one check is needed")
-    _require(
-        checks.timeout_seconds > 0 and checks.start_seconds > 0 and checks.watch_interval_seconds > 0,
-        f"{where}.checks",
-        "timeout_seconds, start_seconds and watch_interval_seconds are above 0",
-    )
+    positive = checks.timeout_seconds > 0 and checks.start_seconds > 0
+    _require(positive, f"{where}.checks", "timeout_seconds and start_seconds are above 0")
     shares = [step.percent for step in steps]
     rising = shares == sorted(set(shares)) and shares[-1:] == [100] and shares[0] > 0
     _require(rising, f"{where}.traffic", "the percents rise from above 0 to 100")
@@ -226,8 +223,7 @@ def _environment(name: str, table: Table, project: Table, service: Service, fold
         port=table["port"],
         root=root,
         workers=table["workers"],
-        store=table["store"].replace("{root}", str(root)),
-        window_minutes=table["window_minutes"],
+        store=Secret(os.path.expandvars(table["store"]).replace("{root}", str(root))),
         confirm=table["confirm"],
         traffic=steps,
         checks=checks,

@@ -1,0 +1,242 @@
+"""The environment's processes, kept running by supervisord: the proxy, the two slots, the watcher.
+
+supervisord runs as a daemon of its own, without root, and outlives the terminal. Its configuration is
+static; what a program runs is a spec file that `hold.py` reads. A spec says that the program is wanted:
+`ensure` starts supervisord if it is gone and then every program that is wanted.
+"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.errors import ProcessError, SocketPathTooLongError, SupervisorError
+from guarded_rollout.files import write_atomic
+from guarded_rollout.host import hold
+from guarded_rollout.host.programs import program
+
+PROXY, WATCHER = "proxy", "watcher"
+PROGRAMS = (PROXY, "blue", "green", WATCHER)
+SOCKET_LIMIT = 103  # macOS; Linux allows 107
+START_SECONDS = 10
+KILL_SECONDS = 5  # between the end of a program's drain time and the supervisor's SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What one program runs. A spec on disk means that the program is wanted."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: str
+    drain_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One program as the supervisor sees it. `pid` 0 means that it does not run."""
+
+    name: str
+    running: bool
+    pid: int
+    description: str
+    uptime_seconds: int
+
+
+class Processes:
+    """The supervisor of one environment."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._folder = environment.root / "supervisor"
+        self._socket = environment.run / "sv"
+        self._pidfile = self._folder / "supervisord.pid"
+        self.log = environment.service_logs / "supervisord.log"
+
+    # ---- the supervisor itself
+
+    def up(self) -> bool:
+        """Whether supervisord answers."""
+        try:
+            return bool(self._call("supervisor.getPID"))
+        except SupervisorError:
+            return False
+
+    def ensure(self) -> None:
+        """Start supervisord if it does not run, and every wanted program that does not."""
+        if not self.up():
+            self._start_supervisor()
+        states = self.states()
+        for name in PROGRAMS:
+            if self.wanted(name) and not states[name].running:
+                self._start(name)
+
+    def shut_down(self) -> None:
+        """Stop every program, then supervisord. Does nothing when it does not run."""
+        if not self.up():
+            self._start_supervisor()  # adopts what a killed one left running, so that it can be stopped
+            for name in PROGRAMS:
+                if self.wanted(name):
+                    self._start(name)
+        pid = int(str(self._call("supervisor.getPID")))
+        for name in (WATCHER, PROXY, "blue", "green"):
+            self.stop(name)
+        self._call("supervisor.shutdown")
+        deadline = time.monotonic() + START_SECONDS
+        while hold.alive(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    # ---- its programs
+
+    def wanted(self, name: str) -> bool:
+        return self.spec_path(name).exists()
+
+    def spec_path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+    def start(self, name: str, spec: Spec) -> None:
+        """Run this as program `name`; one that runs is left alone if it runs the same, else replaced."""
+        content = json.dumps(
+            {
+                "command": list(spec.command),
+                "environment": dict(spec.environment),
+                "folder": spec.folder,
+                "lock": str(self._folder / f"{name}.lock"),
+                "drain_seconds": spec.drain_seconds,
+            },
+            indent=1,
+        )
+        path = self.spec_path(name)
+        same = path.exists() and path.read_text() == content
+        if not same:
+            self.stop(name)
+            write_atomic(path, content, mode=0o600)  # variables may hold a password
+        self.ensure()
+
+    def stop(self, name: str) -> None:
+        """Drain and stop a program, and want it no more. Stopping one that does not run is fine."""
+        self.spec_path(name).unlink(missing_ok=True)
+        if self.up() and self.states()[name].description != "STOPPED":
+            self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name)
+
+    def states(self) -> dict[str, State]:
+        """Every program's state by name."""
+        answer = self._call("supervisor.getAllProcessInfo")
+        assert isinstance(answer, list)
+        return {info["name"]: _state(info) for info in answer}
+
+    def state(self, name: str) -> State:
+        return self.states()[name]
+
+    def log_path(self, name: str) -> Path:
+        return self._environment.service_logs / f"{name}.log"
+
+    def last_words(self, name: str, lines: int = 3) -> str:
+        """The end of what a program printed, for an error that names the cause."""
+        try:
+            with self.log_path(name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+
+    # ---- inside
+
+    def _start(self, name: str) -> None:
+        self._tolerate("ALREADY_STARTED", "supervisor.startProcess", name, False)
+
+    def _start_supervisor(self) -> None:
+        bound = f"{self._socket}.{2**22}"  # supervisord binds beside it first, with its pid
+        if len(bound) > SOCKET_LIMIT:
+            raise SocketPathTooLongError(path=self._socket, length=len(bound), limit=SOCKET_LIMIT)
+        configuration = self._folder / "supervisord.conf"
+        write_atomic(configuration, self._configuration(), mode=0o600)
+        done = subprocess.run(
+            [program("supervisord"), "-c", str(configuration)],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.up():
+            if done.returncode != 0 or time.monotonic() > deadline:
+                said = (done.stderr or done.stdout).strip().splitlines()
+                raise SupervisorError(
+                    environment=self._environment.name,
+                    problem=said[-1] if said else "it does not answer",
+                    log=self.log,
+                )
+            time.sleep(0.02)
+
+    def _configuration(self) -> str:
+        logs = self._environment.service_logs
+        sections = [
+            f"[unix_http_server]\nfile={self._socket}\nchmod=0600",
+            f"[supervisord]\nlogfile={self.log}\nlogfile_maxbytes=5MB\nlogfile_backups=2\npidfile={self._pidfile}\n"
+            f"directory={self._environment.project}\nchildlogdir={logs}\numask=077\nidentifier={self._environment.name}",
+            "[rpcinterface:supervisor]\n"
+            "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+        ]
+        sections += [self._program(name) for name in PROGRAMS]
+        return "\n\n".join(sections).replace("%", "%%") + "\n"
+
+    def _program(self, name: str) -> str:
+        command = [sys.executable, "-I", hold.__file__, str(self.spec_path(name))]
+        patience = self._environment.checks.drain_seconds + KILL_SECONDS
+        return (
+            f"[program:{name}]\ncommand={shlex.join(command)}\n"
+            # it would give up for good after startretries, waiting one second longer each time
+            "autostart=false\nstartsecs=1\nstartretries=1000000\n"
+            f"autorestart={'unexpected' if name == WATCHER else 'true'}\nexitcodes=0\n"
+            f"stopsignal=TERM\nstopwaitsecs={patience}\nkillasgroup=true\n"
+            f"stdout_logfile={self.log_path(name)}\nredirect_stderr=true\n"
+            "stdout_logfile_maxbytes=10MB\nstdout_logfile_backups=2"
+        )
+
+    def _tolerate(self, fault: str, method: str, *arguments: object) -> None:
+        try:
+            self._call(method, *arguments)
+        except SupervisorError as error:
+            if fault not in str(error):
+                raise
+
+    def _call(self, method: str, *arguments: object) -> object:
+        proxy = xmlrpc.client.ServerProxy(
+            "http://supervisor", transport=SupervisorTransport(None, None, f"unix://{self._socket}")
+        )
+        try:
+            return getattr(proxy, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            problem = fault.faultString
+        except (OSError, xmlrpc.client.ProtocolError) as error:
+            problem = str(error)
+        raise SupervisorError(environment=self._environment.name, problem=problem, log=self.log)
+
+    def require_running(self, name: str) -> State:
+        """The program's state. Raises `ProcessError` with its last words when it does not run."""
+        state = self.state(name)
+        if not state.running:
+            raise ProcessError(
+                name=name, problem=self.last_words(name) or state.description, log=self.log_path(name)
+            )
+        return state
+
+
+def _state(info: Mapping[str, object]) -> State:
+    running = info["statename"] in ("RUNNING", "STARTING")
+    uptime = int(str(info["now"])) - int(str(info["start"])) if running else 0
+    return State(str(info["name"]), running, int(str(info["pid"])), str(info["statename"]), uptime)

@@ -1,0 +1,178 @@
+"""One environment on this machine: its slots, processes and traffic, and the service's own commands."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from guarded_rollout.clock import Clock, SystemClock
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.errors import CommandError, NoReleaseError, NotWritableError
+from guarded_rollout.host.endpoint import Endpoint
+from guarded_rollout.host.processes import Processes, Spec
+from guarded_rollout.host.release import Release, build
+from guarded_rollout.host.slots import Slot, Slots
+from guarded_rollout.host.traffic import Traffic
+
+BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""What a service inherits from the operator's shell; the rest would depend on who started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one of the service's commands ended."""
+
+    ok: bool
+    output: str
+    errors: str
+
+    def json(self) -> dict[str, object]:
+        """The object it printed last; empty if none."""
+        for line in reversed(self.output.strip().splitlines() or [""]):
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                return found
+        try:
+            whole = json.loads(self.output)
+        except ValueError:
+            return {}
+        return whole if isinstance(whole, dict) else {}
+
+    def reason(self) -> str:
+        """What it said was wrong."""
+        said = (self.errors.strip() or self.output.strip()).splitlines()
+        return " ".join(line.strip() for line in said[-3:]) or "it said nothing"
+
+
+class Site:
+    """What a rollout works on."""
+
+    def __init__(self, environment: Environment, clock: Clock | None = None) -> None:
+        self.environment = environment
+        self.clock: Clock = clock or SystemClock()
+        self.processes = Processes(environment)
+        self.slots = Slots(environment)
+        self.traffic = Traffic(environment, self.processes)
+
+    def prepare(self) -> None:
+        """Make the environment's folders; only this user may look into them."""
+        root = self.environment.root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            for name in ("run", "data", "logs", "supervisor", "proxy", "slots"):
+                (root / name).mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise NotWritableError(path=root, reason=error.strerror) from None
+
+    # ---- where it answers
+
+    def private(self, slot: Slot) -> Endpoint:
+        return Endpoint(self.slots.socket(slot), self.environment.checks.timeout_seconds)
+
+    def public(self) -> Endpoint:
+        return Endpoint(("127.0.0.1", self.environment.port), self.environment.checks.timeout_seconds)
+
+    # ---- releases
+
+    def serving(self) -> Release | None:
+        """The release that has the traffic."""
+        return self.slots.release(self.traffic.serving())
+
+    def require_serving(self) -> Release:
+        release = self.serving()
+        if release is None:
+            raise NoReleaseError(environment=self.environment.name)
+        return release
+
+    def release(self, identity: str) -> Release:
+        return Release.load(self.environment.releases / identity)
+
+    def build(self, spec: str | None, folder: Path | None = None) -> Release:
+        """Build a release from the configured source, or from this one, unless it is built already."""
+        service = self.environment.service
+        return build(
+            spec or str(service.source),
+            folder or self.environment.releases,
+            checkout=service.source,
+            lock=service.lock,
+            python=service.python,
+            schema_plan=service.commands["schema_plan"],
+            variables=service.variables,
+            clock=self.clock,
+        )
+
+    def start(self, slot: Slot, release: Release) -> None:
+        """Run a release in a slot; if it runs there already, nothing happens."""
+        release.require_intact()
+        self.slots.assign(slot, release)
+        self.processes.start(
+            slot,
+            Spec(
+                command=self._words("serve", release, slot),
+                environment=_base() | self._variables(release, slot),
+                folder=str(self.environment.project),
+                drain_seconds=self.environment.checks.drain_seconds,
+            ),
+        )
+
+    def stop(self, slot: Slot) -> None:
+        """Drain and stop what runs in a slot, and empty it."""
+        self.processes.stop(slot)
+        self.slots.clear(slot)
+        self.slots.socket(slot).unlink(missing_ok=True)
+
+    # ---- the service's own commands
+
+    def command(self, release: Release, name: str, *arguments: str, slot: Slot = "blue") -> Result:
+        """Run one of the service's commands, as configured, with a release's own programs."""
+        words = [*self._words(name, release, slot), *arguments]
+        environment = _base() | self._variables(release, slot)
+        try:
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                cwd=self.environment.project,
+                stdin=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            return Result(False, "", f"{words[0]}: {error.strerror}")
+        return Result(done.returncode == 0, done.stdout, done.stderr)
+
+    def require(self, release: Release, name: str, *arguments: str, slot: Slot = "blue") -> Result:
+        """The same, raising `CommandError` with its own words when it fails."""
+        result = self.command(release, name, *arguments, slot=slot)
+        if not result.ok:
+            words = " ".join([*self.environment.service.commands[name], *arguments])
+            raise CommandError(command=words, release=release.id, reason=result.reason())
+        return result
+
+    def _words(self, name: str, release: Release, slot: Slot) -> list[str]:
+        values = self._values(release, slot)
+        return [word.format_map(values) for word in self.environment.service.commands[name]]
+
+    def _variables(self, release: Release, slot: Slot) -> dict[str, str]:
+        values = self._values(release, slot)
+        return {name: word.format_map(values) for name, word in self.environment.service.variables.items()}
+
+    def _values(self, release: Release, slot: Slot) -> Mapping[str, str]:
+        return {
+            "bin": str(release.programs),
+            "release": release.id,
+            "uds": str(self.slots.socket(slot)),
+            "store": self.environment.store.reveal(),
+            "root": str(self.environment.root),
+            "workers": str(self.environment.workers),
+            "drain": str(self.environment.checks.drain_seconds),
+        }
+
+
+def _base() -> dict[str, str]:
+    return {name: os.environ[name] for name in BASE_VARIABLES if name in os.environ}

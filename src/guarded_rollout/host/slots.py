@@ -1,0 +1,55 @@
+"""The two slots of an environment, and which release stands in each.
+
+A slot's release is a symbolic link, `slots/blue → releases/<id>`: one atomic rename assigns it, and
+`ls -l` shows it.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.host.release import Release
+
+Slot = Literal["blue", "green"]
+SLOTS: tuple[Slot, Slot] = ("blue", "green")
+
+
+def other(slot: Slot) -> Slot:
+    return "green" if slot == "blue" else "blue"
+
+
+class Slots:
+    """Where releases run."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def socket(self, slot: Slot) -> Path:
+        """The unix socket that the release in this slot serves on."""
+        return self._environment.run / f"{slot}.sock"
+
+    def release(self, slot: Slot) -> Release | None:
+        """What stands in this slot. Raises `UnknownReleaseError` when its folder is gone."""
+        link = self._link(slot)
+        return Release.load(Path(os.readlink(link))) if link.is_symlink() else None
+
+    def assign(self, slot: Slot, release: Release) -> None:
+        link, aside = self._link(slot), self._link(slot).with_suffix(".new")
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(release.folder)
+        os.replace(aside, link)
+
+    def clear(self, slot: Slot) -> None:
+        self._link(slot).unlink(missing_ok=True)
+
+    def find(self, release_id: str) -> Slot | None:
+        """The slot that this release stands in."""
+        for slot in SLOTS:
+            link = self._link(slot)
+            if link.is_symlink() and Path(os.readlink(link)).name == release_id:
+                return slot
+        return None
+
+    def _link(self, slot: Slot) -> Path:
+        return self._environment.root / "slots" / slot

@@ -1,0 +1,171 @@
+"""Traffic: one Caddy per environment with a configuration that never changes, and a share that is a file.
+
+Caddy reads the share of the green slot from a file at every request and compares it with the first digits
+of the request's random UUID, so moving traffic reloads nothing: a reload closes idle keep-alive connections
+and fails about one request in a thousand. Each slot has an inner server of its own, because Caddy counts
+requests, codes and latencies per server, not per upstream; an inner server answers its own errors by closing
+the connection, or the edge would take them for an answer instead of trying the other slot.
+"""
+
+import errno
+import json
+import socket
+from pathlib import Path
+
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.errors import PortTakenError
+from guarded_rollout.files import write_atomic
+from guarded_rollout.host.processes import PROXY, Processes, Spec
+from guarded_rollout.host.programs import program
+from guarded_rollout.host.slots import SLOTS, Slot, Slots, other
+
+TRY_SECONDS = 3  # how long the edge looks for a slot that answers
+ALL = "g"  # above every hexadecimal digit
+DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
+
+Json = dict[str, object]
+
+
+class Traffic:
+    """The proxy of one environment."""
+
+    def __init__(self, environment: Environment, processes: Processes) -> None:
+        self._environment = environment
+        self._processes = processes
+        self.share_file = environment.run / "green_share"
+        self.admin_socket = environment.run / "admin.sock"
+
+    def share(self) -> dict[Slot, int]:
+        """Percent of the traffic per slot; a missing file sends all to blue, as the proxy does."""
+        try:
+            written = self.share_file.read_text().strip()
+        except FileNotFoundError:
+            written = ""
+        green = 100 if written == ALL else round(int(written or "0", 16) * 100 / 0x10000)
+        return {"blue": 100 - green, "green": green}
+
+    def serving(self) -> Slot:
+        """The slot that has most of the traffic."""
+        share = self.share()
+        return "green" if share["green"] > share["blue"] else "blue"
+
+    def give(self, slot: Slot, percent: int) -> None:
+        """Give this slot so much of the traffic, the other one the rest, from the next request on."""
+        green = percent if slot == "green" else 100 - percent
+        write_atomic(self.share_file, ALL if green >= 100 else f"{green * 0x10000 // 100:04x}")
+
+    def ensure(self) -> None:
+        """Start the proxy unless it runs. Raises `PortTakenError` before anything was started."""
+        if not self._answers():
+            self.require_port()
+        path = self._environment.root / "proxy" / "caddy.json"
+        write_atomic(path, json.dumps(configuration(self._environment), indent=1))
+        home = str(path.parent)
+        self._processes.start(
+            PROXY,
+            Spec(
+                command=[program("caddy"), "run", "--config", str(path)],
+                # it would write to the operator's home folder otherwise
+                environment={"HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home},
+                folder=home,
+                drain_seconds=DRAIN_SECONDS,
+            ),
+        )
+
+    def require_port(self) -> None:
+        """Raise `PortTakenError` if another program listens: Caddy itself would share the port with it."""
+        for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            try:
+                with socket.socket(family, socket.SOCK_STREAM) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((address, self._environment.port))
+                    probe.listen(1)
+            except PermissionError:
+                raise PortTakenError(port=self._environment.port) from None
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise PortTakenError(port=self._environment.port) from None
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(2)
+            try:
+                probe.connect(str(self.admin_socket))
+            except OSError:
+                return False
+        return True
+
+
+def configuration(environment: Environment) -> Json:
+    """Caddy's whole configuration; the same for the life of the environment."""
+    run = environment.run
+    slots = Slots(environment)
+    green_first = _edge(environment, "green")
+    blue_first = _edge(environment, "blue")
+    share = {"handler": "vars", "share": f"{{file.{run}/green_share}}"}
+    is_green = {"expression": "{http.request.uuid} < {http.vars.share}"}
+    servers: Json = {
+        "public": {
+            "listen": [f":{environment.port}"],
+            "automatic_https": {"disable": True},
+            "routes": [
+                {"handle": [share]},
+                {"match": [is_green], "handle": [green_first]},
+                {"handle": [blue_first]},
+            ],
+            "errors": {"routes": [{"handle": [UNAVAILABLE]}]},
+        }
+    }
+    for slot in SLOTS:
+        servers[slot] = {
+            "listen": [f"unix/{_inner_socket(run, slot)}|0600"],
+            "automatic_https": {"disable": True},
+            "routes": [{"handle": [_upstream(slots.socket(slot))]}],
+            "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
+        }
+    return {
+        "admin": {"listen": f"unix/{run}/admin.sock|0600", "config": {"persist": False}},
+        "logging": {"logs": {"default": {"level": "WARN"}}},
+        "apps": {"http": {"grace_period": f"{DRAIN_SECONDS}s", "metrics": {}, "servers": servers}},
+    }
+
+
+UNAVAILABLE: Json = {
+    "handler": "static_response",
+    "status_code": "{http.error.status_code}",
+    "headers": {"Content-Type": ["application/problem+json"], "Retry-After": ["1"]},
+    "body": '{"type": "/problems/unavailable", "title": "The service does not answer",'
+    ' "detail": "No release of the service answers. Try again in a moment."}',
+}
+
+
+def _inner_socket(run: Path, slot: Slot) -> Path:
+    return run / f"in-{slot}.sock"
+
+
+def _edge(environment: Environment, first: Slot) -> Json:
+    """The public proxy handler: this slot, or the other one if it does not answer."""
+    inner = [_inner_socket(environment.run, slot) for slot in (first, other(first))]
+    safe = [
+        {"method": ["GET", "HEAD", "OPTIONS"]},
+        {"method": ["POST"], "path": list(environment.service.retry_posts)},
+    ]
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"unix/{path}"} for path in inner],
+        "request_buffers": 1_000_000,  # a half-read body could not be sent a second time
+        "load_balancing": {
+            "selection_policy": {"policy": "first"},
+            "try_duration": f"{TRY_SECONDS}s",
+            "try_interval": "20ms",
+            "retry_match": safe,
+        },
+        "health_checks": {"passive": {"fail_duration": "2s"}},
+    }
+
+
+def _upstream(path: Path) -> Json:
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"unix/{path}"}],
+    }
