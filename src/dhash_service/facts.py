@@ -203,3 +203,16 @@ class Tombstone:
     actor: str
     release: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, without its secret: only the secret's SHA-256 is kept."""
+
+    id: UUID
+    name: str
+    role: Role
+    digest: Sha256
+    release: str
+    created_at: datetime
+    revoked_at: datetime | None = None
