@@ -1,0 +1,1 @@
+"""Notifications: event → grouped → durable outbox → channels, until delivered or acknowledged."""
