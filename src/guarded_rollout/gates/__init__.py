@@ -1,0 +1,1 @@
+"""Samples and a gate in, a verdict out. Pure: time is in the samples."""

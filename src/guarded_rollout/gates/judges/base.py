@@ -1,0 +1,65 @@
+"""What all judges share."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from guarded_rollout.config.kinds import Decision, Gate, Source
+from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.gates.verdict import Outcome, Verdict, span
+
+
+class Judge:
+    """What all judges share: whose samples they want, and since when these are missing."""
+
+    def __init__(self, name: str, gate: Gate, source: Source, began_at: float) -> None:
+        self.name = name
+        self.gate = gate
+        self._source = source
+        self._heard_at = began_at
+        self._silence = "nothing was heard yet"
+
+    def take(self, sample: Sample) -> None:
+        """Learn from a sample; those of other sources and sides are no business of this gate."""
+        if sample.source is not self._source or not self._wants(sample):
+            return
+        missing = sample.problem or self._learn(sample)
+        if sample.side is Side.CANDIDATE:
+            self._silence = missing or ""
+            if not missing:
+                self._heard_at = max(self._heard_at, sample.at)
+
+    def verdict(self, now: float, decision: Decision | None = None) -> Verdict:
+        """The answer now, by this decision rule (the gate's own for a rollback, if none is named)."""
+        said = self._judge(now, decision or Decision.GUARDED)
+        if not self._silence:
+            return said
+        silent = max(0.0, now - self._heard_at)
+        reason = f"no data for {span(silent)}: {self._silence}"
+        return replace(said, outcome=Outcome.NO_DATA, reason=reason, value=None, silent_seconds=silent)
+
+    def _wants(self, sample: Sample) -> bool:
+        return sample.side is Side.CANDIDATE
+
+    def _learn(self, sample: Sample) -> str:
+        """Take what this gate needs; returns what is missing."""
+        raise NotImplementedError
+
+    def _judge(self, now: float, decision: Decision) -> Verdict:
+        raise NotImplementedError
+
+
+def summed(
+    sample: Sample, numerator: Iterable[str], denominator: Iterable[str]
+) -> tuple[float, float] | None:
+    """(bad, total) of a sample; None if a counter is not published."""
+    try:
+        return sum(sample.counters[name] for name in numerator), sum(
+            sample.counters[name] for name in denominator
+        )
+    except KeyError:
+        return None
+
+
+def percent(part: float, whole: float) -> float:
+    """`part` of `whole` in percent; nothing of nothing is 0."""
+    return 100 * part / whole if whole > 0 else 0.0

@@ -1,0 +1,40 @@
+"""The newest value of a gauge."""
+
+import math
+
+from guarded_rollout.config.kinds import Decision, GaugeGate
+from guarded_rollout.gates.judges.base import Judge
+from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.verdict import Outcome, Verdict
+
+
+class GaugeJudge(Judge):
+    """The newest value of a gauge is above the limit."""
+
+    def __init__(self, name: str, gate: GaugeGate, began_at: float) -> None:
+        super().__init__(name, gate, gate.source, began_at)
+        self._metric, self._unit = gate.metric, gate.unit
+        self._limit = gate.threshold.limit
+        self._newest = -math.inf
+        self._value: float | None = None
+        self._readings = 0
+
+    def _learn(self, sample: Sample) -> str:
+        value = sample.gauges.get(self._metric)
+        if value is None:
+            return f"the gauge {self._metric} is not published"
+        if sample.at > self._newest:
+            self._newest, self._value = sample.at, value
+            self._readings += 1
+        return ""
+
+    def _judge(self, now: float, decision: Decision) -> Verdict:
+        value, limit, unit = self._value, self._limit, self._unit
+        if value is None:
+            return Verdict(self.name, Outcome.INSUFFICIENT, "not read yet", limit, unit, needed=1)
+        over = value > limit
+        reason = f"{value:g} {unit} is {'more than' if over else 'within'} {limit:g}".replace("  ", " ")
+        outcome = Outcome.FAIL if over else Outcome.PASS
+        return Verdict(
+            self.name, outcome, reason, limit, unit, value, samples=self._readings, needed=1, full=True
+        )

@@ -1,0 +1,53 @@
+"""Consecutive failed probes."""
+
+import math
+from dataclasses import replace
+
+from guarded_rollout.config.kinds import ConsecutiveGate, Decision, Source
+from guarded_rollout.gates.judges.base import Judge
+from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.gates.verdict import Outcome, Verdict
+
+
+class ConsecutiveJudge(Judge):
+    """More than `limit` probes in a row were not OK."""
+
+    def __init__(self, name: str, gate: ConsecutiveGate, began_at: float) -> None:
+        super().__init__(name, gate, Source.PROBE, began_at)
+        self._path = gate.path
+        self._limit = gate.threshold.limit
+        self._newest = -math.inf
+        self._failures = 0
+        self._asked = 0
+        self._problem = ""
+
+    @property
+    def failures(self) -> int:
+        """How many in a row were not OK, up to now."""
+        return self._failures
+
+    def take(self, sample: Sample) -> None:
+        """A probe that fails is an answer too."""
+        if (
+            sample.source is not Source.PROBE
+            or sample.side is not Side.CANDIDATE
+            or sample.path != self._path
+        ):
+            return
+        if sample.at <= self._newest:
+            return
+        self._newest = self._heard_at = sample.at
+        self._silence = ""
+        self._asked += 1
+        self._failures = 0 if sample.ok else self._failures + 1
+        self._problem = sample.problem
+
+    def _judge(self, now: float, decision: Decision) -> Verdict:
+        said = Verdict(self.name, Outcome.PASS, "healthy", self._limit, "in a row", value=self._failures)
+        said = replace(said, samples=self._asked, needed=1, full=True)
+        if self._failures > self._limit:
+            reason = f"{self._failures} checks in a row were not OK, more than {self._limit}: {self._problem}"
+            return replace(said, outcome=Outcome.FAIL, reason=reason)
+        if self._failures:
+            return replace(said, reason=f"{self._failures} not OK in a row: {self._problem}")
+        return said

@@ -1,0 +1,101 @@
+"""What one look at one source said."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from guarded_rollout.config.kinds import Source
+
+
+class Side(StrEnum):
+    """Whose sample it is."""
+
+    CANDIDATE = "candidate"  # the release that is judged; where no rollout is under way, what is watched
+    STABLE = "stable"  # the release it is compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A cumulative histogram: `counts[i]` values were at most `edges[i]`; the last edge is infinite."""
+
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        fits = len(self.edges) == len(self.counts) > 0 and self.edges[-1] == math.inf
+        if not fits or any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
+            raise ValueError("a histogram's edges rise and end at infinity, with one count each")
+        if any(low > high for low, high in zip((0.0, *self.counts), self.counts, strict=False)):
+            raise ValueError("a histogram's counts are cumulative: none is below the one before it")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer, or the lack of one (`problem`).
+
+    `at` is in seconds on the session's steady time line, when the answer was there. Counters and histograms
+    are cumulative since the start of the process that counts; `started_at` tells two processes apart.
+    """
+
+    source: Source
+    at: float
+    side: Side = Side.CANDIDATE
+    path: str = ""  # what was asked, where a source has several
+    problem: str = ""  # why this is no data; for a probe: why it is not OK
+    seconds: float = 0.0  # how long the answer took
+    counters: Mapping[str, float] = field(default_factory=dict)
+    gauges: Mapping[str, float] = field(default_factory=dict)
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    started_at: float | None = None
+    release: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problem
+
+    def as_json(self) -> dict[str, Any]:
+        """What the monitoring log keeps of it; empty fields are left out."""
+        values: dict[str, Any] = {
+            "source": self.source.value,
+            "side": self.side.value,
+            "at": round(self.at, 3),
+            "path": self.path,
+            "problem": self.problem,
+            "seconds": round(self.seconds, 4),
+            "counters": dict(self.counters),
+            "gauges": dict(self.gauges),
+            "histograms": {
+                name: {
+                    "edges": ["+Inf" if edge == math.inf else edge for edge in one.edges],
+                    "counts": one.counts,
+                }
+                for name, one in self.histograms.items()
+            },
+            "started_at": self.started_at,
+            "release": self.release,
+        }
+        return {
+            name: value for name, value in values.items() if value not in ("", None, {}, 0.0) or name == "at"
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The sample that `as_json` wrote. Raises `ValueError`, `KeyError` or `TypeError` for others."""
+        return cls(
+            source=Source(values["source"]),
+            at=float(values["at"]),
+            side=Side(values.get("side", Side.CANDIDATE)),
+            path=str(values.get("path", "")),
+            problem=str(values.get("problem", "")),
+            seconds=float(values.get("seconds", 0.0)),
+            counters={str(name): float(value) for name, value in values.get("counters", {}).items()},
+            gauges={str(name): float(value) for name, value in values.get("gauges", {}).items()},
+            histograms={
+                str(name): Histogram(tuple(map(float, one["edges"])), tuple(map(float, one["counts"])))
+                for name, one in values.get("histograms", {}).items()
+            },
+            started_at=values.get("started_at"),
+            release=str(values.get("release", "")),
+        )

@@ -1,0 +1,75 @@
+"""A gate's answer."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What a gate says now."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INSUFFICIENT = "insufficient"  # too little was seen to tell
+    NO_DATA = "no_data"  # its source is silent
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate says now, with what it says it from.
+
+    `value` and `limit` are in `unit`; `low` and `high` enclose the true value where it is estimated.
+    `silent_seconds` is the time since its source last said something useful.
+    """
+
+    gate: str
+    outcome: Outcome
+    reason: str
+    limit: float
+    unit: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    samples: float = 0
+    needed: int = 0
+    full: bool = False
+    silent_seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome is Outcome.FAIL
+
+    @property
+    def measured(self) -> str:
+        """Value against limit, in short."""
+        value = "–" if self.value is None else f"{self.value:.4g}"
+        return f"{value} of {self.limit:g} {self.unit}".rstrip()
+
+    def as_json(self) -> dict[str, Any]:
+        """For the log and for notifications."""
+        values: dict[str, Any] = {
+            "gate": self.gate,
+            "verdict": self.outcome.value,
+            "reason": self.reason,
+            "actual_value": _rounded(self.value),
+            "threshold": self.limit,
+            "unit": self.unit,
+            "low": _rounded(self.low),
+            "high": _rounded(self.high),
+            "samples": self.samples,
+            "needed": self.needed,
+            "window_full": self.full,
+            "silent_seconds": round(self.silent_seconds, 1),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

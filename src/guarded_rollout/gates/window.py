@@ -1,0 +1,125 @@
+"""Differences of cumulative counters over the last seconds, at a cost that does not depend on how many."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Values = tuple[float, ...]
+
+RESOLUTION = 1000  # entries kept per window, at most: closer ones replace each other
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What was counted in a window: `values` over `seconds`; `full` says that the whole window was seen."""
+
+    values: Values = ()
+    seconds: float = 0.0
+    full: bool = False
+
+
+class Window:
+    """Running totals over the last `seconds`.
+
+    The window's beginning is the newest entry at or before it. After a gap longer than the window nobody can
+    say when things happened, so it begins anew.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._entries: deque[tuple[float, Values]] = deque()
+
+    @property
+    def newest(self) -> tuple[float, Values] | None:
+        """The newest entry: when, and the totals."""
+        return self._entries[-1] if self._entries else None
+
+    def append(self, at: float, totals: Values) -> None:
+        """Add an entry, newer than all before."""
+        entries = self._entries
+        if entries and at - entries[-1][0] > self._seconds:
+            entries.clear()
+        if len(entries) > 2 and at - entries[-2][0] < self._seconds / RESOLUTION:
+            entries.pop()
+        entries.append((at, totals))
+        self._forget(at)
+
+    def difference(self, now: float) -> Difference:
+        """What was added in the window that ends now."""
+        self._forget(now)
+        if not self._entries:
+            return Difference()
+        (begin, base), (end, totals) = self._entries[0], self._entries[-1]
+        return Difference(_minus(totals, base), end - begin, full=begin <= now - self._seconds)
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+    def _forget(self, now: float) -> None:
+        while len(self._entries) > 1 and self._entries[1][0] <= now - self._seconds:
+            self._entries.popleft()
+
+
+class CounterWindow:
+    """Several cumulative counters of one process, read now and then.
+
+    An increment belongs to the moment at which it was read, so missed polls lose nothing. When any counter
+    falls, or the process is another one, all have begun again at zero, and what the new process counted is
+    the increment. A reading older than the newest is left out: the newer one holds what it counted.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._window = Window(seconds)
+        self._raw: Values = ()
+        self._started_at: float | None = None
+
+    def take(self, at: float, values: Sequence[float], started_at: float | None = None) -> Values | None:
+        """Add a reading. Returns what was counted since the one before it; None if there is no such thing."""
+        raw, newest = tuple(values), self._window.newest
+        if newest is None or len(raw) != len(self._raw):
+            self._window.clear()
+            self._window.append(at, raw)
+            self._raw, self._started_at = raw, started_at
+            return None
+        last, totals = newest
+        if at <= last:
+            return None
+        increment = raw if self._began_again(raw, started_at) else _minus(raw, self._raw)
+        self._window.append(at, tuple(total + more for total, more in zip(totals, increment, strict=True)))
+        self._raw, self._started_at = raw, started_at
+        return increment
+
+    def difference(self, now: float) -> Difference:
+        """What was counted in the window that ends now."""
+        return self._window.difference(now)
+
+    def _began_again(self, raw: Values, started_at: float | None) -> bool:
+        another = started_at is not None and self._started_at is not None and started_at != self._started_at
+        return another or any(new < old for new, old in zip(raw, self._raw, strict=True))
+
+
+class AverageWindow:
+    """A gauge averaged by time: each value stands for the time since the reading before it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._window = Window(seconds)
+
+    def take(self, at: float, value: float) -> None:
+        """Add a reading; one that is older than the newest is left out."""
+        newest = self._window.newest
+        if newest is None:
+            self._window.append(at, (0.0, 0.0))
+        elif at > newest[0]:
+            last, (integral, readings) = newest
+            self._window.append(at, (integral + value * (at - last), readings + 1))
+
+    def average(self, now: float) -> tuple[float, Difference]:
+        """The average over the window that ends now, and the window with the number of readings in it."""
+        found = self._window.difference(now)
+        integral, readings = found.values or (0.0, 0.0)
+        average = integral / found.seconds if found.seconds else 0.0
+        return average, Difference((readings,), found.seconds, found.full)
+
+
+def _minus(left: Values, right: Values) -> Values:
+    return tuple(one - other for one, other in zip(left, right, strict=True))
