@@ -1,0 +1,185 @@
+"""All known fingerprints at one moment. A bank never changes: adding or removing gives the next one.
+
+Most fingerprints stand in a segment; what was added since stands in a log that is compared one by one, and
+what was removed since is a list of places in the segment that answers leave out.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from dhash_service.segment import BITS, Distances, Keys, Places, Segment, Values, scan, spans
+
+CROWD = 1000
+"""How many pictures share a fingerprint when it no longer says which of them is meant."""
+
+
+class Hit(NamedTuple):
+    """A picture near the queried fingerprint: its key, and how many bits differ."""
+
+    key: int
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The nearest pictures, ties by key, as many as were asked for; `total` counts all within the radius.
+
+    `crowded`: a fingerprint at the smallest distance found is shared by at least `CROWD` pictures. They are
+    counted, not gone through, so a crowd costs no time.
+    """
+
+    hits: tuple[Hit, ...]
+    total: int
+    crowded: bool
+
+
+NOTHING = Found((), 0, False)
+
+
+class Log:
+    """Fingerprints (`keys` int64[N], `values` uint64[N]) in the order they came; extended by a new log."""
+
+    def __init__(self, keys: Keys, values: Values) -> None:
+        self.keys, self.values = keys, values
+        self._buffer = _Buffer(keys, values, len(keys))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        return self._buffer.keys.nbytes + self._buffer.values.nbytes
+
+    def extended(self, keys: Keys, values: Values) -> "Log":
+        """This log, then these. Costs their length alone: logs share a buffer that has room to spare."""
+        start, end = len(self), len(self) + len(keys)
+        buffer = self._buffer
+        if buffer.filled != start or end > len(buffer.keys):
+            buffer = buffer.grown(start, end + end // 2)
+        buffer.keys[start:end], buffer.values[start:end] = keys, values
+        buffer.filled = end
+        log = Log(buffer.keys[:end], buffer.values[:end])
+        log._buffer = buffer
+        return log
+
+    def without(self, keys: Keys) -> "Log":
+        keep = ~np.isin(self.keys, keys)
+        return self if keep.all() else Log(self.keys[keep], self.values[keep])
+
+
+class Bank:
+    """The fingerprints of a segment, less those at the places `removed` (ascending), and those of a log."""
+
+    def __init__(self, segment: Segment, removed: Places, log: Log) -> None:
+        self.segment, self.removed, self.log = segment, removed, log
+
+    @classmethod
+    def of(cls, keys: Keys, values: Values) -> Self:
+        return cls(Segment(keys, values), np.empty(0, np.int64), _empty_log())
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls.of(np.empty(0, np.int64), np.empty(0, np.uint64))
+
+    def __len__(self) -> int:
+        return len(self.segment) - len(self.removed) + len(self.log)
+
+    @property
+    def nbytes(self) -> int:
+        return self.segment.nbytes + self.removed.nbytes + self.log.nbytes
+
+    @property
+    def pending(self) -> int:
+        """How much has changed since the segment was built: what every search pays for."""
+        return len(self.log) + len(self.removed)
+
+    def with_added(self, keys: Keys, values: Values) -> "Bank":
+        """Also these. Those known already change nothing; those that were removed are back."""
+        if np.any(keys[1:] <= keys[:-1]):
+            keys, once = np.unique(keys, return_index=True)
+            values = values[once]
+        if len(self.log):
+            fresh = ~np.isin(keys, self.log.keys)
+            keys, values = keys[fresh], values[fresh]
+        places = self.segment.find(keys, values)
+        known = places >= 0
+        removed = self.removed
+        if len(removed):
+            removed = np.setdiff1d(removed, places[known], assume_unique=True)
+        return Bank(self.segment, removed, self.log.extended(keys[~known], values[~known]))
+
+    def with_removed(self, keys: Keys) -> "Bank":
+        """Without these. Keys that are not known change nothing."""
+        places = np.flatnonzero(np.isin(self.segment.keys, keys))
+        return Bank(self.segment, np.union1d(self.removed, places), self.log.without(keys))
+
+    def rebuilt(self) -> "Bank":
+        """The same fingerprints, all in one segment."""
+        keys = np.concatenate((np.delete(self.segment.keys, self.removed), self.log.keys))
+        values = np.concatenate((np.delete(self.segment.everything(), self.removed), self.log.values))
+        return Bank.of(keys, values)
+
+    def search(self, value: int, radius: int, limit: int) -> Found:
+        """The `limit` nearest pictures that differ from `value` in at most `radius` bits."""
+        entries, distances = self.segment.within(value, radius)
+        recent, recent_distances = scan(self.log.values, value, radius)
+        if not len(entries) and not len(recent):
+            return NOTHING
+        starts, ends = self.segment.places(entries)
+        gone = np.searchsorted(self.removed, ends) - np.searchsorted(self.removed, starts)
+        counts = np.concatenate((ends - starts - gone, np.ones(len(recent), np.int64)))
+        distances = np.concatenate((distances, recent_distances))
+        total = int(counts.sum())
+        if not total:
+            return NOTHING
+
+        farthest = _farthest_needed(distances, counts, min(limit, total))
+        wanted = np.flatnonzero(distances[: len(entries)] <= farthest)
+        lengths = np.minimum(ends - starts, limit + gone)[wanted]
+        places = spans(starts[wanted], lengths)
+        near = np.repeat(distances[wanted], lengths)
+        if len(self.removed):
+            # `removed` is sorted, so this costs what was found, not what was removed.
+            following = np.minimum(np.searchsorted(self.removed, places), len(self.removed) - 1)
+            alive = self.removed[following] != places
+            places, near = places[alive], near[alive]
+        recently = np.flatnonzero(recent_distances <= farthest)
+        keys = np.concatenate((self.segment.keys[places], self.log.keys[recent[recently]]))
+        near = np.concatenate((near, recent_distances[recently]))
+        order = np.lexsort((keys, near))[:limit]
+        hits = tuple(map(Hit, keys[order].tolist(), near[order].tolist()))
+        if total < CROWD:
+            return Found(hits, total, False)
+        values = np.concatenate((self.segment.values[entries], self.log.values[recent]))
+        return Found(hits, total, _crowded(values[distances == near.min()], counts[distances == near.min()]))
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """Where logs keep their rows. Rows below `filled` belong to a log and never change."""
+
+    keys: Keys
+    values: Values
+    filled: int
+
+    def grown(self, filled: int, capacity: int) -> "_Buffer":
+        keys, values = np.empty(capacity, np.int64), np.empty(capacity, np.uint64)
+        keys[:filled], values[:filled] = self.keys[:filled], self.values[:filled]
+        return _Buffer(keys, values, filled)
+
+
+def _empty_log() -> Log:
+    return Log(np.empty(0, np.int64), np.empty(0, np.uint64))
+
+
+def _farthest_needed(distances: Distances, counts: Places, wanted: int) -> int:
+    """The smallest distance within which `wanted` pictures stand."""
+    within = np.bincount(distances, counts, minlength=BITS + 1).cumsum()
+    return int(np.searchsorted(within, wanted))
+
+
+def _crowded(values: Values, counts: Places) -> bool:
+    _, which = np.unique(values, return_inverse=True)
+    return bool(np.bincount(which, counts).max() >= CROWD)

@@ -1,0 +1,212 @@
+"""An immutable set of fingerprints in which all within a Hamming radius are found exactly.
+
+Multi-index hashing (Norouzi, Punjani, Fleet: "Fast Exact Search in Hamming Space with Multi-Index
+Hashing", TPAMI 2014): a value is four bands of 16 bits, and each band has a table of all values sorted by
+that band. Values within radius r cannot differ much in every band: for any four probe radii t₀…t₃ (-1 skips a
+band) that add up to r - 3, some band b differs in at most t_b bits (the general pigeonhole principle of Qin
+et al.: "GPH: Similarity Search in Hamming Space", ICDE 2018). So probing each band at its radius misses
+nothing, and the radii are free to avoid a band that much of the bank has in common. Where even the best
+choice costs more than comparing with every value, every value is compared.
+
+Pictures that share a fingerprint are one entry here, however many they are.
+"""
+
+from functools import lru_cache
+from itertools import product
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Keys = NDArray[np.int64]
+Values = NDArray[np.uint64]
+Places = NDArray[np.int64]
+Distances = NDArray[np.uint8]
+
+BITS = 64
+BANDS = 4
+CODES = 1 << 16  # per band
+WIDEST = 4  # bits of a band that a probe may differ in; beyond, comparing everything is cheaper
+SMALL = 16_384  # values: below, comparing everything takes less time than one probe
+CHUNK = 65_536  # values compared at once: fits the cache
+
+# What things cost, in units of comparing one more value in a row (0.5 ns where this was measured).
+CANDIDATE = 6.0
+PROBE = 50.0
+THINKING = 1_000_000.0  # above this, a look at wider probes is worth its 0.1 ms
+
+_SHIFTS = (48, 32, 16, 0)
+_NUMBERS = np.arange(CODES, dtype=np.uint16)
+_MASKS = np.argsort(np.bitwise_count(_NUMBERS), kind="stable")  # all 16-bit masks, those of fewer bits first
+_WITHIN = (0, 1, 17, 137, 697, 2517)  # how many masks have at most -1, 0, 1, 2, 3, 4 bits
+_EACH_BAND = np.arange(BANDS)
+
+
+class Segment:
+    """Fingerprints `values` (uint64[N]) with their keys (int64[N]), in any order, each key once.
+
+    Takes at most 52 bytes a fingerprint and 2 MB. Pictures stand in order of value, then key; a *place* is an
+    index into `keys`, an *entry* an index into `values`, which holds each distinct value once.
+    """
+
+    def __init__(self, keys: Keys, values: Values) -> None:
+        order = np.argsort(values)
+        values, self.keys = values.take(order), keys.take(order)
+        del order
+        repeats = np.flatnonzero(values[1:] == values[:-1]) + 1  # places that share the value before them
+        self._shared, counts = np.unique(repeats - np.arange(1, len(repeats) + 1), return_counts=True)
+        self._surplus = np.concatenate(([0], counts.cumsum()))
+        if len(repeats):
+            _sort_within(self.keys, self._shared + self._surplus[:-1], counts + 1)
+            values = np.delete(values, repeats)
+        self.distinct = len(values)
+        if self.distinct < SMALL:
+            self._tables, self._entries, self._offsets = values, _NO_ENTRIES, None
+        else:
+            self._tables, self._entries, self._offsets = _band_tables(values)
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(np.empty(0, np.int64), np.empty(0, np.uint64))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def values(self) -> Values:
+        """The distinct values, ascending: the table of the first band."""
+        return self._tables[: self.distinct]
+
+    @property
+    def nbytes(self) -> int:
+        offsets = 0 if self._offsets is None else self._offsets.nbytes
+        parts = (self.keys, self._tables, self._entries, self._shared, self._surplus)
+        return offsets + sum(part.nbytes for part in parts)
+
+    def places(self, entries: Places) -> tuple[Places, Places]:
+        """Where the pictures of each entry start and end in `keys`."""
+        ends = entries + 1 + self._surplus[np.searchsorted(self._shared, entries, side="right")]
+        return entries + self._surplus[np.searchsorted(self._shared, entries)], ends
+
+    def find(self, keys: Keys, values: Values) -> Places:
+        """The place of each (key, value), -1 where there is none."""
+        if not len(self):
+            return np.full(len(keys), -1, np.int64)
+        entries = np.minimum(np.searchsorted(self.values, values), self.distinct - 1)
+        low, high = self.places(entries)
+        high = np.where(self.values[entries] == values, high, low)
+        ends = high
+        while np.any(searching := low < high):
+            middle = (low + high) // 2
+            below = searching & (self.keys[np.minimum(middle, len(self) - 1)] < keys)
+            low = np.where(below, middle + 1, low)
+            high = np.where(searching & ~below, middle, high)
+        there = (low < ends) & (self.keys[np.minimum(low, len(self) - 1)] == keys)
+        return np.where(there, low, -1)
+
+    def everything(self) -> Values:
+        """The value of each place (uint64[N])."""
+        starts, ends = self.places(np.arange(self.distinct))
+        return np.repeat(self.values, ends - starts)
+
+    def within(self, value: int, radius: int) -> tuple[Places, Distances]:
+        """The entries that differ from `value` in at most `radius` bits, ascending, and in how many."""
+        candidates = self._candidates(value, radius)
+        if candidates is None:
+            return scan(self.values, value, radius)
+        distances = np.bitwise_count(self._tables.take(candidates) ^ np.uint64(value))
+        near = np.flatnonzero(distances <= radius)
+        entries, distances = candidates[near], distances[near]
+        elsewhere = np.flatnonzero(entries >= self.distinct)
+        entries[elsewhere] = self._entries[entries[elsewhere] - self.distinct]
+        entries, once = np.unique(entries, return_index=True)
+        return entries, distances[once]
+
+    def _candidates(self, value: int, radius: int) -> Places | None:
+        """Where in the tables all that may be within the radius stand; None where a scan is cheaper."""
+        if self._offsets is None:
+            return None
+        codes = np.array([(value >> shift & 0xFFFF) + CODES * i for i, shift in enumerate(_SHIFTS)])[:, None]
+        enough = radius // BANDS
+        for reach in (enough, enough + 1):
+            if reach > WIDEST:
+                return None
+            probes = codes ^ _MASKS[: _WITHIN[reach + 1]]
+            starts = self._offsets.take(probes)
+            lengths = self._offsets.take(probes + 1) - starts
+            radii, cost = _cheapest(lengths, radius, reach)
+            if cost < THINKING:
+                break
+        if cost >= self.distinct:
+            return None
+        for band, probe_radius in enumerate(radii):
+            lengths[band, _WITHIN[probe_radius + 1] :] = 0
+        return spans(starts.ravel(), lengths.ravel())
+
+
+def scan(values: Values, value: int, radius: int) -> tuple[Places, Distances]:
+    """Compare with every value: the indices of those within the radius, ascending, and their distances."""
+    found, near = [], []
+    for start in range(0, len(values), CHUNK):
+        distances = np.bitwise_count(values[start : start + CHUNK] ^ np.uint64(value))
+        places = np.flatnonzero(distances <= radius)
+        if len(places):
+            found.append(places + start)
+            near.append(distances[places])
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.uint8)
+    return np.concatenate(found), np.concatenate(near)
+
+
+def spans(starts: Places, lengths: Places) -> Places:
+    """The numbers start … start + length - 1 of every span, one after another."""
+    ends = lengths.cumsum()
+    numbers = np.repeat(starts - ends + lengths, lengths)
+    numbers += np.arange(len(numbers))
+    return numbers
+
+
+_NO_ENTRIES = np.empty(0, np.uint32)
+
+
+def _band_tables(values: Values) -> tuple[Values, NDArray[np.uint32], Places]:
+    """The four tables end to end, the entries behind the last three, and where each code starts."""
+    count = len(values)
+    tables = np.empty(BANDS * count, np.uint64)
+    entries = np.empty((BANDS - 1) * count, np.uint32)
+    offsets = np.empty(BANDS * CODES + 1, np.int64)
+    offsets[-1] = BANDS * count
+    tables[:count] = values
+    for band, shift in enumerate(_SHIFTS):
+        codes = (values >> np.uint64(shift)).astype(np.uint16)
+        if band:
+            order = np.argsort(codes, kind="stable")  # of 16-bit numbers: a radix sort
+            values.take(order, out=tables[band * count : (band + 1) * count], mode="clip")
+            entries[(band - 1) * count : band * count] = order
+            codes = codes.take(order)
+        offsets[band * CODES : (band + 1) * CODES] = band * count + np.searchsorted(codes, _NUMBERS)
+    return tables, entries, offsets
+
+
+def _sort_within(keys: Keys, starts: Places, sizes: Places) -> None:
+    """Sort the keys of each span in place."""
+    places = spans(starts, sizes)
+    keys[places] = keys[places][np.lexsort((keys[places], np.repeat(starts, sizes)))]
+
+
+@lru_cache(maxsize=BITS * (WIDEST + 1))
+def _choices(radius: int, reach: int) -> NDArray[np.int64]:
+    """Every four probe radii up to `reach` that miss nothing (int64[choices, 4]), counted from -1 as 0."""
+    wanted = radius - (BANDS - 1) + BANDS
+    return np.array([each for each in product(range(reach + 2), repeat=BANDS) if sum(each) == wanted])
+
+
+def _cheapest(lengths: Places, radius: int, reach: int) -> tuple[list[int], float]:
+    """The probe radii, of those that miss nothing, with the least to look at, and their cost."""
+    sizes = np.array(_WITHIN[1 : reach + 2])
+    costs = np.zeros((BANDS, reach + 2))
+    costs[:, 1:] = lengths.cumsum(axis=1)[:, sizes - 1] * CANDIDATE + sizes * PROBE
+    choices = _choices(radius, reach)
+    totals = costs[_EACH_BAND, choices].sum(axis=1)
+    best = int(totals.argmin())
+    return (choices[best] - 1).tolist(), float(totals[best])
