@@ -115,6 +115,11 @@ class Bank:
         places = np.flatnonzero(np.isin(self.segment.keys, keys))
         return Bank(self.segment, np.union1d(self.removed, places), self.log.without(keys))
 
+    def _removed_between(self, starts: Places, ends: Places) -> Places:
+        if not len(self.removed):
+            return np.zeros_like(starts)
+        return np.searchsorted(self.removed, ends) - np.searchsorted(self.removed, starts)
+
     def rebuilt(self) -> "Bank":
         """The same fingerprints, all in one segment."""
         keys = np.concatenate((np.delete(self.segment.keys, self.removed), self.log.keys))
@@ -128,24 +133,24 @@ class Bank:
         if not len(entries) and not len(recent):
             return NOTHING
         starts, ends = self.segment.places(entries)
-        gone = np.searchsorted(self.removed, ends) - np.searchsorted(self.removed, starts)
+        gone = self._removed_between(starts, ends)
         counts = np.concatenate((ends - starts - gone, np.ones(len(recent), np.int64)))
         distances = np.concatenate((distances, recent_distances))
         total = int(counts.sum())
         if not total:
             return NOTHING
 
-        farthest = _farthest_needed(distances, counts, min(limit, total))
-        wanted = np.flatnonzero(distances[: len(entries)] <= farthest)
+        farthest = radius if total <= limit else _farthest_needed(distances, counts, limit)
+        wanted = distances[: len(entries)] <= farthest
         lengths = np.minimum(ends - starts, limit + gone)[wanted]
         places = spans(starts[wanted], lengths)
-        near = np.repeat(distances[wanted], lengths)
+        near = distances[: len(entries)][wanted].repeat(lengths)
         if len(self.removed):
             # `removed` is sorted, so this costs what was found, not what was removed.
             following = np.minimum(np.searchsorted(self.removed, places), len(self.removed) - 1)
             alive = self.removed[following] != places
             places, near = places[alive], near[alive]
-        recently = np.flatnonzero(recent_distances <= farthest)
+        recently = recent_distances <= farthest
         keys = np.concatenate((self.segment.keys[places], self.log.keys[recent[recently]]))
         near = np.concatenate((near, recent_distances[recently]))
         order = np.lexsort((keys, near))[:limit]

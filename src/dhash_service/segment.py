@@ -11,6 +11,7 @@ choice costs more than comparing with every value, every value is compared.
 Pictures that share a fingerprint are one entry here, however many they are.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import Self
@@ -39,7 +40,6 @@ _SHIFTS = (48, 32, 16, 0)
 _NUMBERS = np.arange(CODES, dtype=np.uint16)
 _MASKS = np.argsort(np.bitwise_count(_NUMBERS), kind="stable")  # all 16-bit masks, those of fewer bits first
 _WITHIN = (0, 1, 17, 137, 697, 2517)  # how many masks have at most -1, 0, 1, 2, 3, 4 bits
-_EACH_BAND = np.arange(BANDS)
 
 
 class Segment:
@@ -134,7 +134,7 @@ class Segment:
             probes = codes ^ _MASKS[: _WITHIN[reach + 1]]
             starts = self._offsets.take(probes)
             lengths = self._offsets.take(probes + 1) - starts
-            radii, cost = _cheapest(lengths, radius, reach)
+            radii, cost = _choices(radius, reach).cheapest(lengths)
             if cost < THINKING:
                 break
         if cost >= self.distinct:
@@ -194,19 +194,29 @@ def _sort_within(keys: Keys, starts: Places, sizes: Places) -> None:
     keys[places] = keys[places][np.lexsort((keys[places], np.repeat(starts, sizes)))]
 
 
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """Every four probe radii, none above some reach, that together miss nothing within some search radius."""
+
+    radii: tuple[tuple[int, ...], ...]
+    included: NDArray[
+        np.float64
+    ]  # [choice, band and mask weight]: whether it probes with masks of that weight
+    probing: NDArray[np.float64]  # [choice]: cost of the probes alone
+
+    def cheapest(self, lengths: Places) -> tuple[tuple[int, ...], float]:
+        """The choice with the least to look at, where probe [band, mask] meets `lengths` values; its cost."""
+        reach = self.included.shape[1] // BANDS - 1
+        met = np.add.reduceat(lengths, _WITHIN[: reach + 1], axis=1)
+        costs = self.included @ met.ravel() * CANDIDATE + self.probing
+        best = int(costs.argmin())
+        return self.radii[best], float(costs[best])
+
+
 @lru_cache(maxsize=BITS * (WIDEST + 1))
-def _choices(radius: int, reach: int) -> NDArray[np.int64]:
-    """Every four probe radii up to `reach` that miss nothing (int64[choices, 4]), counted from -1 as 0."""
-    wanted = radius - (BANDS - 1) + BANDS
-    return np.array([each for each in product(range(reach + 2), repeat=BANDS) if sum(each) == wanted])
-
-
-def _cheapest(lengths: Places, radius: int, reach: int) -> tuple[list[int], float]:
-    """The probe radii, of those that miss nothing, with the least to look at, and their cost."""
-    sizes = np.array(_WITHIN[1 : reach + 2])
-    costs = np.zeros((BANDS, reach + 2))
-    costs[:, 1:] = lengths.cumsum(axis=1)[:, sizes - 1] * CANDIDATE + sizes * PROBE
-    choices = _choices(radius, reach)
-    totals = costs[_EACH_BAND, choices].sum(axis=1)
-    best = int(totals.argmin())
-    return (choices[best] - 1).tolist(), float(totals[best])
+def _choices(radius: int, reach: int) -> _Choices:
+    each_radius = range(-1, reach + 1)
+    radii = [each for each in product(each_radius, repeat=BANDS) if sum(each) == radius - (BANDS - 1)]
+    included = [[weight <= probe for probe in each for weight in range(reach + 1)] for each in radii]
+    probing = [PROBE * sum(_WITHIN[probe + 1] for probe in each) for each in radii]
+    return _Choices(tuple(radii), np.array(included, np.float64), np.array(probing))
