@@ -112,8 +112,17 @@ class DocumentTimeoutError(DhashError):
     advice = "Split it, or raise DHASH_DOCUMENT_SECONDS."
 
 
+class DocumentMemoryError(RejectedError):
+    """Reading the PDF needs more memory than one may take: a bomb, or pictures beyond any measure."""
+
+    type = "document-memory"
+    title = "Reading the PDF takes too much memory"
+    status = 413
+    advice = "Split it, or raise DHASH_DOCUMENT_MEMORY_BYTES."
+
+
 class DocumentWorkerDiedError(DhashError):
-    """The worker process crashed or ran into its memory limit; only this request is affected."""
+    """The worker process crashed; only this request is affected."""
 
     type = "document-worker-died"
     title = "Reading the PDF failed"
@@ -219,15 +228,15 @@ class StoreAlgorithmError(StoreError):
 class StoreDamagedError(StoreError):
     type = "store-damaged"
     title = "The database is damaged"
-    advice = (
-        "Keep the file; restore a backup, or save what can be read: `dhash db merge --salvage` into a new store."
-    )
+    advice = "Keep the file; restore a backup, or save what can be read: `dhash db merge --salvage` into a new store."
 
 
 class StoreLockedError(StoreError):
     type = "store-locked"
     title = "The database is locked"
-    advice = "Nothing was written. Find the process that holds it (a copy, a migration, an open shell) and end it."
+    advice = (
+        "Nothing was written. Find the process that holds it (a copy, a migration, an open shell) and end it."
+    )
 
 
 class StoreFullError(StoreError):

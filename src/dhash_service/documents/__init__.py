@@ -1,0 +1,13 @@
+"""The pictures inside PDFs, read in worker processes with limits on time and memory.
+
+reader      the parent's side: one process per lane, replaced when it dies, hangs or eats too much
+worker      the process's side: its limits, and its end when the parent is gone
+pdf         PDF → pictures with page and box, by pdfium
+bitmap      decoded pixels → one canonical file
+extraction  the values that cross the border
+"""
+
+from dhash_service.documents.extraction import Box, ExtractedPicture, Extraction, Skip, is_document
+from dhash_service.documents.reader import DocumentReader
+
+__all__ = ["Box", "DocumentReader", "ExtractedPicture", "Extraction", "Skip", "is_document"]

@@ -1,0 +1,71 @@
+"""What reading a document yields, and what it may cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dhash_service.facts import Algorithm, Picture, Sha256
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top in points (1/72 inch), in the page's own coordinates: y grows upwards."""
+
+HEADER = b"%PDF-"
+HEADER_WITHIN = 1024  # bytes: as far as pdfium (and Acrobat) look for the header
+
+
+def is_document(data: bytes) -> bool:
+    """Whether these bytes claim to be a PDF. A polyglot that is a picture as well counts as a PDF."""
+    return HEADER in data[:HEADER_WITHIN]
+
+
+class Skip(StrEnum):
+    """Why something drawn as a picture was not taken."""
+
+    TINY = "tiny"  # shorter side below `pdf.SHORTEST_SIDE` pixels
+    MASK = "mask"  # a stencil: one bit a pixel through which a colour is painted
+    NESTED = "nested"  # forms drawn inside forms, deeper than `pdf.DEEPEST_FORM`
+    NOWHERE = "nowhere"  # its position is not a finite number
+    DAMAGED = "damaged"  # its data cannot be decoded
+    DECODER_FAILED = "decoder_failed"  # its data looks valid, and our decoder failed all the same
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one document may cost; the names are those of the settings."""
+
+    max_pages: int
+    max_pictures: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a document is to be read."""
+
+    algorithm: Algorithm
+    limits: Limits
+    keep_content: bool = False  # each picture's bytes as well
+    thumbnails: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedPicture:
+    """One place where a document shows a picture: page from 1, and the box around it."""
+
+    page: int
+    box: Box
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """A document's pictures in the order in which its pages draw them.
+
+    A picture shown in several places stands in `pictures` once per place, as the same `Picture`. `skipped`
+    counts by reason what was drawn but not taken.
+    """
+
+    sha256: Sha256  # of the document
+    pages: int
+    pictures: tuple[ExtractedPicture, ...]
+    skipped: Mapping[Skip, int]
