@@ -1,0 +1,88 @@
+"""Originals: submitted files kept whole, each under its SHA-256. Written once, never half-visible."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from dhash_service.errors import StoreDamagedError, StoreFullError, StoreUnreachableError
+from dhash_service.facts import Sha256
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Originals:
+    """A folder of content-addressed files: `aa/bb/aabb….`, after the digest's first two bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, sha256: Sha256) -> Path:
+        """Where the file with this digest is, or would be."""
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise ValueError(f"{sha256!r} is not a SHA-256 in lower-case hex")
+        return self.folder / sha256[:2] / sha256[2:4] / sha256
+
+    def put(self, content: bytes, sha256: Sha256) -> Path:
+        """Keep a file; durable on return. One that is there already stays as it is.
+
+        Raises `StoreDamagedError` if the content has another digest, `StoreFullError` or
+        `StoreUnreachableError` if it cannot be written.
+        """
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise StoreDamagedError(f"The bytes to be kept as {sha256} are not those.")
+        path = self.path(sha256)
+        try:
+            if path.exists() and path.stat().st_size == len(content):
+                return path
+            _make_folders(path.parent, self.folder)
+            _write(path, content)
+        except OSError as error:
+            kind = StoreFullError if error.errno in NO_ROOM else StoreUnreachableError
+            raise kind(
+                f"The original cannot be kept: {error.strerror}.", "Look at the folder DHASH_ORIGINALS."
+            ) from error
+        return path
+
+    def get(self, sha256: Sha256) -> bytes | None:
+        """The file, verified; None where it is not kept. Raises `StoreDamagedError` if it has changed."""
+        try:
+            content = self.path(sha256).read_bytes()
+        except FileNotFoundError:
+            return None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise StoreDamagedError(f"The original {sha256} has changed on the disk.")
+        return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:8]}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _make_folders(folder: Path, top: Path) -> None:
+    """Make a folder under `top`, each new one durable in the one above it."""
+    if folder.is_dir():
+        return
+    if folder != top:
+        _make_folders(folder.parent, top)
+    folder.mkdir(parents=folder == top, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

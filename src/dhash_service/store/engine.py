@@ -1,0 +1,193 @@
+"""Connections: how each database is opened, how a transaction begins, and what its errors mean.
+
+Readers see one consistent moment and never wait for a writer. A writer holds the store's one write lock from
+its first statement to its commit, so that rows are numbered in the order in which they become visible.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from dhash_service.errors import (
+    BusyError,
+    SettingError,
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreSchemaError,
+    StoreUnreachableError,
+)
+
+LOCK_SECONDS = 30.0
+"""How long a writer waits for another process before it gives up."""
+
+WRITE_LOCK = 0x6468_6173_6800_0001
+"""PostgreSQL advisory lock that every writer of a store holds ("dhash" in ASCII)."""
+
+MEGABYTE = 1024**2
+
+
+def parse_url(url: str) -> URL:
+    """The URL with its driver made explicit. Raises `SettingError` for what no store can live in."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingError("DHASH_STORE is not a database URL.") from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise SettingError(
+            f"DHASH_STORE: {backend} is not supported.", "Use sqlite:///PATH or postgresql://…"
+        )
+    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+        raise SettingError("DHASH_STORE: a SQLite store is a file.", "Use sqlite:///PATH.")
+    return parsed.set(drivername="sqlite+pysqlite")
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The store's file, where it has one."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def connect(url: str, *, lock_seconds: float = LOCK_SECONDS, foreign_keys: bool = True) -> Engine:
+    """An engine for the store at this URL; nothing is opened yet. Raises `SettingError`."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _connect_sqlite(parsed, lock_seconds, foreign_keys)
+    return _connect_postgresql(parsed, lock_seconds)
+
+
+def _connect_sqlite(url: URL, lock_seconds: float, foreign_keys: bool) -> Engine:
+    # Threads that read at once each need a connection; an idle one costs a file handle and a small cache.
+    engine = create_engine(
+        url, connect_args={"timeout": lock_seconds}, pool_size=8, max_overflow=32, pool_timeout=10
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own transactions begin late and leave DDL outside: begin by hand, below.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
+        connection.execute(f"PRAGMA journal_size_limit = {64 * MEGABYTE}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes")
+        # A writer that begins as a reader cannot be promoted once another process has written.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
+    try:
+        engine = create_engine(
+            url,
+            connect_args={"connect_timeout": 10},
+            isolation_level="READ COMMITTED",
+            pool_size=8,
+            max_overflow=8,
+            pool_timeout=10,
+            pool_pre_ping=True,
+        )
+    except (ModuleNotFoundError, NoSuchModuleError):
+        raise SettingError(
+            "DHASH_STORE: the PostgreSQL driver is not installed.", "Install `mobius-dhash[postgres]`."
+        ) from None
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            # Acknowledged means kept, whatever the server's default; a stricter default stays.
+            cursor.execute(
+                "SELECT set_config('synchronous_commit', 'on', false)"
+                " WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
+        connection.commit()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Sequences number rows before they are committed; with one writer at a time, both orders agree.
+        if connection.get_execution_options().get("writes"):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one moment of the store. Raises `StoreError`."""
+    options: dict[str, Any] = {}
+    if engine.dialect.name == "postgresql":
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with translated(), engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """The transaction of the store's one writer at this time, durable on return. Raises `StoreError`."""
+    with translated(), engine.execution_options(writes=True).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Tell the databases' errors as ours where the cause is the store; other errors pass."""
+    try:
+        yield
+    except PoolTimeoutError:
+        raise BusyError("Every connection to the store is in use.") from None
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        meant = _sqlite_meaning(cause) if isinstance(cause, sqlite3.Error) else _postgresql_meaning(cause)
+        if meant is None:
+            raise
+        raise meant from error
+
+
+def _sqlite_meaning(error: sqlite3.Error) -> StoreError | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    match None if code is None else code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreLockedError("Another process holds the database.")
+        case sqlite3.SQLITE_FULL:
+            return StoreFullError("The disk is full.")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreDamagedError(f"SQLite says: {error}.")
+        case sqlite3.SQLITE_IOERR:  # a limit on the file's size, or a failing disk
+            return StoreFullError(f"The file cannot be written or read ({error}).")
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return StoreUnreachableError(f"SQLite says: {error}.")
+    if "no such table" in str(error) or "no such column" in str(error):
+        return StoreSchemaError(f"SQLite says: {error}.")
+    return None
+
+
+def _postgresql_meaning(error: BaseException | None) -> StoreError | None:
+    state = getattr(error, "sqlstate", None)
+    said = str(error).strip().partition("\n")[0]
+    match state:
+        case "55P03" | "40P01" | "57014":
+            return StoreLockedError(f"PostgreSQL says: {said}.")
+        case "53100" | "54000":
+            return StoreFullError(f"PostgreSQL says: {said}.")
+        case "42P01" | "42703":
+            return StoreSchemaError(f"PostgreSQL says: {said}.")
+        case "XX001" | "XX002":
+            return StoreDamagedError(f"PostgreSQL says: {said}.")
+    closed = state is None and type(error).__name__ in ("OperationalError", "InterfaceError")
+    if closed or (state or "")[:2] in ("08", "28", "3D", "53", "57"):
+        return StoreUnreachableError(f"PostgreSQL says: {said}.")
+    return None

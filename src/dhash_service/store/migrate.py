@@ -1,0 +1,251 @@
+"""The schema's way up and down: one revision, one transaction, one process at a time.
+
+Every step reads where the store stands inside the transaction that takes the next step, under the writers'
+lock. So two processes that upgrade at once take turns, and a step that fails leaves the last good revision.
+"""
+
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, delete, insert
+
+from dhash_service.errors import StoreLossError, StoreSchemaError
+from dhash_service.store.effects import lost, shape_after
+from dhash_service.store.engine import connect, reading, sqlite_path, writing
+from dhash_service.store.schema import Applied, Kind, Revision, applied
+from dhash_service.store.tables import schema_revisions
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+# Alembic tells every step at INFO, as if its lines were meant for our users.
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Script(Revision):
+    """A revision with its code."""
+
+    module: ModuleType
+
+
+class Migrations:
+    """The revisions in a folder, oldest first, in one line without branches."""
+
+    def __init__(self, folder: Path = MIGRATIONS) -> None:
+        self._config = Config()
+        self._config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        self._config.set_main_option("path_separator", "os")
+        directory = ScriptDirectory.from_config(self._config)
+        if len(directory.get_heads()) > 1:
+            raise StoreSchemaError(f"The revisions branch: {', '.join(directory.get_heads())}.")
+        self.scripts = [
+            Script(script.revision, Kind(script.module.kind), script.doc, script.module)
+            for script in reversed(list(directory.walk_revisions()))
+        ]
+
+    @property
+    def head(self) -> str:
+        return self.scripts[-1].id
+
+    def index(self, revision: str) -> int:
+        """How many revisions a store at this one has had; `base` has had none."""
+        if revision == "base":
+            return 0
+        for number, script in enumerate(self.scripts, 1):
+            if script.id == revision:
+                return number
+        names = ", ".join(script.id for script in self.scripts)
+        raise StoreSchemaError(f"This release knows no revision {revision}.", f"It knows base, {names}.")
+
+    def up(self, connection: Connection, script: Script, release: str) -> None:
+        """Apply the next revision inside the caller's transaction."""
+
+        def record(**_: Any) -> None:
+            connection.execute(
+                insert(schema_revisions).values(
+                    revision=script.id,
+                    kind=script.kind,
+                    message=script.message,
+                    release=release,
+                    created_at=datetime.now(UTC),
+                )
+            )
+
+        command.upgrade(self._attached(connection, record), script.id)
+
+    def down(self, connection: Connection, script: Script) -> None:
+        """Take the newest revision back inside the caller's transaction."""
+        number = self.index(script.id)
+
+        def record(**_: Any) -> None:
+            if number > 1:  # the first revision takes the table along
+                connection.execute(delete(schema_revisions).where(schema_revisions.c.revision == script.id))
+
+        below = self.scripts[number - 2].id if number > 1 else "base"
+        command.downgrade(self._attached(connection, record), below)
+
+    def sql(self, script: Script, dialect: str) -> str:
+        """The statements of a revision, as the database will meet them."""
+        number = self.index(script.id)
+        below = self.scripts[number - 2].id if number > 1 else "base"
+        written = io.StringIO()
+        config = self._attached(None, None)
+        config.attributes["dialect"] = dialect
+        config.output_buffer = written
+        command.upgrade(config, f"{below}:{script.id}", sql=True)
+        return written.getvalue().strip()
+
+    def _attached(self, connection: Connection | None, record: Callable[..., None] | None) -> Config:
+        config = Config()
+        for option in ("script_location", "path_separator"):
+            config.set_main_option(option, (self._config.get_main_option(option) or "").replace("%", "%%"))
+        config.attributes.update(connection=connection, on_version_apply=record)
+        return config
+
+
+def upgrade(
+    url: str,
+    target: str | None = None,
+    *,
+    release: str,
+    expand_only: bool = False,
+    migrations: Migrations | None = None,
+    lock_seconds: float = 30.0,
+) -> list[Revision]:
+    """Bring a store up, creating it where there is none; returns the revisions this call applied.
+
+    `expand_only` leaves contracting revisions for later, and refuses where an expanding one stands behind
+    them. Raises `StoreSchemaError`, `StoreLockedError`, `StoreUnreachableError`.
+    """
+    migrations = migrations or Migrations()
+    end = migrations.index(target) if target else len(migrations.scripts)
+    engine = connect(url, lock_seconds=lock_seconds, foreign_keys=False)
+    try:
+        make_folder(engine)
+        done: list[Revision] = []
+        while True:
+            with writing(engine) as connection:
+                store = applied(connection)
+                pending: Sequence[Script] = migrations.scripts[len(known_part(store, migrations)) : end]
+                if expand_only:
+                    pending = expanding(pending)
+                if not pending:
+                    break
+                migrations.up(connection, pending[0], release)
+                _keep_references(connection, pending[0])
+            done.append(pending[0])
+        use_write_ahead_log(engine)
+        return done
+    finally:
+        engine.dispose()
+
+
+def downgrade(
+    url: str,
+    target: str,
+    *,
+    accept_loss: bool = False,
+    migrations: Migrations | None = None,
+    lock_seconds: float = 30.0,
+) -> list[Revision]:
+    """Take a store down to a revision (or `base`); returns the revisions taken back, newest first.
+
+    Raises `StoreLossError` before anything is changed if rows or values would go, unless `accept_loss`.
+    """
+    migrations = migrations or Migrations()
+    end = migrations.index(target)
+    engine = connect(url, lock_seconds=lock_seconds, foreign_keys=False)
+    try:
+        with reading(engine) as connection:
+            store = applied(connection)
+            if unknown := store[len(known_part(store, migrations)) :]:
+                raise StoreSchemaError(
+                    f"Revision {unknown[-1].id} came with release {unknown[-1].release}, not this one.",
+                    "Take it back with that release's `dhash db downgrade`.",
+                )
+        done: list[Revision] = []
+        while True:
+            # The loss is looked at in the transaction that would cause it: nothing can slip in between.
+            with writing(engine) as connection:
+                standing = applied(connection)
+                if len(standing) <= end:
+                    break
+                if not accept_loss:
+                    _refuse_loss(connection, migrations, len(standing), end)
+                script = migrations.scripts[len(standing) - 1]
+                migrations.down(connection, script)
+                _keep_references(connection, script)
+            done.append(script)
+        return done
+    finally:
+        engine.dispose()
+
+
+def known_part(store: Sequence[Applied], migrations: Migrations) -> Sequence[Applied]:
+    """The store's revisions that this release knows. Raises `StoreSchemaError` if they are not a prefix."""
+    names = [script.id for script in migrations.scripts]
+    known = [revision for revision in store if revision.id in names]
+    if [revision.id for revision in known] != names[: len(known)] or known != list(store[: len(known)]):
+        raise StoreSchemaError(
+            f"The store's history {[revision.id for revision in store]} is not one of this release's.",
+            "It was upgraded by a release of another line.",
+        )
+    return known
+
+
+def expanding(pending: Sequence[Script]) -> Sequence[Script]:
+    """The revisions up to the first contracting one. Raises if an expanding one stands behind it."""
+    for number, script in enumerate(pending):
+        if script.kind is Kind.CONTRACT:
+            if behind := [later.id for later in pending[number:] if later.kind is Kind.EXPAND]:
+                raise StoreSchemaError(
+                    f"Revision {', '.join(behind)} stands behind {script.id}, which contracts.",
+                    "Finish the rollout before it: `dhash db upgrade` once no older release runs.",
+                )
+            return pending[:number]
+    return pending
+
+
+def _refuse_loss(connection: Connection, migrations: Migrations, start: int, end: int) -> None:
+    before = shape_after(migrations.scripts[:start])
+    after = shape_after(migrations.scripts[:end])
+    if goes := lost(connection, before, after):
+        raise StoreLossError(f"It would drop {_listed(goes)}.")
+
+
+def _listed(goes: Mapping[str, int]) -> str:
+    return ", ".join(f"{what} ({count:,} rows)" for what, count in goes.items())
+
+
+def _keep_references(connection: Connection, script: Script) -> None:
+    """SQLite rebuilds a table by dropping it, with foreign keys off: look at them before the commit."""
+    if connection.dialect.name != "sqlite" or script.kind is Kind.EXPAND:
+        return
+    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(3):
+        raise StoreSchemaError(f"Revision {script.id} would leave rows without their parents: {broken}.")
+
+
+def make_folder(engine: Engine) -> None:
+    """Make the folder a new SQLite store will lie in."""
+    if path := sqlite_path(engine.url):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def use_write_ahead_log(engine: Engine) -> None:
+    """Let readers of a SQLite store go on while a writer writes. The file remembers it."""
+    if engine.dialect.name != "sqlite":
+        return
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        if driver.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            driver.execute("PRAGMA journal_mode = WAL")

@@ -1,0 +1,336 @@
+"""Turns facts into rows, inside a transaction that the writer gives.
+
+Whoever is called here is the only writer of the store at that moment: what it reads cannot change before it
+writes. Every insert passes over a row that is there already, so writing a fact twice changes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dhash_service.errors import BadRequestError, NotFoundError
+from dhash_service.facts import (
+    Algorithm,
+    Decision,
+    Image,
+    Match,
+    Picture,
+    Source,
+    Subject,
+    Token,
+    Tombstone,
+    new_id,
+)
+from dhash_service.store.repository import chunks, images_by_id
+from dhash_service.store.tables import (
+    decisions,
+    fingerprints,
+    images,
+    lookups,
+    thumbnails,
+    token_revocations,
+    tokens,
+    tombstones,
+)
+from dhash_service.store.types import MICROSECOND
+from dhash_service.store.visibility import hidden_image
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """A picture to be kept, and what matching made of it."""
+
+    picture: Picture
+    match: Match
+    source: Source | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of a picture that was to be kept.
+
+    `created` is False where the image stood in search already: nothing was added, and there is no lookup.
+    """
+
+    image: Image
+    created: bool
+    lookup: UUID | None
+
+
+class Recorder:
+    """Writes as one release, with one algorithm. Methods are `Handler`s of the writer."""
+
+    def __init__(self, release: str, algorithm: Algorithm, clock: Callable[[], datetime]) -> None:
+        self._release = release
+        self._algorithm = algorithm
+        self._clock = clock
+
+    # ---- images
+
+    def add_images(self, connection: Connection, new: Sequence[NewImage]) -> list[Registered]:
+        """Keep pictures and their lookups. A hidden image that is sent again comes back to search."""
+        now = self._clock()
+        known = images_by_id(connection, {item.picture.id for item in new}, self._algorithm)
+        firsts: dict[UUID, NewImage] = {}
+        for item in new:
+            if item.picture.id not in known:
+                firsts.setdefault(item.picture.id, item)
+        self._insert_images(connection, [item.picture for item in firsts.values()], now)
+        kept = {id: self._image(item.picture, now) for id, item in firsts.items()}
+        ids = {id: new_id() for id in firsts}
+        add(connection, lookups, [self._lookup(ids[id], item, now) for id, item in firsts.items()])
+        answers = []
+        for item in new:
+            id = item.picture.id
+            created = firsts.get(id) is item
+            image = known[id] if id in known else kept[id]
+            answers.append(Registered(image, created, ids[id] if created else None))
+        return answers
+
+    def _insert_images(self, connection: Connection, pictures: Sequence[Picture], now: datetime) -> None:
+        stamp = {"release": self._release, "created_at": now}
+        ids = [picture.id for picture in pictures]
+        before = fingerprinted(connection, ids)
+        self._bring_back(connection, ids, now)
+        add(connection, images, [image_row(picture) | stamp for picture in pictures])
+        add(
+            connection,
+            fingerprints,
+            [fingerprint_row(picture) | {"repeats": picture.id in before} | stamp for picture in pictures],
+        )
+        add(
+            connection,
+            thumbnails,
+            [
+                {"image_id": picture.id, "webp": picture.thumbnail} | stamp
+                for picture in pictures
+                if picture.thumbnail is not None
+            ],
+        )
+
+    def _bring_back(self, connection: Connection, ids: Sequence[UUID], now: datetime) -> None:
+        """Lift the tombstones on these images: somebody sent them again."""
+        for chunk in chunks(ids):
+            found = connection.scalars(
+                select(images.c.id).where(images.c.id.in_(chunk), hidden_image(images.c.id))
+            ).all()
+            lifted = [
+                Tombstone(
+                    new_id(), Subject.IMAGE, str(id), False, "sent again", "service", self._release, now
+                )
+                for id in found
+            ]
+            self.add_tombstones(connection, lifted)
+
+    def _image(self, picture: Picture, now: datetime) -> Image:
+        return Image(
+            picture.id,
+            picture.sha256,
+            picture.format,
+            picture.size,
+            picture.fingerprint,
+            self._release,
+            now,
+        )
+
+    def _lookup(self, id: UUID, item: NewImage, now: datetime) -> Row:
+        match, source = item.match, item.source
+        return {
+            "id": id,
+            "image_id": item.picture.id,
+            "status": match.status,
+            "confidence": match.confidence,
+            "reasons": match.reasons,
+            "quality": item.picture.fingerprint.quality,
+            "nearest_id": match.nearest.image.id if match.nearest else None,
+            "distance": match.nearest.distance if match.nearest else None,
+            "runner_up": match.runner_up,
+            "known": match.known,
+            "document": source.document if source else None,
+            "page": source.page if source else None,
+            "box": source.box if source else None,
+            "release": self._release,
+            "created_at": now,
+        }
+
+    # ---- decisions and tombstones
+
+    def add_decisions(self, connection: Connection, new: Sequence[Decision]) -> list[Decision]:
+        """Record verdicts. The newest holds: one that comes later is never dated earlier."""
+        written = []
+        for decision in new:
+            storable(decision.reviewer, decision.note)
+            if not connection.scalar(select(lookups.c.id).where(lookups.c.id == decision.lookup)):
+                raise NotFoundError(f"There is no lookup {decision.lookup}.")
+            newest = connection.scalar(
+                select(func.max(decisions.c.created_at)).where(decisions.c.lookup_id == decision.lookup)
+            )
+            decision = replace(decision, created_at=after(newest, decision.created_at))
+            add(
+                connection,
+                decisions,
+                [
+                    {
+                        "id": decision.id,
+                        "lookup_id": decision.lookup,
+                        "verdict": decision.verdict,
+                        "reviewer": decision.reviewer,
+                        "note": decision.note,
+                        "release": decision.release,
+                        "created_at": decision.created_at,
+                    }
+                ],
+            )
+            written.append(decision)
+        return written
+
+    def add_tombstones(self, connection: Connection, new: Sequence[Tombstone]) -> list[Tombstone]:
+        """Hide subjects or bring them back. The newest holds: one that comes later is never dated earlier."""
+        written = []
+        for tombstone in new:
+            storable(tombstone.subject_id, tombstone.reason, tombstone.actor)
+            image = self._subject_image(connection, tombstone)
+            release = tombstone.subject_id if tombstone.subject is Subject.RELEASE else None
+            newest = connection.scalar(
+                select(func.max(tombstones.c.created_at)).where(
+                    or_(tombstones.c.subject_image == image, tombstones.c.subject_release == release)
+                )
+            )
+            tombstone = replace(tombstone, created_at=after(newest, tombstone.created_at))
+            add(
+                connection,
+                tombstones,
+                [
+                    {
+                        "id": tombstone.id,
+                        "subject": tombstone.subject,
+                        "subject_image": image,
+                        "subject_release": release,
+                        "hidden": tombstone.hidden,
+                        "reason": tombstone.reason,
+                        "actor": tombstone.actor,
+                        "release": tombstone.release,
+                        "created_at": tombstone.created_at,
+                    }
+                ],
+            )
+            written.append(tombstone)
+        return written
+
+    def _subject_image(self, connection: Connection, tombstone: Tombstone) -> UUID | None:
+        if tombstone.subject is not Subject.IMAGE:
+            return None
+        try:
+            id = UUID(tombstone.subject_id)
+        except ValueError:
+            raise BadRequestError(f"{tombstone.subject_id!r} is not an image's id.") from None
+        if not connection.scalar(select(images.c.id).where(images.c.id == id)):
+            raise NotFoundError(f"There is no image {id}.")
+        return id
+
+    # ---- tokens
+
+    def add_tokens(self, connection: Connection, new: Sequence[Token]) -> list[Token]:
+        """Keep tokens. Raises `BadRequestError` for a name that a token in force has."""
+        for token in new:
+            storable(token.name)
+            revoked = select(token_revocations.c.token_id)
+            in_use = select(tokens.c.id).where(
+                tokens.c.name == token.name, tokens.c.id.not_in(revoked), tokens.c.id != token.id
+            )
+            if connection.execute(in_use).first():
+                raise BadRequestError(
+                    f"There is a token named {token.name} already.",
+                    "Choose another name, or revoke that one first.",
+                )
+            add(
+                connection,
+                tokens,
+                [
+                    {
+                        "id": token.id,
+                        "name": token.name,
+                        "role": token.role,
+                        "digest": token.digest,
+                        "release": token.release,
+                        "created_at": token.created_at,
+                    }
+                ],
+            )
+        return list(new)
+
+    def revoke_tokens(self, connection: Connection, names: Sequence[str]) -> list[int]:
+        """Revoke every token in force of each name; returns how many. Raises `NotFoundError` for none."""
+        counts = []
+        for name in names:
+            storable(name)
+            revoked = select(token_revocations.c.token_id)
+            found = connection.scalars(
+                select(tokens.c.id).where(tokens.c.name == name, tokens.c.id.not_in(revoked))
+            ).all()
+            if not found:
+                raise NotFoundError(f"No token in force is named {name}.", "`dhash token list` shows them.")
+            stamp = {"release": self._release, "created_at": self._clock()}
+            add(connection, token_revocations, [{"id": new_id(), "token_id": id} | stamp for id in found])
+            counts.append(len(found))
+        return counts
+
+
+def image_row(picture: Picture) -> Row:
+    """The columns that follow from a picture's bytes."""
+    return {
+        "id": picture.id,
+        "sha256": picture.sha256,
+        "format": picture.format,
+        "size": picture.size,
+        "width": picture.fingerprint.width,
+        "height": picture.fingerprint.height,
+    }
+
+
+def fingerprint_row(picture: Picture) -> Row:
+    """The columns that follow from a picture's bytes and the algorithm."""
+    fingerprint = picture.fingerprint
+    return {
+        "image_id": picture.id,
+        "algorithm": fingerprint.algorithm.name,
+        "algorithm_version": fingerprint.algorithm.version,
+        "value": fingerprint.value,
+        "quality": fingerprint.quality,
+        "reasons": fingerprint.reasons,
+    }
+
+
+def add(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, passing over those whose key is there."""
+    if rows:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def fingerprinted(connection: Connection, ids: Iterable[UUID]) -> set[UUID]:
+    """Which of these images have a fingerprint, whether visible or not."""
+    found: set[UUID] = set()
+    for chunk in chunks(list(ids)):
+        rows = select(fingerprints.c.image_id).where(fingerprints.c.image_id.in_(chunk))
+        found.update(connection.scalars(rows))
+    return found
+
+
+def after(newest: datetime | None, wanted: datetime) -> datetime:
+    """The wanted time, or just after the newest: clocks of two machines differ, and the later word holds."""
+    return wanted if newest is None or wanted > newest else newest + MICROSECOND
+
+
+def storable(*texts: str) -> None:
+    """Refuse text that a database cannot hold: PostgreSQL no NUL, neither of them half a character."""
+    for text in texts:
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            raise BadRequestError("A text holds a character that cannot be stored.", "Send it without.")

@@ -1,0 +1,228 @@
+"""Reads of images, lookups, decisions and tokens. Safe from any thread; each call sees one moment."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Row, Select, func, select
+
+from dhash_service.facts import (
+    Algorithm,
+    Decision,
+    Fingerprint,
+    Image,
+    Lookup,
+    Match,
+    Neighbour,
+    Role,
+    Sha256,
+    Source,
+    Status,
+    Token,
+    Verdict,
+    image_id,
+)
+from dhash_service.store.engine import reading
+from dhash_service.store.tables import (
+    decisions,
+    fingerprints,
+    images,
+    lookups,
+    thumbnails,
+    token_revocations,
+    tokens,
+)
+from dhash_service.store.visibility import stands, visible, visible_image
+
+T = TypeVar("T")
+
+IMAGE = (
+    images.c.id,
+    images.c.sha256,
+    images.c.format,
+    images.c.size,
+    images.c.width,
+    images.c.height,
+    images.c.release,
+    images.c.created_at,
+    fingerprints.c.seq,
+    fingerprints.c.value,
+    fingerprints.c.quality,
+    fingerprints.c.reasons,
+)
+"""The columns that make an `Image`."""
+
+PAIRED = images.join(fingerprints, fingerprints.c.image_id == images.c.id)
+
+
+class Repository:
+    """What is known, as one algorithm sees it."""
+
+    def __init__(self, engine: Engine, algorithm: Algorithm) -> None:
+        self._engine = engine
+        self._algorithm = algorithm
+
+    def image(self, id: UUID) -> Image | None:
+        """The image with this id, unless it is hidden."""
+        with reading(self._engine) as connection:
+            return images_by_id(connection, [id], self._algorithm).get(id)
+
+    def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
+        """Those of these images that are in search."""
+        with reading(self._engine) as connection:
+            return images_by_id(connection, ids, self._algorithm)
+
+    def by_sha256(self, sha256: Sha256) -> Image | None:
+        """The image with these bytes, unless it is hidden."""
+        found = self.image(image_id(sha256))
+        return found if found and found.sha256 == sha256 else None
+
+    def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
+        """The images in search behind these keys of the feed; a hidden one is left out."""
+        found: dict[int, Image] = {}
+        with reading(self._engine) as connection:
+            for chunk in chunks(keys):
+                wanted = select(*IMAGE).select_from(PAIRED).where(fingerprints.c.seq.in_(chunk))
+                for row in connection.execute(wanted.where(visible(fingerprints, self._algorithm))):
+                    found[row.seq] = as_image(row, self._algorithm)
+        return found
+
+    def thumbnail(self, id: UUID) -> bytes | None:
+        """The image's thumbnail, as WebP, unless the image is hidden or has none."""
+        wanted = select(thumbnails.c.webp).where(
+            thumbnails.c.image_id == id, visible_image(thumbnails.c.image_id, self._algorithm)
+        )
+        with reading(self._engine) as connection:
+            found = connection.scalar(wanted)
+            return None if found is None else bytes(found)
+
+    def count(self) -> int:
+        """How many images are in search."""
+        with reading(self._engine) as connection:
+            counted = select(func.count()).select_from(fingerprints)
+            return connection.scalar(counted.where(stands(fingerprints, self._algorithm))) or 0
+
+    # ---- review
+
+    def lookup(self, id: UUID) -> Lookup | None:
+        """One lookup, decided or not, with its nearest image as it is now."""
+        with reading(self._engine) as connection:
+            return next(
+                read_lookups(connection, select(lookups).where(lookups.c.id == id), self._algorithm), None
+            )
+
+    def decisions(self, lookup: UUID) -> list[Decision]:
+        """A lookup's decisions, the newest (the one that holds) first."""
+        wanted = select(decisions).where(decisions.c.lookup_id == lookup)
+        with reading(self._engine) as connection:
+            rows = connection.execute(wanted.order_by(decisions.c.created_at.desc(), decisions.c.id.desc()))
+            return [
+                Decision(
+                    row.id,
+                    row.lookup_id,
+                    Verdict(row.verdict),
+                    row.reviewer,
+                    row.note,
+                    row.release,
+                    row.created_at,
+                )
+                for row in rows
+            ]
+
+    # ---- tokens
+
+    def tokens(self) -> list[Token]:
+        """Every token ever made, the oldest first."""
+        with reading(self._engine) as connection:
+            return [as_token(row) for row in connection.execute(_tokens().order_by(tokens.c.id))]
+
+    def token(self, secret: str) -> Token | None:
+        """The token in force with this secret.
+
+        Plain SHA-256 is right here: the secret is 256 random bits, which no dictionary holds and nobody can
+        try out, so a slow hash would only slow down every request. The index is asked for the hash, of which
+        a caller cannot choose a prefix; what it finds is compared in constant time all the same.
+        """
+        digest = hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
+        with reading(self._engine) as connection:
+            row = connection.execute(_tokens().where(tokens.c.digest == digest)).first()
+        if row is None or row.revoked_at is not None or not hmac.compare_digest(row.digest, digest):
+            return None
+        return as_token(row)
+
+
+def images_by_id(connection: Connection, ids: Iterable[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
+    """Those of these images that are in search, each with the fingerprint it stands by."""
+    found: dict[UUID, Image] = {}
+    for chunk in chunks(list(ids)):
+        wanted = (
+            select(*IMAGE).select_from(PAIRED).where(images.c.id.in_(chunk), stands(fingerprints, algorithm))
+        )
+        for row in connection.execute(wanted):
+            found[row.id] = as_image(row, algorithm)
+    return found
+
+
+def read_lookups(connection: Connection, wanted: Select[Any], algorithm: Algorithm) -> Iterator[Lookup]:
+    """Lookups in the statement's order, with their nearest images, hidden or not: they were compared."""
+    rows = connection.execute(wanted).all()
+    nearest = _compared(connection, {row.nearest_id for row in rows if row.nearest_id}, algorithm)
+    for row in rows:
+        yield as_lookup(row, nearest)
+
+
+def _compared(connection: Connection, ids: set[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
+    found: dict[UUID, Image] = {}
+    of_algorithm = (
+        fingerprints.c.algorithm == algorithm.name,
+        fingerprints.c.algorithm_version == algorithm.version,
+    )
+    for chunk in chunks(list(ids)):
+        wanted = select(*IMAGE).select_from(PAIRED).where(images.c.id.in_(chunk), *of_algorithm)
+        for row in connection.execute(wanted.order_by(fingerprints.c.seq.desc())):
+            found[row.id] = as_image(row, algorithm)  # the first fingerprint comes last, and stays
+    return found
+
+
+def as_image(row: Row[*tuple[Any, ...]], algorithm: Algorithm) -> Image:
+    """An image from the columns of `IMAGE`."""
+    fingerprint = Fingerprint(row.value, algorithm, row.quality, row.reasons, row.width, row.height)
+    return Image(row.id, Sha256(row.sha256), row.format, row.size, fingerprint, row.release, row.created_at)
+
+
+def as_lookup(row: Row[*tuple[Any, ...]], nearest: Mapping[UUID, Image]) -> Lookup:
+    """A lookup from its row and the images that lookups were compared with."""
+    image = nearest.get(row.nearest_id)
+    match = Match(
+        Status(row.status),
+        row.confidence,
+        row.reasons,
+        Neighbour(image, row.distance) if image else None,
+        row.runner_up,
+        row.known,
+    )
+    source = Source(Sha256(row.document), row.page, row.box) if row.document else None
+    return Lookup(row.id, row.image_id, match, source, row.release, row.created_at)
+
+
+def as_token(row: Row[*tuple[Any, ...]]) -> Token:
+    """A token from its row and the time of its revocation."""
+    return Token(
+        row.id, row.name, Role(row.role), Sha256(row.digest), row.release, row.created_at, row.revoked_at
+    )
+
+
+def _tokens() -> Select[Any]:
+    revoked = (
+        select(func.min(token_revocations.c.created_at))
+        .where(token_revocations.c.token_id == tokens.c.id)
+        .scalar_subquery()
+    )
+    return select(tokens, revoked.label("revoked_at"))
+
+
+def chunks(values: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """Pieces small enough for one statement's parameters."""
+    return (values[start : start + size] for start in range(0, len(values), size))

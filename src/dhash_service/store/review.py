@@ -1,0 +1,120 @@
+"""The review queue: lookups that need a person and have no decision yet. Derived, never stored as a list.
+
+A lookup leaves the queue when somebody decides it, also when they decide that they are unsure: one person
+has looked, and asking the next one over and over would hide the rest. Unsure ones can be listed by
+themselves, for a second opinion; a later decision then holds. A lookup whose image or nearest image is out
+of search leaves the queue too, since there is nothing left to compare, and returns with them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, exists, func, or_, select, text, tuple_
+
+from dhash_service.facts import Algorithm, Lookup, Sha256, Verdict
+from dhash_service.store.engine import reading
+from dhash_service.store.repository import read_lookups
+from dhash_service.store.tables import decisions, lookups
+from dhash_service.store.visibility import any_hidden_release, hidden_image, visible_image
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """How many lookups wait, for which reasons (a lookup may have several), and since when the oldest."""
+
+    length: int
+    reasons: Mapping[str, int]
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePage:
+    """Lookups in the order they came. `after` is where the next page begins, None on the last one."""
+
+    lookups: Sequence[Lookup]
+    after: UUID | None
+
+
+class ReviewQueue:
+    """Reads the queue of one store."""
+
+    def __init__(self, engine: Engine, algorithm: Algorithm) -> None:
+        self._engine = engine
+        self._algorithm = algorithm
+
+    def status(self) -> QueueStatus:
+        """Length, reasons and oldest of the queue, without reading the rows themselves."""
+        with reading(self._engine) as connection:
+            groups = connection.execute(
+                select(lookups.c.reasons, func.count(), func.min(lookups.c.created_at))
+                .where(self._waiting(connection))
+                .group_by(lookups.c.reasons)
+            ).all()
+        reasons: dict[str, int] = {}
+        for named, count, _ in groups:
+            for reason in named:
+                reasons[reason] = reasons.get(reason, 0) + count
+        return QueueStatus(
+            sum(count for _, count, _ in groups),
+            dict(sorted(reasons.items())),
+            min((oldest for _, _, oldest in groups), default=None),
+        )
+
+    def page(
+        self,
+        *,
+        after: UUID | None = None,
+        limit: int = 50,
+        reason: str | None = None,
+        older_than: datetime | None = None,
+        document: Sha256 | None = None,
+        unsure: bool = False,
+    ) -> QueuePage:
+        """The next lookups after a cursor, the oldest first; `unsure`: those last decided so, instead."""
+        with reading(self._engine) as connection:
+            wanted = select(lookups).where(self._waiting(connection, unsure=unsure))
+            if after:
+                wanted = wanted.where(lookups.c.id > after)
+            if reason is not None:
+                quoted = json.dumps(reason)
+                wanted = wanted.where(lookups.c.reasons.cast(Text).contains(quoted, autoescape=True))
+            if older_than:
+                wanted = wanted.where(lookups.c.created_at < older_than)
+            if document:
+                wanted = wanted.where(lookups.c.document == document)
+            wanted = wanted.order_by(lookups.c.id).limit(limit + 1)
+            found = list(read_lookups(connection, wanted, self._algorithm))
+        more = len(found) > limit
+        return QueuePage(found[:limit], found[limit - 1].id if more else None)
+
+    def _waiting(self, connection: Connection, *, unsure: bool = False) -> ColumnElement[bool]:
+        nearest = lookups.c.nearest_id
+        shown = [~hidden_image(lookups.c.image_id), or_(nearest.is_(None), ~hidden_image(nearest))]
+        if any_hidden_release(connection):
+            shown = [
+                visible_image(lookups.c.image_id, self._algorithm),
+                or_(nearest.is_(None), visible_image(nearest, self._algorithm)),
+            ]
+        # The literal is what lets the databases use the partial index.
+        return and_(
+            lookups.c.status == text("'review'"), last_said_unsure() if unsure else ~decided(), *shown
+        )
+
+
+def decided() -> ColumnElement[bool]:
+    """That somebody has decided the lookup."""
+    return exists().where(decisions.c.lookup_id == lookups.c.id)
+
+
+def last_said_unsure() -> ColumnElement[bool]:
+    """That the lookup's newest decision is `unsure`."""
+    newer = decisions.alias()
+    later = tuple_(newer.c.created_at, newer.c.id) > tuple_(decisions.c.created_at, decisions.c.id)
+    return exists().where(
+        decisions.c.lookup_id == lookups.c.id,
+        decisions.c.verdict == Verdict.UNSURE.value,
+        ~exists().where(newer.c.lookup_id == decisions.c.lookup_id, later),
+    )

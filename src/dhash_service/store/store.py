@@ -1,0 +1,306 @@
+"""The store: facts go in through one writer, are read by any thread, and outlive the process."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dhash_service.errors import StoreAlgorithmError, StoreError, StoreSchemaError
+from dhash_service.facts import (
+    Algorithm,
+    Decision,
+    Image,
+    Lookup,
+    Match,
+    Picture,
+    Sha256,
+    Source,
+    Token,
+    Tombstone,
+)
+from dhash_service.fingerprint import ALGORITHMS
+from dhash_service.originals import Originals
+from dhash_service.settings import Settings
+from dhash_service.store import schema
+from dhash_service.store.changes import Feed
+from dhash_service.store.engine import LOCK_SECONDS, connect, reading, sqlite_path, writing
+from dhash_service.store.recorder import NewImage, Recorder, Registered
+from dhash_service.store.repository import Repository
+from dhash_service.store.review import QueuePage, QueueStatus, ReviewQueue
+from dhash_service.store.tables import meta
+from dhash_service.store.writer import Writer
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """One open store. Writes return futures that are resolved after the durable commit; reads answer at once.
+
+    Every method may be called from any thread. Everything raises `StoreError` when the database fails.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        release: str,
+        algorithm: Algorithm,
+        originals: Originals | None,
+        clock: Callable[[], datetime],
+        lock_seconds: float,
+    ) -> None:
+        self.engine = engine
+        self.algorithm = algorithm
+        self.release = release
+        self.feed = Feed(engine, algorithm)
+        path = sqlite_path(engine.url)
+        self.folder: Path | None = path.parent if path else None
+        self.originals = originals
+        self._repository = Repository(engine, algorithm)
+        self._queue = ReviewQueue(engine, algorithm)
+        self._recorder = Recorder(release, algorithm, clock)
+        self._files = ThreadPoolExecutor(2, thread_name_prefix="originals")
+        self._writer = Writer(engine, lock_seconds=lock_seconds)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        release: str,
+        algorithm: Algorithm,
+        migrate: bool = False,
+        originals: Path | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> Self:
+        """Open the store at a URL; the first to open it sets its algorithm.
+
+        `migrate` makes a new store, and gives an old one the expanding revisions it lacks. `originals` is the
+        folder where pictures are kept whole. Raises `StoreSchemaError`, `StoreAlgorithmError`,
+        `StoreDamagedError`, `StoreUnreachableError`, `SettingError`.
+        """
+        if migrate:
+            migrate_for(url, release=release, lock_seconds=lock_seconds)
+        engine = connect(url, lock_seconds=lock_seconds)
+        try:
+            if (path := sqlite_path(engine.url)) and not path.exists():
+                raise StoreSchemaError(f"There is no store at {path}.", "Run `dhash db upgrade`.")
+            with reading(engine) as connection:
+                schema.require_fit(schema.applied(connection))
+            require_algorithm(engine, algorithm, release=release, now=clock())
+            return cls(
+                engine,
+                release=release,
+                algorithm=algorithm,
+                originals=Originals(originals) if originals else None,
+                clock=clock,
+                lock_seconds=lock_seconds,
+            )
+        except BaseException:
+            engine.dispose()
+            raise
+
+    @classmethod
+    def open_from(cls, settings: Settings, *, migrate: bool = False) -> Self:
+        """Open the store that the settings name; see `open`."""
+        return cls.open(
+            settings.store.get_secret_value(),
+            release=settings.release,
+            algorithm=ALGORITHMS[settings.algorithm],
+            originals=settings.originals if settings.keep_originals else None,
+            migrate=migrate,
+        )
+
+    def close(self) -> None:
+        """Write all that was submitted, then let go of the database."""
+        self._files.shutdown()
+        self._writer.close()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ping(self) -> None:
+        """Raise `StoreError` unless the database answers and the writer runs."""
+        with reading(self.engine) as connection:
+            connection.execute(text("SELECT 1"))
+        if not self._writer.alive:
+            raise StoreError("The writer has ended.", "Restart the service.")
+
+    # ---- writes
+
+    def add_image(self, picture: Picture, match: Match, source: Source | None = None) -> Future[Registered]:
+        """Keep a picture, its fingerprint, thumbnail and lookup; a known one adds nothing.
+
+        Where originals are kept and the picture carries its bytes, they are on the disk before the rest is.
+        """
+        new = NewImage(picture, match, source)
+        if self.originals is None or picture.content is None:
+            return self._writer.submit(self._recorder.add_images, new)
+        return self._add_with_original(self.originals, new, picture.content)
+
+    def add_images(self, new: Sequence[NewImage]) -> list[Future[Registered]]:
+        """Keep many, in as few commits as their number allows. Each succeeds or fails alone."""
+        return [self.add_image(item.picture, item.match, item.source) for item in new]
+
+    def _add_with_original(self, originals: Originals, new: NewImage, content: bytes) -> Future[Registered]:
+        answer: Future[Registered] = Future()
+
+        def keep() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
+            try:
+                originals.put(content, new.picture.sha256)
+                self._writer.submit(self._recorder.add_images, new).add_done_callback(pass_on)
+            except BaseException as error:
+                answer.set_exception(error)
+
+        def pass_on(written: Future[Registered]) -> None:
+            if error := written.exception():
+                answer.set_exception(error)
+            else:
+                answer.set_result(written.result())
+
+        self._files.submit(keep)
+        return answer
+
+    def add_decision(self, decision: Decision) -> Future[Decision]:
+        """Record a verdict. Fails with `NotFoundError` where there is no such lookup."""
+        return self._writer.submit(self._recorder.add_decisions, decision)
+
+    def add_tombstone(self, tombstone: Tombstone) -> Future[Tombstone]:
+        """Take a subject out of search, or bring it back. Fails with `NotFoundError` for an unknown image."""
+        return self._writer.submit(self._recorder.add_tombstones, tombstone)
+
+    def add_token(self, token: Token) -> Future[Token]:
+        """Keep a token. Fails with `BadRequestError` where a token in force has its name."""
+        return self._writer.submit(self._recorder.add_tokens, token)
+
+    def revoke_token(self, name: str) -> Future[int]:
+        """Revoke the tokens of this name; how many there were. Fails with `NotFoundError` for none."""
+        return self._writer.submit(self._recorder.revoke_tokens, name)
+
+    # ---- reads
+
+    def image(self, id: UUID) -> Image | None:
+        """The image with this id, unless it is hidden."""
+        return self._repository.image(id)
+
+    def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
+        """Those of these images that are in search."""
+        return self._repository.images(ids)
+
+    def by_sha256(self, sha256: Sha256) -> Image | None:
+        """The image with these bytes, unless it is hidden."""
+        return self._repository.by_sha256(sha256)
+
+    def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
+        """The images in search behind these keys of the feed; a hidden one is left out."""
+        return self._repository.images_by_key(keys)
+
+    def thumbnail(self, id: UUID) -> bytes | None:
+        """The image's thumbnail, as WebP, unless the image is hidden or has none."""
+        return self._repository.thumbnail(id)
+
+    def count(self) -> int:
+        """How many images are in search. Counts them: the index's length costs nothing."""
+        return self._repository.count()
+
+    def lookup(self, id: UUID) -> Lookup | None:
+        """One lookup, decided or not."""
+        return self._repository.lookup(id)
+
+    def decisions(self, lookup: UUID) -> list[Decision]:
+        """A lookup's decisions, the newest (the one that holds) first."""
+        return self._repository.decisions(lookup)
+
+    def queue_status(self) -> QueueStatus:
+        """How many lookups wait for a person, why, and since when."""
+        return self._queue.status()
+
+    def queue_page(
+        self,
+        after: UUID | None = None,
+        limit: int = 50,
+        *,
+        reason: str | None = None,
+        older_than: datetime | None = None,
+        document: Sha256 | None = None,
+        unsure: bool = False,
+    ) -> QueuePage:
+        """The next lookups that wait, the oldest first. See `ReviewQueue.page`."""
+        return self._queue.page(
+            after=after, limit=limit, reason=reason, older_than=older_than, document=document, unsure=unsure
+        )
+
+    def tokens(self) -> list[Token]:
+        """Every token ever made, the oldest first."""
+        return self._repository.tokens()
+
+    def token(self, secret: str) -> Token | None:
+        """The token in force with this secret."""
+        return self._repository.token(secret)
+
+
+def migrate_for(url: str, *, release: str, lock_seconds: float) -> None:
+    """Make a new store whole; give an old one only what no other release can mind."""
+    from dhash_service.store import migrate  # Alembic is slow to import, and a running service needs none
+
+    engine = connect(url, lock_seconds=lock_seconds)
+    try:
+        path = sqlite_path(engine.url)
+        new = path is not None and not path.exists()
+        if not new:
+            with reading(engine) as connection:
+                new = not schema.applied(connection)
+    finally:
+        engine.dispose()
+    migrate.upgrade(url, release=release, expand_only=not new, lock_seconds=lock_seconds)
+
+
+def require_algorithm(engine: Engine, algorithm: Algorithm, *, release: str, now: datetime) -> None:
+    """Record the algorithm of a store that has none. Raises `StoreAlgorithmError` where it has another."""
+    with reading(engine) as connection:
+        held = stored_algorithm(connection)
+    if held is None:
+        dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+        with writing(engine) as connection:
+            connection.execute(
+                dialect.insert(meta).on_conflict_do_nothing(),
+                {
+                    "name": "algorithm",
+                    "value": f"{algorithm.name}/{algorithm.version}",
+                    "release": release,
+                    "created_at": now,
+                },
+            )
+            held = stored_algorithm(connection)
+    if held != algorithm:
+        assert held is not None
+        raise StoreAlgorithmError(
+            f"The store holds {held.name} version {held.version}; this release is set to"
+            f" {algorithm.name} version {algorithm.version}."
+        )
+
+
+def stored_algorithm(connection: Connection) -> Algorithm | None:
+    """The algorithm that the first to open the store set."""
+    value = connection.scalar(select(meta.c.value).where(meta.c.name == "algorithm"))
+    if value is None:
+        return None
+    name, _, version = value.rpartition("/")
+    return Algorithm(name, int(version))

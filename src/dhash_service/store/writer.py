@@ -1,0 +1,132 @@
+"""The one thread that writes: many facts in one transaction, each acknowledged once it is on the disk.
+
+A commit waits for the disk, so its price is per commit. Facts that arrive while one commit is under way
+share the next one; under load a commit carries many, and an idle store still answers after one.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import groupby
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from dhash_service.errors import (
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreSchemaError,
+    StoreUnreachableError,
+)
+from dhash_service.store.engine import LOCK_SECONDS, writing
+
+F = TypeVar("F", contravariant=True)
+R = TypeVar("R", covariant=True)
+
+GROUP = 256
+"""Most facts in one commit: bounds how long the first of them waits for the last."""
+
+SHARED_FATE = (StoreLockedError, StoreFullError, StoreUnreachableError, StoreDamagedError, StoreSchemaError)
+"""Failures of the store, not of a fact: trying facts one by one would only fail as often."""
+
+
+class Handler(Protocol[F, R]):
+    """Writes facts of one kind inside a transaction it is given, and returns one result for each.
+
+    It may be called again for the same facts after a rollback.
+    """
+
+    def __call__(self, connection: Connection, facts: Sequence[F], /) -> Sequence[R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A fact that waits for its commit."""
+
+    handler: Callable[[Connection, Sequence[Any]], Sequence[Any]]
+    fact: Any
+    future: Future[Any]
+
+
+class Writer:
+    """Group commit over one engine. `submit` from any thread; `close` writes all that was submitted."""
+
+    def __init__(self, engine: Engine, *, lock_seconds: float = LOCK_SECONDS) -> None:
+        self._engine = engine
+        self._lock_seconds = lock_seconds
+        self._queue: SimpleQueue[Pending | None] = SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._closed
+
+    def submit(self, handler: Handler[Any, R], fact: object) -> Future[R]:
+        """Queue a fact. The future is resolved after the durable commit, or with what went wrong."""
+        future: Future[R] = Future()
+        with self._closing:  # nothing may be queued behind the end mark
+            if self._closed:
+                raise StoreError("The store is closed.", "Start the service again.")
+            self._queue.put(Pending(handler, fact, future))
+        return future
+
+    def close(self) -> None:
+        """Write all that was submitted, then end the thread."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            group = [self._queue.get()]
+            while len(group) < GROUP:
+                try:
+                    group.append(self._queue.get_nowait())
+                except Empty:
+                    break
+            going = None not in group
+            # A caller that gave up before its turn gets its wish; from here on, no future can be cancelled.
+            ready = [item for item in group if item and item.future.set_running_or_notify_cancel()]
+            if ready:
+                self._write(ready)
+
+    def _write(self, group: Sequence[Pending]) -> None:
+        """Commit the group. If one fact is at fault, halve until it stands alone and fails alone."""
+        try:
+            results = self._commit(group)
+        except BaseException as error:
+            if len(group) > 1 and not isinstance(error, SHARED_FATE):
+                middle = len(group) // 2
+                self._write(group[:middle])
+                self._write(group[middle:])
+            else:
+                for item in group:
+                    item.future.set_exception(error)
+            return
+        for item, result in zip(group, results, strict=True):
+            item.future.set_result(result)
+
+    def _commit(self, group: Sequence[Pending]) -> list[Any]:
+        deadline = time.monotonic() + self._lock_seconds
+        while True:
+            try:
+                with writing(self._engine) as connection:
+                    results: list[Any] = []
+                    for handler, items in groupby(group, key=lambda item: item.handler):
+                        results += handler(connection, [item.fact for item in items])
+                return results
+            except StoreLockedError:
+                # The database has waited already; it gives up at once only where waiting could deadlock.
+                if time.monotonic() >= deadline:
+                    raise

@@ -1,0 +1,133 @@
+"""What a store promises, on both databases."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dhash_service.errors import StoreAlgorithmError, StoreSchemaError
+from dhash_service.facts import Algorithm, Sha256, Source
+from dhash_service.store import Store
+from tests.dhash_service.store_facts import FAST, NEW, NOON, add, hide_image, in_search, picture, quarantine
+
+OpenStore = Callable[..., Store]
+
+
+def test_a_picture_comes_back_as_it_went_in(store: Store) -> None:
+    kept = picture("a", value=0xFFFF_FFFF_FFFF_FFFF)
+    source = Source(Sha256("ab" * 32), 3, (0.5, 1.0, 200.25, 300.0))
+    registered = store.add_image(kept, NEW, source).result(10)
+    assert registered.created
+    found = store.image(kept.id)
+    assert found == registered.image
+    assert found is not None
+    assert found.fingerprint == kept.fingerprint
+    assert found == store.by_sha256(kept.sha256)
+    assert store.thumbnail(kept.id) == kept.thumbnail
+    assert registered.lookup is not None
+    lookup = store.lookup(registered.lookup)
+    assert lookup is not None
+    assert (lookup.image, lookup.match, lookup.source, lookup.release) == (kept.id, NEW, source, "r1")
+    assert in_search(store) == {1: 0xFFFF_FFFF_FFFF_FFFF}
+    assert store.images_by_key([1, 99]) == {1: found}
+    assert store.count() == 1
+
+
+def test_a_known_picture_adds_nothing(store: Store) -> None:
+    first = store.add_image(picture("a"), NEW).result(10)
+    again = store.add_image(picture("a"), NEW).result(10)
+    assert (again.created, again.lookup, again.image) == (False, None, first.image)
+    assert store.count() == 1
+
+
+def test_one_picture_sent_by_many_at_once_is_kept_once(store: Store) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        futures = list(threads.map(lambda _: store.add_image(picture("a"), NEW), range(50)))
+    assert sum(future.result(10).created for future in futures) == 1
+    assert store.count() == 1
+
+
+def test_a_hidden_image_leaves_search_and_comes_back_when_it_is_sent_again(store: Store) -> None:
+    image = add(store, "a")
+    add(store, "b")
+    before = store.feed.changes(None)
+    store.add_tombstone(hide_image(image)).result(10)
+    assert store.image(image.id) is None
+    assert store.thumbnail(image.id) is None
+    assert store.count() == 1
+    hidden = store.feed.changes(before.position)
+    assert (hidden.removed.tolist(), hidden.keys.tolist()) == ([1], [])
+    assert store.add_image(picture("a"), NEW).result(10).created
+    back = store.feed.changes(hidden.position)
+    assert (back.removed.tolist(), back.keys.tolist()) == ([], [1])
+    assert store.image(image.id) == image
+
+
+def test_the_newest_tombstone_holds_even_if_its_clock_is_late(store: Store) -> None:
+    image = add(store, "a")
+    store.add_tombstone(hide_image(image)).result(10)
+    lifted = store.add_tombstone(hide_image(image, hidden=False, at=NOON.replace(year=2020))).result(10)
+    assert lifted.created_at > NOON
+    assert store.image(image.id) == image
+
+
+def test_a_quarantined_release_leaves_search_and_another_fingerprints_again_beside_it(
+    open_store: OpenStore,
+) -> None:
+    bad, good = open_store("bad"), open_store("good")
+    image = add(bad, "a")
+    add(good, "b")
+    before = good.feed.changes(None)
+    good.add_tombstone(quarantine("bad")).result(10)
+    assert good.image(image.id) is None
+    assert good.count() == 1
+    gone = good.feed.changes(before.position)
+    assert gone.removed.tolist() == [1]
+    again = good.add_image(picture("a"), NEW).result(10)
+    assert again.created
+    assert good.count() == 2
+    came = good.feed.changes(gone.position)
+    assert (came.keys.tolist(), came.removed.tolist()) == ([3], [])
+
+
+def test_an_image_stands_in_search_once_after_its_quarantine_is_lifted(open_store: OpenStore) -> None:
+    bad, good = open_store("bad"), open_store("good")
+    image = add(bad, "a")
+    good.add_tombstone(quarantine("bad")).result(10)
+    add(good, "a")
+    before = good.feed.changes(None)
+    assert before.keys.tolist() == [2]
+    good.add_tombstone(quarantine("bad", hidden=False)).result(10)
+    lifted = good.feed.changes(before.position)
+    assert (lifted.keys.tolist(), lifted.removed.tolist()) == ([1], [2])
+    assert list(in_search(good)) == [1]
+    assert good.count() == 1
+    assert good.image(image.id) == image
+
+
+def test_a_store_holds_one_algorithm_and_says_so(open_store: OpenStore) -> None:
+    open_store()
+    for other in (Algorithm("dhash-64", 1), Algorithm(FAST.name, 2)):
+        with pytest.raises(StoreAlgorithmError, match="dhash-64-fast version 1"):
+            open_store(algorithm=other)
+
+
+def test_a_store_that_is_not_there_is_not_made_by_opening_it(open_store: OpenStore) -> None:
+    with pytest.raises(StoreSchemaError, match="dhash db upgrade"):
+        open_store(migrate=False)
+
+
+def test_many_open_a_new_store_at_once(open_store: OpenStore) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        stores = list(threads.map(lambda _: open_store(), range(4)))
+    for number, store in enumerate(stores):
+        add(store, number)
+    assert [store.count() for store in stores] == [4, 4, 4, 4]
+
+
+def test_what_was_submitted_before_closing_is_written(open_store: OpenStore) -> None:
+    store = open_store()
+    futures = [store.add_image(picture(number), NEW) for number in range(500)]
+    store.close()
+    assert all(future.done() and future.result().created for future in futures)
+    assert open_store().count() == 500
