@@ -138,6 +138,66 @@ class CommandError(RolloutError):
     advice = "Nothing further was done."
 
 
+class NotHealthyError(RolloutError):
+    message = "{endpoint} did not get healthy within {seconds:g} s; its last answer: {last}."
+    advice = "Its log is in the environment's logs/ folder."
+
+
+class GoldenRejectedError(RolloutError):
+    message = "Release {release} gives other golden fingerprints than {judge} recorded: {reason}."
+    advice = "Fingerprints must not move: mend the release."
+
+
+class RoundTripError(RolloutError):
+    message = "Submitting a picture to {endpoint} and finding it again failed: {problem}."
+    advice = "Its log is in the environment's logs/ folder."
+
+
+class PreflightError(RolloutError):
+    message = "Preflight failed: {problems}."
+    advice = "Nothing was changed; `rollout preflight` shows the whole list."
+
+
+class MigrationRefusedError(RolloutError):
+    message = "The migration was refused, nothing was changed: {problems}."
+    advice = "Expand first; contract in a later release, once no release needs the old shape."
+
+
+class MigrationFailedError(RolloutError):
+    message = "Migration {revision} failed and left the schema at {current}: {reason}."
+    advice = "Mend the revision and run it again; what was applied before it suits the old release too."
+
+
+class SchemaMissingError(RolloutError):
+    message = "Release {release} needs schema revision {needed}, which the store does not have."
+    advice = "Run `rollout migrate` first, or `rollout up`, which does both."
+
+
+class WindowOpenError(RolloutError):
+    message = "{release} is being watched in {environment} for another {left}; it was rolled out by {operator}."
+    advice = "`rollout promote` accepts it, `rollout abort` takes it back, `--supersede` replaces it."
+
+
+class NothingOpenError(RolloutError):
+    message = "No rollout is open in {environment}."
+    advice = "`rollout status` shows what serves, `rollout history` what was done."
+
+
+class RolledBackError(RolloutError):
+    message = "{cause} It was taken back; {stable} serves as before."
+    advice = ""
+
+
+class FirstDeploymentError(RolloutError):
+    message = "{cause} It was the first deployment, so there is no release to return to: nothing runs."
+    advice = "Mend the release and deploy again."
+
+
+class RollbackFailedError(RolloutError):
+    message = "Auto-rollback FAILED: {reason}. It was to take back: {cause}"
+    advice = "Run `rollout rollback --env {environment} --to previous --force` by hand."
+
+
 class ProcessError(RolloutError):
     message = "{name} does not run: {problem}."
     advice = "Its log is {log}."
@@ -221,6 +281,24 @@ class OtherEnvironmentError(RolloutError):
     advice = "Take one of this environment's, or pass --allow-other-env if that is meant."
 
 
-class ServiceCommandError(RolloutError):
-    message = "`{command}` failed: {problem}."
-    advice = "Run it by hand to see more."
+# ---- notifications
+
+
+class NotificationSettingsError(RolloutError):
+    message = "{path}: {problem}."
+    advice = ".env.notifications.example documents each setting; `rollout notify --test` tries them."
+
+
+class NotificationTemplateError(RolloutError):
+    message = "The notification template {path} is wrong: {problem}."
+    advice = "Its placeholders are {known}."
+
+
+class OutboxError(RolloutError):
+    message = "The outbox {path} cannot be used: {reason}."
+    advice = "Events go to the fallback file meanwhile; move a damaged outbox aside."
+
+
+class FallbackFileError(RolloutError):
+    message = "{path} cannot be {verb}: {reason}."
+    advice = "Give this user access to it, or set another `logs` folder in rollout.toml."
