@@ -74,11 +74,6 @@ class Repository:
         with reading(self._engine) as connection:
             return images_by_id(connection, ids, self._algorithm)
 
-    def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
-        """Those of these images that are not hidden."""
-        with reading(self._engine) as connection:
-            return images_by_id(connection, ids, self._algorithm)
-
     def by_sha256(self, sha256: Sha256) -> Image | None:
         """The image with these bytes, unless it is hidden."""
         found = self.image(image_id(sha256))

@@ -120,17 +120,6 @@ class Store:
             migrate=migrate,
         )
 
-    @classmethod
-    def open_from(cls, settings: Settings, *, migrate: bool = False) -> Self:
-        """Open the store that the settings name. Raises what `open` raises."""
-        return cls.open(
-            settings.store.get_secret_value(),
-            release=settings.release,
-            algorithm=ALGORITHMS[settings.algorithm],
-            migrate=migrate,
-            originals=settings.originals if settings.keep_originals else None,
-        )
-
     def close(self) -> None:
         """Write all that was submitted, then let go of the database."""
         self._files.shutdown()
@@ -213,10 +202,6 @@ class Store:
 
     def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
         """Those of these images that are in search."""
-        return self._repository.images(ids)
-
-    def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
-        """Those of these images that are not hidden."""
         return self._repository.images(ids)
 
     def by_sha256(self, sha256: Sha256) -> Image | None:
