@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 from uuid import UUID
 
-from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction
+from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction, Skip
 from dhash_service.errors import BatchTooLargeError, BusyError, DhashError, NotFoundError, StoreError
 from dhash_service.facts import (
     Decision,
@@ -72,11 +72,15 @@ class DocumentSubmission:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Known images near a fingerprint, nearest first. `complete` is False where a cap cut the list."""
+class Neighbourhood:
+    """Known images near a fingerprint, nearest first: the first of `total` ones.
+
+    `crowded` as in `index.Found`; `known` is the number of fingerprints searched.
+    """
 
     neighbours: Sequence[Neighbour]
-    complete: bool
+    total: int
+    crowded: bool
     known: int
 
 
@@ -88,26 +92,15 @@ class Check:
     detail: str
 
 
-class Service:
-    """One running service: its store, the index that follows it, and the workers that read files."""
+class Matcher:
+    """An index that follows a store, and what it says of fingerprints."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.settings = settings
-        self.metrics = metrics
-        self.algorithm = ALGORITHMS[settings.algorithm]
-        self.store = Store.open(
-            settings.store.get_secret_value(),
-            release=settings.release,
-            algorithm=self.algorithm,
-            originals=settings.originals if settings.keep_originals else None,
-        )
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._radius = settings.match_radius
+        self._review_below = settings.review_below
         self.index = HammingIndex()
-        self.follower = Follower(self.index, self.store.feed)
-        self.documents = DocumentReader(settings)
-        threads = settings.threads or os.cpu_count() or 1
-        self._hashers = ThreadPoolExecutor(threads, thread_name_prefix="hash")
-        # Apart from the hashers, so that a search never waits behind a 100-megapixel picture.
-        self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
+        self.follower = Follower(self.index, store.feed)
 
     def start(self) -> Self:
         """Begin to follow the store, and return once every known picture can be found."""
@@ -116,11 +109,67 @@ class Service:
         return self
 
     def close(self) -> None:
+        """Stop following."""
+        self.follower.stop()
+
+    __enter__ = start
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def catch_up(self) -> None:
+        """Return once what is committed now can be found."""
+        self.follower.catch_up()
+
+    def match(self, fingerprint: Fingerprint) -> Match:
+        """What the known images say of this fingerprint."""
+        found = self.neighbours(fingerprint.value, self._radius, CANDIDATES)
+        return match(
+            found.neighbours,
+            fingerprint,
+            found.known,
+            radius=self._radius,
+            review_below=self._review_below,
+            crowded=found.crowded,
+        )
+
+    def neighbours(self, value: int, radius: int, limit: int) -> Neighbourhood:
+        """Known images within `radius` bits, nearest first, at most `limit`."""
+        found = self.index.search(value, radius, limit)
+        images = self._store.images_by_key([hit.key for hit in found.hits])
+        neighbours: dict[UUID, Neighbour] = {}
+        for hit in found.hits:  # nearest first: an image's nearest fingerprint counts
+            if image := images.get(hit.key):
+                neighbours.setdefault(image.id, Neighbour(image, hit.distance))
+        return Neighbourhood(list(neighbours.values()), found.total, found.crowded, len(self.index))
+
+
+class Service:
+    """One running service: its store, the index that follows it, and the workers that read files."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.algorithm = ALGORITHMS[settings.algorithm]
+        self.store = Store.open_from(settings)
+        self.matcher = Matcher(self.store, settings)
+        self.documents = DocumentReader(settings)
+        threads = settings.threads or os.cpu_count() or 1
+        self._hashers = ThreadPoolExecutor(threads, thread_name_prefix="hash")
+        # Apart from the hashers, so that a search never waits behind a 100-megapixel picture.
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
+
+    def start(self) -> Self:
+        """Begin to follow the store, and return once every known picture can be found."""
+        self.matcher.start()
+        return self
+
+    def close(self) -> None:
         """Finish what is under way, then let go of everything."""
         self._hashers.shutdown()
         self._readers.shutdown()
         self.documents.close()
-        self.follower.stop()
+        self.matcher.close()
         self.store.close()
 
     async def read(self, call: Callable[[], T]) -> T:
@@ -151,28 +200,17 @@ class Service:
                 max_pixels=self.settings.max_pixels,
                 keep_content=self.settings.keep_originals,
             )
-        return picture, self._match(picture.fingerprint)
-
-    def _match(self, fingerprint: Fingerprint) -> Match:
-        found = self._neighbours(fingerprint.value, self.settings.match_radius, CANDIDATES)
-        return match(
-            found.neighbours,
-            fingerprint,
-            found.known,
-            radius=self.settings.match_radius,
-            review_below=self.settings.review_below,
-            crowded=not found.complete,
-        )
+        return picture, self.matcher.match(picture.fingerprint)
 
     async def _keep(self, picture: Picture, matched: Match, source: Source | None) -> Submission:
         registered = await asyncio.wrap_future(self.store.add_image(picture, matched, source))
         if not registered.created:  # somebody else sent the same picture at the same moment
             return self._known(registered.image)
-        await self.read(self.follower.catch_up)  # whoever was told of it can find it
+        await self.read(self.matcher.catch_up)  # whoever was told of it can find it
         return Submission(picture.id, picture.sha256, picture.fingerprint, matched, True, registered.lookup)
 
     def _known(self, image: Image) -> Submission:
-        itself = Match(Status.MATCHED, 1.0, ("known",), Neighbour(image, 0), None, len(self.index))
+        itself = Match(Status.MATCHED, 1.0, ("known",), Neighbour(image, 0), None, len(self.matcher.index))
         return Submission(image.id, image.sha256, image.fingerprint, itself, False, None)
 
     async def submit_batch(
@@ -200,6 +238,8 @@ class Service:
             extraction = await asyncio.wrap_future(
                 self.documents.extract(data, self.algorithm, keep_content=self.settings.keep_originals)
             )
+        self.metrics.count_image(Outcome.FAILED, extraction.skipped.get(Skip.DECODER_FAILED, 0))
+        self.metrics.count_image(Outcome.REJECTED, extraction.skipped.get(Skip.DAMAGED, 0))
         submissions = await asyncio.gather(
             *(self._submit_extracted(extraction, item, register) for item in extraction.pictures)
         )
@@ -207,7 +247,7 @@ class Service:
             extraction.sha256,
             extraction.pages,
             list(zip(extraction.pictures, submissions, strict=True)),
-            dict(extraction.skipped),
+            {reason.value: number for reason, number in extraction.skipped.items()},
         )
 
     async def _submit_extracted(
@@ -223,22 +263,13 @@ class Service:
 
     def _look_extracted(self, picture: Picture) -> Submission | Match:
         known = self.store.by_sha256(picture.sha256)
-        return self._known(known) if known else self._match(picture.fingerprint)
+        return self._known(known) if known else self.matcher.match(picture.fingerprint)
 
     # ---- search
 
-    async def search(self, value: int, radius: int, limit: int) -> Found:
+    async def search(self, value: int, radius: int, limit: int) -> Neighbourhood:
         """Known images within `radius` bits of the fingerprint, nearest first, at most `limit`."""
-        return await self.read(lambda: self._neighbours(value, radius, limit))
-
-    def _neighbours(self, value: int, radius: int, limit: int) -> Found:
-        found = self.index.search(value, radius, limit)
-        images = self.store.images_by_key([hit.key for hit in found.hits])
-        neighbours: dict[UUID, Neighbour] = {}
-        for hit in found.hits:  # nearest first: an image's nearest fingerprint counts
-            if image := images.get(hit.key):
-                neighbours.setdefault(image.id, Neighbour(image, hit.distance))
-        return Found(list(neighbours.values()), found.complete, len(self.index))
+        return await self.read(lambda: self.matcher.neighbours(value, radius, limit))
 
     # ---- review
 
@@ -267,9 +298,27 @@ class Service:
             datetime.now(UTC),
         )
         await asyncio.wrap_future(self.store.add_tombstone(tombstone))
-        await self.read(self.follower.catch_up)
+        await self.read(self.matcher.catch_up)
 
     # ---- status
+
+    def queue_length(self) -> int:
+        """How many lookups wait for a person. Reads the store: call it outside the event loop."""
+        return self.store.queue_status().length
+
+    def status(self) -> dict[str, object]:
+        """The state of every part, for operators. Reads the store: call it outside the event loop."""
+        return {
+            "release": self.settings.release,
+            "algorithm": {"name": self.algorithm.name, "version": self.algorithm.version},
+            "started_at": self.metrics.started_at,
+            "known": len(self.matcher.index),
+            "index_lag_seconds": round(self.matcher.follower.lag_seconds, 3),
+            "queue_length": self.queue_length(),
+            "checks": {name: check.ok for name, check in self.checks().items()},
+            "tokens": sorted(token.name for token in self.store.tokens() if not token.revoked_at),
+            "settings": self.settings.public(),
+        }
 
     def checks(self) -> dict[str, Check]:
         """Every health check by name. Reads the store: call it outside the event loop."""
@@ -288,13 +337,14 @@ class Service:
         return Check(True, "The store answers and its writer runs.")
 
     def _check_index(self) -> Check:
-        if not self.follower.ready.is_set():
+        if not self.matcher.follower.ready.is_set():
             return Check(False, "The index is being loaded.")
-        if (lag := self.follower.lag_seconds) > 30:
+        if (lag := self.matcher.follower.lag_seconds) > 30:
             return Check(
-                False, f"The index has not seen the store for {lag:.0f} s: {self.follower.last_error}."
+                False,
+                f"The index has not seen the store for {lag:.0f} s: {self.matcher.follower.last_error}.",
             )
-        return Check(True, f"{len(self.index):,} fingerprints, {lag:.1f} s behind the store.")
+        return Check(True, f"{len(self.matcher.index):,} fingerprints, {lag:.1f} s behind the store.")
 
     def _check_disk(self) -> Check:
         folder = Path(self.store.folder or ".")

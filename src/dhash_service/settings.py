@@ -69,6 +69,12 @@ class Settings(BaseSettings):
             raise SettingError("DHASH_STORE is not a database URL.") from None
         return settings
 
+    @classmethod
+    def defaults(cls) -> dict[str, object]:
+        """The value of every setting where nothing is set."""
+        unset: dict[str, object] = {name: field.get_default() for name, field in cls.model_fields.items()}
+        return cls.model_construct(None, **unset).public()
+
     def public(self) -> dict[str, object]:
         """All settings as JSON values, secrets as `***`."""
         values: dict[str, object] = self.model_dump(mode="json")

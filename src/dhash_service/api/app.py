@@ -10,7 +10,6 @@ from fastapi import FastAPI
 
 from dhash_service import logs
 from dhash_service.api import operations, problems, review, search, submit
-from dhash_service.api.auth import TokenBook
 from dhash_service.api.limits import Limits
 from dhash_service.api.observe import Observe
 from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
@@ -30,9 +29,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logs.configure(settings.log_level, settings.release)
         service = await asyncio.to_thread(lambda: Service(settings, metrics).start())
         app.state.service = service
-        app.state.tokens = TokenBook(service.store.tokens)
         clock = asyncio.create_task(tick(metrics))
-        log.info("ready", known=len(service.index), algorithm=settings.algorithm)
+        log.info("ready", known=len(service.matcher.index), algorithm=settings.algorithm)
         try:
             yield
         finally:

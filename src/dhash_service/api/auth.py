@@ -1,9 +1,6 @@
 """Roles by bearer token: reading and submitting are open unless locked; deciding and admin never are."""
 
-import hashlib
-import hmac
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,12 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from dhash_service.errors import ForbiddenError, UnauthenticatedError
 from dhash_service.facts import Role
 from dhash_service.service import Service
-from dhash_service.store import Token
 
 RANK = {role: rank for rank, role in enumerate(Role)}
-TOKENS_FRESH_SECONDS = 2.0
-"""A revoked token works this much longer; a store that is asked on every request costs more than that."""
-
 bearer = HTTPBearer(auto_error=False, description="a token made by `dhash token create`")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 
@@ -32,24 +25,6 @@ class Caller:
 
 
 ANONYMOUS = Caller("anonymous", Role.CLIENT)
-
-
-class TokenBook:
-    """The store's tokens, read again every `TOKENS_FRESH_SECONDS`."""
-
-    def __init__(self, read: Callable[[], Sequence[Token]]) -> None:
-        self._read = read
-        self._tokens: Sequence[Token] = ()
-        self._read_at = float("-inf")
-
-    def caller(self, secret: str) -> Caller | None:
-        """Whose secret this is. Every token is compared, in constant time, whichever one fits."""
-        if time.monotonic() - self._read_at > TOKENS_FRESH_SECONDS:
-            self._tokens = self._read()
-            self._read_at = time.monotonic()
-        digest = hashlib.sha256(secret.encode()).hexdigest()
-        fitting = [token for token in self._tokens if hmac.compare_digest(token.sha256, digest)]
-        return Caller(fitting[0].name, fitting[0].role) if fitting else None
 
 
 def service_of(request: Request) -> Service:
@@ -67,13 +42,12 @@ def allow(role: Role) -> Callable[..., Awaitable[Caller]]:
             if role is Role.CLIENT and not service.settings.locked:
                 return ANONYMOUS
             raise UnauthenticatedError(f"This needs a token with the role {role.value}.")
-        book: TokenBook = request.app.state.tokens
-        caller = await service.read(lambda: book.caller(credentials.credentials))
-        if caller is None:
+        token = await service.read(lambda: service.store.token(credentials.credentials))
+        if token is None:
             raise UnauthenticatedError("The token is unknown or was revoked.")
-        if RANK[caller.role] < RANK[role]:
-            raise ForbiddenError(f"{caller.name} has the role {caller.role.value}; this needs {role.value}.")
-        return caller
+        if RANK[token.role] < RANK[role]:
+            raise ForbiddenError(f"{token.name} has the role {token.role.value}; this needs {role.value}.")
+        return Caller(token.name, token.role)
 
     return check
 

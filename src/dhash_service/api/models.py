@@ -1,16 +1,18 @@
 """The bodies of the answers, as the OpenAPI document describes them, and how each is made from the facts."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, Self
 from uuid import UUID
 
-from dhash_service.documents import ExtractedPicture
 from pydantic import BaseModel, Field
 
+from dhash_service import store
 from dhash_service.api.problems import Problem, problem
+from dhash_service.documents import ExtractedPicture
 from dhash_service.errors import DhashError
-from dhash_service.facts import Decision, Image, Neighbour, Status, Verdict
-from dhash_service.service import DocumentSubmission, Found, Submission
+from dhash_service.facts import Decision, Image, Lookup, Neighbour, Status, Verdict
+from dhash_service.service import DocumentSubmission, Neighbourhood, Submission
 
 Hash = Field(
     description="fingerprint, 16 hex digits", pattern="^[0-9a-f]{16}$", examples=["8f0f0f1f3f7fff00"]
@@ -174,17 +176,19 @@ class SearchAnswer(BaseModel):
     radius: int
     algorithm: str
     known: int = Field(description="images searched")
-    complete: bool = Field(description="false where `limit` or the cap on crowded fingerprints cut the list")
+    total: int = Field(description="images within the radius; `results` are the nearest of them")
+    crowded: bool = Field(description="so many pictures share a fingerprint this near that it says little")
     results: list[Near]
 
     @classmethod
-    def of(cls, value: int, radius: int, algorithm: str, found: Found) -> Self:
+    def of(cls, value: int, radius: int, algorithm: str, found: Neighbourhood) -> Self:
         return cls(
             hash=f"{value:016x}",
             radius=radius,
             algorithm=algorithm,
             known=found.known,
-            complete=found.complete,
+            total=found.total,
+            crowded=found.crowded,
             results=[Near.of(neighbour) for neighbour in found.neighbours],
         )
 
@@ -225,6 +229,14 @@ class QueueStatus(BaseModel):
     by_reason: dict[str, int] = Field(description="a lookup counts under each of its reasons")
     oldest_age_seconds: float | None = Field(description="null when the queue is empty")
 
+    @classmethod
+    def of(cls, status: store.QueueStatus, now: datetime) -> Self:
+        return cls(
+            length=status.length,
+            by_reason=dict(status.reasons),
+            oldest_age_seconds=(now - status.oldest).total_seconds() if status.oldest else None,
+        )
+
 
 class Queued(BaseModel):
     """A lookup that waits for a person."""
@@ -238,12 +250,31 @@ class Queued(BaseModel):
     page: int | None
     created_at: datetime
 
+    @classmethod
+    def of(cls, lookup: Lookup, image: Image) -> Self:
+        match, source = lookup.match, lookup.source
+        return cls(
+            lookup=lookup.id,
+            image=Known.of(image),
+            match=Near.of(match.nearest) if match.nearest else None,
+            confidence=match.confidence,
+            reasons=list(match.reasons),
+            document=source.document if source else None,
+            page=source.page if source else None,
+            created_at=lookup.created_at,
+        )
+
 
 class QueuePage(BaseModel):
     """A page of the review queue, oldest first."""
 
     items: list[Queued]
-    next: str | None = Field(description="cursor of the next page; null on the last one")
+    next: UUID | None = Field(description="cursor of the next page; null on the last one")
+
+    @classmethod
+    def of(cls, page: store.QueuePage, images: Mapping[UUID, Image]) -> Self:
+        shown = [Queued.of(lookup, images[lookup.image]) for lookup in page.lookups if lookup.image in images]
+        return cls(items=shown, next=page.after)
 
 
 class CheckResult(BaseModel):

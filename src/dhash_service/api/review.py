@@ -1,5 +1,6 @@
 """The review queue: what waits for a person, and what people decided."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -8,13 +9,14 @@ from fastapi import APIRouter, Query
 from dhash_service.api.auth import Client, Reviewer, Running
 from dhash_service.api.models import Decided, DecisionRequest, QueuePage, QueueStatus
 from dhash_service.api.problems import PROBLEMS
+from dhash_service.facts import Sha256
 
 router = APIRouter(prefix="/api/dhash/queue", tags=["review"], responses=PROBLEMS)
 
 
 @router.get("/status", summary="The queue at a glance")
 async def status(service: Running, client: Client) -> QueueStatus:
-    return QueueStatus.of(await service.read(service.store.queue_status))
+    return QueueStatus.of(await service.read(service.store.queue_status), datetime.now(UTC))
 
 
 @router.get("", summary="The queue, oldest first, in pages")
@@ -27,11 +29,15 @@ async def page(
     document: Annotated[
         str | None, Query(pattern="^[0-9a-f]{64}$", description="only pictures of this PDF")
     ] = None,
+    unsure: Annotated[bool, Query(description="those last decided `unsure` instead")] = False,
 ) -> QueuePage:
-    items = await service.read(
-        lambda: service.store.queue_page(cursor, limit, reason=reason, document=document)
-    )
-    return QueuePage.of(items, limit)
+    def read() -> QueuePage:
+        found = service.store.queue_page(
+            cursor, limit, reason=reason, document=Sha256(document) if document else None, unsure=unsure
+        )
+        return QueuePage.of(found, service.store.images([lookup.image for lookup in found.lookups]))
+
+    return await service.read(read)
 
 
 @router.post("/{lookup}/decision", summary="Decide: the same picture, or not", status_code=201)

@@ -3,13 +3,13 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from dhash_service.documents import is_document
 from fastapi import APIRouter, Query, Request, Response
 
 from dhash_service.api import bodies
 from dhash_service.api.auth import Client, Running
 from dhash_service.api.models import Batch, BatchItem, Extracted, Submitted
 from dhash_service.api.problems import PROBLEMS
+from dhash_service.documents import is_document
 
 router = APIRouter(prefix="/api/dhash", tags=["pictures"], responses=PROBLEMS)
 

@@ -49,7 +49,7 @@ def serve(
 
     settings = Settings.load(host=host, port=port, uds=uds, processes=processes)
     # Open the store once before the server starts: what is wrong with it is then a sentence, not a traceback.
-    Store.prepare(settings, migrate=migrate)
+    Store.open_from(settings, migrate=migrate).close()
     for name, value in (("HOST", host), ("PORT", port), ("UDS", uds), ("PROCESSES", processes)):
         if value is not None:
             os.environ[f"DHASH_{name}"] = str(value)  # server processes read the environment

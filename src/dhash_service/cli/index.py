@@ -1,0 +1,80 @@
+"""`dhash index`: whole folders into the store."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dhash_service.cli.app import app
+
+
+@app.command(epilog="Example: dhash index ~/Pictures scans/report.pdf")
+def index(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Folders, pictures and PDFs.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+) -> None:
+    """Add pictures to the store that DHASH_STORE names, using every core.
+
+    What is known is skipped, so an interrupted run goes on where it was by being started again. A file that
+    cannot be read is named on stderr and passed over; then the exit code is 1.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from dhash_service.bulk import Progress as Standing
+    from dhash_service.bulk import find, index_files
+    from dhash_service.service import Matcher
+    from dhash_service.settings import Settings
+    from dhash_service.store import Store
+
+    settings = Settings.load()
+    files = find(paths)
+    standing = Standing(len(files))
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not sys.stderr.isatty(),
+    )
+    interrupted = False
+    with Store.open_from(settings) as store, Matcher(store, settings) as matcher, bar:
+        task = bar.add_task("Indexing", total=len(files), rate="")
+        steps = index_files(files, settings, store, matcher)
+        try:
+            for step in steps:
+                standing = step.progress
+                if step.error:
+                    console.print(f"{step.path}: {step.error}", style="red", highlight=False, markup=False)
+                speed = bar.tasks[0].speed
+                bar.update(task, completed=standing.done, rate=f"{speed:,.0f} files/s" if speed else "")
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            steps.close()  # what was begun is committed
+
+    if as_json:
+        typer.echo(json.dumps({**asdict(standing), "interrupted": interrupted}))
+    else:
+        typer.echo(
+            f"{standing.pictures:,} pictures added; of {standing.files:,} files {standing.done:,} are done, "
+            f"{standing.known:,} were known, {standing.failed:,} failed."
+        )
+        if interrupted:
+            typer.echo("Interrupted; start it again to go on.", err=True)
+    if interrupted:
+        raise typer.Exit(130)
+    if standing.failed:
+        raise typer.Exit(1)

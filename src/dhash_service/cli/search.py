@@ -1,0 +1,61 @@
+"""`dhash search`: known pictures near a picture or a fingerprint."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dhash_service.cli.app import app
+
+
+@app.command(epilog="Example: dhash search 8f0f0f1f3f7fff00 --radius 8; or: dhash search holiday.jpg --json")
+def search(
+    what: Annotated[str, typer.Argument(help="A picture's file, or a fingerprint of 16 hex digits.")],
+    radius: Annotated[int, typer.Option(min=0, max=64, help="Most differing bits.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Find the nearest known pictures in the store that DHASH_STORE names, nearest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dhash_service.errors import BadRequestError
+    from dhash_service.fingerprint import ALGORITHMS, fingerprint
+    from dhash_service.index import HammingIndex
+    from dhash_service.settings import Settings
+    from dhash_service.store import Store
+
+    settings = Settings.load()
+    algorithm = ALGORITHMS[settings.algorithm]
+    if re.fullmatch(r"[0-9a-fA-F]{16}", what):
+        value = int(what, 16)
+    elif (path := Path(what)).is_file():
+        value = fingerprint(path.read_bytes(), algorithm, max_pixels=settings.max_pixels).value
+    else:
+        raise BadRequestError(
+            f"{what} is neither a file nor 16 hex digits.", "Give a picture's path, or a fingerprint."
+        )
+
+    with Store.open_from(settings) as store:
+        everything = store.feed.changes(None)
+        index = HammingIndex()
+        index.append(everything.keys, everything.values)
+        hits = index.search(value, radius, limit).hits
+        images = store.images_by_key([hit.key for hit in hits])
+
+    found = [(hit.distance, images[hit.key]) for hit in hits if hit.key in images]
+    if as_json:
+        for distance, image in found:
+            line = {"id": str(image.id), "sha256": image.sha256, "hash": image.fingerprint.hex}
+            typer.echo(json.dumps({"distance": distance, **line}))
+        return
+    if not found:
+        typer.echo(f"Nothing within {radius} bits among {len(index):,} known fingerprints.")
+        return
+    table = Table("distance", "hash", "size", "id")
+    for distance, image in found:
+        shape = f"{image.fingerprint.width}×{image.fingerprint.height}"
+        table.add_row(str(distance), image.fingerprint.hex, shape, str(image.id))
+    Console().print(table)

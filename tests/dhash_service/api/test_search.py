@@ -1,0 +1,87 @@
+"""Finding known pictures again."""
+
+import io
+from uuid import uuid4
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.dhash_service.api.test_submit import problem, seeds, send
+from tests.pictures import jpeg
+
+
+def test_a_picture_is_found_by_its_hash_as_soon_as_it_is_acknowledged(client: httpx.Client) -> None:
+    for _ in range(20):
+        body = send(client, jpeg(240, 180, next(seeds))).json()
+        found = client.get("/api/dhash/search", params={"hash": body["hash"], "radius": 0}).json()
+        assert body["id"] in [near["id"] for near in found["results"]]
+
+
+def test_results_are_nearest_first_and_cut_at_the_limit(client: httpx.Client) -> None:
+    for _ in range(5):
+        send(client, jpeg(240, 180, next(seeds)))
+    found = client.get("/api/dhash/search", params={"hash": "f" * 16, "radius": 32, "limit": 3}).json()
+    distances = [near["distance"] for near in found["results"]]
+    assert distances == sorted(distances)
+    assert len(distances) <= 3
+    assert found["total"] >= len(distances)
+    for near in found["results"]:
+        assert (int(near["hash"], 16) ^ 0xFFFFFFFFFFFFFFFF).bit_count() == near["distance"]
+
+
+def test_searching_by_picture_finds_it_and_keeps_nothing(client: httpx.Client) -> None:
+    data = jpeg(260, 180, next(seeds))
+    known = send(client, data).json()
+    other = jpeg(270, 180, next(seeds))
+    found = client.post("/api/dhash/search", files={"file": ("a.jpg", data)}).json()
+    assert found["results"][0]["id"] == known["id"]
+    client.post("/api/dhash/search", files={"file": ("b.jpg", other)})
+    assert send(client, other).status_code == 201
+
+
+def test_a_known_picture_and_its_thumbnail(client: httpx.Client) -> None:
+    body = send(client, jpeg(1200, 900, next(seeds))).json()
+    known = client.get(f"/api/dhash/{body['id']}").json()
+    assert (known["format"], known["width"], known["height"]) == ("JPEG", 1200, 900)
+    answer = client.get(f"/api/dhash/{body['id']}/thumbnail")
+    assert answer.headers["content-type"] == "image/webp"
+    thumbnail = Image.open(io.BytesIO(answer.content))
+    assert max(thumbnail.size) <= 256
+    assert thumbnail.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind"),
+    [
+        (f"/api/dhash/{uuid4()}", 404, "not-found"),
+        (f"/api/dhash/{uuid4()}/thumbnail", 404, "not-found"),
+        ("/api/dhash/no-id", 422, "bad-request"),
+        ("/api/dhash/search", 422, "bad-request"),
+        ("/api/dhash/search?hash=xyz", 422, "bad-request"),
+        ("/api/dhash/search?hash=0000000000000000&radius=65", 422, "bad-request"),
+        ("/api/dhash/search?hash=0000000000000000&limit=0", 422, "bad-request"),
+        ("/nowhere", 404, "not-found"),
+    ],
+)
+def test_what_does_not_exist_is_said_so(client: httpx.Client, path: str, status: int, kind: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert problem(answer) == kind
+
+
+def test_a_hidden_picture_leaves_search_until_it_is_sent_again(
+    client: httpx.Client, admin: dict[str, str]
+) -> None:
+    data = jpeg(280, 180, next(seeds))
+    body = send(client, data).json()
+    assert client.delete(f"/api/dhash/{body['id']}").status_code == 401
+    assert client.delete(f"/api/dhash/{body['id']}", headers=admin).status_code == 204
+    search = {"hash": body["hash"], "radius": 0}
+    assert client.get("/api/dhash/search", params=search).json()["results"] == []
+    assert client.get(f"/api/dhash/{body['id']}").status_code == 404
+    assert client.get(f"/api/dhash/{body['id']}/thumbnail").status_code == 404
+
+    assert send(client, data).status_code == 201
+    found = client.get("/api/dhash/search", params=search).json()["results"]
+    assert [near["id"] for near in found] == [body["id"]]
