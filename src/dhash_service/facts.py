@@ -147,8 +147,9 @@ class Neighbour:
 class Match:
     """What matching made of a fingerprint's neighbours.
 
-    `known` is the number of images searched, `runner_up` the distance of the second nearest: with the
-    distance and the quality they are all that confidence was computed from, kept to recalibrate it later.
+    `known` is the number of images searched, `runner_up` the distance of the nearest one that is no copy of
+    the nearest: with the distance, the quality and a crowd among the reasons they are all that confidence
+    was computed from, kept to recalibrate it later.
     """
 
     status: Status

@@ -1,0 +1,103 @@
+"""Keeps an index in step with a store: reads the store's feed several times a second, and at once when asked.
+
+Any thread may read the feed, one at a time. Whoever waits for a read that another thread began after they
+asked need not read for themselves, so a hundred writers that catch up together cost two reads.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from dhash_service.feed import FingerprintFeed, Position
+from dhash_service.index import HammingIndex
+
+log = structlog.get_logger()
+
+
+class Follower:
+    """Follows `feed` into `index` from `start()` to `stop()`, every `interval` seconds.
+
+    While the feed fails, the index serves what it has, and reading is tried again after ever longer pauses,
+    `patience` seconds at most. `ready` is set once everything has been read for the first time.
+    """
+
+    def __init__(
+        self,
+        index: HammingIndex,
+        feed: FingerprintFeed,
+        *,
+        interval: float = 0.25,
+        patience: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._index, self._feed = index, feed
+        self._interval, self._patience, self._clock = interval, patience, clock
+        self._position: Position | None = None
+        self._reading = threading.Lock()
+        self._reads_begun = 0
+        self._complete_at = clock()  # when the last read that succeeded began
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.ready = threading.Event()
+        self.last_error: Exception | None = None
+        self.failures = 0  # reads failed since one succeeded
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long ago the index is known to have held all that the store did (or following began)."""
+        return max(0.0, self._clock() - self._complete_at)
+
+    def start(self) -> None:
+        """Begin to follow, in a thread of its own; returns at once."""
+        if self._thread is not None:
+            raise RuntimeError("A follower follows once.")
+        self._thread = threading.Thread(target=self._follow, name="index-follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; the index keeps what it has. Returns once nothing reads the feed any more."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._index.settle()
+
+    def catch_up(self) -> bool:
+        """Return once the index holds what was committed before the call; False where the feed failed."""
+        begun = self._reads_begun
+        with self._reading:
+            # A read that began after this call has ended, since whoever reads holds the lock.
+            if self._reads_begun == begun:
+                self._read()
+            return self.failures == 0
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            self.catch_up()
+            self._stopping.wait(pause(self.failures, self._interval, self._patience))
+
+    def _read(self) -> None:
+        self._reads_begun += 1
+        began = self._clock()
+        try:
+            changes = self._feed.changes(self._position)
+            self._index.remove(changes.removed)
+            self._index.append(changes.keys, changes.values)
+        except Exception as error:
+            # Whatever the database's driver raises: searches go on, and the same changes are read again.
+            self.failures += 1
+            self.last_error = error
+            if self.failures == 1:
+                log.warning("index_cannot_follow", error=str(error))
+            return
+        if self.failures:
+            log.info("index_follows_again", failures=self.failures, seconds=round(self.lag_seconds, 1))
+        self._position, self._complete_at = changes.position, began
+        self.failures, self.last_error = 0, None
+        self.ready.set()
+
+
+def pause(failures: int, interval: float, patience: float) -> float:
+    """Seconds until the next read: the interval, doubled for each failure in a row up to `patience`."""
+    return interval if not failures else min(interval * 2.0 ** min(failures, 32), max(interval, patience))
