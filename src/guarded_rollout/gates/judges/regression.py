@@ -71,7 +71,8 @@ class RegressionJudge(Judge):
         outcome, reason, value = (
             compare(seen[0], seen[1], now) if fewest > 0 else (Outcome.INSUFFICIENT, "", None)
         )
-        if fewest < needed and outcome is not Outcome.FAIL:
+        early = outcome is Outcome.FAIL and self._gate.histogram is None  # conclusive from fewer samples
+        if fewest < needed and not early:
             reason = f"{fewest:g} of {needed} samples on the side that has fewer"
             outcome = Outcome.INSUFFICIENT
         return replace(said, outcome=outcome, reason=reason, value=value)

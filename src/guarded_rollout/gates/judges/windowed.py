@@ -101,7 +101,7 @@ class WindowJudge(Judge):
         value = average if readings else None
         what = f"the service's own figure, {average:.4g} {self._unit} on average over {span(window.seconds)},"
         # The average says nothing of how much it stands for, so no further confidence can be asked of it.
-        return _Seen(value, average > self._limit, True, what, readings, GAUGE_READINGS, window)
+        return _Seen(value, average > self._limit * (1 + 1e-9), True, what, readings, GAUGE_READINGS, window)
 
     def _counts(self, sample: Sample) -> tuple[float, ...] | None:
         raise NotImplementedError

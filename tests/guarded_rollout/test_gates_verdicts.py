@@ -1,0 +1,349 @@
+"""Every row of the contract's gate table: both sides of the limit, at it, too few samples, half a window."""
+
+import math
+
+import pytest
+
+from guarded_rollout.config.kinds import Decision, Gate
+from guarded_rollout.gates.judges import judge, judge_of
+from guarded_rollout.gates.samples import Histogram, Sample
+from guarded_rollout.gates.verdict import Outcome, Verdict
+from tests.guarded_rollout.gatekit import EDGES, gate, probe, proxy, service, shipped_gate, times
+
+PASS, FAIL = Outcome.PASS, Outcome.FAIL
+INSUFFICIENT, NO_DATA = Outcome.INSUFFICIENT, Outcome.NO_DATA
+
+Rate = tuple[str, str, float, float, int]
+RATES: list[Rate] = [  # environment, gate, limit in percent, window in seconds, smallest sample
+    ("production", "extraction_failure_rate", 5, 600, 20),
+    ("staging", "extraction_failure_rate", 10, 300, 10),
+    ("production", "error_rate", 3, 300, 10),
+    ("production", "client_error_rate", 10, 300, 20),
+]
+rates = pytest.mark.parametrize("rate", RATES, ids=lambda rate: f"{rate[0]}-{rate[1]}")
+
+
+def reading(name: str, at: float, bad: float, total: float) -> Sample:
+    if name == "extraction_failure_rate":
+        return service(at, images_failed=bad, images_ok=total - bad)
+    if name == "error_rate":
+        return service(at, errors=bad, requests=total)
+    return proxy(at, bad, total)
+
+
+def rate_verdict(rate: Rate, bad: float, total: float, seconds: float, decision: Decision) -> Verdict:
+    """The verdict after this many events, which came evenly over so many seconds of readings every 5 s."""
+    environment, name, *_ = rate
+    one = judge_of(name, shipped_gate(environment, name))
+    steps = round(seconds / 5)
+    for step in range(steps + 1):
+        one.take(reading(name, step * 5, round(bad * step / steps), round(total * step / steps)))
+    return one.verdict(seconds, decision)
+
+
+@rates
+@pytest.mark.parametrize("decision", list(Decision))
+def test_a_rate_over_the_limit_fails_within_it_passes_and_at_it_passes(
+    rate: Rate, decision: Decision
+) -> None:
+    limit, window = rate[2], rate[3]
+    at_limit = rate_verdict(rate, 10 * limit, 1000, window, decision)
+    assert at_limit.outcome is PASS
+    assert at_limit.value == pytest.approx(limit)
+    assert rate_verdict(rate, 10 * limit + 1, 1000, window, decision).outcome is FAIL
+    assert rate_verdict(rate, 10 * limit - 1, 1000, window, decision).outcome is PASS
+    assert rate_verdict(rate, 0, 1000, window, decision).outcome is PASS
+
+
+@rates
+@pytest.mark.parametrize("decision", list(Decision))
+def test_one_sample_too_few_is_insufficient(rate: Rate, decision: Decision) -> None:
+    window, needed = rate[3], rate[4]
+    too_few = rate_verdict(rate, 2, needed - 1, window, decision)
+    assert (too_few.outcome, too_few.samples, too_few.needed) == (INSUFFICIENT, needed - 1, needed)
+    assert rate_verdict(rate, 0, needed, window, decision).outcome is PASS
+
+
+@rates
+def test_with_half_a_window_the_plain_words_decide_literally_and_guarded_waits(rate: Rate) -> None:
+    limit, window = rate[2], rate[3]
+    slightly_over = 10 * limit + 10
+    literal = rate_verdict(rate, slightly_over, 1000, window / 2, Decision.LITERAL)
+    guarded = rate_verdict(rate, slightly_over, 1000, window / 2, Decision.GUARDED)
+    assert (literal.outcome, literal.full) == (FAIL, False)
+    assert guarded.outcome is INSUFFICIENT
+    assert "not full" in guarded.reason
+    assert rate_verdict(rate, slightly_over, 1000, window, Decision.GUARDED).outcome is FAIL
+
+
+@rates
+def test_a_disaster_is_conclusive_long_before_the_window_is_full(rate: Rate) -> None:
+    verdict = rate_verdict(rate, 100, 100, 10, Decision.GUARDED)
+    assert verdict.outcome is FAIL
+    assert "conclusive" in verdict.reason
+
+
+def test_old_failures_leave_the_window() -> None:
+    one = judge_of("extraction_failure_rate", shipped_gate("production", "extraction_failure_rate"))
+    for minute in range(31):
+        one.take(service(minute * 60, images_failed=min(minute, 10) * 10, images_ok=minute * 90))
+    verdict = one.verdict(1800, Decision.LITERAL)
+    assert (verdict.outcome, verdict.value, verdict.samples) == (PASS, 0, 900)
+
+
+def test_rejected_files_are_no_failures_and_no_attempts() -> None:
+    samples = [service(0), service(600, images_ok=20, images_failed=1, images_rejected=10_000)]
+    verdict = judge(
+        "extraction_failure_rate", shipped_gate("production", "extraction_failure_rate"), samples, 600
+    )
+    assert (verdict.outcome, verdict.samples) == (PASS, 21)
+
+
+def test_a_full_window_may_be_asked_for_confidence() -> None:
+    threshold = {"max_failure_percentage": 5, "evaluation_window_minutes": 10, "min_sample_size": 20}
+    sure = gate("extraction_failure_rate", threshold=threshold, full_window_confidence=0.99)
+    few = [service(0), service(600, images_failed=3, images_ok=37)]  # 7.5 % of 40: easily chance
+    many = [service(0), service(600, images_failed=75, images_ok=925)]  # 7.5 % of 1000: not chance
+    assert judge("extraction_failure_rate", sure, few, 600).outcome is INSUFFICIENT
+    assert judge("extraction_failure_rate", sure, many, 600).outcome is FAIL
+    assert judge(
+        "extraction_failure_rate", gate("extraction_failure_rate", threshold=threshold), few, 600
+    ).failed
+
+
+# ---- p95
+
+
+@pytest.mark.parametrize(
+    ("environment", "limit", "window", "needed"),
+    [
+        ("production", 2.0, 900, 50),
+        ("staging", 3.0, 600, 20),
+    ],
+)
+def test_p95_is_over_the_limit_when_more_than_one_in_twenty_took_longer(
+    environment: str, limit: float, window: float, needed: int
+) -> None:
+    hash_time = shipped_gate(environment, "p95_hash_time")
+
+    def verdict(values: list[float]) -> Verdict:
+        samples = [service(0, histogram=times([])), service(window, histogram=times(values))]
+        return judge("p95_hash_time", hash_time, samples, window)
+
+    exactly = verdict([0.05] * 95 + [limit + 0.1] * 5)
+    assert exactly.outcome is PASS
+    assert verdict([0.05] * 94 + [limit + 0.1] * 6).outcome is FAIL
+    assert verdict([limit] * 100).outcome is PASS  # all of them at exactly the limit
+    assert verdict([limit] * 100).value == pytest.approx(limit * 1000, rel=0.05)
+    assert verdict([9.0] * 1 + [0.05] * (needed - 2)).outcome is INSUFFICIENT
+    assert verdict([0.05] * needed).outcome is PASS
+
+
+def test_p95_says_between_what_it_surely_is() -> None:
+    samples = [service(0, histogram=times([])), service(900, histogram=times([1.5] * 100))]
+    verdict = judge("p95_hash_time", shipped_gate("production", "p95_hash_time"), samples, 900)
+    assert (verdict.low, verdict.high) == (1000, 2000)
+    assert verdict.low < (verdict.value or 0) <= verdict.high
+
+
+def test_half_a_window_of_slow_hashing_waits_unless_it_is_conclusive() -> None:
+    hash_time = shipped_gate("production", "p95_hash_time")
+
+    def verdict(slow: int, decision: Decision) -> Outcome:
+        one = judge_of("p95_hash_time", hash_time)
+        for second in range(0, 451, 5):
+            done = second / 450
+            values = [0.05] * round((100 - slow) * done) + [2.5] * round(slow * done)
+            one.take(service(second, histogram=times(values)))
+        return one.verdict(450, decision).outcome
+
+    assert verdict(7, Decision.LITERAL) is FAIL
+    assert verdict(7, Decision.GUARDED) is INSUFFICIENT
+    assert verdict(60, Decision.GUARDED) is FAIL
+
+
+def test_p95_is_of_this_window_and_not_of_a_lifetime() -> None:
+    before = times([5.0] * 1000)
+    after = Histogram(
+        EDGES, tuple(old + new for old, new in zip(before.counts, times([0.05] * 100).counts, strict=True))
+    )
+    samples = [service(0, histogram=before), service(900, histogram=after)]
+    verdict = judge("p95_hash_time", shipped_gate("production", "p95_hash_time"), samples, 900)
+    assert (verdict.outcome, verdict.high) == (PASS, 100)
+
+
+# ---- gauges
+
+
+@pytest.mark.parametrize(
+    ("environment", "name", "metric", "limit"),
+    [
+        ("production", "low_confidence_queue", "low_confidence_queue_length", 1000),
+        ("staging", "low_confidence_queue", "low_confidence_queue_length", 500),
+        ("production", "memory_usage", "memory_usage_percentage", 85),
+    ],
+)
+def test_a_gauge_fails_above_its_limit_and_not_at_it(
+    environment: str, name: str, metric: str, limit: float
+) -> None:
+    one = judge_of(name, shipped_gate(environment, name))
+    answers = {}
+    for at, value in enumerate((limit - 1, limit, limit + 1, limit), start=1):
+        one.take(service(at, **{metric: value}))
+        answers[at] = one.verdict(at).outcome
+    assert list(answers.values()) == [PASS, PASS, FAIL, PASS]
+
+
+def test_an_older_reading_does_not_replace_a_newer_one() -> None:
+    one = judge_of("memory_usage", shipped_gate("production", "memory_usage"))
+    one.take(service(20, memory_usage_percentage=90))
+    one.take(service(10, memory_usage_percentage=10))
+    assert one.verdict(20).failed
+
+
+# ---- health
+
+
+@pytest.mark.parametrize(("environment", "limit"), [("production", 2), ("staging", 3), ("development", 5)])
+def test_health_fails_after_more_than_so_many_failures_in_a_row(environment: str, limit: int) -> None:
+    one = judge_of("health", shipped_gate(environment, "health"))
+    for number in range(1, limit + 1):
+        one.take(probe(number * 30, ok=False))
+        assert one.verdict(number * 30).outcome is PASS
+    one.take(probe((limit + 1) * 30, ok=False))
+    verdict = one.verdict((limit + 1) * 30)
+    assert (verdict.outcome, verdict.value) == (FAIL, limit + 1)
+    one.take(probe((limit + 2) * 30))
+    assert one.verdict((limit + 2) * 30).outcome is PASS
+
+
+def test_health_that_flaps_is_not_consecutive() -> None:
+    one = judge_of("health", shipped_gate("production", "health"))
+    for number in range(100):
+        one.take(probe(number * 30, ok=number % 3 == 2))
+        assert one.verdict(number * 30).outcome is PASS
+
+
+# ---- silence
+
+
+@pytest.mark.parametrize(
+    "name", ["extraction_failure_rate", "p95_hash_time", "low_confidence_queue", "memory_usage", "error_rate"]
+)
+def test_silence_is_no_data_and_never_a_pass(name: str) -> None:
+    one = judge_of(name, shipped_gate("production", name))
+    assert one.verdict(0).outcome is NO_DATA
+    one.take(
+        service(
+            5,
+            images_ok=1000,
+            requests=1000,
+            histogram=times([0.1] * 100),
+            low_confidence_queue_length=1,
+            memory_usage_percentage=1,
+        )
+    )
+    assert one.verdict(5).outcome is not NO_DATA
+    for at in range(10, 3610, 5):
+        one.take(Sample(one.gate.source, at, problem="timed out"))  # type: ignore[attr-defined]
+        verdict = one.verdict(at)
+        assert (verdict.outcome, verdict.silent_seconds) == (NO_DATA, at - 5)
+    assert "timed out" in verdict.reason
+
+
+def test_a_metric_that_is_not_published_is_no_data_and_says_which() -> None:
+    verdict = judge("p95_hash_time", shipped_gate("production", "p95_hash_time"), [service(5)], 5)
+    assert verdict.outcome is NO_DATA
+    assert "hash_seconds is not published" in verdict.reason
+
+
+# ---- a service that has only the contract's gauges
+
+
+GAUGE_ONLY: list[tuple[str, str, float]] = [
+    ("extraction_failure_rate", "extraction_failure_rate", 5),
+    ("error_rate", "error_rate", 3),
+    ("p95_hash_time", "p95_hash_time_ms", 2000),
+]
+
+
+def averaged(name: str, metric: str, readings: dict[float, float], decision: Decision) -> Verdict:
+    one = judge_of(name, shipped_gate("production", name))
+    for at, value in readings.items():
+        one.take(Sample(one.gate.source, at, gauges={metric: value}))  # type: ignore[attr-defined]
+    return one.verdict(max(readings), decision)
+
+
+@pytest.mark.parametrize(("name", "metric", "limit"), GAUGE_ONLY)
+def test_gauges_are_averaged_by_time_and_the_verdict_says_so(name: str, metric: str, limit: float) -> None:
+    over = averaged(name, metric, dict.fromkeys(range(0, 901, 30), limit * 1.1), Decision.GUARDED)
+    assert over.outcome is FAIL
+    assert "own figure" in over.reason
+    assert over.value == pytest.approx(limit * 1.1)
+    at_it = averaged(name, metric, dict.fromkeys(range(0, 901, 30), limit), Decision.GUARDED)
+    assert at_it.outcome is PASS
+
+
+def test_a_value_counts_for_as_long_as_it_stood() -> None:
+    readings = {0: 0.0, 10: 50.0, 300: 1.0}  # ten seconds at 50 %, then 290 at 1 %
+    verdict = averaged("error_rate", "error_rate", readings, Decision.LITERAL)
+    assert verdict.value == pytest.approx((10 * 50 + 290 * 1) / 300)
+
+
+def test_two_readings_of_a_gauge_are_too_few() -> None:
+    assert (
+        averaged("error_rate", "error_rate", {0: 99, 5: 99, 10: 99}, Decision.LITERAL).outcome is INSUFFICIENT
+    )
+
+
+# ---- gates of one's own
+
+
+@pytest.mark.parametrize("bad", [25, 26])
+def test_a_ratio_of_any_two_counters(bad: int) -> None:
+    own = gate(
+        "rejected",
+        kind="ratio",
+        numerator=["images_rejected_total"],
+        denominator=["images_rejected_total", "images_ok_total"],
+        threshold={"max_percentage": 25, "evaluation_window_minutes": 1, "min_sample_size": 1},
+    )
+    samples = [service(0), service(60, images_rejected=bad, images_ok=100 - bad)]
+    assert judge("rejected", own, samples, 60).failed is (bad > 25)
+
+
+def test_the_limits_nought_and_a_hundred_percent_work() -> None:
+    def verdict(limit: float, bad: float) -> Verdict:
+        threshold = {"max_error_percentage": limit, "evaluation_window_minutes": 1, "min_sample_size": 1}
+        samples = [service(0), service(60, errors=bad, requests=1000)]
+        return judge("error_rate", gate("error_rate", threshold=threshold), samples, 60)
+
+    assert verdict(0, 0).outcome is PASS
+    assert verdict(0, 1).outcome is FAIL
+    assert verdict(100, 1000).outcome is PASS
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts"),
+    [
+        ((1.0, math.inf), (5.0, 3.0)),  # falling counts
+        ((1.0, math.inf), (-1.0, 3.0)),
+        ((1.0, 2.0), (1.0, 3.0)),  # no last bucket
+        ((2.0, 1.0, math.inf), (1.0, 2.0, 3.0)),
+        ((1.0, math.inf), (1.0,)),
+        ((), ()),
+    ],
+)
+def test_what_is_no_cumulative_histogram_cannot_be_made(
+    edges: tuple[float, ...], counts: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValueError, match="histogram"):
+        Histogram(edges, counts)
+
+
+def test_every_kind_of_gate_has_its_judge() -> None:
+    class Unknown(Gate):
+        pass
+
+    with pytest.raises(TypeError, match="Unknown"):
+        judge_of("x", Unknown())
