@@ -174,7 +174,9 @@ class SchemaMissingError(RolloutError):
 
 
 class WindowOpenError(RolloutError):
-    message = "{release} is being watched in {environment} for another {left}; it was rolled out by {operator}."
+    message = (
+        "{release} is being watched in {environment} for another {left}; it was rolled out by {operator}."
+    )
     advice = "`rollout promote` accepts it, `rollout abort` takes it back, `--supersede` replaces it."
 
 

@@ -8,7 +8,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -60,6 +60,7 @@ class Environment:
     project: Path  # the folder of rollout.toml; where commands run
     port: int
     root: Path
+    other_roots: tuple[Path, ...]  # of the project's other environments: they share its releases
     workers: int
     store: Secret  # its URL may hold a password
     confirm: bool
@@ -200,7 +201,14 @@ def _project(tables: Table, path: Path) -> Project:
         for name, table in tables["environments"].items()
     }
     _require_distinct(environments)
-    return Project(path, environments)
+    roots = {environment.root for environment in environments.values()}
+    return Project(
+        path,
+        {
+            name: replace(environment, other_roots=tuple(sorted(roots - {environment.root})))
+            for name, environment in environments.items()
+        },
+    )
 
 
 def _environment(name: str, table: Table, project: Table, service: Service, folder: Path) -> Environment:
@@ -222,6 +230,7 @@ def _environment(name: str, table: Table, project: Table, service: Service, fold
         project=folder,
         port=table["port"],
         root=root,
+        other_roots=(),
         workers=table["workers"],
         store=Secret(os.path.expandvars(table["store"]).replace("{root}", str(root))),
         confirm=table["confirm"],

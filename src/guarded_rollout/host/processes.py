@@ -127,9 +127,13 @@ class Processes:
 
     def stop(self, name: str) -> None:
         """Drain and stop a program, and want it no more. Stopping one that does not run is fine."""
-        self.spec_path(name).unlink(missing_ok=True)
+        self.forget(name)
         if self.up() and self.states()[name].description != "STOPPED":
             self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name)
+
+    def forget(self, name: str) -> None:
+        """Want a program no more, without stopping it: it ends by itself."""
+        self.spec_path(name).unlink(missing_ok=True)
 
     def states(self) -> dict[str, State]:
         """Every program's state by name."""
@@ -158,10 +162,14 @@ class Processes:
     def _start(self, name: str) -> None:
         self._tolerate("ALREADY_STARTED", "supervisor.startProcess", name, False)
 
+    def require_short_paths(self) -> None:
+        """Raise `SocketPathTooLongError` if a socket of this environment could not be bound."""
+        bound = f"{self._socket}.{2**22}"  # supervisord binds beside it first, with its pid: the longest
+        if len(os.fsencode(bound)) > SOCKET_LIMIT:
+            raise SocketPathTooLongError(path=bound, length=len(os.fsencode(bound)), limit=SOCKET_LIMIT)
+
     def _start_supervisor(self) -> None:
-        bound = f"{self._socket}.{2**22}"  # supervisord binds beside it first, with its pid
-        if len(bound) > SOCKET_LIMIT:
-            raise SocketPathTooLongError(path=self._socket, length=len(bound), limit=SOCKET_LIMIT)
+        self.require_short_paths()
         configuration = self._folder / "supervisord.conf"
         write_atomic(configuration, self._configuration(), mode=0o600)
         done = subprocess.run(

@@ -114,7 +114,7 @@ class Site:
             slot,
             Spec(
                 command=self._words("serve", release, slot),
-                environment=_base() | self._variables(release, slot),
+                environment=base_variables() | self._variables(release, slot),
                 folder=str(self.environment.project),
                 drain_seconds=self.environment.checks.drain_seconds,
             ),
@@ -131,7 +131,7 @@ class Site:
     def command(self, release: Release, name: str, *arguments: str, slot: Slot = "blue") -> Result:
         """Run one of the service's commands, as configured, with a release's own programs."""
         words = [*self._words(name, release, slot), *arguments]
-        environment = _base() | self._variables(release, slot)
+        environment = base_variables() | self._variables(release, slot)
         try:
             done = subprocess.run(
                 words,
@@ -174,5 +174,6 @@ class Site:
         }
 
 
-def _base() -> dict[str, str]:
+def base_variables() -> dict[str, str]:
+    """What a process of ours inherits from the operator's shell."""
     return {name: os.environ[name] for name in BASE_VARIABLES if name in os.environ}

@@ -56,8 +56,7 @@ class Traffic:
 
     def ensure(self) -> None:
         """Start the proxy unless it runs. Raises `PortTakenError` before anything was started."""
-        if not self._answers():
-            self.require_port()
+        self.require_own_port()
         path = self._environment.root / "proxy" / "caddy.json"
         write_atomic(path, json.dumps(configuration(self._environment), indent=1))
         home = str(path.parent)
@@ -72,8 +71,10 @@ class Traffic:
             ),
         )
 
-    def require_port(self) -> None:
+    def require_own_port(self) -> None:
         """Raise `PortTakenError` if another program listens: Caddy itself would share the port with it."""
+        if self._answers():
+            return
         for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
             try:
                 with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -1,0 +1,18 @@
+"""The command `rollout`: one thin file per command, which parses, calls and prints."""
+
+from guarded_rollout.cli.app import run
+
+
+def main() -> None:
+    """Entry point. Commands register themselves by being imported."""
+    from guarded_rollout.cli import (  # noqa: F401
+        deploy,
+        down,
+        migrate,
+        preflight,
+        status,
+        watch,
+        window,
+    )
+
+    run()

@@ -1,0 +1,162 @@
+"""The command line's frame: one Typer application, the options that all commands share, and their session.
+
+`session` is how every command begins: it finds the environment, takes its lock, opens the journal, and turns
+errors into sentences with their exit code.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.errors import CancelledError, RolloutError
+from guarded_rollout.host.site import Site
+from guarded_rollout.journal import Journal
+from guarded_rollout.lock import hold
+from guarded_rollout.secret import Secret
+
+app = typer.Typer(
+    name="rollout",
+    help="Roll the service out with a guard: back up, migrate, deploy, watch, and come back.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+FILE = "rollout.toml"
+
+Env = Annotated[str, typer.Option("--env", "--environment", "-e", help="Environment of rollout.toml.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell every step with its evidence.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, progress on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Do not ask.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="Build from this folder, wheel or git:REVISION instead of the checkout."),
+]
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a command speaks: lines for people, or one object for programs; and a log for both."""
+
+    as_json: bool = False
+    verbose: bool = False
+    log: TextIO | None = None
+
+    def say(self, line: str) -> None:
+        typer.echo(line, err=self.as_json)
+        if self.log:
+            self.log.write(f"{SystemClock().now():%FT%TZ} {line}\n")
+            self.log.flush()
+
+    def detail(self, line: str) -> None:
+        if self.verbose:
+            self.say(line)
+
+    def rehearse(self, line: str) -> None:
+        self.say(f"DRY-RUN: {line}")
+
+    def result(self, **values: object) -> None:
+        """The answer for programs."""
+        if self.as_json:
+            typer.echo(json.dumps(values, default=str))
+
+    def fail(self, error: RolloutError) -> None:
+        if self.as_json:
+            typer.echo(json.dumps(error.as_json(), default=str))
+        typer.secho(error.sentence, err=True, fg=typer.colors.RED)
+        if error.hint:
+            typer.echo(f"  {error.hint}", err=True)
+        if self.log:
+            self.log.write(f"{SystemClock().now():%FT%TZ} {error}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a command works with."""
+
+    environment: Environment
+    site: Site
+    journal: Journal
+    out: Output
+
+    def confirm(self, what: str, answer: str, *, force: bool) -> None:
+        """Ask for this very answer where the environment wants it. Raises `CancelledError`."""
+        if force or not self.environment.confirm:
+            return
+        try:
+            given = input(f"{what} Type {answer} to go on: ")
+        except EOFError:
+            given = ""
+        if given.strip() != answer:
+            raise CancelledError(what=what.rstrip("?. "))
+
+
+@contextmanager
+def session(
+    env: str,
+    command: str,
+    *,
+    as_json: bool = False,
+    verbose: bool = False,
+    exclusive: bool = True,
+    log: str | None = None,
+) -> Iterator[Session]:
+    """A command's work on one environment. `log` names a log file in monitor_logs/ that it writes as well."""
+    out = Output(as_json, verbose)
+    try:
+        environment = load(settings_file()).environment(env)
+        site = Site(environment)
+        if exclusive:
+            site.prepare()
+            if log:
+                out.log = _log_file(environment, log)
+            held = hold(environment.lock, environment=env, command=f"rollout {command}")
+            with held, Journal.open(environment.journal) as journal:
+                yield Session(environment, site, journal, out)
+        else:
+            with Journal.open(environment.journal, create=False) as journal:
+                yield Session(environment, site, journal, out)
+    except RolloutError as error:
+        out.fail(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        out.say("Interrupted; what was begun is taken back.")
+        raise typer.Exit(130) from None
+    finally:
+        if out.log:
+            out.log.close()
+
+
+def settings_file() -> Path:
+    """rollout.toml: $ROLLOUT_TOML, or the nearest one above the current folder."""
+    if given := os.environ.get("ROLLOUT_TOML"):
+        return Path(given)
+    here = Path.cwd()
+    return next((folder / FILE for folder in (here, *here.parents) if (folder / FILE).exists()), here / FILE)
+
+
+def token() -> Secret | None:
+    """The bearer token for a service that is locked: $ROLLOUT_TOKEN."""
+    given = os.environ.get("ROLLOUT_TOKEN")
+    return Secret(given) if given else None
+
+
+def _log_file(environment: Environment, name: str) -> TextIO:
+    environment.logs.mkdir(parents=True, exist_ok=True)
+    moment = SystemClock().now()
+    return (environment.logs / f"{name}_{environment.name}_{moment:%Y-%m-%dT%H-%M-%S}.log").open("a")
+
+
+def run() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,145 @@
+"""`rollout deploy` and `rollout up`: replace what serves by a new release."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session, token
+from guarded_rollout.cli.watch import start_watching
+from guarded_rollout.rollout import Engine, Outlook, Request, in_words, operator
+from guarded_rollout.steps import Options
+
+Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Roll out even what serves already, through the other slot.")
+]
+Supersede = Annotated[
+    bool, typer.Option("--supersede", help="Take back the release that is being watched first.")
+]
+SkipHealth = Annotated[
+    bool,
+    typer.Option(
+        "--skip-health-check", help="Skip the pre-deployment check of what serves now, nothing else."
+    ),
+]
+
+
+@app.command(epilog="Example: rollout deploy --env staging --from git:v1.2.0 --backup-first --verbose")
+def deploy(
+    env: Env = "production",
+    source: From = None,
+    backup_first: Annotated[
+        bool, typer.Option("--backup-first", help="Take a verified backup before it.")
+    ] = False,
+    skip_health_check: SkipHealth = False,
+    restart: Restart = False,
+    supersede: Supersede = False,
+    why: Why = "",
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a release, verify it beside the one that serves, and shift the traffic to it.
+
+    Ends with the monitoring window open: the old release stays warm, and somebody must watch
+    (`rollout monitor`), accept (`rollout promote`) or take it back (`rollout abort`).
+    """
+    request = Request(
+        command="deploy",
+        operator=operator(),
+        why=why,
+        backup=backup_first,
+        restart=restart,
+        supersede=supersede,
+        options=Options(skip_health_check=skip_health_check),
+    )
+    with session(
+        env, "deploy", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
+    ) as work:
+        if dry_run:
+            rehearse(work, source, request)
+            return
+        outlook = roll_out(work, source, request)
+        if outlook.window:
+            work.out.say(f"Watch it: `rollout monitor --env {env}`; the old release stays warm until then.")
+
+
+@app.command(epilog="Example: rollout up --env production --follow")
+def up(
+    env: Env = "production",
+    source: From = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay until the window has closed.")] = False,
+    skip_health_check: SkipHealth = False,
+    restart: Restart = False,
+    supersede: Supersede = False,
+    why: Why = "",
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """The whole standard deployment: backup, migration, deployment, and the watching in the background."""
+    request = Request(
+        command="up",
+        operator=operator(),
+        why=why,
+        backup=True,
+        migrate=True,
+        restart=restart,
+        supersede=supersede,
+        options=Options(skip_health_check=skip_health_check),
+    )
+    with session(env, "up", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
+        if dry_run:
+            rehearse(work, source, request)
+            return
+        outlook = roll_out(work, source, request)
+        if outlook.window and not follow:
+            start_watching(work.site)
+            work.out.say(f"It is watched in the background; see `rollout status --env {env}`.")
+    if outlook.window and follow:
+        from guarded_rollout.cli.watch import watch
+
+        watch(env)
+
+
+def rehearse(work: Session, source: str | None, request: Request) -> None:
+    """Build aside, look at everything, change nothing."""
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
+        release = work.site.build(source, Path(scratch))
+        work.out.rehearse(f"build release {release.id}")
+        engine = Engine(work.site, work.journal, work.out.say)
+        for line in engine.rehearse(release, request):
+            work.out.rehearse(line)
+        work.out.result(release=release.id, dry_run=True)
+        make_removable(Path(scratch))
+
+
+def roll_out(work: Session, source: str | None, request: Request) -> Outlook:
+    """Build and deploy, telling what happens."""
+    release = work.site.build(source)
+    work.out.detail(
+        f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"
+    )
+    engine = Engine(work.site, work.journal, work.out.say, token=token())
+    outlook = engine.deploy(release, request)
+    left = outlook.window.left(work.site.clock.now()) if outlook.window else 0.0
+    if outlook.serving_already:
+        work.out.say(f"{release.id} serves {work.environment.name} already; --restart restarts it.")
+    elif outlook.window:
+        work.out.say(f"{release.id} has all of the traffic and is watched for {in_words(left)}.")
+    work.out.result(
+        environment=work.environment.name,
+        release=release.id,
+        serving_already=outlook.serving_already,
+        window_seconds_left=round(left),
+    )
+    return outlook
+
+
+def make_removable(folder: Path) -> None:
+    """Releases are read-only; a scratch one has to go again."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)

@@ -1,0 +1,87 @@
+"""`rollout migrate`: bring the schema up for a release, or down again."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.checks.migrations import Plan
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Session, Verbose, app, session
+from guarded_rollout.cli.deploy import make_removable
+from guarded_rollout.errors import UsageError
+from guarded_rollout.host.release import Release
+from guarded_rollout.record import Outcome
+from guarded_rollout.rollout import operator
+from guarded_rollout.steps.migrate import describe_revisions, expand, plan_for, require_safe, run
+
+
+@app.command(epilog="Example: rollout migrate --env production --dry-run --verbose")
+def migrate(
+    env: Env = "production",
+    direction: Annotated[str, typer.Option(help="up or down.")] = "up",
+    source: From = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a release's expand migrations, which suit the release that serves now as well.
+
+    Down takes back the newest revision. Production asks first, unless --force is given.
+    """
+    with session(
+        env, "migrate", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
+    ) as work:
+        if direction not in ("up", "down"):
+            raise UsageError(detail=f"--direction is up or down, not {direction!r}.")
+        if dry_run:
+            with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
+                plan = _plan(work, work.site.build(source, Path(scratch)), direction)
+                _tell(work, plan, direction)
+                make_removable(Path(scratch))
+            return
+        release = work.site.build(source)
+        plan = _plan(work, release, direction)
+        if not plan.revisions:
+            work.out.say(f"The schema is at {plan.current}; nothing to migrate.")
+            work.out.result(environment=env, revision=plan.current, applied=[])
+            return
+        names = ", ".join(revision.id for revision in plan.revisions)
+        work.confirm(f"Migrate {env} {direction}: {names}?", "yes", force=force)
+        rollout = work.journal.begin(env, f"migrate {direction}", operator=operator(), source=release.id)
+        try:
+            with work.journal.step(rollout, "migrate", revisions=names) as evidence:
+                evidence["applied"] = applied = _run(work, release, plan, direction)
+        except BaseException as error:
+            work.journal.end(rollout, Outcome.FAILED, str(error))
+            raise
+        work.journal.end(rollout, Outcome.COMPLETED)
+        after = plan_for(work.site, release)
+        work.out.say(f"Migrated {env} from {plan.current} to {after.current}: {', '.join(applied)}.")
+        work.out.result(environment=env, revision=after.current, applied=applied)
+
+
+def _plan(work: Session, release: Release, direction: str) -> Plan:
+    if direction == "down":
+        return plan_for(work.site, release, "--direction", "down")
+    plan = plan_for(work.site, release)
+    require_safe(plan)
+    return replace(plan, revisions=plan.expanding())
+
+
+def _run(work: Session, release: Release, plan: Plan, direction: str) -> list[str]:
+    if direction == "up":
+        return expand(work.site, release, plan)
+    newest = plan.revisions[0]
+    run(work.site, release, newest, "schema_downgrade")
+    return [newest.id]
+
+
+def _tell(work: Session, plan: Plan, direction: str) -> None:
+    for line in describe_revisions(plan.revisions):
+        work.out.rehearse(line)
+    if not plan.revisions:
+        work.out.rehearse(f"nothing to migrate: the schema is at {plan.current}")
+    work.out.result(dry_run=True, direction=direction, revisions=[revision.id for revision in plan.revisions])

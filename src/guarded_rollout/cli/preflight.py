@@ -1,0 +1,39 @@
+"""`rollout preflight`: the guide's pre-deployment checklist."""
+
+import tempfile
+from pathlib import Path
+
+import typer
+
+from guarded_rollout.checks.preflight import Level, inspect
+from guarded_rollout.cli.app import AsJson, Env, From, Verbose, app, session
+from guarded_rollout.cli.deploy import make_removable
+
+COLOURS = {Level.OK: typer.colors.GREEN, Level.WARNING: typer.colors.YELLOW, Level.FAILED: typer.colors.RED}
+
+
+@app.command(epilog="Example: rollout preflight --env production")
+def preflight(
+    env: Env = "production", source: From = None, verbose: Verbose = False, as_json: AsJson = False
+) -> None:
+    """Look at everything a deployment needs, and change nothing. Exits 1 if something is missing."""
+    with session(env, "preflight", as_json=as_json, verbose=verbose, exclusive=False) as work:
+        with tempfile.TemporaryDirectory(prefix="preflight-") as scratch:
+            release = work.site.build(source, Path(scratch))
+            findings = inspect(work.site, work.journal, release)
+            make_removable(Path(scratch))
+        for finding in findings:
+            work.out.say(
+                typer.style(f"{finding.level:8}", fg=COLOURS[finding.level])
+                + f"{finding.name}: {finding.detail}"
+            )
+            if finding.advice:
+                work.out.say(" " * 8 + finding.advice)
+        work.out.result(
+            environment=env,
+            checks=[
+                {"name": f.name, "level": f.level, "detail": f.detail, "advice": f.advice} for f in findings
+            ],
+        )
+    if any(finding.level is Level.FAILED for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,102 @@
+"""`rollout status`: what serves, what is being rolled out, and how far it is, at a glance."""
+
+from rich.console import Console
+from rich.table import Table
+
+from guarded_rollout.backup.catalog import latest
+from guarded_rollout.cli.app import AsJson, Env, Session, app, session
+from guarded_rollout.errors import NoAnswerError, RolloutError
+from guarded_rollout.host.slots import SLOTS, Slot
+from guarded_rollout.lock import owner
+from guarded_rollout.rollout import in_words
+from guarded_rollout.steps.migrate import revision_of
+from guarded_rollout.steps.watch import window
+
+
+@app.command(epilog="Example: rollout status --env staging --json")
+def status(env: Env = "production", as_json: AsJson = False) -> None:
+    """Environment, releases, traffic, step, window, last backup and schema. Changes nothing."""
+    with session(env, "status", as_json=as_json, exclusive=False) as work:
+        found = look(work)
+        if as_json:
+            work.out.result(**found)
+            return
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value in found.items():
+            if value not in (None, "", []):
+                table.add_row(name.replace("_", " "), str(value))
+        Console().print(table)
+
+
+def look(work: Session) -> dict[str, object]:
+    """Every row of the answer."""
+    site, environment = work.site, work.environment
+    running = site.processes.states() if site.processes.up() else {}
+    share = site.traffic.share()
+    serving = site.serving()
+    rollout = work.journal.open_rollout(environment.name)
+    opened = window(rollout) if rollout else None
+    holder = owner(environment.lock)
+    backup = latest(environment.backups, environment.name)
+
+    def slot_row(slot: Slot) -> str | None:
+        release = site.slots.release(slot)
+        if release is None:
+            return None
+        state = running.get(slot)
+        runs = f"{state.description.lower()}, pid {state.pid}" if state and state.running else "not running"
+        return f"{release.id}, {share[slot]} % of the traffic, {runs}, {_health(work, slot)}"
+
+    return {
+        "environment": f"{environment.name}, http://localhost:{environment.port}",
+        "stable": rollout.source if rollout else (serving.id if serving else "nothing serves yet"),
+        "candidate": rollout.target if rollout else None,
+        **{slot: slot_row(slot) for slot in SLOTS},
+        "step": _step(work),
+        "window_left": None
+        if opened is None
+        else in_words(opened.left(site.clock.now())) + " paused" * opened.paused,
+        "watched_by": _watched_by(work),
+        "at_work": str(holder) if holder else None,
+        "last_backup": backup.name if backup else "none",
+        "schema": _schema(work),
+        "supervisor": "running" if running else "not running",
+    }
+
+
+def _health(work: Session, slot: Slot) -> str:
+    try:
+        return "healthy" if work.site.private(slot).ask("GET", "/health").ok else "unhealthy"
+    except NoAnswerError:
+        return "no answer"
+
+
+def _step(work: Session) -> str | None:
+    rollout = work.journal.open_rollout(work.environment.name)
+    if rollout is None:
+        return None
+    begun = rollout.steps[-1].name if rollout.steps else "the start"
+    if window(rollout) is not None and rollout.unfinished and rollout.unfinished.name == "watch":
+        return "watch"
+    if owner(work.environment.lock) is None:
+        return f"interrupted at {begun}: `rollout resume` goes on, `rollout abort` takes it back"
+    return begun
+
+
+def _watched_by(work: Session) -> str | None:
+    rollout = work.journal.open_rollout(work.environment.name)
+    if rollout is None or window(rollout) is None:
+        return None
+    if work.site.processes.up() and (state := work.site.processes.state("watcher")).running:
+        return f"the background watcher, pid {state.pid}"
+    return "nobody: run `rollout monitor`"
+
+
+def _schema(work: Session) -> str | None:
+    serving = work.site.serving()
+    if serving is None:
+        return None
+    try:
+        return revision_of(work.site, serving)
+    except RolloutError as error:
+        return f"unknown: {error.sentence}"

@@ -1,0 +1,88 @@
+"""`rollout resume`, `pause`, `promote` and `abort`: what an operator does about an open rollout."""
+
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, token
+from guarded_rollout.cli.watch import start_watching, stop_watching
+from guarded_rollout.rollout import Engine, in_words
+
+
+@app.command(epilog="Example: rollout resume --env production")
+def resume(
+    env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
+) -> None:
+    """Go on with a rollout that a crash interrupted, or with a window that was paused."""
+    with session(
+        env, "resume", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
+    ) as work:
+        engine = Engine(work.site, work.journal, work.out.say, token=token())
+        if dry_run:
+            for line in engine.rehearse_resume():
+                work.out.rehearse(line)
+            return
+        outlook = engine.resume()
+        left = outlook.window.left(work.site.clock.now()) if outlook.window else 0.0
+        if outlook.window:
+            start_watching(work.site)
+            work.out.say(f"{outlook.release.id} is watched for another {in_words(left)}.")
+        work.out.result(environment=env, release=outlook.release.id, window_seconds_left=round(left))
+
+
+@app.command(epilog="Example: rollout pause --env production")
+def pause(
+    env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
+) -> None:
+    """Let the window's clock stand still; `rollout resume` lets it go on."""
+    with session(env, "pause", as_json=as_json, verbose=verbose, exclusive=not dry_run) as work:
+        engine = Engine(work.site, work.journal, work.out.say)
+        rollout = engine.require_open()
+        if dry_run:
+            work.out.rehearse(f"pause the window of {rollout.target}")
+            return
+        left = engine.pause().left(work.site.clock.now())
+        work.out.say(f"The window of {rollout.target} is paused with {in_words(left)} left.")
+        work.out.result(environment=env, release=rollout.target, window_seconds_left=round(left))
+
+
+@app.command(epilog="Example: rollout promote --env production")
+def promote(
+    env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
+) -> None:
+    """Accept the release that is being watched now, and stop the old one."""
+    with session(
+        env, "promote", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
+    ) as work:
+        engine = Engine(work.site, work.journal, work.out.say)
+        rollout = engine.require_open()
+        if dry_run:
+            for line in engine.rehearse_resume():
+                work.out.rehearse(line)
+            return
+        stop_watching(work.site)
+        engine.promote()
+        work.out.result(environment=env, release=rollout.target, outcome="completed")
+
+
+@app.command(epilog='Example: rollout abort --env production --why "users see wrong matches"')
+def abort(
+    env: Env = "production",
+    why: Annotated[
+        str, typer.Option("--why", help="Reason, kept in the history.")
+    ] = "aborted by the operator",
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take the open rollout back: traffic first, then the rest."""
+    with session(env, "abort", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
+        engine = Engine(work.site, work.journal, work.out.say)
+        rollout = engine.require_open()
+        if dry_run:
+            work.out.rehearse(f"give {rollout.source} all of the traffic and stop {rollout.target}")
+            return
+        ended = engine.abort(why)
+        stop_watching(work.site)
+        work.out.say(f"{ended.source or 'Nothing'} serves {env}.")
+        work.out.result(environment=env, release=ended.source, outcome=ended.outcome)

@@ -1,0 +1,332 @@
+"""The engine: runs a rollout's steps, journals each before and after, undoes them on failure.
+
+Whatever a step is interrupted by, the journal says what was begun, and every step can be done twice and
+undone from any state. So after kill -9 a rollout is either gone on with (`resume`) or taken back.
+"""
+
+import getpass
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from guarded_rollout.errors import (
+    FirstDeploymentError,
+    NothingOpenError,
+    RollbackFailedError,
+    RolledBackError,
+    RolloutError,
+    WindowOpenError,
+)
+from guarded_rollout.host.release import Release
+from guarded_rollout.host.site import Site
+from guarded_rollout.host.slots import Slot, other
+from guarded_rollout.interrupts import interruptible, shielded
+from guarded_rollout.journal import Journal
+from guarded_rollout.record import Outcome, Rollout, StepOutcome
+from guarded_rollout.secret import Secret
+from guarded_rollout.steps import STEPS
+from guarded_rollout.steps.base import Options, Work
+from guarded_rollout.steps.finish import Finish
+from guarded_rollout.steps.watch import PAUSED, PROMOTED, RESUMED, Watch, Window, window, window_seconds
+
+DEFAULTS = Options()
+PLAN, UNDOING = "plan", "undoing"
+NO_ROLLOUT = UUID(int=0)  # of a rehearsal, which writes nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an operator asked for."""
+
+    command: str
+    operator: str
+    why: str = ""
+    backup: bool = False
+    migrate: bool = False
+    restart: bool = False
+    supersede: bool = False
+    options: Options = DEFAULTS
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Where a rollout stands when the engine returns. `window` is open if someone must watch it."""
+
+    release: Release
+    serving_already: bool = False
+    window: Window | None = None
+
+
+class Engine:
+    """Rolls out in one environment. Whoever calls it holds the environment's lock."""
+
+    def __init__(
+        self,
+        site: Site,
+        journal: Journal,
+        say: Callable[[str], None],
+        *,
+        guard: Callable[[Work], None] | None = None,
+        token: Secret | None = None,
+    ) -> None:
+        self.site = site
+        self.journal = journal
+        self.say = say
+        self._guard = guard or candidate_is_alive
+        self._token = token
+
+    # ---- rolling out
+
+    def deploy(self, release: Release, request: Request) -> Outlook:
+        """Replace what serves by this release, up to the open window. Raises what stopped it, taken back."""
+        self.make_way(request)
+        self.site.processes.ensure()
+        stable = self.site.serving()
+        if stable is not None and stable.id == release.id and not request.restart:
+            return Outlook(release, serving_already=True)
+        work = self._begin(release, stable, request)
+        self.say(f"rolling out {release.id} in {self.site.environment.name}")
+        return self._advance(work)
+
+    def rehearse(self, release: Release, request: Request) -> Iterator[str]:
+        """What `deploy` would do, step by step, and nothing of it done."""
+        stable = self.site.serving()
+        if stable is not None and stable.id == release.id and not request.restart:
+            yield f"nothing: {release.id} serves already"
+            return
+        work = self._work(release, stable, request)
+        for name in work.steps:
+            yield from STEPS[name].describe(work)
+
+    def resume(self) -> Outlook:
+        """Go on with what a crash interrupted or `pause` held. Raises `NothingOpenError`."""
+        rollout, work = self._open()
+        self.site.processes.ensure()
+        found = window(rollout)
+        if found is not None and found.paused:
+            work.note(RESUMED)
+        if undoing(rollout):
+            self._take_back(work, rollout.notes[-1].data.get("cause", "it was interrupted"))
+            return Outlook(work.release)
+        return self._advance(work)
+
+    def rehearse_resume(self) -> Iterator[str]:
+        """What `resume` would still do. Raises `NothingOpenError`."""
+        rollout, work = self._open()
+        for name in work.steps:
+            if not rollout.done(name):
+                yield from STEPS[name].describe(work)
+
+    def require_open(self) -> Rollout:
+        """The open rollout. Raises `NothingOpenError`."""
+        return self._open()[0]
+
+    def make_way(self, request: Request) -> None:
+        """Deal with a rollout that is open: refuse while it is watched, take back what was interrupted."""
+        rollout = self.journal.open_rollout(self.site.environment.name)
+        if rollout is None:
+            return
+        found = window(rollout)
+        if found is not None and not undoing(rollout):
+            left = found.left(self.site.clock.now())
+            if left > 0 and not request.supersede:
+                raise WindowOpenError(
+                    release=rollout.target,
+                    environment=rollout.environment,
+                    left=in_words(left),
+                    operator=rollout.operator,
+                )
+            if left <= 0:
+                self.resume()
+                return
+        self.abort(f"superseded by {request.command}" if found else "it was interrupted")
+
+    # ---- the window
+
+    def promote(self) -> Outlook:
+        """Close the window early and accept the release. Raises `NothingOpenError`."""
+        rollout, work = self._open()
+        if window(rollout) is None:
+            raise NothingOpenError(environment=rollout.environment)
+        work.note(PROMOTED, operator=operator())
+        return self._advance(work)
+
+    def pause(self) -> Window:
+        """Let the window's clock stand still. Raises `NothingOpenError`."""
+        rollout, work = self._open()
+        found = window(rollout)
+        if found is None:
+            raise NothingOpenError(environment=rollout.environment)
+        if not found.paused:
+            work.note(PAUSED, operator=operator())
+        paused = window(self.journal.rollout(rollout.id))
+        assert paused is not None
+        return paused
+
+    def abort(self, cause: str) -> Rollout:
+        """Take the open rollout back. Raises `NothingOpenError`, `RollbackFailedError`."""
+        rollout, work = self._open()
+        self._take_back(work, cause)
+        return self.journal.rollout(rollout.id)
+
+    # ---- inside
+
+    def _begin(self, release: Release, stable: Release | None, request: Request) -> Work:
+        rollout = self.journal.begin(
+            self.site.environment.name,
+            request.command,
+            operator=request.operator,
+            source=stable.id if stable else None,
+            target=release.id,
+            why=request.why,
+        )
+        work = replace(self._work(release, stable, request), rollout=rollout)
+        work.note(PLAN, slot=work.slot, steps=work.steps, options=asdict(work.options))
+        return work
+
+    def _work(self, release: Release, stable: Release | None, request: Request) -> Work:
+        serving = self.site.traffic.serving()
+        steps = ["preflight"]
+        if request.backup and stable is not None:
+            steps.append("backup")
+        if request.migrate or stable is None:  # an empty machine has no old release to break
+            steps.append("migrate")
+        steps += ["stage", "verify", "shift"]
+        if stable is not None:
+            steps.append("watch")
+        steps.append("finish")
+        return Work(
+            site=self.site,
+            journal=self.journal,
+            rollout=NO_ROLLOUT,
+            release=release,
+            stable=stable,
+            slot=other(serving) if stable is not None else serving,
+            steps=tuple(steps),
+            options=request.options,
+            say=self.say,
+            guard=self._guard,
+            token=self._token,
+        )
+
+    def _open(self) -> tuple[Rollout, Work]:
+        """The open rollout as the journal tells it."""
+        environment = self.site.environment.name
+        rollout = self.journal.open_rollout(environment)
+        if rollout is None or rollout.target is None:
+            raise NothingOpenError(environment=environment)
+        planned = rollout.note(PLAN)
+        plan: Mapping[str, Any] = planned.data if planned else {"slot": "blue", "steps": [], "options": {}}
+        slot: Slot = "green" if plan["slot"] == "green" else "blue"
+        return rollout, Work(
+            site=self.site,
+            journal=self.journal,
+            rollout=rollout.id,
+            release=self.site.release(rollout.target),
+            stable=self.site.release(rollout.source) if rollout.source else None,
+            slot=slot,
+            steps=tuple(plan["steps"]),
+            options=Options(**plan["options"]),
+            say=self.say,
+            guard=self._guard,
+            token=self._token,
+        )
+
+    def _advance(self, work: Work) -> Outlook:
+        """Do the steps that are not done; stop where the window is open, or take all back on failure."""
+        for name in work.steps:
+            rollout = self.journal.rollout(work.rollout)
+            if rollout.done(name):
+                continue
+            if name == Watch.name and (found := self._watch(work)):
+                return Outlook(work.release, window=found)
+            self._do(work, name)
+        self.journal.end(work.rollout, Outcome.COMPLETED)
+        self.say(f"{work.release.id} serves {self.site.environment.name}")
+        return Outlook(work.release)
+
+    def _do(self, work: Work, name: str) -> None:
+        try:
+            with interruptible(), self._journalled(work, name) as evidence:
+                evidence.update(STEPS[name].do(work))
+        except BaseException as error:
+            if name == Finish.name:
+                raise  # it is accepted; what is left to clear away is done by `resume`
+            self._take_back(work, cause_of(error))
+            if not isinstance(error, RolloutError):
+                raise
+            if work.stable is None:
+                raise FirstDeploymentError(cause=error) from error
+            raise RolledBackError(cause=error, stable=work.stable.id) from error
+
+    @contextmanager
+    def _journalled(self, work: Work, name: str) -> Iterator[dict[str, object]]:
+        if name == Watch.name:  # its intent was the opening of the window
+            evidence: dict[str, object] = {}
+            yield evidence
+            self.journal.settle(work.rollout, name, StepOutcome.DONE, **evidence)
+        else:
+            with self.journal.step(work.rollout, name) as evidence:
+                yield evidence
+
+    def _watch(self, work: Work) -> Window | None:
+        """Open the window unless it is; None when it is over."""
+        found = window(self.journal.rollout(work.rollout))
+        if found is None:
+            self.journal.intend(work.rollout, Watch.name, seconds=window_seconds(self.site.environment))
+            found = window(self.journal.rollout(work.rollout))
+            assert found is not None
+        return found if found.left(self.site.clock.now()) > 0 else None
+
+    def _take_back(self, work: Work, cause: object) -> None:
+        """Undo the steps that were begun, newest first. Raises `RollbackFailedError` if one cannot be."""
+        with shielded():
+            self.say(f"taking {work.release.id} back: {cause}")
+            work.note(UNDOING, cause=str(cause))
+            rollout = self.journal.rollout(work.rollout)
+            for name in reversed(work.steps):
+                step = rollout.last(name)
+                if step is None or step.outcome is StepOutcome.UNDONE:
+                    continue
+                try:
+                    STEPS[name].undo(work)
+                except Exception as error:
+                    self.journal.end(work.rollout, Outcome.FAILED, f"{cause} / undoing {name}: {error}")
+                    raise RollbackFailedError(
+                        reason=f"undoing {name}: {error}", cause=cause, environment=self.site.environment.name
+                    ) from error
+                self.journal.settle(work.rollout, name, StepOutcome.UNDONE)
+            outcome = Outcome.ROLLED_BACK if work.stable is not None else Outcome.FAILED
+            self.journal.end(work.rollout, outcome, str(cause))
+
+
+def undoing(rollout: Rollout) -> bool:
+    """Whether its undoing has begun: then there is no way but back."""
+    return rollout.note(UNDOING) is not None
+
+
+def candidate_is_alive(work: Work) -> None:
+    """The least a guard asks: the candidate runs and says that it is well."""
+    work.site.processes.require_running(work.slot)
+
+
+def operator() -> str:
+    """Who is at work: user@host."""
+    return f"{getpass.getuser()}@{platform.node()}"
+
+
+def in_words(seconds: float) -> str:
+    """A time left, for people."""
+    whole = math.ceil(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def cause_of(error: BaseException) -> str:
+    """One sentence for the journal."""
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted by the operator."
+    return str(error) or type(error).__name__

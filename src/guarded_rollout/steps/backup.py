@@ -1,0 +1,62 @@
+"""Take a verified backup before anything changes, so that there is something to return to."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from guarded_rollout.backup.archive import Backup as Taken
+from guarded_rollout.backup.archive import Subject, take
+from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.host.site import Site
+from guarded_rollout.steps.base import Evidence, Work
+from guarded_rollout.steps.migrate import revision_of
+
+
+class Backup:
+    name: ClassVar[str] = "backup"
+
+    def describe(self, work: Work) -> Iterator[str]:
+        release = work.stable or work.release
+        folder = shown(work.site.environment.backups, work.site)
+        yield f"back up {work.site.environment.name} ({release.id}) to {folder}/, and verify it"
+
+    def do(self, work: Work) -> Evidence:
+        taken = take_backup(work.site)
+        work.say(f"backed up to {shown(taken.entry.path, work.site)}")
+        return {"backup": str(taken.entry.path), "sha256": taken.sha256, "size": taken.size}
+
+    def undo(self, work: Work) -> None:
+        """A backup is never taken back."""
+
+
+def take_backup(site: Site, *, safety: bool = False, folder: Path | None = None) -> Taken:
+    """Back up what serves. A safety copy goes where `ls backups/dhash_*.zip` does not look.
+
+    Raises `NoReleaseError` and whatever taking it raises.
+    """
+    from guarded_rollout.backup.guide import restore_guide
+
+    environment, release = site.environment, site.require_serving()
+    files = (environment.project / "rollout.toml", environment.gates)
+    originals = environment.data / "originals"
+    subject = Subject(
+        environment=environment.name,
+        release=release,
+        schema_revision=revision_of(site, release),
+        snapshot=lambda path: site.require(release, "store_snapshot", str(path)),
+        configuration=tuple(path for path in files if path.exists()),
+        originals=originals if originals.exists() else None,
+        restore_guide=restore_guide(environment.name, release),
+    )
+    shelf = Shelf(folder or environment.backups, environment.project, safety=safety)
+    return take(subject, shelf, site.clock)
+
+
+def shown(path: Path, site: Site) -> str:
+    """A path as the operator types it: from the project's folder, if it is in there."""
+    return (
+        os.path.relpath(path, site.environment.project)
+        if path.is_relative_to(site.environment.project)
+        else str(path)
+    )

@@ -1,0 +1,64 @@
+"""What every step is, and what it works on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+from uuid import UUID
+
+from guarded_rollout.host.release import Release
+from guarded_rollout.host.site import Site
+from guarded_rollout.host.slots import Slot, other
+from guarded_rollout.journal import Journal
+from guarded_rollout.secret import Secret
+
+Evidence = dict[str, Any]
+"""What a step leaves in the journal: how one can tell that it did what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator chose for one rollout; kept in the journal, so that `resume` goes on the same way."""
+
+    skip_health_check: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One rollout: `release` is to replace `stable` (None on the first deployment) from the slot `slot`."""
+
+    site: Site
+    journal: Journal
+    rollout: UUID
+    release: Release
+    stable: Release | None
+    slot: Slot
+    steps: tuple[str, ...]
+    options: Options
+    say: Callable[[str], None]
+    guard: Callable[["Work"], None]  # asked while the share is held; raises to take the rollout back
+    token: Secret | None = None
+
+    @property
+    def stable_slot(self) -> Slot:
+        return other(self.slot)
+
+    def note(self, name: str, **data: object) -> None:
+        self.journal.note(self.rollout, name, **data)
+
+
+class Step(Protocol):
+    """A step can be done twice: what is done already is left as it is."""
+
+    name: ClassVar[str]
+
+    def describe(self, work: Work) -> Iterator[str]:
+        """What `do` would do, line by line. Reads, never changes."""
+        ...
+
+    def do(self, work: Work) -> Evidence:
+        """Do it, and tell how one can see it. Raises a `RolloutError` that names the cause."""
+        ...
+
+    def undo(self, work: Work) -> None:
+        """Take it back, whether it was done wholly, half or not at all."""
+        ...

@@ -1,0 +1,53 @@
+"""Accept the candidate: drain and stop the old release, contract the schema, remove what nobody needs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from guarded_rollout.host.release import Release, releases, remove
+from guarded_rollout.host.site import Site
+from guarded_rollout.steps.base import Evidence, Work
+from guarded_rollout.steps.migrate import describe_revisions, plan_for, run
+
+
+class Finish:
+    name: ClassVar[str] = "finish"
+
+    def describe(self, work: Work) -> Iterator[str]:
+        if work.stable is not None:
+            yield f"drain and stop {work.stable.id} in the {work.stable_slot} slot"
+        yield from describe_revisions(plan_for(work.site, work.release).revisions)
+        for release in surplus(work.site):
+            yield f"remove the old release {release.id}"
+
+    def do(self, work: Work) -> Evidence:
+        site = work.site
+        site.traffic.give(work.slot, 100)
+        if work.stable is not None:
+            site.stop(work.stable_slot)
+        contracted = []
+        for revision in plan_for(site, work.release).revisions:
+            run(site, work.release, revision, "schema_upgrade")
+            contracted.append(revision.id)
+        removed = surplus(site)
+        for release in removed:
+            remove(release)
+        return {"contracted": contracted, "removed": [release.id for release in removed]}
+
+    def undo(self, work: Work) -> None:
+        """Once accepted, a release is taken back by `rollout rollback`, a rollout of its own."""
+
+
+def surplus(site: Site) -> list[Release]:
+    """The releases beyond the newest `keep_releases` that stand in no environment's slot."""
+    environment = site.environment
+    used = {
+        Path(os.readlink(link)).name
+        for root in (environment.root, *environment.other_roots)
+        for link in root.glob("slots/*")
+        if link.is_symlink()
+    }
+    built = releases(environment.releases)
+    kept = {release.id for release in built[-environment.keep_releases :]}
+    return [release for release in built if release.id not in used | kept]

@@ -1,0 +1,28 @@
+"""Look before anything is touched."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from guarded_rollout.checks.preflight import Level, inspect, require
+from guarded_rollout.steps.base import Evidence, Work
+
+
+class Preflight:
+    name: ClassVar[str] = "preflight"
+
+    def describe(self, work: Work) -> Iterator[str]:
+        for finding in inspect(
+            work.site, work.journal, work.release, health=not work.options.skip_health_check
+        ):
+            yield f"preflight {finding}"
+
+    def do(self, work: Work) -> Evidence:
+        found = inspect(work.site, work.journal, work.release, health=not work.options.skip_health_check)
+        for finding in found:
+            if finding.level is not Level.OK:
+                work.say(f"preflight {finding}")
+        require(found)
+        return {finding.name: finding.level for finding in found}
+
+    def undo(self, work: Work) -> None:
+        """It only looked."""

@@ -1,0 +1,43 @@
+"""Give the candidate its share of the traffic, step by step, asking the guard while each share is held."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from guarded_rollout.steps.base import Evidence, Work
+
+ASK_SECONDS = 1.0
+
+
+class Shift:
+    name: ClassVar[str] = "shift"
+
+    def describe(self, work: Work) -> Iterator[str]:
+        for step in work.site.environment.traffic if work.stable else ():
+            hold = f", hold it for {step.hold_seconds:g} s" if step.hold_seconds else ""
+            yield f"give {work.release.id} {step.percent} % of the traffic{hold}"
+        if work.stable is None:
+            yield f"give {work.release.id} all of the traffic: nothing serves yet"
+
+    def do(self, work: Work) -> Evidence:
+        traffic, clock = work.site.traffic, work.site.clock
+        if work.stable is None:
+            traffic.give(work.slot, 100)
+            return {"shares": [100]}
+        reached = traffic.share()[work.slot]
+        taken = []
+        for step in work.site.environment.traffic:
+            if step.percent < reached:
+                continue  # taken before a crash
+            traffic.give(work.slot, step.percent)
+            work.note("share", release=work.release.id, percent=step.percent)
+            work.say(f"{work.release.id} has {step.percent} % of the traffic")
+            taken.append(step.percent)
+            until = clock.monotonic() + step.hold_seconds
+            while (left := until - clock.monotonic()) > 0:
+                clock.sleep(min(left, ASK_SECONDS))
+                work.guard(work)
+        return {"shares": taken}
+
+    def undo(self, work: Work) -> None:
+        if work.stable is not None:
+            work.site.traffic.give(work.stable_slot, 100)

@@ -1,0 +1,26 @@
+"""Start the candidate in the idle slot, where it gets no traffic."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from guarded_rollout.steps.base import Evidence, Work
+
+
+class Stage:
+    name: ClassVar[str] = "stage"
+
+    def describe(self, work: Work) -> Iterator[str]:
+        yield f"start release {work.release.id} in the {work.slot} slot, without traffic"
+
+    def do(self, work: Work) -> Evidence:
+        if work.stable is None:
+            work.site.traffic.give(work.slot, 100)  # nothing answers yet: no traffic to protect
+        work.site.traffic.ensure()
+        work.site.start(work.slot, work.release)
+        state = work.site.processes.require_running(work.slot)
+        return {"slot": work.slot, "release": work.release.id, "pid": state.pid}
+
+    def undo(self, work: Work) -> None:
+        work.site.stop(work.slot)
+        if work.stable is None:
+            work.site.processes.shut_down()

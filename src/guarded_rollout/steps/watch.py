@@ -1,0 +1,84 @@
+"""The monitoring window: how long a rollout is watched, with the old release kept warm.
+
+The window is a fold over the rollout's notes, so whoever comes next knows how much of it is left: opened,
+paused and resumed (the clock stands still in between), and closed early by `promote`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from guarded_rollout.config import gates
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.record import Rollout
+from guarded_rollout.steps.base import Evidence, Work
+
+PAUSED, RESUMED, PROMOTED = "paused", "resumed", "promoted"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window as the notes tell it."""
+
+    opened_at: datetime
+    seconds: float
+    watched_before: float  # seconds watched until `running_since`
+    running_since: datetime | None  # None while it is paused
+    promoted: bool
+
+    @property
+    def paused(self) -> bool:
+        return self.running_since is None
+
+    def left(self, now: datetime) -> float:
+        """Seconds until it closes; 0 when it is over."""
+        if self.promoted:
+            return 0.0
+        watched = self.watched_before
+        if self.running_since is not None:
+            watched += max(0.0, (now - self.running_since).total_seconds())
+        return max(0.0, self.seconds - watched)
+
+
+def window(rollout: Rollout) -> Window | None:
+    """The rollout's window, None before it was opened. Pure."""
+    step = rollout.last(Watch.name)
+    if step is None:
+        return None
+    opened = step.started_at
+    watched, since, promoted = 0.0, opened, False
+    running: datetime | None = since
+    for note in rollout.notes:
+        if note.at < opened:
+            continue
+        if note.name == PAUSED and running is not None:
+            watched += (note.at - running).total_seconds()
+            running = None
+        elif note.name == RESUMED and running is None:
+            running = note.at
+        elif note.name == PROMOTED:
+            promoted = True
+    return Window(opened, float(str(step.plan["seconds"])), watched, running, promoted)
+
+
+def window_seconds(environment: Environment) -> float:
+    """The gates file says how long this environment's rollouts are watched."""
+    return gates.load(environment.gates).environment(environment.name).monitoring.window_minutes * 60
+
+
+class Watch:
+    name: ClassVar[str] = "watch"
+
+    def describe(self, work: Work) -> Iterator[str]:
+        if work.stable is not None:
+            minutes = window_seconds(work.site.environment) / 60
+            yield f"watch {work.release.id} for {minutes:g} minutes, with {work.stable.id} kept warm"
+
+    def do(self, work: Work) -> Evidence:
+        """The engine opens the window and whoever watches closes it; what is left to do is to say so."""
+        found = window(work.journal.rollout(work.rollout))
+        return {"promoted": bool(found and found.promoted)}
+
+    def undo(self, work: Work) -> None:
+        """The share goes back with the step that moved it."""
