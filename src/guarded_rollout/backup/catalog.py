@@ -34,7 +34,7 @@ class Entry:
     @property
     def signature(self) -> Path:
         """The signature of the checksum file; optional."""
-        return self.path.with_name(self.path.name + ".sha256.sig")
+        return signature_of(self.path)
 
     @property
     def files(self) -> tuple[Path, Path, Path]:
@@ -45,6 +45,11 @@ class Entry:
 def checksum_of(archive: Path) -> Path:
     """Where an archive's checksum stands."""
     return archive.with_name(archive.name + ".sha256")
+
+
+def signature_of(archive: Path) -> Path:
+    """Where the signature of an archive's checksum stands."""
+    return archive.with_name(archive.name + ".sha256.sig")
 
 
 def parse(path: Path) -> Entry | None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from isal import isal_zlib
 
@@ -44,10 +44,16 @@ class _Entry:
     offset: int
 
 
+class Writable(Protocol):
+    """Where an archive goes."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
 class ZipWriter:
     """Streams entries into a file and hashes content and archive on the way."""
 
-    def __init__(self, file: BinaryIO, modified: datetime, *, limit_32: int = LIMIT_32) -> None:
+    def __init__(self, file: Writable, modified: datetime, *, limit_32: int = LIMIT_32) -> None:
         self._file = file
         self._time = _dos_time(modified)
         self._limit = limit_32

@@ -1,0 +1,129 @@
+"""Whether an archive can be relied on: all of it is read, and nothing is restored."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from guarded_rollout.backup import checksum, manifest, originals
+from guarded_rollout.backup.catalog import parse
+from guarded_rollout.backup.integrity import problem_of
+from guarded_rollout.backup.manifest import Content, Manifest
+from guarded_rollout.backup.unpack import ZipReader
+from guarded_rollout.errors import BackupDamagedError, BackupFormatError, BackupMissingError, DiskFullError
+from guarded_rollout.files import sha256
+
+Sink = Callable[[bytes], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An archive that holds what it says; `checks` are sentences about what was looked at."""
+
+    archive: Path
+    sha256: str
+    manifest: Manifest
+    checks: tuple[str, ...]
+
+
+def verify(archive: Path, *, allowed_signers: Path | None = None) -> Verified:
+    """Check everything that `unpack` checks, and leave nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="rollout-verify-") as scratch:
+        return unpack(archive, Path(scratch), allowed_signers=allowed_signers)
+
+
+def unpack(archive: Path, into: Path, *, allowed_signers: Path | None = None) -> Verified:
+    """Unpack an archive into a folder, checking all of it on the way.
+
+    That is its checksum, its signature (if signers are given), every file, the snapshot, the originals.
+    Raises `BackupMissingError`, `BackupDamagedError`, `BackupFormatError`, `SignatureError`, `DiskFullError`.
+    """
+    if not archive.is_file():
+        raise BackupMissingError(path=archive)
+    expected = checksum.read(archive)
+    if sha256(archive) != expected:
+        raise BackupDamagedError(path=archive, problem="its SHA-256 is not the one recorded beside it")
+    checks = ["SHA-256 as recorded"]
+    if allowed_signers is not None:
+        checksum.check_signature(archive, allowed_signers)
+        checks.append("signed by an allowed signer")
+    found = read_through(archive, into)
+    checks.append(f"manifest, and {len(found.files)} files with the size and SHA-256 that it names")
+    if problem := problem_of(into / found.snapshot):
+        raise BackupDamagedError(path=archive, problem=f"{found.snapshot}: {problem}")
+    checks.append("the snapshot is a whole database")
+    if found.originals is not None:
+        originals.check(archive, into / found.originals.list)
+        checks.append(f"{found.originals.count} originals beside it")
+    return Verified(archive, expected, found, tuple(checks))
+
+
+def read_through(archive: Path, into: Path | None = None) -> Manifest:
+    """Read all of an archive against its manifest; with a folder, leave its files there (0600)."""
+    with ZipReader(archive) as reader:
+        if manifest.NAME not in reader.entries:
+            raise BackupFormatError(path=archive, problem=f"it has no {manifest.NAME}")
+        found = Manifest.from_json(reader.read(manifest.NAME, manifest.BYTES_MOST), archive)
+        _require_agreement(archive, found, reader)
+        if into is not None:
+            into.mkdir(exist_ok=True, mode=0o700)
+            require_space(into, sum(content.size for content in found.files.values()))
+        with ThreadPoolExecutor(1) as aside:
+            for name, content in found.files.items():
+                _read_one(archive, reader, name, content, into, aside)
+    return found
+
+
+def _require_agreement(archive: Path, found: Manifest, reader: ZipReader) -> None:
+    """The manifest decides what is unpacked and how large it may get: the zip must say the same."""
+    sizes = {name: info.file_size for name, info in reader.entries.items() if name != manifest.NAME}
+    for name in sorted(sizes.keys() ^ found.files.keys()):
+        where = "the archive" if name in sizes else "the manifest"
+        raise BackupFormatError(path=archive, problem=f"{name!r} is in {where} alone")
+    for name, content in found.files.items():
+        if sizes[name] != content.size:
+            raise BackupFormatError(path=archive, problem=f"{name}: the manifest tells another size")
+    entry = parse(archive)
+    if entry is not None and entry.environment != found.environment:
+        problem = f"its name says {entry.environment}, its manifest {found.environment}"
+        raise BackupFormatError(path=archive, problem=problem)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise `DiskFullError` unless so many bytes are free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskFullError(path=folder, free_mb=free // 10**6, needed_mb=needed // 10**6 + 1)
+
+
+def _read_one(
+    archive: Path,
+    reader: ZipReader,
+    name: str,
+    content: Content,
+    into: Path | None,
+    aside: ThreadPoolExecutor,
+) -> None:
+    digest = hashlib.sha256()
+    with ExitStack() as stack:
+        write: Sink | None = None
+        if into is not None:
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = stack.enter_context(target.open("xb"))
+            target.chmod(0o600)
+            write = file.write
+
+        def sink(piece: bytes) -> None:
+            hashed = aside.submit(digest.update, piece)  # on the other core
+            if write is not None:
+                write(piece)
+            hashed.result()
+
+        reader.unpack(name, content.size, sink)
+    if digest.hexdigest() != content.sha256:
+        raise BackupDamagedError(path=archive, problem=f"{name}: its SHA-256 is not the one in the manifest")
