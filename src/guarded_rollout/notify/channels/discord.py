@@ -1,0 +1,50 @@
+"""Discord: a webhook that takes embeds."""
+
+import re
+from typing import Any
+
+from guarded_rollout.notify.channels.http import Poster, webhook
+from guarded_rollout.notify.events import Level
+from guarded_rollout.notify.message import Message, shorten
+from guarded_rollout.notify.settings import Settings
+
+COLOURS = {Level.INFO: 0x3498DB, Level.WARNING: 0xF1C40F, Level.ERROR: 0xE74C3C, Level.CRITICAL: 0x992D22}
+TITLE, TEXT, NAME, VALUE, FIELDS, WHOLE = 256, 2500, 256, 1024, 25, 6000  # Discord's own limits, WHOLE in all
+
+
+class Discord:
+    def __init__(self, settings: Settings) -> None:
+        url = webhook("DISCORD_WEBHOOK_URL", settings.secret("DISCORD_WEBHOOK_URL"))
+        # Without `wait` Discord answers 204 before it knows whether the message was good.
+        self._poster = Poster(url.copy_set_param("wait", "true"), settings.seconds("NOTIFICATION_TIMEOUT"))
+        self._username = settings.text("DISCORD_USERNAME")
+
+    def send(self, message: Message) -> None:
+        sender = {"username": self._username} if self._username else {}
+        self._poster.post({**sender, **body(message)}, message)
+
+
+def body(message: Message) -> dict[str, Any]:
+    """The message as one embed that pings nobody by accident."""
+    title = shorten(escape(message.title), TITLE)
+    text = shorten(escape(message.text), TEXT)
+    footer = f"{message.level} · event {message.event.id}"
+    room = WHOLE - len(title) - len(text) - len(footer)
+    fields = []
+    for label, value in message.facts[:FIELDS]:
+        shown = shorten(escape(value), min(VALUE, max(60, room // len(message.facts))))
+        fields.append({"name": shorten(label, NAME), "value": shown, "inline": len(shown) <= 40})
+    embed = {
+        "title": title,
+        "description": text,
+        "color": COLOURS[message.level],
+        "fields": fields,
+        "footer": {"text": footer},
+        "timestamp": message.event.at.isoformat(),
+    }
+    return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def escape(text: str) -> str:
+    """What Discord takes for markup, as text."""
+    return re.sub(r"([\\`*_~|>\[\]])", r"\\\1", text)

@@ -1,0 +1,38 @@
+"""From a channel's name and the settings to the channel."""
+
+from collections.abc import Callable
+
+from guarded_rollout.errors import NotificationSettingsError
+from guarded_rollout.notify.channels import Channel
+from guarded_rollout.notify.channels.apprise import Apprise
+from guarded_rollout.notify.channels.console import Console
+from guarded_rollout.notify.channels.discord import Discord
+from guarded_rollout.notify.channels.email import Email
+from guarded_rollout.notify.channels.pager import Pager
+from guarded_rollout.notify.channels.slack import Slack
+from guarded_rollout.notify.channels.teams import Teams
+from guarded_rollout.notify.settings import Settings
+
+BUILDERS: dict[str, tuple[str, Callable[[Settings], Channel]]] = {
+    "slack": ("SLACK_WEBHOOK_URL", Slack),
+    "teams": ("TEAMS_WEBHOOK_URL", Teams),
+    "discord": ("DISCORD_WEBHOOK_URL", Discord),
+    "email": ("SMTP_HOST", Email),
+    "pager": ("PAGER_ROUTING_KEY", Pager),
+    "apprise": ("APPRISE_URLS", Apprise),
+    "console": ("", lambda settings: Console()),
+}
+"""By name: the setting that switches it on, and what makes it."""
+
+
+def configured(settings: Settings) -> tuple[str, ...]:
+    """The channels that the settings switch on; the console is always there, and not counted."""
+    return tuple(name for name, (setting, _) in BUILDERS.items() if setting and settings.text(setting))
+
+
+def build(name: str, settings: Settings) -> Channel:
+    """The channel. Raises `NotificationSettingsError` if it is switched off or wrongly set."""
+    setting, builder = BUILDERS[name]
+    if setting and not settings.text(setting):
+        raise NotificationSettingsError(path=name, problem=f"not configured ({setting} is not set)")
+    return builder(settings)

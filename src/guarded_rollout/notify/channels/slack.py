@@ -1,0 +1,69 @@
+"""Slack: an incoming webhook that takes Block Kit."""
+
+from typing import Any
+
+from guarded_rollout.notify.channels.http import Poster, webhook
+from guarded_rollout.notify.events import Level
+from guarded_rollout.notify.message import Message, shorten
+from guarded_rollout.notify.settings import Settings
+
+EMOJI = {
+    Level.INFO: ":information_source:",
+    Level.WARNING: ":warning:",
+    Level.ERROR: ":x:",
+    Level.CRITICAL: ":rotating_light:",
+}
+HEADER, SECTION, FIELD, FIELDS = 150, 3000, 2000, 10  # Block Kit's own limits
+
+
+class Slack:
+    def __init__(self, settings: Settings) -> None:
+        self._poster = Poster(
+            webhook("SLACK_WEBHOOK_URL", settings.secret("SLACK_WEBHOOK_URL")),
+            settings.seconds("NOTIFICATION_TIMEOUT"),
+        )
+        icon = settings.text("SLACK_ICON")
+        self._sender = {
+            "channel": settings.text("SLACK_CHANNEL"),
+            "username": settings.text("SLACK_USERNAME"),
+            "icon_url" if icon.startswith("http") else "icon_emoji": icon,
+        }
+
+    def send(self, message: Message) -> None:
+        sender = {name: value for name, value in self._sender.items() if value}
+        self._poster.post({**sender, **body(message)}, message)
+
+
+def body(message: Message) -> dict[str, Any]:
+    """The message as blocks, and as the text that notifications on a phone show."""
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": shorten(message.title, HEADER)}}
+    ]
+    if message.text:
+        blocks.append({"type": "section", "text": _markdown(message.text, SECTION)})
+    for start in range(0, len(message.facts), FIELDS):
+        fields = [
+            {"type": "mrkdwn", "text": f"*{escape(label)}*\n" + _fit(value, FIELD - len(label) - 10)}
+            for label, value in message.facts[start : start + FIELDS]
+        ]
+        blocks.append({"type": "section", "fields": fields})
+    footer = f"{EMOJI[message.level]} {message.level} · event {message.event.id}"
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": footer}]})
+    return {"text": f"{EMOJI[message.level]} {_fit(message.title, SECTION)}", "blocks": blocks}
+
+
+def escape(text: str) -> str:
+    """What Slack takes for links and mentions, as text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _markdown(text: str, limit: int) -> dict[str, str]:
+    return {"type": "mrkdwn", "text": _fit(text, limit)}
+
+
+def _fit(text: str, limit: int) -> str:
+    """Escaped, and within the limit although escaping makes it longer."""
+    room = limit
+    while len(escaped := escape(shorten(text, room))) > limit:
+        room -= max(1, (len(escaped) - limit) // 4)
+    return escaped

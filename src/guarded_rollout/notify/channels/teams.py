@@ -1,0 +1,75 @@
+"""Microsoft Teams: an Adaptive Card, which workflow addresses and the old connectors' both take."""
+
+import re
+from typing import Any
+
+from guarded_rollout.notify.channels import Refused, Unavailable
+from guarded_rollout.notify.channels.http import Poster, webhook
+from guarded_rollout.notify.events import Level
+from guarded_rollout.notify.message import Message, shorten
+from guarded_rollout.notify.settings import Settings
+
+COLOURS = {
+    Level.INFO: "accent",
+    Level.WARNING: "warning",
+    Level.ERROR: "attention",
+    Level.CRITICAL: "attention",
+}
+TITLE, TEXT, FACT = 500, 8000, 1000  # a message may have 28 KB in all
+
+
+class Teams:
+    def __init__(self, settings: Settings) -> None:
+        self._poster = Poster(
+            webhook("TEAMS_WEBHOOK_URL", settings.secret("TEAMS_WEBHOOK_URL")),
+            settings.seconds("NOTIFICATION_TIMEOUT"),
+        )
+
+    def send(self, message: Message) -> None:
+        answer = self._poster.post(body(message), message)
+        # Connectors answer 200 whatever happens, with the failure in the text.
+        failed = re.search(r"HTTP error (\d{3})", answer) if "delivery failed" in answer else None
+        if failed and failed[1] in ("429", "500", "502", "503", "504"):
+            raise Unavailable(answer[:200])
+        if "delivery failed" in answer:
+            raise Refused(answer[:200])
+
+
+def body(message: Message) -> dict[str, Any]:
+    """The message as a card."""
+    content: list[dict[str, Any]] = [
+        {
+            "type": "TextBlock",
+            "text": escape(shorten(message.title, TITLE)),
+            "size": "large",
+            "weight": "bolder",
+            "color": COLOURS[message.level],
+            "wrap": True,
+        }
+    ]
+    if message.text:
+        text = escape(shorten(message.text, TEXT)).replace("\n", "\n\n")
+        content.append({"type": "TextBlock", "text": text, "wrap": True})
+    facts = [
+        {"title": label, "value": escape(shorten(value, FACT))}
+        for label, value in (*message.facts, ("Event", message.event.id))
+    ]
+    content.append({"type": "FactSet", "facts": facts})
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "msteams": {"width": "Full"},
+        "body": content,
+    }
+    attachment = {
+        "contentType": "application/vnd.microsoft.card.adaptive",
+        "contentUrl": None,
+        "content": card,
+    }
+    return {"type": "message", "attachments": [attachment]}
+
+
+def escape(text: str) -> str:
+    """What a card takes for emphasis, links and mentions, as text."""
+    return re.sub(r"([\\`*_\[\]<])", r"\\\1", text)

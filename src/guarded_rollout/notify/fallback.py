@@ -1,0 +1,119 @@
+"""What nobody could be told: one JSON object a line, for `tail` and for `rollout notify --replay`."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from guarded_rollout.errors import FallbackFileError
+from guarded_rollout.files import write_atomic
+from guarded_rollout.notify.events import Event, Facts, Kind, Level
+
+FILE = "notification_fallback.jsonl"
+MODE = 0o600  # a reason may quote what others must not read
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. `event` is None where the line is not one that can be sent again."""
+
+    text: str
+    event: Event | None
+    replayed: bool
+
+
+class Fallback:
+    """The file. Lines are appended by any process; `mark` rewrites it, and both take turns."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+
+    def add(self, event: Event, message: str, results: Mapping[str, str], reason: str) -> None:
+        """Append a line durably. Raises `FallbackFileError`."""
+        line = {
+            "timestamp": event.at.astimezone(UTC).isoformat(),
+            "environment": event.environment,
+            "level": event.level,
+            "message": message,
+            "data": event.facts,
+            "notification_results": results,
+            "fallback_reason": reason,
+            "id": event.id,
+            "event": json.loads(event.as_json()),
+        }
+        try:
+            with self._taking_turns():
+                descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+                try:
+                    os.write(descriptor, (json.dumps(line, default=str) + "\n").encode())
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        except OSError as error:
+            raise FallbackFileError(path=self.path, verb="written", reason=error.strerror) from None
+
+    def entries(self) -> Iterator[Entry]:
+        """Every line, the oldest first; a missing file has none. Raises `FallbackFileError`."""
+        try:
+            text = self.path.read_text(errors="replace")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise FallbackFileError(path=self.path, verb="read", reason=error.strerror) from None
+        for line in text.splitlines():
+            if line.strip():
+                yield read_line(line)
+
+    def mark(self, results: Mapping[str, Mapping[str, str]], now: datetime) -> None:
+        """Note when events were sent after all, by id, and how. Raises `FallbackFileError`."""
+        try:
+            with self._taking_turns():
+                lines = [_marked(entry, results, now) for entry in self.entries()]
+                write_atomic(self.path, "".join(f"{line}\n" for line in lines), mode=MODE)
+        except OSError as error:
+            raise FallbackFileError(path=self.path, verb="written", reason=error.strerror) from None
+
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def read_line(line: str) -> Entry:
+    """A line of this file, or of an older one that had no ids: then the id follows from the line."""
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        given: dict[str, Any] = json.loads(line)
+        replayed = bool(given.get("replayed_at"))
+        if "event" in given:
+            return Entry(line, Event.from_json(json.dumps(given["event"])), replayed)
+        known = {key: value for key, value in given.items() if key != "replayed_at"}
+        data = given.get("data") or {}
+        event = Event(
+            kind=Kind.MESSAGE,
+            environment=str(given["environment"]),
+            at=datetime.fromisoformat(given["timestamp"]),
+            level=Level(given["level"]),
+            message=str(given["message"]),
+            facts=Facts(data=dict(data)) if data else Facts(),
+            id=hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32],
+        )
+        return Entry(line, event, replayed)
+    return Entry(line, None, False)
+
+
+def _marked(entry: Entry, results: Mapping[str, Mapping[str, str]], now: datetime) -> str:
+    if entry.event is None or entry.replayed or entry.event.id not in results:
+        return entry.text
+    outcome = {"notification_results": results[entry.event.id], "replayed_at": now.isoformat()}
+    return json.dumps({**json.loads(entry.text), **outcome})

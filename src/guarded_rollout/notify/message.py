@@ -1,0 +1,165 @@
+"""An event in words: a title, sentences and labelled facts, from a template that operators may replace.
+
+A template is a text file named after the event's kind. Its first line is the title; a line `Label: $name`
+becomes a fact; a line with a placeholder that the event has no value for is left out.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from guarded_rollout.errors import NotificationTemplateError
+from guarded_rollout.notify.events import Event, Facts, Kind, Level
+
+LABELLED = re.compile(r"(?P<label>[A-Z][\w -]{0,40}): (?P<value>.+)")
+NAMES = (*Facts.__annotations__, "environment", "level", "kind", "time", "message", "id")
+"""What a template may name."""
+
+NEXT: Mapping[Kind, str] = {
+    Kind.MESSAGE: "rollout status --env {environment}",
+    Kind.DEPLOYMENT_STARTED: "rollout status --env {environment}",
+    Kind.DEPLOYMENT_SUCCEEDED: "rollout status --env {environment}",
+    Kind.DEPLOYMENT_FAILED: "rollout history --env {environment}",
+    Kind.MONITORING_STARTED: "rollout status --env {environment}",
+    Kind.GATE_ALERT: "rollout status --env {environment}; rollout ack --env {environment}",
+    Kind.GATE_CLEARED: "rollout status --env {environment}",
+    Kind.AUTO_ROLLBACK: "rollout status --env {environment}",
+    Kind.ROLLBACK_STARTED: "rollout status --env {environment}",
+    Kind.ROLLBACK_SUCCEEDED: "rollout smoke --env {environment} --quick",
+    Kind.ROLLBACK_FAILED: "rollout rollback --to previous --env {environment} --force",
+    Kind.UNWATCHED: "rollout monitor --env {environment}",
+    Kind.ESCALATED: "rollout ack --env {environment}",
+    Kind.ACKNOWLEDGED: "rollout status --env {environment}",
+}
+"""The command to go on with, where the event names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a channel sends. `matters` are the keys that it opens, concerns or ends."""
+
+    event: Event
+    title: str
+    text: str
+    facts: tuple[tuple[str, str], ...]
+    matters: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> Level:
+        return self.event.level
+
+    def plain(self) -> str:
+        """All of it, as text."""
+        labelled = (f"{label}: {value}" for label, value in self.facts)
+        return "\n".join(filter(None, [self.title, "", self.text, *labelled, f"Event: {self.event.id}"]))
+
+
+def render(event: Event, template: str, matters: tuple[str, ...] = ()) -> Message:
+    """The event in the words of a template."""
+    values = {name: printable(value) for name, value in _values(event).items() if value}
+    title, *rest = template.strip().splitlines()
+    sentences: list[str] = []
+    facts: list[tuple[str, str]] = []
+    for line in rest:
+        needed = Template(line).get_identifiers()
+        if any(name not in values for name in needed):
+            continue
+        labelled = LABELLED.fullmatch(line)
+        if labelled:
+            facts.append((labelled["label"], Template(labelled["value"]).substitute(values)))
+        else:
+            sentences.append(Template(line).substitute(values))
+    known = {name: values.get(name, "unknown") for name in NAMES}
+    heading = " ".join(Template(title).substitute(known).split())
+    return Message(event, heading, "\n".join(sentences).strip(), tuple(facts), matters)
+
+
+def template_for(kind: Kind, folder: Path) -> str:
+    """The operator's template of a kind, or the shipped one. Raises `NotificationTemplateError`."""
+    path = folder / f"{kind}.txt"
+    try:
+        return checked(path.read_text(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return shipped(kind)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(path, f"it cannot be read: {error}") from None
+
+
+@cache
+def shipped(kind: Kind) -> str:
+    """The template that comes with the package."""
+    return files("guarded_rollout.notify").joinpath("templates", f"{kind}.txt").read_text()
+
+
+def checked(text: str, path: Path) -> str:
+    """The text, if it is a template. Raises `NotificationTemplateError`."""
+    if not text.strip():
+        raise _wrong(path, "it is empty")
+    for number, line in enumerate(text.strip().splitlines(), start=1):
+        template = Template(line)
+        if not template.is_valid():
+            raise _wrong(path, f"line {number} has a lone $ (write $$ for a dollar sign)")
+        unknown = [name for name in template.get_identifiers() if name not in NAMES]
+        if unknown:
+            raise _wrong(path, f"line {number} names ${unknown[0]}, which no event has")
+    return text
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters; a text that was cut says so, and how long it was."""
+    if len(text) <= limit:
+        return text
+    notice = f" … (shortened: {len(text):,} characters)"
+    return text[: max(0, limit - len(notice))] + notice
+
+
+def printable(text: str) -> str:
+    """Without control characters, which terminals, headers and JSON receivers take for more than text."""
+    text = text.replace("\r\n", "\n")
+    kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    return "".join(kept)
+
+
+def duration(seconds: float) -> str:
+    """`3.2 s`, `4 min 5 s`, `1 h 2 min`."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _values(event: Event) -> dict[str, str]:
+    values = {name: _text(name, value) for name, value in event.facts.items()}
+    following = NEXT[event.kind].format(environment=event.environment)
+    return {
+        "next_command": following,
+        **{name: value for name, value in values.items() if value},
+        "environment": event.environment,
+        "level": event.level.upper(),
+        "kind": event.kind.replace("_", " "),
+        "time": f"{event.at:%Y-%m-%d %H:%M:%S} UTC",
+        "message": event.message,
+        "id": event.id,
+    }
+
+
+def _text(name: str, value: object) -> str:
+    if name == "duration_seconds" and isinstance(value, int | float):
+        return duration(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value)) if name == "recipients" else ", ".join(map(str, value))
+    return str(value)
+
+
+def _wrong(path: Path, problem: str) -> NotificationTemplateError:
+    return NotificationTemplateError(
+        path=path, problem=problem, known=", ".join(f"${name}" for name in NAMES)
+    )
