@@ -12,6 +12,8 @@ NAME = "manifest.json"
 FORMAT = 1
 BYTES_MOST = 4 * 1024**2
 
+# The release's id becomes the name of a folder: nothing that could lead elsewhere.
+FolderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -39,7 +41,7 @@ class Manifest(_Value):
     format: Literal[1]
     environment: str = Field(min_length=1)
     created_at: AwareDatetime = Field(strict=False)
-    release: str = Field(min_length=1)
+    release: FolderName
     schema_revision: str | None
     wheel: str  # the path of each in the archive
     requirements: str

@@ -1,6 +1,7 @@
 """Whether an archive can be relied on: all of it is read, and nothing is restored."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def unpack(archive: Path, into: Path, *, allowed_signers: Path | None = None) ->
         checks.append("signed by an allowed signer")
     found = read_through(archive, into)
     checks.append(f"manifest, and {len(found.files)} files with the size and SHA-256 that it names")
+    if _release_in(into / found.release_json) != found.release:
+        raise BackupFormatError(path=archive, problem=f"{found.release_json} is not of {found.release}")
     if problem := problem_of(into / found.snapshot):
         raise BackupDamagedError(path=archive, problem=f"{found.snapshot}: {problem}")
     checks.append("the snapshot is a whole database")
@@ -91,6 +94,15 @@ def _require_agreement(archive: Path, found: Manifest, reader: ZipReader) -> Non
     if entry is not None and entry.environment != found.environment:
         problem = f"its name says {entry.environment}, its manifest {found.environment}"
         raise BackupFormatError(path=archive, problem=problem)
+
+
+def _release_in(release_json: Path) -> object:
+    """The id that an unpacked RELEASE.json names: where it is rebuilt, so it must be the manifest's."""
+    try:
+        named = json.loads(release_json.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return named.get("id") if isinstance(named, dict) else None
 
 
 def require_space(folder: Path, needed: int) -> None:

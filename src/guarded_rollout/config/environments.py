@@ -73,6 +73,9 @@ class Environment:
     gates: Path
     keep_releases: int
     minimum_free_mb: int
+    keep_backups: int
+    signing_key: Path | None
+    allowed_signers: Path | None
 
     @property
     def run(self) -> Path:
@@ -218,6 +221,7 @@ def _environment(name: str, table: Table, project: Table, service: Service, fold
     steps = tuple(TrafficStep(**step) for step in table["traffic"])
     _require(name.isidentifier() and name.islower(), where, "a name is lower-case letters, digits and _")
     _require(1 <= table["port"] <= 65535, f"{where}.port", "a port is 1 to 65535")
+    _require(project["keep_backups"] >= 1, "project.keep_backups", "at least one backup is kept")
     _require(1 <= table["workers"] <= 64, f"{where}.workers", "there are 1 to 64 workers")
     _require(checks.consecutive >= 1, f"{where}.checks.consecutive", "at least one check is needed")
     positive = checks.timeout_seconds > 0 and checks.start_seconds > 0
@@ -243,7 +247,14 @@ def _environment(name: str, table: Table, project: Table, service: Service, fold
         gates=folder / project["gates"],
         keep_releases=project["keep_releases"],
         minimum_free_mb=project["minimum_free_mb"],
+        keep_backups=project["keep_backups"],
+        signing_key=_optional(folder, project["signing_key"]),
+        allowed_signers=_optional(folder, project["allowed_signers"]),
     )
+
+
+def _optional(folder: Path, name: str) -> Path | None:
+    return folder / name if name else None
 
 
 def _require(holds: bool, where: str, sentence: str) -> None:
@@ -260,3 +271,7 @@ def _require_distinct(environments: Mapping[str, Environment]) -> None:
             where = f"environments.{name}.{attribute}"
             _require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
             seen[value] = name
+    for name in environments:  # `ls backups/dhash_production_*.zip` would find production_eu's as well
+        longer = next((other for other in environments if other.startswith(name + "_")), None)
+        sentence = f"its backups could be taken for those of {longer}: no name may begin with another and _"
+        _require(longer is None, f"environments.{name}", sentence)

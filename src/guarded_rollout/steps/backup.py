@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from guarded_rollout.backup.archive import Backup as Taken
 from guarded_rollout.backup.archive import Subject, take
+from guarded_rollout.backup.guide import restore_guide
 from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Evidence, Work
 from guarded_rollout.steps.migrate import revision_of
@@ -30,14 +32,15 @@ class Backup:
         """A backup is never taken back."""
 
 
-def take_backup(site: Site, *, safety: bool = False, folder: Path | None = None) -> Taken:
-    """Back up what serves. A safety copy goes where `ls backups/dhash_*.zip` does not look.
+def take_backup(
+    site: Site, *, release: Release | None = None, safety: bool = False, folder: Path | None = None
+) -> Taken:
+    """Back up what serves, or another release with the data as it is.
 
+    A safety copy goes where `ls backups/dhash_*.zip` does not look.
     Raises `NoReleaseError` and whatever taking it raises.
     """
-    from guarded_rollout.backup.guide import restore_guide
-
-    environment, release = site.environment, site.require_serving()
+    environment, release = site.environment, release or site.require_serving()
     files = (environment.project / "rollout.toml", environment.gates)
     originals = environment.data / "originals"
     subject = Subject(
@@ -47,9 +50,9 @@ def take_backup(site: Site, *, safety: bool = False, folder: Path | None = None)
         snapshot=lambda path: site.require(release, "store_snapshot", str(path)),
         configuration=tuple(path for path in files if path.exists()),
         originals=originals if originals.exists() else None,
-        restore_guide=restore_guide(environment.name, release),
+        restore_guide=restore_guide(site, release),
     )
-    shelf = Shelf(folder or environment.backups, environment.project, safety=safety)
+    shelf = Shelf(folder or environment.backups, environment.project, safety, environment.signing_key)
     return take(subject, shelf, site.clock)
 
 

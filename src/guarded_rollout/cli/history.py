@@ -1,0 +1,76 @@
+"""`rollout history`: who did what, when, how long it took, why, and how it ended."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from guarded_rollout.cli.app import AsJson, Env, Verbose, app, session
+from guarded_rollout.record import Rollout
+
+
+@app.command(epilog="Example: rollout history --env production --limit 5 --verbose")
+def history(
+    env: Env = "production",
+    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """What was done to an environment; --verbose tells each step."""
+    with session(env, "history", as_json=as_json, verbose=verbose, exclusive=False) as work:
+        found = work.journal.history(env, limit=limit)
+        if as_json:
+            work.out.result(environment=env, rollouts=[to_json(rollout) for rollout in found])
+        elif not found:
+            work.out.say(f"Nothing was done to {env} yet.")
+        else:
+            Console().print(table(found, verbose=verbose))
+
+
+def table(rollouts: list[Rollout], *, verbose: bool) -> Table:
+    """One row a rollout, and under it one a step."""
+    rows = Table(box=None, pad_edge=False)
+    for column in ("when (UTC)", "what", "from → to", "took", "outcome", "who", "why"):
+        rows.add_column(column, overflow="fold")
+    for rollout in rollouts:
+        releases = f"{rollout.source or 'nothing'} → {rollout.target}" if rollout.target else ""
+        outcome = rollout.outcome or "open"
+        rows.add_row(
+            f"{rollout.started_at:%F %T}",
+            rollout.command,
+            releases,
+            took(rollout),
+            outcome,
+            rollout.operator,
+            "; ".join(part for part in (rollout.why, rollout.reason) if part),
+        )
+        for step in rollout.steps if verbose else ():
+            rows.add_row(
+                "", f"  {step.name}", "", took(step), step.outcome or "unfinished", "", error_of(step)
+            )
+    return rows
+
+
+def took(what: Any) -> str:
+    """How long a rollout or step took, or how long ago it began."""
+    if what.ended_at is None:
+        return "…"
+    return f"{(what.ended_at - what.started_at).total_seconds():.1f} s"
+
+
+def error_of(step: Any) -> str:
+    """What stopped it, or the rest of its evidence."""
+    evidence = step.evidence or {}
+    return str(evidence.get("error") or ", ".join(f"{name} {value}" for name, value in evidence.items()))
+
+
+def to_json(rollout: Rollout) -> dict[str, object]:
+    """A rollout for programs; times as ISO 8601."""
+    return {
+        **asdict(rollout),
+        "id": str(rollout.id),
+        "started_at": rollout.started_at.isoformat(),
+        "ended_at": rollout.ended_at and rollout.ended_at.isoformat(),
+    }

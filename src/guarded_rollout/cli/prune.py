@@ -1,0 +1,46 @@
+"""`rollout prune`: remove the backups that the retention rule gives up."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.backup.catalog import SAFETY
+from guarded_rollout.backup.prune import decide, remove, rule_of
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
+
+
+@app.command(epilog="Example: rollout prune --env production --keep 10 --dry-run")
+def prune(
+    env: Env = "production",
+    keep: Annotated[
+        int | None, typer.Option(help="How many of the newest stay [default: keep_backups].")
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="How young stays [default: the gates' backup_retention_hours].")
+    ] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Folder of the archives.")] = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the last ten backups, what is younger than the retention hours, and what an open rollout needs."""
+    with session(env, "prune", as_json=as_json, verbose=verbose, exclusive=not dry_run) as work:
+        rule, now = rule_of(work.environment, keep=keep, hours=hours), work.site.clock.now()
+        rollout = work.journal.open_rollout(env)
+        folder = (output_dir or work.environment.backups).absolute()
+        removed, kept = 0, 0
+        for place in (folder, folder / SAFETY):
+            decided = decide(place, env, rule, rollout, now)
+            kept += len(decided.keep)
+            for stays in decided.keep:
+                work.out.detail(f"keep {stays.entry.name}: {stays.reason}")
+            if dry_run:
+                for entry in decided.remove:
+                    work.out.rehearse(f"remove {entry.name}")
+            else:
+                for entry in remove(decided, place, env, now):
+                    work.out.say(f"removed {entry.name}")
+            removed += len(decided.remove)
+        work.out.detail(f"{kept} stay")
+        work.out.result(environment=env, removed=removed, kept=kept, dry_run=dry_run)

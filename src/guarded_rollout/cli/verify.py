@@ -1,0 +1,49 @@
+"""`rollout verify BACKUP`: whether an archive can be relied on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.backup.deep import rehearse_restore
+from guarded_rollout.backup.verify import verify as verify_archive
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
+
+
+@app.command(epilog="Example: rollout verify backups/dhash_production_20260601_120000.zip --deep")
+def verify(
+    backup: Annotated[Path, typer.Argument(help="The archive; its .sha256 stands beside it.")],
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also restore it aside, start it, and ask for a golden fingerprint."),
+    ] = False,
+    env: Env = "production",
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check an archive without restoring it: checksum, signature, manifest, every file, the snapshot."""
+    with session(env, "verify", as_json=as_json, verbose=verbose, exclusive=False) as work:
+        if dry_run:
+            work.out.rehearse(f"read all of {backup}" + ", and start it aside" * deep)
+            return
+        signers = work.environment.allowed_signers
+        found = (
+            rehearse_restore(backup, work.site) if deep else verify_archive(backup, allowed_signers=signers)
+        )
+        for check in found.checks:
+            work.out.detail(f"  ok: {check}")
+        manifest = found.manifest
+        work.out.say(
+            f"{backup} is whole: {manifest.environment}, release {manifest.release}, "
+            f"schema {manifest.schema_revision or 'none'}, taken {manifest.created_at:%F %T} UTC"
+        )
+        work.out.result(
+            backup=str(backup),
+            sha256=found.sha256,
+            environment=manifest.environment,
+            release=manifest.release,
+            schema_revision=manifest.schema_revision,
+            created_at=manifest.created_at.isoformat(),
+            checks=found.checks,
+        )
