@@ -13,17 +13,62 @@ from PIL import Image, ImageDraw
 ORIENTATION = 0x0112  # EXIF 2.32, table 4: how the stored pixels have to be turned
 
 
-def photo(width: int, height: int, seed: int = 0, *, grain: int = 12) -> Image.Image:
+def photo(width: int, height: int, seed: int = 0, *, grain: int = 6) -> Image.Image:
     """An RGB picture with the spectrum of a photograph: clouds of every size, a few hard edges, grain.
 
-    `grain` is the width of the sensor noise in gray levels; 12 gives JPEGs of about 0.25 bytes a pixel at
-    quality 85.
+    `grain` is half the width of the noise in gray levels. At 6 a JPEG of 0.3 MP takes 0.17 bytes a pixel at
+    quality 85 and one of 2 MP 0.15, like photographs do (0.15 to 0.26 at 0.1 to 0.4 MP); 12 gives 0.25.
     """
     random = np.random.default_rng([seed, width, height])
     scene = _clouds(*_at_most(width, height, 1024), random)
     picture = scene.resize((width, height), Image.Resampling.BICUBIC)
     _draw_shapes(picture, random)
     return _add_grain(picture, grain, random) if grain else picture
+
+
+def graphic(width: int, height: int, seed: int = 0) -> Image.Image:
+    """An RGB picture without noise, like slides and logos: flat color, hard edges, a smooth ramp."""
+    random = np.random.default_rng([seed, width, height])
+    picture = Image.new("RGB", (width, height), tuple(random.integers(0, 256, 3).tolist()))
+    ramp = Image.linear_gradient("L").resize(_at_most(width, height, max(width, height) // 2))
+    picture.paste(ramp.convert("RGB"), tuple(random.integers(0, picture.size).tolist()))
+    _draw_shapes(picture, random)
+    return picture
+
+
+def page(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A gray page of text: dark words of uneven length in lines on white."""
+    random = np.random.default_rng([seed, width, height])
+    picture = Image.new("L", (width, height), 255)
+    draw = ImageDraw.Draw(picture)
+    line = max(4, height // 45)
+    for top in range(2 * line, height - 2 * line, line):
+        left, end = 2 * line, width * random.choice([0.4, 0.9, 0.9, 0.9])
+        while left < end:
+            right = left + line * random.uniform(0.3, 2.5)
+            draw.rectangle((left, top, min(right, end), top + line // 2), fill=50)
+            left = right + line * 0.3
+    return picture
+
+
+def varied_jpegs(number: int, seed: int = 0) -> Iterator[bytes]:
+    """JPEGs of every kind: photos, graphics and pages, 0.02 to 4 MP, quality 50 to 97, each layout."""
+    random = np.random.default_rng(seed)
+    for index in range(number):
+        area, shape = 10 ** random.uniform(4.3, 6.6), 2 ** random.uniform(-1, 1)
+        width, height = round((area * shape) ** 0.5), round((area / shape) ** 0.5)
+        kind = index % 5
+        if kind < 3:
+            picture = photo(width, height, index, grain=int(random.choice([0, 3, 6, 12])))
+        else:
+            picture = graphic(width, height, index) if kind == 3 else page(width, height, index)
+        yield encode(
+            picture,
+            "JPEG",
+            quality=int(random.integers(50, 98)),
+            subsampling=int(random.integers(3)),
+            progressive=bool(random.random() < 0.2),
+        )
 
 
 def _at_most(width: int, height: int, side: int) -> tuple[int, int]:

@@ -80,9 +80,11 @@ def check_work(image: ImageFile, data: bytes) -> None:
 def _scans(image: JpegImageFile, data: bytes) -> int:
     """How often the decoder will walk through the picture. One scan of all components is the rule."""
     assert image.fp is not None
-    first = image.fp.tell()
-    components = data[first + 2 : first + 3]
-    if "progressive" not in image.info and components == bytes([image.layers]):
+    first = image.fp.tell()  # where the data of the first scan begin
+    length = 6 + 2 * image.layers
+    header = data[first - length - 2 : first - length + 3]
+    complete = header == struct.pack(">HHB", 0xFFDA, length, image.layers)
+    if complete and "progressive" not in image.info:
         return 1
     return 1 + data.count(b"\xff\xda", first)
 

@@ -3,14 +3,15 @@
 Safe in threads: nothing of Pillow's state is changed per call.
 """
 
+import ctypes
 import logging
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
 from dhash_service import bombs
 from dhash_service.errors import (
@@ -27,6 +28,11 @@ MAX_PIXELS = 100_000_000
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+# libtiff writes a line to stderr for each bad row of a damaged fax, 65,535 for one small file. Its handler
+# can be set through the library that links it, unless a build of Pillow hides its symbols.
+with suppress(OSError, AttributeError):
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 _BROKEN_DATA = (
     OSError,
@@ -99,7 +105,8 @@ def _our_errors(format: str) -> Iterator[None]:
     except (DamagedPictureError, TooManyPixelsError, UnsupportedFormatError):
         raise
     except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(f"{error}.") from error
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise TooManyPixelsError(f"It has more than {limit:,} pixels.", "Scale it down.") from error
     except UnidentifiedImageError as error:
         raise DamagedPictureError(f"The {format} header makes no sense.") from error
     except _BROKEN_DATA as error:

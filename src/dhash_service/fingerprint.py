@@ -35,8 +35,10 @@ ALGORITHMS = {algorithm.name: algorithm for algorithm in (EXACT, FAST)}
 
 Box = tuple[float, float, float, float]
 
-_DRAFT = (288, 256)  # 32 pixels a cell each way, or more: 0.1 bits of drift
-_SMALL_DRAFT = (144, 128)  # for pictures that could not even be halved otherwise
+_DRAFT = (256, 224)
+"""libjpeg may shrink until less than this is left: 28 pixels a cell. Mean drift over 750 varied JPEGs: 0.39
+bits with (144, 128), 0.27 with (216, 192), 0.24 here, 0.22 with (288, 256), which cannot halve 640×480."""
+
 _UNGRAYABLE = ("LAB", "HSV")  # valid TIFFs can be; Pillow has no gray for them
 
 
@@ -111,9 +113,7 @@ def _gray(image: Image.Image) -> Image.Image:
 
 def _draft(image: JpegImageFile, mode: str) -> tuple[Image.Image, Box]:
     """Decode at a reduced size. Gives the luma and the box within it that the picture fills."""
-    width, height = image.size
-    halves = width >= 2 * _DRAFT[0] and height >= 2 * _DRAFT[1]
-    drafted = image.draft(mode, _DRAFT if halves else _SMALL_DRAFT)
+    drafted = image.draft(mode, _DRAFT)
     assert drafted is not None  # None is for a second call
     image.load()
     return image.getchannel(0) if image.mode == "YCbCr" else _gray(image), drafted[1]
