@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_the_service_and_the_rollout_never_import_each_other(package: str, other
 
 def test_every_dependency_has_a_line_in_the_architecture_document() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    wanted = chain(project["dependencies"], *project["optional-dependencies"].values())
     names = {re.split(r"[\[<>=~! ]", requirement)[0].lower() for requirement in wanted}
     document = (ROOT / "docs" / "architecture.md").read_text().lower()
     assert [name for name in sorted(names) if f"`{name}`" not in document] == []

@@ -138,7 +138,7 @@ class Readers:
             return failed
 
     def close(self) -> None:
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
         self._documents.close()
 

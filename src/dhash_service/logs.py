@@ -8,12 +8,21 @@ import structlog
 
 def configure(level: str, release: str) -> None:
     """Send everything, standard library logging included, through structlog as JSON lines."""
+
+    def in_order(
+        logger: object, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        """What people look for first stands first, and every line names the release."""
+        first = {key: event.pop(key) for key in ("timestamp", "level", "message")}
+        return {**first, "release": release, **event}
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
+        in_order,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
@@ -21,7 +30,6 @@ def configure(level: str, release: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(release=release)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -6,6 +6,7 @@ writes are acknowledged only once the store has committed them.
 
 import asyncio
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Self, TypeVar
 from uuid import UUID
 
+from PIL import Image as PILImage
+
 from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction, Skip
 from dhash_service.errors import BatchTooLargeError, BusyError, DhashError, NotFoundError, StoreError
 from dhash_service.facts import (
+    Algorithm,
     Decision,
     Fingerprint,
     Image,
@@ -161,6 +165,8 @@ class Service:
 
     def start(self) -> Self:
         """Begin to follow the store, and return once every known picture can be found."""
+        self.documents.warm()
+        warm_up(self.algorithm)
         self.matcher.start()
         return self
 
@@ -372,3 +378,10 @@ class Service:
 def only_looked_up(picture: Picture, matched: Match) -> Submission:
     """A picture that was not to be kept."""
     return Submission(picture.id, picture.sha256, picture.fingerprint, matched, False, None)
+
+
+def warm_up(algorithm: Algorithm) -> None:
+    """Decode and encode once: Pillow loads its codecs then, 0.2 s that no caller should wait for."""
+    file = io.BytesIO()
+    PILImage.new("RGB", (512, 512)).save(file, "JPEG")
+    read_picture(file.getvalue(), algorithm)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, or_, select
 
 from dhash_service.facts import Algorithm
 from dhash_service.feed import Changes, Position
@@ -32,21 +32,24 @@ class Feed:
     def __init__(self, engine: Engine, algorithm: Algorithm) -> None:
         self._engine = engine
         self._algorithm = algorithm
+        # Asked after every write: built once, since building a statement costs more than running it.
+        self._newest = select(_newest(fingerprints.c.seq), _newest(tombstones.c.seq))
+        self._new = select(fingerprints.c.seq, fingerprints.c.value).where(
+            fingerprints.c.seq > bindparam("after"), stands(fingerprints, algorithm)
+        )
 
     def changes(self, after: Position | None) -> Changes:
         """See `FingerprintFeed.changes`."""
         with reading(self._engine) as connection:
-            now = Position((_newest(connection, fingerprints.c.seq), _newest(connection, tombstones.c.seq)))
-            if after == now:
-                return Changes(
-                    np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, np.int64), position=now
-                )
+            now = Position(tuple(connection.execute(self._newest).one()))
+            if after is not None and after.marks[1] == now.marks[1]:
+                return self._appended(connection, after, now)
             key, value = fingerprints.c.seq, fingerprints.c.value
             standing = stands(fingerprints, self._algorithm)
-            touched = key > 0 if after is None else _touched(after, now)
+            touched = key > 0 if after is None else _touched(after)
             came = pairs(connection, select(key, value).where(touched, standing))
             left = np.empty((0, 2), np.int64)
-            if after is not None and after.marks[1] != now.marks[1]:
+            if after is not None:
                 seen = select(key, value).where(touched, key <= after.marks[0], ~standing)
                 left = pairs(connection, seen)
         return Changes(
@@ -56,19 +59,28 @@ class Feed:
             position=now,
         )
 
+    def _appended(self, connection: Connection, after: Position, now: Position) -> Changes:
+        """What came since, where no tombstone did: nearly always."""
+        rows = connection.execute(self._new, {"after": after.marks[0]}).all() if after != now else ()
+        return Changes(
+            np.array([row.seq for row in rows], np.int64),
+            np.array([row.value for row in rows], np.uint64),
+            np.empty(0, np.int64),
+            position=now,
+        )
 
-def _newest(connection: Connection, seq: ColumnElement[int]) -> int:
-    return connection.scalar(select(func.max(seq))) or 0
+
+def _newest(seq: ColumnElement[int]) -> ColumnElement[int]:
+    """The newest number given out, 0 where there is none."""
+    return func.coalesce(select(func.max(seq)).scalar_subquery(), 0)
 
 
-def _touched(after: Position, now: Position) -> ColumnElement[bool]:
+def _touched(after: Position) -> ColumnElement[bool]:
     """New fingerprints, and all fingerprints of images that new tombstones speak of.
 
     Where a release is hidden, an image's other fingerprints may take the place of the hidden one.
     """
     new = fingerprints.c.seq > after.marks[0]
-    if after.marks[1] == now.marks[1]:
-        return new
     since = tombstones.c.seq > after.marks[1]
     image, release = tombstones.c.subject_image, tombstones.c.subject_release
     of_release = fingerprints.alias()
