@@ -18,7 +18,7 @@ install: .venv/.installed ## .venv with the commands dhash and rollout
 	@touch $@
 
 run: install ## the service on http://localhost:3000, with its embedded store
-	@$(BIN)/dhash serve --welcome
+	@$(BIN)/dhash serve --migrate --welcome
 
 test: .venv/.development ## every test, on the real components
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
