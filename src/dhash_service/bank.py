@@ -54,6 +54,8 @@ class Log:
 
     def extended(self, keys: Keys, values: Values) -> "Log":
         """This log, then these. Costs their length alone: logs share a buffer that has room to spare."""
+        if not len(self):
+            return Log(keys, values)
         start, end = len(self), len(self) + len(keys)
         buffer = self._buffer
         if buffer.filled != start or end > len(buffer.keys):
@@ -103,12 +105,13 @@ class Bank:
         if len(self.log):
             fresh = ~np.isin(keys, self.log.keys)
             keys, values = keys[fresh], values[fresh]
-        places = self.segment.find(keys, values)
-        known = places >= 0
         removed = self.removed
-        if len(removed):
+        if len(self.segment):
+            places = self.segment.find(keys, values)
+            known = places >= 0
+            keys, values = keys[~known], values[~known]
             removed = np.setdiff1d(removed, places[known], assume_unique=True)
-        return Bank(self.segment, removed, self.log.extended(keys[~known], values[~known]))
+        return Bank(self.segment, removed, self.log.extended(keys, values))
 
     def with_removed(self, keys: Keys) -> "Bank":
         """Without these. Keys that are not known change nothing."""
@@ -122,6 +125,8 @@ class Bank:
 
     def rebuilt(self) -> "Bank":
         """The same fingerprints, all in one segment."""
+        if not len(self.segment):
+            return Bank.of(self.log.keys, self.log.values)  # the first load, spared two copies
         keys = np.concatenate((np.delete(self.segment.keys, self.removed), self.log.keys))
         values = np.concatenate((np.delete(self.segment.everything(), self.removed), self.log.values))
         return Bank.of(keys, values)

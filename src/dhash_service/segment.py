@@ -177,8 +177,8 @@ def _band_tables(values: Values) -> tuple[Values, NDArray[np.uint32], Places]:
     offsets = np.empty(BANDS * CODES + 1, np.int64)
     offsets[-1] = BANDS * count
     tables[:count] = values
-    for band, shift in enumerate(_SHIFTS):
-        codes = (values >> np.uint64(shift)).astype(np.uint16)
+    for band in range(BANDS):
+        codes = values.astype("<u8", copy=False).view("<u2")[BANDS - 1 - band :: BANDS].astype(np.uint16)
         if band:
             order = np.argsort(codes, kind="stable")  # of 16-bit numbers: a radix sort
             values.take(order, out=tables[band * count : (band + 1) * count], mode="clip")

@@ -47,7 +47,7 @@ def judged(
     review_below: float = 0.9,
     crowded: bool = False,
 ) -> Match:
-    """A match among neighbours apart from each other: the first differs in low bits, the others in high ones."""
+    """A match among neighbours apart from each other: the first differs in low bits, others in high ones."""
     neighbours = [neighbour(d, first_bit=0 if i == 0 else 32) for i, d in enumerate(distances)]
     return match(
         neighbours,
