@@ -18,7 +18,8 @@ class RolloutError(Exception):
 
     def __init__(self, **data: object) -> None:
         self.data: Mapping[str, object] = data
-        self.sentence = self.message.format_map(data)
+        # a cause that is a sentence itself brings its full stop along
+        self.sentence = re.sub(r"(?<!\.)\.\.(?!\.)", ".", self.message.format_map(data))
         self.hint = self.advice.format_map(data)
         super().__init__(self.sentence)
 
@@ -186,18 +187,28 @@ class NothingOpenError(RolloutError):
 
 
 class RolledBackError(RolloutError):
-    message = "{cause} It was taken back; {stable} serves as before."
-    advice = ""
+    message = "{cause} The rollout was taken back; {stable} serves as before."
+    advice = "{next}"
 
 
 class FirstDeploymentError(RolloutError):
-    message = "{cause} It was the first deployment, so there is no release to return to: nothing runs."
-    advice = "Mend the release and deploy again."
+    message = "{cause} It was the first deployment: there is no release to return to, and nothing runs."
+    advice = "{next}"
 
 
 class RollbackFailedError(RolloutError):
-    message = "Auto-rollback FAILED: {reason}. It was to take back: {cause}"
-    advice = "Run `rollout rollback --env {environment} --to previous --force` by hand."
+    message = "The rollback to {release} FAILED: {reason}."
+    advice = "Run it again: rollout rollback --env {environment} --to {release} --force"
+
+
+class ExactUnsupportedError(RolloutError):
+    message = "--data exact works for a store in a file; this one is in a database server."
+    advice = "Merge instead (the default), or restore the server by its own tools and use --data none."
+
+
+class NoPreviousError(RolloutError):
+    message = "{environment} has no previous release to return to."
+    advice = "Name one with --to, or a backup with --backup."
 
 
 class ProcessError(RolloutError):

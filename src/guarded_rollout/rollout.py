@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import (
     FirstDeploymentError,
     NothingOpenError,
@@ -27,6 +28,7 @@ from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.interrupts import interruptible, shielded
 from guarded_rollout.journal import Journal
 from guarded_rollout.record import Outcome, Rollout, StepOutcome
+from guarded_rollout.rollback import find_way
 from guarded_rollout.secret import Secret
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Options, Work
@@ -84,11 +86,11 @@ class Engine:
     def deploy(self, release: Release, request: Request) -> Outlook:
         """Replace what serves by this release, up to the open window. Raises what stopped it, taken back."""
         self.make_way(request)
-        self.site.processes.ensure()
+        self.site.ensure()
         stable = self.site.serving()
         if stable is not None and stable.id == release.id and not request.restart:
             return Outlook(release, serving_already=True)
-        work = self._begin(release, stable, request)
+        work = self._begin(self._work(release, stable, request), request)
         self.say(f"rolling out {release.id} in {self.site.environment.name}")
         return self._advance(work)
 
@@ -102,10 +104,26 @@ class Engine:
         for name in work.steps:
             yield from STEPS[name].describe(work)
 
+    def roll_back(self, release: Release, request: Request, *, validated: bool = True) -> Outlook:
+        """Return to a release, and to a backup's data if the options name one. Closes the open rollout.
+
+        Raises `RollbackFailedError`; run again, it goes on from there.
+        """
+        self.site.ensure()
+        work, closes = self._way_back(release, request, validated=validated)
+        self.say(f"rolling {self.site.environment.name} back to {release.id}")
+        return self._advance(self._begin(work, request, closes=closes))
+
+    def rehearse_back(self, release: Release, request: Request, *, validated: bool = True) -> Iterator[str]:
+        """What `roll_back` would do, step by step, and nothing of it done."""
+        work, _ = self._way_back(release, request, validated=validated)
+        for name in work.steps:
+            yield from STEPS[name].describe(work)
+
     def resume(self) -> Outlook:
         """Go on with what a crash interrupted or `pause` held. Raises `NothingOpenError`."""
         rollout, work = self._open()
-        self.site.processes.ensure()
+        self.site.ensure()
         found = window(rollout)
         if found is not None and found.paused:
             work.note(RESUMED)
@@ -175,18 +193,30 @@ class Engine:
 
     # ---- inside
 
-    def _begin(self, release: Release, stable: Release | None, request: Request) -> Work:
+    def _begin(self, work: Work, request: Request, closes: UUID | None = None) -> Work:
         rollout = self.journal.begin(
             self.site.environment.name,
             request.command,
             operator=request.operator,
-            source=stable.id if stable else None,
-            target=release.id,
+            source=work.stable.id if work.stable else None,
+            target=work.release.id,
             why=request.why,
+            closes=closes,
         )
-        work = replace(self._work(release, stable, request), rollout=rollout)
-        work.note(PLAN, slot=work.slot, steps=work.steps, options=asdict(work.options))
-        return work
+        begun = replace(work, rollout=rollout)
+        begun.note(PLAN, slot=work.slot, steps=work.steps, options=asdict(work.options), back=work.back)
+        return begun
+
+    def _way_back(self, release: Release, request: Request, *, validated: bool) -> tuple[Work, UUID | None]:
+        way = find_way(self.site, self.journal, release, request.options, validated=validated)
+        work = replace(
+            self._work(release, way.bad, request),
+            slot=way.slot,
+            steps=way.steps,
+            traffic=(TrafficStep(100, 0.0),),
+            back=True,
+        )
+        return work, way.closes.id if way.closes else None
 
     def _work(self, release: Release, stable: Release | None, request: Request) -> Work:
         serving = self.site.traffic.serving()
@@ -207,6 +237,8 @@ class Engine:
             stable=stable,
             slot=other(serving) if stable is not None else serving,
             steps=tuple(steps),
+            traffic=self.site.environment.traffic,
+            back=False,
             options=request.options,
             say=self.say,
             guard=self._guard,
@@ -220,7 +252,9 @@ class Engine:
         if rollout is None or rollout.target is None:
             raise NothingOpenError(environment=environment)
         planned = rollout.note(PLAN)
-        plan: Mapping[str, Any] = planned.data if planned else {"slot": "blue", "steps": [], "options": {}}
+        plan: Mapping[str, Any] = (
+            planned.data if planned else {"slot": "blue", "steps": [], "options": {}, "back": False}
+        )
         slot: Slot = "green" if plan["slot"] == "green" else "blue"
         return rollout, Work(
             site=self.site,
@@ -230,6 +264,8 @@ class Engine:
             stable=self.site.release(rollout.source) if rollout.source else None,
             slot=slot,
             steps=tuple(plan["steps"]),
+            traffic=(TrafficStep(100, 0.0),) if plan["back"] else self.site.environment.traffic,
+            back=plan["back"],
             options=Options(**plan["options"]),
             say=self.say,
             guard=self._guard,
@@ -256,12 +292,23 @@ class Engine:
         except BaseException as error:
             if name == Finish.name:
                 raise  # it is accepted; what is left to clear away is done by `resume`
+            if work.back:
+                raise self._failed_back(work, name, error) from error
             self._take_back(work, cause_of(error))
             if not isinstance(error, RolloutError):
                 raise
             if work.stable is None:
-                raise FirstDeploymentError(cause=error) from error
-            raise RolledBackError(cause=error, stable=work.stable.id) from error
+                raise FirstDeploymentError(cause=error.sentence, next=error.hint) from error
+            raise RolledBackError(cause=error.sentence, next=error.hint, stable=work.stable.id) from error
+
+    def _failed_back(self, work: Work, name: str, error: BaseException) -> BaseException:
+        """A rollback is not taken back: it is said loudly, and stays to be run again."""
+        if not isinstance(error, Exception):
+            return error  # interrupted: `resume` goes on
+        self.journal.end(work.rollout, Outcome.FAILED, f"{name}: {error}")
+        return RollbackFailedError(
+            reason=f"{name}: {error}", release=work.release.id, environment=self.site.environment.name
+        )
 
     @contextmanager
     def _journalled(self, work: Work, name: str) -> Iterator[dict[str, object]]:
@@ -297,7 +344,9 @@ class Engine:
                 except Exception as error:
                     self.journal.end(work.rollout, Outcome.FAILED, f"{cause} / undoing {name}: {error}")
                     raise RollbackFailedError(
-                        reason=f"undoing {name}: {error}", cause=cause, environment=self.site.environment.name
+                        reason=f"undoing {name}: {error} (it was to be taken back because: {cause})",
+                        release=work.stable.id if work.stable else "previous",
+                        environment=self.site.environment.name,
                     ) from error
                 self.journal.settle(work.rollout, name, StepOutcome.UNDONE)
             outcome = Outcome.ROLLED_BACK if work.stable is not None else Outcome.FAILED
@@ -327,6 +376,8 @@ def in_words(seconds: float) -> str:
 
 def cause_of(error: BaseException) -> str:
     """One sentence for the journal."""
+    if isinstance(error, RolloutError):
+        return error.sentence
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted by the operator."
     return str(error) or type(error).__name__

@@ -6,11 +6,16 @@ from guarded_rollout.cli.app import run
 def main() -> None:
     """Entry point. Commands register themselves by being imported."""
     from guarded_rollout.cli import (  # noqa: F401
+        backup,
         deploy,
         down,
+        history,
         migrate,
         preflight,
+        prune,
+        rollback,
         status,
+        verify,
         watch,
         window,
     )

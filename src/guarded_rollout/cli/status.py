@@ -5,7 +5,7 @@ from rich.table import Table
 
 from guarded_rollout.backup.catalog import latest
 from guarded_rollout.cli.app import AsJson, Env, Session, app, session
-from guarded_rollout.errors import NoAnswerError, RolloutError
+from guarded_rollout.errors import RolloutError
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.lock import owner
 from guarded_rollout.rollout import in_words
@@ -45,7 +45,8 @@ def look(work: Session) -> dict[str, object]:
             return None
         state = running.get(slot)
         runs = f"{state.description.lower()}, pid {state.pid}" if state and state.running else "not running"
-        return f"{release.id}, {share[slot]} % of the traffic, {runs}, {_health(work, slot)}"
+        health = "healthy" if site.answers(slot) else "not healthy"
+        return f"{release.id}, {share[slot]} % of the traffic, {runs}, {health}"
 
     return {
         "environment": f"{environment.name}, http://localhost:{environment.port}",
@@ -62,13 +63,6 @@ def look(work: Session) -> dict[str, object]:
         "schema": _schema(work),
         "supervisor": "running" if running else "not running",
     }
-
-
-def _health(work: Session, slot: Slot) -> str:
-    try:
-        return "healthy" if work.site.private(slot).ask("GET", "/health").ok else "unhealthy"
-    except NoAnswerError:
-        return "no answer"
 
 
 def _step(work: Session) -> str | None:

@@ -124,11 +124,7 @@ def build(
         target = folder / identity
         if (target / MANIFEST).exists():
             return Release.load(target)
-        staging = work / identity
-        staging.mkdir()
-        shutil.copyfile(source.wheel, staging / source.wheel.name)
-        shutil.copyfile(source.lock, staging / REQUIREMENTS)
-        _install(staging, source.wheel.name, hashes[0], python or sys.executable)
+        staging = _staged(work, identity, source.wheel, source.lock, python)
         manifest = {
             "format": FORMAT,
             "id": identity,
@@ -141,16 +137,36 @@ def build(
             "schema": _schema_head(staging, identity, schema_plan, variables or {}, work),
         }
         write_atomic(staging / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        os.rename(staging, target)  # while its folders are writable still
-        _make_read_only(target)
-        sync_folder(folder)
+        _publish(staging, target)
+    return Release.load(target)
+
+
+def rebuild(origin: Path, folder: Path, *, python: str = "") -> Release:
+    """Build a release anew, with the id it had, from its RELEASE.json, wheel and requirements in `origin`.
+
+    A folder of that id gives way: it is what turned out to be damaged. Raises `BuildError`,
+    `ReleaseDamagedError`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _building(folder) as work:
+        known = Release.load(origin)
+        target = folder / known.id
+        wheel, lock = origin / known.wheel, origin / REQUIREMENTS
+        for path, expected in ((wheel, known.wheel_sha256), (lock, known.lock_sha256)):
+            if not path.is_file() or sha256(path) != expected:
+                raise ReleaseDamagedError(id=known.id, problem=f"{path.name} is not the file that was built")
+        staging = _staged(work, known.id, wheel, lock, python)
+        shutil.copyfile(origin / MANIFEST, staging / MANIFEST)
+        if target.exists():
+            _make_writable(target)
+            shutil.rmtree(target)
+        _publish(staging, target)
     return Release.load(target)
 
 
 def remove(release: Release) -> None:
     """Delete a release's folder."""
-    for path, _, _ in os.walk(release.folder):
-        os.chmod(path, 0o755)
+    _make_writable(release.folder)
     shutil.rmtree(release.folder)
 
 
@@ -211,6 +227,22 @@ def _version(wheel: Path) -> str:
     return wheel.name.split("-")[1]
 
 
+def _staged(work: Path, identity: str, wheel: Path, lock: Path, python: str) -> Path:
+    """A folder with everything but RELEASE.json, which says that a release is complete."""
+    staging = work / identity
+    staging.mkdir()
+    shutil.copyfile(wheel, staging / wheel.name)
+    shutil.copyfile(lock, staging / REQUIREMENTS)
+    _install(staging, wheel.name, sha256(wheel), python or sys.executable)
+    return staging
+
+
+def _publish(staging: Path, target: Path) -> None:
+    os.rename(staging, target)  # while its folders are writable still
+    _make_read_only(target)
+    sync_folder(target.parent)
+
+
 def _install(staging: Path, wheel: str, wheel_sha256: str, python: str) -> None:
     """A relocatable environment with exactly the locked packages and the wheel, compiled."""
     uv, venv = program("uv"), staging / "venv"
@@ -262,6 +294,11 @@ def _make_read_only(folder: Path) -> None:
             if not file.is_symlink() and file.stat().st_nlink == 1:
                 file.chmod(file.stat().st_mode & ~0o222)
         os.chmod(path, 0o555)
+
+
+def _make_writable(folder: Path) -> None:
+    for path, _, _ in os.walk(folder):
+        os.chmod(path, 0o755)
 
 
 def _require_file(path: Path, spec: str) -> Path:

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.errors import CommandError, NoReleaseError, NotWritableError
+from guarded_rollout.errors import CommandError, NoAnswerError, NoReleaseError, NotWritableError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import Processes, Spec
-from guarded_rollout.host.release import Release, build
-from guarded_rollout.host.slots import Slot, Slots
+from guarded_rollout.host.release import Release, build, rebuild
+from guarded_rollout.host.slots import SLOTS, Slot, Slots
 from guarded_rollout.host.traffic import Traffic
 
 BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """What a service inherits from the operator's shell; the rest would depend on who started it."""
+
+SETTLED_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,29 @@ class Site:
         except OSError as error:
             raise NotWritableError(path=root, reason=error.strerror) from None
 
+    def ensure(self) -> None:
+        """Start whatever should run and does not, and wait until it answers.
+
+        A release that does not answer soon is left to the supervisor: it may be what is to be replaced.
+        """
+        self.processes.ensure()
+        standing = {slot: release for slot in SLOTS if (release := self.slots.release(slot))}
+        if standing:
+            self.traffic.ensure()
+        idle = [slot for slot in standing if self.processes.state(slot).uptime_seconds < SETTLED_SECONDS]
+        for slot, release in standing.items():
+            self.start(slot, release)
+        until = self.clock.monotonic() + SETTLED_SECONDS
+        while any(not self.answers(slot) for slot in idle) and self.clock.monotonic() < until:
+            self.clock.sleep(0.1)
+
+    def answers(self, slot: Slot) -> bool:
+        """Whether the release in this slot says that it is well."""
+        try:
+            return self.private(slot).ask("GET", "/health").ok
+        except NoAnswerError:
+            return False
+
     # ---- where it answers
 
     def private(self, slot: Slot) -> Endpoint:
@@ -105,6 +130,10 @@ class Site:
             variables=service.variables,
             clock=self.clock,
         )
+
+    def rebuild(self, origin: Path) -> Release:
+        """Build a release anew, as it was, from the files of a backup."""
+        return rebuild(origin, self.environment.releases, python=self.environment.service.python)
 
     def start(self, slot: Slot, release: Release) -> None:
         """Run a release in a slot; if it runs there already, nothing happens."""

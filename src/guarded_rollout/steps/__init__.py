@@ -2,17 +2,40 @@
 
 from guarded_rollout.steps.backup import Backup
 from guarded_rollout.steps.base import Options, Step, Work
+from guarded_rollout.steps.data import RestoreData
 from guarded_rollout.steps.finish import Finish
+from guarded_rollout.steps.halt import Halt
 from guarded_rollout.steps.migrate import Migrate
 from guarded_rollout.steps.preflight import Preflight
+from guarded_rollout.steps.quarantine import Quarantine
+from guarded_rollout.steps.retire import Retire
+from guarded_rollout.steps.safety import Safety
+from guarded_rollout.steps.schema import Schema
 from guarded_rollout.steps.shift import Shift
 from guarded_rollout.steps.stage import Stage
+from guarded_rollout.steps.validate import Validate
 from guarded_rollout.steps.verify import Verify
 from guarded_rollout.steps.watch import Watch
 
 __all__ = ["STEPS", "Options", "Step", "Work"]
 
-STEPS: dict[str, Step] = {
-    step.name: step
-    for step in (Preflight(), Backup(), Migrate(), Stage(), Verify(), Shift(), Watch(), Finish())
-}
+ROLLOUT: tuple[Step, ...] = (
+    Preflight(),
+    Backup(),
+    Migrate(),
+    Stage(),
+    Verify(),
+    Shift(),
+    Watch(),
+    Finish(),
+)
+ROLLBACK: tuple[Step, ...] = (
+    Safety(),
+    Halt(),
+    Schema(),
+    RestoreData(),
+    Retire(),
+    Quarantine(),
+    Validate(),
+)
+STEPS: dict[str, Step] = {step.name: step for step in (*ROLLOUT, *ROLLBACK)}

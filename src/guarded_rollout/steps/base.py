@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
+from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
@@ -15,16 +17,31 @@ Evidence = dict[str, Any]
 """What a step leaves in the journal: how one can tell that it did what it says."""
 
 
+class Data(StrEnum):
+    """What a rollback does to the data."""
+
+    MERGE = "merge"  # the union of the backup and everything acknowledged since
+    EXACT = "exact"  # as it was when the backup was taken
+    NONE = "none"  # left as it is
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the operator chose for one rollout; kept in the journal, so that `resume` goes on the same way."""
 
     skip_health_check: bool = False
+    # of a rollback:
+    backup: str | None = None
+    data: Data = Data.NONE
+    quarantine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One rollout: `release` is to replace `stable` (None on the first deployment) from the slot `slot`."""
+    """One rollout: `release` is to replace `stable` (None if nothing serves) from the slot `slot`.
+
+    In a rollback `release` is the one to return to, and `stable` the one to get rid of.
+    """
 
     site: Site
     journal: Journal
@@ -33,9 +50,11 @@ class Work:
     stable: Release | None
     slot: Slot
     steps: tuple[str, ...]
+    traffic: tuple[TrafficStep, ...]
+    back: bool  # a rollback
     options: Options
     say: Callable[[str], None]
-    guard: Callable[["Work"], None]  # asked while the share is held; raises to take the rollout back
+    guard: Callable[["Work"], None]  # asked while a share is held; raises to take the rollout back
     token: Secret | None = None
 
     @property
@@ -62,3 +81,10 @@ class Step(Protocol):
     def undo(self, work: Work) -> None:
         """Take it back, whether it was done wholly, half or not at all."""
         ...
+
+
+class ForwardStep:
+    """A step of a rollback: a rollback is never taken back, it is run again."""
+
+    def undo(self, work: Work) -> None:
+        """Nothing: see above."""

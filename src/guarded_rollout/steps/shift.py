@@ -12,7 +12,7 @@ class Shift:
     name: ClassVar[str] = "shift"
 
     def describe(self, work: Work) -> Iterator[str]:
-        for step in work.site.environment.traffic if work.stable else ():
+        for step in work.traffic if work.stable else ():
             hold = f", hold it for {step.hold_seconds:g} s" if step.hold_seconds else ""
             yield f"give {work.release.id} {step.percent} % of the traffic{hold}"
         if work.stable is None:
@@ -25,7 +25,7 @@ class Shift:
             return {"shares": [100]}
         reached = traffic.share()[work.slot]
         taken = []
-        for step in work.site.environment.traffic:
+        for step in work.traffic:
             if step.percent < reached:
                 continue  # taken before a crash
             traffic.give(work.slot, step.percent)

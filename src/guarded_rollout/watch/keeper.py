@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from guarded_rollout.config import gates
-from guarded_rollout.errors import LockHeldError, NoAnswerError
+from guarded_rollout.errors import LockHeldError
 from guarded_rollout.record import Rollout
 from guarded_rollout.rollout import Engine
 from guarded_rollout.steps.watch import window
@@ -27,10 +27,7 @@ def keep(engine: Engine, exclusively: Callable[[], AbstractContextManager[object
         found = window(rollout)
         left = found.left(clock.now()) if found else interval
         slot = site.slots.find(rollout.target or "")
-        try:
-            well = slot is None or site.private(slot).ask("GET", "/health").ok
-        except NoAnswerError:
-            well = False
+        well = found is None or slot is None or site.answers(slot)
         failures = 0 if well else failures + 1
         try:
             if failures and allowed is not None and failures > allowed:

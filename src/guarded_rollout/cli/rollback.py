@@ -1,0 +1,96 @@
+"""`rollout rollback`: return to a backup, or to a release."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.backup.verify import unpack
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Session, Verbose, app, session, token
+from guarded_rollout.cli.watch import stop_watching
+from guarded_rollout.errors import UsageError
+from guarded_rollout.host.release import Release
+from guarded_rollout.rollback import previous, release_of, require_environment
+from guarded_rollout.rollout import Engine, Request, operator
+from guarded_rollout.steps.base import Data, Options
+
+Backup = Annotated[
+    Path | None, typer.Option("--backup", help="Backup to return to: its release and its data.")
+]
+To = Annotated[
+    str | None, typer.Option("--to", help="Release to return to, or `previous`; data is left alone.")
+]
+AllowOther = Annotated[bool, typer.Option("--allow-other-env", help="Accept another environment's backup.")]
+
+
+@app.command(epilog="Example: rollout rollback --backup backups/dhash_production_20260101_120000.zip --force")
+def rollback(
+    env: Env = "production",
+    backup: Backup = None,
+    to: To = None,
+    data: Annotated[
+        Data | None,
+        typer.Option(
+            help="merge keeps everything written since, exact does not, none leaves the data. [merge]"
+        ),
+    ] = None,
+    quarantine: Annotated[bool, typer.Option(help="Take what the bad release wrote out of search.")] = False,
+    skip_validation: Annotated[
+        bool, typer.Option("--skip-validation", help="Do not verify or validate.")
+    ] = False,
+    allow_other_env: AllowOther = False,
+    why: Annotated[str, typer.Option("--why", help="Reason, kept in the history.")] = "",
+    force: Force = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Return to a backup or a release: traffic first, then the rest. Closes the open rollout.
+
+    Data is merged: afterwards it is the union of the backup and everything acknowledged since.
+    """
+    with session(
+        env, "rollback", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="rollback"
+    ) as work:
+        if (backup is None) == (to is None):
+            raise UsageError(detail="Say where to return: --backup FILE, or --to RELEASE.")
+        wanted = data or (Data.MERGE if backup else Data.NONE)
+        if backup is None and wanted is not Data.NONE:
+            raise UsageError(detail=f"--data {wanted} needs --backup FILE.")
+        options = Options(
+            backup=str(backup.absolute()) if backup else None, data=wanted, quarantine=quarantine
+        )
+        request = Request(command="rollback", operator=operator(), why=why, options=options)
+        engine = Engine(work.site, work.journal, work.out.say, token=token())
+        with _target(work, backup, to, allow_other_env) as release:
+            if dry_run:
+                for line in engine.rehearse_back(release, request, validated=not skip_validation):
+                    work.out.rehearse(line)
+                work.out.result(dry_run=True, release=release.id)
+                return
+            work.confirm(f"Roll {env} back to {release.id}?", "yes", force=force)
+            work.confirm("This replaces what serves now.", "ROLLBACK", force=force)
+            if wanted is Data.EXACT:
+                work.confirm("What was written since the backup leaves the store.", "EXACT", force=force)
+            engine.roll_back(release, request, validated=not skip_validation)
+        stop_watching(work.site)
+        work.out.say(f"Rollback completed: {release.id} serves {env}.")
+        work.out.result(environment=env, release=release.id, backup=options.backup, data=wanted)
+
+
+@contextmanager
+def _target(work: Session, backup: Path | None, to: str | None, allow_other: bool) -> Iterator[Release]:
+    """The release to return to. A backup is verified wholly before anything is changed."""
+    if backup is None:
+        yield previous(work.site, work.journal) if to == "previous" else work.site.release(to or "")
+        return
+    with tempfile.TemporaryDirectory(prefix="rollback-") as scratch:
+        found = unpack(backup, Path(scratch), allowed_signers=work.environment.allowed_signers)
+        require_environment(found.manifest, backup, work.environment.name, allow_other=allow_other)
+        work.out.say(f"Using backup file: {backup}")
+        for check in found.checks:
+            work.out.detail(f"  {check}")
+        yield release_of(work.site, Path(scratch), found.manifest)

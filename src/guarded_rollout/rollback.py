@@ -1,0 +1,104 @@
+"""Coming back: to the release before, to any release, or to what a backup holds. Traffic first.
+
+A rollback is a rollout of its own, with other steps and one difference: it is never taken back. A step that
+fails says so loudly, and running it again goes on from there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from guarded_rollout.backup.manifest import Manifest
+from guarded_rollout.errors import (
+    NoPreviousError,
+    OtherEnvironmentError,
+    ReleaseDamagedError,
+    UnknownReleaseError,
+)
+from guarded_rollout.host.release import Release
+from guarded_rollout.host.site import Site
+from guarded_rollout.host.slots import Slot
+from guarded_rollout.journal import Journal
+from guarded_rollout.record import Rollout
+from guarded_rollout.steps.base import Options
+from guarded_rollout.steps.data import exchanges
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to get back: the release to return to, where it (will) run, what to get rid of, by which steps."""
+
+    release: Release
+    slot: Slot
+    bad: Release | None
+    steps: tuple[str, ...]
+    closes: Rollout | None  # the open rollout that this ends
+
+
+def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool) -> tuple[str, ...]:
+    """The steps of a rollback. Pure.
+
+    With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
+    have it open, so everything stops before and starts after.
+    """
+    if exchanged:
+        steps = ["safety", "halt", "data", "schema", "stage", "verify", "shift", "quarantine", "validate"]
+    elif warm:
+        steps = ["shift", "safety", "retire", "data", "quarantine", "validate"]
+    else:
+        steps = ["safety", "schema", "stage", "verify", "shift", "retire", "data", "quarantine", "validate"]
+    left_out = set() if validated else {"verify", "validate"}
+    if not bad:
+        left_out |= {"retire", "quarantine"}
+    return tuple(step for step in steps if step not in left_out)
+
+
+def find_way(site: Site, journal: Journal, release: Release, options: Options, *, validated: bool) -> Way:
+    """Look at what runs and decide how to get back to this release. Changes nothing."""
+    rollout = journal.open_rollout(site.environment.name)
+    serving = site.serving()
+    slot = site.slots.find(release.id)
+    warm = slot is not None and site.answers(slot)
+    if rollout is not None and rollout.target not in (None, release.id):
+        bad = _standing(site, rollout.target or "")
+    else:
+        bad = serving if serving is not None and serving.id != release.id else None
+    if slot is None:
+        taken = site.slots.find(bad.id) if bad else None
+        slot = "blue" if taken == "green" else "green" if taken == "blue" else site.traffic.serving()
+    exchanged = exchanges(site, options.data)
+    steps = steps_back(warm=warm, exchanged=exchanged, bad=bad is not None, validated=validated)
+    return Way(release, slot, bad, steps, rollout)
+
+
+def _standing(site: Site, release: str) -> Release | None:
+    """A release that stands in a slot."""
+    slot = site.slots.find(release)
+    return site.slots.release(slot) if slot else None
+
+
+def previous(site: Site, journal: Journal) -> Release:
+    """The release before the one that serves. Raises `NoPreviousError`."""
+    name = site.environment.name
+    rollout = journal.open_rollout(name) or journal.last_completed(name)
+    if rollout is None or rollout.source is None:
+        raise NoPreviousError(environment=name)
+    return site.release(rollout.source)
+
+
+def release_of(site: Site, unpacked: Path, manifest: Manifest) -> Release:
+    """The release in an unpacked backup: from its folder if that is intact, else rebuilt from the archive."""
+    try:
+        found = site.release(manifest.release)
+        found.require_intact()
+        hashes = (manifest.files[manifest.wheel].sha256, manifest.files[manifest.requirements].sha256)
+        if (found.wheel_sha256, found.lock_sha256) == hashes:
+            return found
+    except (UnknownReleaseError, ReleaseDamagedError):
+        pass
+    return site.rebuild(unpacked / Path(manifest.release_json).parent)
+
+
+def require_environment(manifest: Manifest, backup: Path, environment: str, *, allow_other: bool) -> None:
+    """Raise `OtherEnvironmentError` for another environment's backup, unless that is meant."""
+    if manifest.environment != environment and not allow_other:
+        raise OtherEnvironmentError(path=backup, found=manifest.environment, environment=environment)

@@ -1,0 +1,114 @@
+"""Data does not roll back: the backup's facts are merged into the store, which keeps everything since.
+
+`--data exact` is the operator's explicit other choice. A damaged store is kept aside; the backup takes its
+place, and what can still be read of the damaged one is merged into it.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from guarded_rollout.backup.verify import unpack
+from guarded_rollout.errors import ExactUnsupportedError
+from guarded_rollout.files import sync_folder
+from guarded_rollout.host.site import Site
+from guarded_rollout.steps.base import Data, Evidence, ForwardStep, Work
+
+COMPANIONS = ("", "-wal", "-shm")  # SQLite keeps the newest commits beside the database file
+
+
+class RestoreData(ForwardStep):
+    name: ClassVar[str] = "data"
+
+    def describe(self, work: Work) -> Iterator[str]:
+        match work.options.data:
+            case Data.NONE:
+                yield "leave the data as it is"
+            case Data.MERGE:
+                yield f"merge the data of {work.options.backup} into the store, which keeps everything since"
+            case Data.EXACT:
+                yield f"put the data of {work.options.backup} in the store's place, and keep the store aside"
+        if damaged(work.site):
+            yield "keep the damaged store aside, and merge what can be read of it"
+
+    def do(self, work: Work) -> Evidence:
+        if work.options.data is Data.NONE or work.options.backup is None:
+            return {"data": Data.NONE}
+        site = work.site
+        with tempfile.TemporaryDirectory(dir=site.environment.root, prefix="restore-") as scratch:
+            found = unpack(Path(work.options.backup), Path(scratch))
+            snapshot = Path(scratch) / found.manifest.snapshot
+            aside = _aside(work)
+            if aside is None:
+                merged = site.require(work.release, "store_merge", str(snapshot)).json()
+                return {"data": Data.MERGE, "merged": merged}
+            if not aside.exists():
+                keep_aside(site, aside)
+            put_in_place(site, snapshot)
+        if work.options.data is Data.EXACT:
+            work.say(f"the data is that of {work.options.backup}; the store as it was is kept as {aside}")
+            return {"data": Data.EXACT, "kept_aside": str(aside)}
+        salvaged = site.require(work.release, "store_merge", str(aside)).json()
+        work.say(f"the damaged store is kept as {aside}; what could be read of it is merged")
+        return {"data": Data.MERGE, "kept_aside": str(aside), "salvaged": salvaged}
+
+
+def exchanges(site: Site, data: Data) -> bool:
+    """Whether the store's file itself is replaced, so that nobody may have it open."""
+    return data is Data.EXACT or (data is Data.MERGE and damaged(site))
+
+
+def damaged(site: Site) -> bool:
+    """Whether there is a store and it cannot be relied on."""
+    serving = site.serving()
+    path = store_path(site)
+    return (
+        serving is not None
+        and path is not None
+        and path.exists()
+        and not site.command(serving, "store_check").ok
+    )
+
+
+def store_path(site: Site) -> Path | None:
+    """The store's file; None for a store that is no file."""
+    scheme, _, path = site.environment.store.reveal().partition(":///")
+    return site.environment.project / path if scheme.startswith("sqlite") and path else None
+
+
+def _aside(work: Work) -> Path | None:
+    """Where this rollout keeps the store that it replaces; None if it replaces none."""
+    path = store_path(work.site)
+    if work.options.data is Data.EXACT and path is None:
+        raise ExactUnsupportedError()
+    if path is None or "halt" not in work.steps:
+        return None
+    return path.with_name(f"{path.name}.before-{work.rollout}")
+
+
+def keep_aside(site: Site, aside: Path) -> None:
+    """Move the store's files, companions first: a database without its log would be older than it is."""
+    path = store_path(site)
+    assert path is not None
+    for suffix in reversed(COMPANIONS):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            os.rename(source, aside.with_name(aside.name + suffix))
+    sync_folder(path.parent)
+
+
+def put_in_place(site: Site, snapshot: Path) -> None:
+    """Copy beside, then rename: the store is there wholly or not at all."""
+    path = store_path(site)
+    assert path is not None
+    for suffix in COMPANIONS[1:]:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    beside = path.with_name(path.name + ".new")
+    shutil.copyfile(snapshot, beside)
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    sync_folder(path.parent)
