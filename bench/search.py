@@ -283,8 +283,8 @@ def while_written(index: HammingIndex, bank: Bank, seconds: float) -> Table:
         f"Search within {RADIUS} bits while others search and write, {bank.name}",
         ("", "searches/s", "median", "p99", "p99.9"),
         rows,
-        note=f"{index.rebuilds - before} segments were swapped in. Threads that never pause take turns of 5 ms "
-        "at Python's lock; requests to a service come one by one, which the pauses stand for.",
+        note=f"{index.rebuilds - before} segments were swapped in. Threads that never pause take turns "
+        "of 5 ms at Python's lock; requests to a service come one by one, which the pauses stand for.",
     )
 
 
