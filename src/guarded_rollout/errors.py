@@ -256,6 +256,22 @@ class UnknownGatesEnvironmentError(RolloutError):
     advice = "Name one of these with --env, or add it to the file."
 
 
+class NotALogError(RolloutError):
+    message = "{path} cannot be replayed: {reason}."
+    advice = "Monitoring logs are monitor_logs/dhash_<environment>_<time>.log."
+
+
+class NothingToJudgeError(RolloutError):
+    message = "No gate of {environment!r} can be judged here: {reason}."
+    advice = "`rollout gates check FILE` shows what each gate listens to."
+    exit_code = 3
+
+
+class GateBreachedError(RolloutError):
+    message = "Quality gate failed: {gate}: {reason}."
+    advice = "The release is taken back; `rollout gates replay LOG` shows the verdicts."
+
+
 # ---- backups
 
 

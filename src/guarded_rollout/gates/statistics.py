@@ -29,7 +29,8 @@ def quantile(q: float, edges: Sequence[float], counts: Sequence[float]) -> Quant
     high = edges[found]
     if high == math.inf:
         return Quantile(low, low, high)
-    return Quantile(low + (high - low) * (rank - below) / (counts[found] - below), low, high)
+    inside = low + (high - low) * (rank - below) / (counts[found] - below)
+    return Quantile(min(inside, high), low, high)  # rounding must not carry it over an edge that is a limit
 
 
 def quantile_range(q: float, edges: Sequence[float], counts: Sequence[float], z: float) -> Quantile | None:

@@ -33,6 +33,7 @@ class Verdict:
     samples: float = 0
     needed: int = 0
     full: bool = False
+    conclusive: bool = False  # decided early, on evidence that does not wait for the window
     silent_seconds: float = 0.0
 
     @property
@@ -59,6 +60,7 @@ class Verdict:
             "samples": self.samples,
             "needed": self.needed,
             "window_full": self.full,
+            "conclusive": self.conclusive,
             "silent_seconds": round(self.silent_seconds, 1),
         }
         return {name: value for name, value in values.items() if value is not None}

@@ -18,15 +18,16 @@ class Judge:
         self._heard_at = began_at
         self._silence = "nothing was heard yet"
 
-    def take(self, sample: Sample) -> None:
-        """Learn from a sample; those of other sources and sides are no business of this gate."""
+    def take(self, sample: Sample) -> bool:
+        """Learn from a sample; False if it is no business of this gate (another source, another side)."""
         if sample.source is not self._source or not self._wants(sample):
-            return
+            return False
         missing = sample.problem or self._learn(sample)
         if sample.side is Side.CANDIDATE:
             self._silence = missing or ""
             if not missing:
                 self._heard_at = max(self._heard_at, sample.at)
+        return True
 
     def verdict(self, now: float, decision: Decision | None = None) -> Verdict:
         """The answer now, by this decision rule (the gate's own for a rollback, if none is named)."""

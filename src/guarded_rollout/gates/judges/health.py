@@ -21,26 +21,19 @@ class ConsecutiveJudge(Judge):
         self._asked = 0
         self._problem = ""
 
-    @property
-    def failures(self) -> int:
-        """How many in a row were not OK, up to now."""
-        return self._failures
+    def _wants(self, sample: Sample) -> bool:
+        return sample.side is Side.CANDIDATE and sample.path == self._path
 
-    def take(self, sample: Sample) -> None:
+    def take(self, sample: Sample) -> bool:
         """A probe that fails is an answer too."""
-        if (
-            sample.source is not Source.PROBE
-            or sample.side is not Side.CANDIDATE
-            or sample.path != self._path
-        ):
-            return
-        if sample.at <= self._newest:
-            return
+        if sample.source is not Source.PROBE or not self._wants(sample) or sample.at <= self._newest:
+            return False
         self._newest = self._heard_at = sample.at
         self._silence = ""
         self._asked += 1
         self._failures = 0 if sample.ok else self._failures + 1
         self._problem = sample.problem
+        return True
 
     def _judge(self, now: float, decision: Decision) -> Verdict:
         said = Verdict(self.name, Outcome.PASS, "healthy", self._limit, "in a row", value=self._failures)

@@ -75,7 +75,7 @@ class RegressionJudge(Judge):
         if fewest < needed and not early:
             reason = f"{fewest:g} of {needed} samples on the side that has fewer"
             outcome = Outcome.INSUFFICIENT
-        return replace(said, outcome=outcome, reason=reason, value=value)
+        return replace(said, outcome=outcome, reason=reason, value=value, conclusive=outcome is Outcome.FAIL)
 
     def _compare_rates(
         self, mine: Difference, stable: Difference, now: float

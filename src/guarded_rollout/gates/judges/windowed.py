@@ -76,6 +76,7 @@ class WindowJudge(Judge):
             seen.samples,
             seen.needed,
             seen.window.full,
+            conclusive=outcome is Outcome.FAIL and self._detector.evidence.conclusive,
         )
 
     def _decide(self, seen: _Seen, decision: Decision, evidence: Evidence, now: float) -> tuple[Outcome, str]:

@@ -1,0 +1,135 @@
+"""All gates of one session: which verdicts are due, and what is news about them.
+
+A breach is told once and its end once; silence is told once for each stage of a gate's policy.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from guarded_rollout.config.gates import PollIntervals
+from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, GaugeGate
+from guarded_rollout.gates.judges import Judge, judge_of
+from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.gates.verdict import Outcome, Verdict
+
+CLEAR_AFTER = 2  # a breach is over when the gate has passed so often in a row; one pass may be a flap
+
+
+class News(StrEnum):
+    """What happened to a gate."""
+
+    JUDGED = "judged"  # a verdict that was due
+    FAILED = "failed"  # a breach begins
+    RECOVERED = "recovered"  # it is over
+    SILENT = "silent"  # its source has been silent for as long as the policy allows
+    HEARD = "heard"  # its source answers again
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One piece of news. `actions` are those that follow from it now."""
+
+    news: News
+    at: float
+    verdict: Verdict
+    actions: tuple[Action, ...] = ()
+
+
+@dataclass(slots=True)
+class _State:
+    judge: Judge
+    interval: float | None  # the gate's own; None follows the polls
+    due: float
+    failed: set[Action] = field(default_factory=set)
+    passes: int = 0
+    told_silences: int = 0
+    last: Verdict | None = None
+
+
+class Panel:
+    """Judges side by side."""
+
+    def __init__(
+        self, gates: Iterable[tuple[str, Gate]], polls: PollIntervals, began_at: float = 0.0
+    ) -> None:
+        self._polls = polls
+        self._began_at = began_at
+        self._states: Mapping[str, _State] = {
+            name: _State(judge_of(name, gate, began_at), own_interval(gate), began_at) for name, gate in gates
+        }
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The newest verdict of each gate that has one."""
+        return tuple(state.last for state in self._states.values() if state.last is not None)
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """The gates in breach."""
+        return tuple(name for name, state in self._states.items() if state.failed)
+
+    def wants_rollback(self) -> bool:
+        """Whether a breach that asks for a rollback is under way."""
+        return any(Action.AUTO_ROLLBACK in state.failed for state in self._states.values())
+
+    def take(self, sample: Sample) -> list[Change]:
+        """Learn from a sample; what is news because of it."""
+        news: list[Change] = []
+        for state in self._states.values():
+            if state.judge.take(sample) and sample.side is Side.CANDIDATE:
+                news += self._judge(state, sample.at)
+        return news
+
+    def _judge(self, state: _State, now: float) -> list[Change]:
+        gate = state.judge.gate
+        by_action = {
+            action: state.judge.verdict(now, gate.decision_for(action)) for action in reversed(gate.actions)
+        }
+        verdict = by_action.get(Action.AUTO_ROLLBACK) or state.judge.verdict(
+            now, gate.decision_for(Action.ALERT)
+        )
+        due = now >= state.due
+        news = list(self._silence(state, verdict, now))
+        if not due and not any(one.conclusive for one in by_action.values()):
+            return news  # the plain words are asked at the polls alone
+        if due:
+            state.last = verdict
+            self._next_due(state, now)
+            news.append(Change(News.JUDGED, now, verdict))
+        failing = {action for action, one in by_action.items() if one.failed}
+        if fresh := failing - state.failed:
+            state.last = verdict
+            state.failed |= fresh
+            actions = tuple(action for action in Action if action in fresh)
+            news.append(Change(News.FAILED, now, by_action[actions[-1]], actions))
+        state.passes = state.passes + due if verdict.outcome is Outcome.PASS else 0
+        if state.failed and not failing and state.passes >= CLEAR_AFTER:
+            state.failed.clear()
+            news.append(Change(News.RECOVERED, now, verdict))
+        return news
+
+    def _silence(self, state: _State, verdict: Verdict, now: float) -> Iterable[Change]:
+        if verdict.outcome is not Outcome.NO_DATA:
+            if state.told_silences:
+                yield Change(News.HEARD, now, verdict)
+            state.told_silences = 0
+            return
+        policies = state.judge.gate.no_data_policies
+        for policy in policies[state.told_silences :]:
+            if verdict.silent_seconds < policy.after_seconds:
+                return
+            state.told_silences += 1
+            yield Change(News.SILENT, now, verdict, policy.actions)
+
+    def _next_due(self, state: _State, now: float) -> None:
+        """Intervals are counted from the beginning, so that lateness does not add up."""
+        while state.due <= now:
+            state.due += state.interval or self._polls.at(state.due - self._began_at)
+
+
+def own_interval(gate: Gate) -> float | None:
+    """How often a gate wants to be asked, where it says so itself."""
+    if isinstance(gate, ConsecutiveGate | GaugeGate):
+        return gate.threshold.check_interval_seconds
+    return None

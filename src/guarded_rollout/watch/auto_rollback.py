@@ -1,0 +1,220 @@
+"""Rolling back once, by itself: asked for where that is wanted, retried when it fails, never started twice."""
+
+import math
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from guarded_rollout.clock import Clock
+from guarded_rollout.config.gates import AutoRollback as Settings
+from guarded_rollout.errors import LockHeldError
+from guarded_rollout.gates.verdict import span
+from guarded_rollout.notify.events import Facts, Kind, event
+from guarded_rollout.notify.publisher import Publisher
+from guarded_rollout.watch.errands import Done, Errands
+from guarded_rollout.watch.log import MonitorLog
+from guarded_rollout.watch.rollouts import Rollouts
+
+ATTEMPTS = 5
+RETRY_SECONDS = 10.0  # doubled with each attempt
+BUSY_SECONDS = 1.0  # another command holds the lock; it is no failure
+
+ROLLBACK, BACKUP, ANSWER, HOLD = "rollback", "backup", "answer", "hold"
+
+
+class State(StrEnum):
+    """How far it is."""
+
+    IDLE = "idle"
+    ASKING = "asking"  # a person is to decide; the traffic stays where it is
+    DECLINED = "declined"  # and said no: not asked again for this breach
+    RUNNING = "running"
+    RETRYING = "retrying"
+    DONE = "done"
+    GAVE_UP = "gave up"
+
+
+class AutoRollback:
+    """One session's rollback."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: str,
+        rollouts: Rollouts | None,
+        errands: Errands,
+        log: MonitorLog,
+        tell: Publisher,
+        clock: Clock,
+        *,
+        facts: Facts,
+        ask: Callable[[str], bool] | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        self.state = State.IDLE
+        self._settings = settings
+        self._environment = environment
+        self._rollouts = rollouts
+        self._errands = errands
+        self._log = log
+        self._tell = tell
+        self._clock = clock
+        self._facts = facts
+        self._ask = ask
+        self._dry_run = dry_run
+        self._reason = ""
+        self._attempts = 0
+        self._retry_at = math.inf
+        self._overdue_at = math.inf
+        self._backup = ""
+
+    # ---- what it is told
+
+    def want(self, reason: str, now: float) -> bool:
+        """A gate asks for a rollback. True if one is under way (or was asked for, or done) because of it."""
+        if self.state is not State.IDLE:
+            return self.state is not State.DECLINED
+        if not self._settings.enabled or self._rollouts is None:
+            why = "is disabled here" if self._rollouts else "is not possible here"
+            self._log.write(now, "warning", f"Auto-rollback {why}: {reason}", **self._data())
+            return False
+        self._reason = reason
+        if self._dry_run:
+            self._log.write(now, "critical", f"DRY-RUN: TRIGGERING AUTO-ROLLBACK: {reason}", **self._data())
+            self.state = State.DONE
+        elif self._settings.confirmation_required:
+            self._ask_first(now)
+        else:
+            self._begin(now)
+        return True
+
+    def go_on(self, reason: str, now: float) -> None:
+        """A rollback was under way when its process died: finish it."""
+        if self.state is State.IDLE and self._rollouts is not None:
+            self._reason = reason
+            self._log.write(now, "warning", f"Going on with a rollback that was interrupted: {reason}")
+            self._start(now)
+
+    def relax(self) -> None:
+        """No gate asks for it any more."""
+        if self.state in (State.ASKING, State.DECLINED):
+            self.state = State.IDLE
+
+    @property
+    def blocking(self) -> bool:
+        """Whether the window must not close by itself now."""
+        return self.state in (State.ASKING, State.DECLINED, State.RUNNING, State.RETRYING)
+
+    @property
+    def over(self) -> bool:
+        return self.state in (State.DONE, State.GAVE_UP)
+
+    def next_due(self) -> float:
+        return min(self._retry_at, self._overdue_at)
+
+    def step(self, now: float) -> None:
+        """What time brings: another attempt, or word that the running one takes too long."""
+        if self.state is State.RETRYING and now >= self._retry_at:
+            self._start(now)
+        if self.state is State.RUNNING and now >= self._overdue_at:
+            self._overdue_at = math.inf
+            limit = span(self._settings.rollback_timeout_minutes * 60)
+            self._failed(now, f"it is not done after {limit} and still runs")
+
+    def take(self, done: Done, now: float) -> None:
+        """An errand of the rollback came back; others are no business of it."""
+        match done.name:
+            case "rollback" if self.state is State.RUNNING:
+                self._ended(done, now)
+            case "backup":
+                self._note_backup(done, now)
+            case "answer" if self.state is State.ASKING and done.error is None:
+                self._answered(bool(done.result), now)
+            case "hold" if done.error is not None:
+                self._log.write(now, "error", f"The window could not be held: {done.error}")
+
+    # ---- asking
+
+    def _ask_first(self, now: float) -> None:
+        assert self._rollouts is not None
+        self.state = State.ASKING
+        ways = "`rollout abort` rolls back, `rollout promote` accepts the release"
+        self._log.write(
+            now, "critical", f"Auto-rollback waits for confirmation: {self._reason} ({ways})", **self._data()
+        )
+        self._publish(
+            Kind.AUTO_ROLLBACK, message=f"Waiting for your decision: {ways}.", next_command="rollout abort"
+        )
+        self._errands.start(HOLD, self._rollouts.hold)
+        if self._ask is not None:
+            ask, reason = self._ask, self._reason
+            self._errands.start(ANSWER, lambda: ask(reason))
+
+    def _answered(self, yes: bool, now: float) -> None:
+        if yes:
+            self._begin(now)
+        else:
+            self.state = State.DECLINED
+            self._log.write(now, "warning", f"Auto-rollback declined: {self._reason}", **self._data())
+
+    # ---- doing
+
+    def _begin(self, now: float) -> None:
+        self._log.write(now, "critical", f"TRIGGERING AUTO-ROLLBACK: {self._reason}", **self._data())
+        self._publish(Kind.AUTO_ROLLBACK)
+        self._start(now)
+
+    def _start(self, now: float) -> None:
+        assert self._rollouts is not None
+        rollouts, reason = self._rollouts, self._reason
+        if not self._attempts:
+            self._overdue_at = now + self._settings.rollback_timeout_minutes * 60
+            self._errands.start(BACKUP, rollouts.verified_backup)
+        self._attempts += 1
+        self.state, self._retry_at = State.RUNNING, math.inf
+        self._errands.start(ROLLBACK, lambda: rollouts.roll_back(reason))
+
+    def _note_backup(self, done: Done, now: float) -> None:
+        if done.error is not None:
+            self._log.write(now, "error", f"The backup file cannot be used: {done.error}")
+        elif done.result is not None:
+            self._backup = str(done.result)
+            self._log.write(now, "info", f"Using backup file: {self._backup}", backup_file=self._backup)
+
+    def _ended(self, done: Done, now: float) -> None:
+        if done.error is None:
+            self.state, self._overdue_at = State.DONE, math.inf
+            self._log.write(now, "info", "Auto-rollback completed successfully", **self._data())
+            self._publish(Kind.ROLLBACK_SUCCEEDED)
+        elif isinstance(done.error, LockHeldError):
+            self._attempts = max(1, self._attempts - 1)
+            self.state, self._retry_at = State.RETRYING, now + BUSY_SECONDS
+        else:
+            self._failed(now, str(done.error))
+            if self._attempts >= ATTEMPTS:
+                self.state, self._overdue_at = State.GAVE_UP, math.inf
+            else:
+                self.state = State.RETRYING
+                self._retry_at = now + RETRY_SECONDS * 2 ** (self._attempts - 1)
+
+    def _failed(self, now: float, problem: str) -> None:
+        assert self._rollouts is not None
+        command = self._rollouts.manual_command
+        self._log.write(
+            now,
+            "critical",
+            f"Auto-rollback FAILED: {problem} By hand: {command}",
+            manual_command=command,
+            attempt=self._attempts,
+            **self._data(),
+        )
+        self._publish(Kind.ROLLBACK_FAILED, error=problem, manual_command=command)
+
+    def _publish(self, kind: Kind, message: str = "", **facts: Any) -> None:
+        known: Any = {**self._facts, "reason": self._reason, **facts}
+        if self._backup:
+            known["backup_file"] = self._backup
+        self._tell.publish(event(kind, self._environment, self._clock.now(), message=message, **known))
+
+    def _data(self) -> dict[str, Any]:
+        return {"reason": self._reason, "rollback": self.state.value}

@@ -1,0 +1,55 @@
+"""Work that is sent for and comes back when it is done, so that what is slow delays nobody else."""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An errand that came back, with its result or its error."""
+
+    name: str
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Errands(Protocol):
+    """Runs errands aside."""
+
+    def start(self, name: str, work: Callable[[], Any]) -> None:
+        """Send for something."""
+        ...
+
+    def wait(self, seconds: float) -> list[Done]:
+        """What came back, as soon as anything has; nothing if so many seconds pass first."""
+        ...
+
+
+class Threads:
+    """Each errand in a thread of its own. A thread that never ends does not keep the program from ending."""
+
+    def __init__(self) -> None:
+        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+
+    def start(self, name: str, work: Callable[[], Any]) -> None:
+        threading.Thread(target=self._run, args=(name, work), name=name, daemon=True).start()
+
+    def wait(self, seconds: float) -> list[Done]:
+        found: list[Done] = []
+        try:
+            found.append(
+                self._done.get(timeout=max(0.0, seconds)) if seconds > 0 else self._done.get_nowait()
+            )
+            while True:
+                found.append(self._done.get_nowait())
+        except queue.Empty:
+            return found
+
+    def _run(self, name: str, work: Callable[[], Any]) -> None:
+        try:
+            self._done.put(Done(name, work()))
+        except BaseException as error:
+            self._done.put(Done(name, error=error))

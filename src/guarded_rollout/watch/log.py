@@ -1,0 +1,162 @@
+"""The monitoring log: JSON lines, one file a session. It holds every sample, so a session can be replayed."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TextIO
+
+from guarded_rollout.errors import NotALogError, NotWritableError
+from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.verdict import Outcome
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+SAMPLE, JUDGED = "Sample", "Quality gate"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. `at` is unix time."""
+
+    at: float
+    level: str
+    message: str
+    environment: str
+    data: Mapping[str, Any]
+
+    def as_json(self) -> str:
+        moment = datetime.fromtimestamp(self.at, UTC)
+        return json.dumps(
+            {
+                "timestamp": f"{moment:%FT%T}.{moment.microsecond // 1000:03d}Z",
+                "level": self.level,
+                "message": self.message,
+                "environment": self.environment,
+                "data": self.data,
+            },
+            default=str,
+        )
+
+
+class MonitorLog:
+    """Writes one session's lines, and tells `listeners` of each."""
+
+    def __init__(
+        self, file: TextIO, path: Path, environment: str, listeners: tuple[Callable[[Line], None], ...] = ()
+    ) -> None:
+        self._file = file
+        self.path = path
+        self._environment = environment
+        self._listeners = listeners
+
+    @classmethod
+    def open(
+        cls, path: Path, environment: str, listeners: tuple[Callable[[Line], None], ...] = ()
+    ) -> "MonitorLog":
+        """Begin a session's file, or go on with it. Raises `NotWritableError`."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torn = path.exists() and not path.read_bytes().endswith(b"\n")
+            file = path.open("a", encoding="utf-8")
+            if torn and path.stat().st_size:  # the last writer was killed in the middle of a line
+                file.write("\n")
+        except OSError as error:
+            raise NotWritableError(path=path, reason=error.strerror) from None
+        return cls(file, path, environment, listeners)
+
+    def write(self, at: float, level: str, message: str, **data: Any) -> None:
+        """One line, which survives the death of this process."""
+        line = Line(at, level, message, self._environment, data)
+        self._file.write(line.as_json() + "\n")
+        self._file.flush()
+        for listener in self._listeners:
+            listener(line)
+
+    def sample(self, sample: Sample) -> None:
+        self.write(sample.at, "debug", SAMPLE, **sample.as_json())
+
+    def change(self, change: Change) -> None:
+        """What happened to a gate, in the words that operators look for."""
+        verdict = change.verdict
+        level, words = _words(change)
+        self.write(
+            change.at,
+            level,
+            f"{JUDGED} {words}: {verdict.gate}: {verdict.reason}",
+            news=change.news.value,
+            actions=[action.value for action in change.actions],
+            **verdict.as_json(),
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _words(change: Change) -> tuple[str, str]:
+    match change.news, change.verdict.outcome:
+        case News.FAILED, _:
+            return "error", "failed"
+        case News.RECOVERED, _:
+            return "info", "recovered"
+        case News.SILENT, _:
+            return "warning", "silent"
+        case News.HEARD, _:
+            return "info", "heard again"
+        case _, Outcome.PASS:
+            return "info", "passed"
+        case _, Outcome.FAIL:
+            return "warning", "still failing"
+        case _, Outcome.INSUFFICIENT:
+            return "info", "undecided"
+        case _:
+            return "info", "without data"
+
+
+def path_for(folder: Path, environment: str, at: datetime) -> Path:
+    """`dhash_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
+    path = folder / f"dhash_{environment}_{at:%FT%H-%M-%S}-{at.microsecond // 1000:03d}Z.log"
+    return path if not path.exists() else path_for(folder, environment, at + timedelta(milliseconds=1))
+
+
+def read(path: Path) -> Iterator[Line]:
+    """The lines of a log; a line that was torn by a crash is left out. Raises `NotALogError`."""
+    try:
+        file = path.open(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise NotALogError(path=path, reason=error.strerror) from None
+    usable = False
+    with file:
+        for text in file:
+            line = parse(text)
+            if line is not None:
+                usable = True
+                yield line
+    if not usable:
+        raise NotALogError(path=path, reason="no line of it is one of a monitoring log")
+
+
+def parse(text: str) -> Line | None:
+    """A line of a log; None if it is none."""
+    try:
+        found = json.loads(text)
+        return Line(
+            datetime.fromisoformat(found["timestamp"]).timestamp(),
+            str(found["level"]),
+            str(found["message"]),
+            str(found["environment"]),
+            dict(found["data"]),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def sample_of(line: Line) -> Sample | None:
+    """The sample that a line holds; None if it holds none."""
+    if line.message != SAMPLE:
+        return None
+    try:
+        return Sample.from_json(line.data)
+    except (ValueError, KeyError, TypeError):
+        return None

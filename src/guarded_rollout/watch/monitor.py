@@ -1,0 +1,264 @@
+"""The monitor: watches a window with its gates, tells, rolls back once, and finishes what went well.
+
+Everything that takes time is an errand, so a slow endpoint or a long rollback delays no other poll.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from guarded_rollout.clock import Clock
+from guarded_rollout.config.kinds import Action
+from guarded_rollout.errors import LockHeldError
+from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.verdict import Verdict, span
+from guarded_rollout.notify.events import Facts, Kind, event
+from guarded_rollout.notify.publisher import Publisher
+from guarded_rollout.watch.auto_rollback import AutoRollback, State
+from guarded_rollout.watch.errands import Done, Errands
+from guarded_rollout.watch.log import MonitorLog
+from guarded_rollout.watch.rollouts import OpenWindow, Rollouts
+from guarded_rollout.watch.timeline import Timeline
+from guarded_rollout.watch.watcher import Seen, Watcher
+
+LOOK_SECONDS = 2.0  # at most so long until a promote, pause or abort is noticed
+FINISH = "finish"
+FINISH_ATTEMPTS = 5
+
+GOOD, ALERTED, ROLLED_BACK, FAILED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is watched: an open rollout, or (without `rollout`) whatever serves, until `ends_at`."""
+
+    environment: str
+    began_at: float
+    ends_at: float
+    rollout: str = ""
+    release: str = ""
+    dry_run: bool = False
+
+
+class Monitor:
+    """Runs one session to its end."""
+
+    def __init__(
+        self,
+        session: Session,
+        watcher: Watcher,
+        rollback: AutoRollback,
+        rollouts: Rollouts | None,
+        errands: Errands,
+        timeline: Timeline,
+        clock: Clock,
+        log: MonitorLog,
+        tell: Publisher,
+        *,
+        looks: Iterable[Callable[["Monitor", float], None]] = (),
+    ) -> None:
+        self.session = session
+        self.watcher = watcher
+        self.rollback = rollback
+        self._rollouts = rollouts
+        self._errands = errands
+        self._timeline = timeline
+        self._clock = clock
+        self._log = log
+        self._tell = tell
+        self._looks = tuple(looks)  # a heartbeat, a live view: called at every turn with the time
+        self.window: OpenWindow | None = None
+        self.alerts = 0
+        self._failed_probes = 0
+        self._finishing = False
+        self._finish_attempts = 0
+        self._finish_at = 0.0
+        self._exit_code: int | None = None
+
+    def run(self) -> int:
+        """Watch until the window is over or the release is rolled back. Returns the exit code."""
+        while self._exit_code is None:
+            self.turn()
+        self._say("info", "Monitoring session completed", exit_code=self._exit_code, alerts=self.alerts)
+        return self._exit_code
+
+    def turn(self) -> None:
+        """Send for what is due, wait for what comes back first, and act on it."""
+        now = self._timeline.now()
+        for seen in self.watcher.start_due(now):
+            self._see(seen)
+        due = min(self.watcher.next_due(), self.rollback.next_due(), now + LOOK_SECONDS)
+        for done in self._errands.wait(due - now):
+            self._take(done, self._timeline.now())
+        now = self._timeline.now()
+        self.rollback.step(now)
+        self._look_at_window(now)
+        for look in self._looks:
+            look(self, now)
+
+    def left(self, now: float) -> float:
+        """Seconds until the window closes."""
+        if self.window is not None:
+            return self.window.left
+        return max(0.0, self.session.ends_at - now)
+
+    # ---- what comes in
+
+    def _take(self, done: Done, now: float) -> None:
+        seen = self.watcher.take(done, now)
+        if seen is not None:
+            self._see(seen)
+        elif done.name == FINISH:
+            self._finished(done, now)
+        else:
+            self.rollback.take(done, now)
+
+    def _see(self, seen: Seen) -> None:
+        self._log.sample(seen.sample)
+        self._note_health(seen)
+        silent: list[Verdict] = []
+        wanting: list[Verdict] = []
+        for change in seen.changes:
+            self._log.change(change)
+            if Action.AUTO_ROLLBACK in change.actions:
+                wanting.append(change.verdict)
+            if change.news is News.SILENT:
+                silent.append(change.verdict)
+            elif change.news is News.FAILED:
+                self._alert(change)
+            elif change.news in (News.RECOVERED, News.HEARD):
+                self._publish(Kind.GATE_CLEARED, change.verdict)
+        if silent:
+            self._alert_silence(silent)
+        if wanting:
+            self.rollback.want("; ".join(f"{one.gate}: {one.reason}" for one in wanting), seen.sample.at)
+        elif not self.watcher.panel.wants_rollback():
+            self.rollback.relax()
+
+    def _note_health(self, seen: Seen) -> None:
+        """The lines that operators look for, of the usual health endpoint."""
+        sample = seen.sample
+        if sample.source != "probe" or sample.path:
+            return
+        if not sample.ok:
+            self._failed_probes += 1
+            words = f"Health check failed ({self._failed_probes} consecutive): {sample.problem}"
+            self._log.write(sample.at, "warning", words, consecutive=self._failed_probes)
+        elif self._failed_probes:
+            self._log.write(sample.at, "info", "Health check recovered", after=self._failed_probes)
+            self._failed_probes = 0
+
+    # ---- telling
+
+    def _alert(self, change: Change) -> None:
+        """Tell a breach once, even of a gate that only rolls back: that may be disabled."""
+        self.alerts += 1
+        self._publish(Kind.GATE_ALERT, change.verdict)
+
+    def _alert_silence(self, silent: list[Verdict]) -> None:
+        """One source that falls silent silences several gates: one message for all of them."""
+        self.alerts += 1
+        names = ", ".join(verdict.gate for verdict in silent)
+        self._publish(Kind.GATE_ALERT, silent[0], gate=names, reason=f"{names}: {silent[0].reason}")
+
+    def _publish(self, kind: Kind, verdict: Verdict, **facts: str) -> None:
+        known = Facts(
+            gate=verdict.gate,
+            threshold=f"{verdict.limit:g} {verdict.unit}".strip(),
+            actual="no data" if verdict.value is None else f"{verdict.value:.4g} {verdict.unit}".strip(),
+            reason=verdict.reason,
+            release=self.session.release,
+            deployment=self.session.rollout,
+            active_gates=self.watcher.panel.failing,
+        )
+        known.update(facts)  # type: ignore[typeddict-item]
+        self._tell.publish(event(kind, self.session.environment, self._clock.now(), **known))
+
+    # ---- the window
+
+    def _look_at_window(self, now: float) -> None:
+        if self.rollback.over:
+            done = self.rollback.state is State.DONE
+            code = FAILED if not done else ALERTED if self.session.dry_run else ROLLED_BACK
+            self._exit_code = code
+        elif self._finishing:
+            return
+        elif not self.session.rollout:
+            if now >= self.session.ends_at and not self.rollback.blocking:
+                self._exit_code = self._verdict_of_all()
+        else:
+            self._look_at_rollout(now)
+
+    def _look_at_rollout(self, now: float) -> None:
+        assert self._rollouts is not None
+        self.window = window = self._rollouts.open_window()
+        if window is None or window.rollout != self.session.rollout:
+            if self.rollback.state is State.RUNNING:
+                return  # it ends with the rollback, whose word is on its way
+            self._ended_elsewhere()
+        elif window.undoing:
+            self.rollback.go_on("it was being rolled back", now)
+        elif window.left <= 0 and not self.rollback.blocking and now >= self._finish_at:
+            self._finish(now)
+
+    def _ended_elsewhere(self) -> None:
+        assert self._rollouts is not None
+        ended = self._rollouts.ended(self.session.rollout)
+        if ended is None or not ended.completed:
+            reason = ended.reason if ended else "it is gone from the journal"
+            self._say("warning", f"The rollout has ended: {reason}")
+            self._exit_code = ROLLED_BACK if ended and ended.rolled_back else FAILED
+        else:
+            self._say("info", f"{self.session.release} was accepted")
+            self._exit_code = self._verdict_of_all()
+
+    def _finish(self, now: float) -> None:
+        assert self._rollouts is not None
+        if self.session.dry_run:
+            self._say("info", f"DRY-RUN: would accept {self.session.release}: the window closed")
+            self._exit_code = self._verdict_of_all()
+            return
+        if not self._finish_attempts:
+            self._say("info", f"The window closed without a rollback: accepting {self.session.release}")
+        self._finishing = True
+        self._errands.start(FINISH, self._rollouts.finish)
+
+    def _finished(self, done: Done, now: float) -> None:
+        self._finishing = False
+        if done.error is None:
+            return  # the journal says how it ended
+        if not isinstance(done.error, LockHeldError):
+            self._finish_attempts += 1
+            self._say("error", f"Finishing failed: {done.error}")
+        self._finish_at = now + LOOK_SECONDS
+        if self._finish_attempts >= FINISH_ATTEMPTS:
+            self._exit_code = FAILED
+
+    def _verdict_of_all(self) -> int:
+        return ALERTED if self.alerts else GOOD
+
+    def _say(self, level: str, words: str, **data: object) -> None:
+        self._log.write(self._timeline.now(), level, words, **data)
+
+    # ---- its beginning
+
+    def begin(self, gates: Iterable[str], unheard: Iterable[str]) -> None:
+        """Say in the log what is watched, and tell that it is."""
+        now = self._timeline.now()
+        names, missing = tuple(gates), tuple(unheard)
+        what = self.session.release or "what serves"
+        self._log.write(
+            now,
+            "info",
+            f"Monitoring {what} in {self.session.environment} for {span(self.left(now))}: {', '.join(names)}",
+            rollout=self.session.rollout,
+            release=self.session.release,
+            gates=names,
+            began_at=self.session.began_at,
+            dry_run=self.session.dry_run,
+        )
+        for name in missing:
+            self._log.write(now, "warning", f"{name} is not judged: its source cannot be asked here")
+        facts = Facts(release=self.session.release, deployment=self.session.rollout, active_gates=names)
+        self._tell.publish(
+            event(Kind.MONITORING_STARTED, self.session.environment, self._clock.now(), **facts)
+        )

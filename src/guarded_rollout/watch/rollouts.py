@@ -1,0 +1,64 @@
+"""What a monitor asks of the engine, as an interface: the real one works on the journal, tests script theirs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWindow:
+    """A rollout that is to be watched. Times in seconds, `opened_at` since 1970."""
+
+    rollout: str
+    candidate: str
+    stable: str
+    opened_at: float
+    seconds: float
+    left: float
+    paused: bool = False
+    undoing: bool = False  # it is being taken back, or whoever did so died
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a rollout ended."""
+
+    completed: bool
+    rolled_back: bool
+    reason: str = ""
+
+
+class Rollouts(Protocol):
+    """The engine of one environment."""
+
+    @property
+    def manual_command(self) -> str:
+        """What an operator types if all else fails."""
+        ...
+
+    def open_window(self) -> OpenWindow | None:
+        """The rollout that is watched now."""
+        ...
+
+    def ended(self, rollout: str) -> Ended | None:
+        """How this rollout ended; None while it has not."""
+        ...
+
+    def verified_backup(self) -> Path | None:
+        """The backup of this environment and this rollout, all of it read; None if there is none.
+
+        Raises a `RolloutError` if it is damaged.
+        """
+        ...
+
+    def roll_back(self, reason: str) -> None:
+        """Take the release back, or go on doing so. Raises a `RolloutError`; can be tried again."""
+        ...
+
+    def finish(self) -> None:
+        """Accept the release. Raises a `RolloutError`; can be tried again."""
+        ...
+
+    def hold(self) -> None:
+        """Let the window's clock stand still."""
+        ...

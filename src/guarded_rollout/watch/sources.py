@@ -1,0 +1,174 @@
+"""Where samples come from: probes of the health endpoint, the service's metrics, the proxy's metrics.
+
+A source is asked for one sample; what goes wrong is in the sample. It knows no time: whoever asks stamps it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from guarded_rollout.config.kinds import (
+    ConsecutiveGate,
+    Gate,
+    GaugeGate,
+    QuantileGate,
+    RatioGate,
+    RegressionGate,
+    Source,
+)
+from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.watch import formats
+from guarded_rollout.watch.fetch import Got, Place, get
+from guarded_rollout.watch.formats import NotMetricsError, Wanted, selector
+
+
+class Sampler(Protocol):
+    """Anything that can be asked for a sample."""
+
+    @property
+    def source(self) -> Source: ...
+
+    @property
+    def side(self) -> Side: ...
+
+    def sample(self) -> Sample:
+        """Ask once. Never raises; the sample's `at` is 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The health endpoint: OK is status 200. `name` is the gate's own path, or empty for the usual one."""
+
+    place: Place
+    path: str = "/health"
+    name: str = ""
+    side: Side = Side.CANDIDATE
+    source: Source = Source.PROBE
+
+    def sample(self) -> Sample:
+        got = get(self.place, self.path)
+        problem = got.problem or ("" if got.status == 200 else f"answered {got.status}{_said(got)}")
+        return Sample(self.source, 0.0, self.side, self.name, problem, got.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMetrics:
+    """The service's own metrics, as JSON or as Prometheus's text."""
+
+    place: Place
+    wanted: Wanted
+    path: str = "/metrics"
+    side: Side = Side.CANDIDATE
+    source: Source = Source.SERVICE
+
+    def sample(self) -> Sample:
+        got = get(self.place, self.path, accept="application/json, text/plain;version=0.0.4;q=0.5")
+        problem = got.problem or ("" if got.status == 200 else f"answered {got.status}")
+        if problem:
+            return Sample(self.source, 0.0, self.side, problem=problem, seconds=got.seconds)
+        try:
+            found = formats.read(got.body, got.content_type, self.wanted)
+        except NotMetricsError as error:
+            return Sample(self.source, 0.0, self.side, problem=str(error), seconds=got.seconds)
+        return Sample(
+            self.source,
+            0.0,
+            self.side,
+            seconds=got.seconds,
+            counters=found.counters,
+            gauges=found.gauges,
+            histograms=found.histograms,
+            started_at=found.started_at,
+            release=found.release,
+        )
+
+
+RESPONSES, FAILED, SECONDS = "responses_total", "responses_failed_total", "response_seconds"
+CADDY_SECONDS = "caddy_http_request_duration_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyMetrics:
+    """What Caddy counted for one of its servers; each slot has its own, so this is what clients saw of it.
+
+    Counters `responses_total`, `responses_failed_total` (5xx, an unreachable service among them), and
+    `responses_<code>_total` for each status; histogram `response_seconds`.
+    """
+
+    place: Place
+    server: str
+    side: Side = Side.CANDIDATE
+    path: str = "/metrics"
+    source: Source = Source.PROXY
+
+    def sample(self) -> Sample:
+        got = get(self.place, self.path, accept="text/plain")
+        problem = got.problem or ("" if got.status == 200 else f"answered {got.status}")
+        if problem:
+            return Sample(self.source, 0.0, self.side, problem=f"the proxy {problem}", seconds=got.seconds)
+        try:
+            return self._read(got)
+        except NotMetricsError as error:
+            return Sample(self.source, 0.0, self.side, problem=f"the proxy {error}", seconds=got.seconds)
+
+    def _read(self, got: Got) -> Sample:
+        mine = f'server="{self.server}"'
+        lines = [
+            line
+            for line in got.body.decode(errors="replace").splitlines()
+            if line.startswith(CADDY_SECONDS) and mine in line and 'handler="reverse_proxy"' in line
+        ]
+        found = formats.series("\n".join([f"# TYPE {CADDY_SECONDS} histogram", *lines, ""]))
+        counters = {RESPONSES: 0.0, FAILED: 0.0}
+        for name, labels, value in found:
+            if name != f"{CADDY_SECONDS}_count":
+                continue
+            code = labels.get("code", "")
+            counters[RESPONSES] += value
+            counters[FAILED] += value if code.startswith("5") else 0.0
+            counters[f"responses_{code}_total"] = counters.get(f"responses_{code}_total", 0.0) + value
+        histogram = formats.buckets(found, selector(CADDY_SECONDS))
+        return Sample(
+            self.source,
+            0.0,
+            self.side,
+            seconds=got.seconds,
+            counters=counters,
+            histograms={SECONDS: histogram} if histogram else {},
+        )
+
+
+def wanted_by(gates: Iterable[Gate]) -> Wanted:
+    """The service's metrics that these gates ask for."""
+    counters: set[str] = set()
+    gauges: set[str] = set()
+    histograms: set[str] = set()
+    for gate in gates:
+        match gate:
+            case RatioGate():
+                counters |= {*gate.numerator, *gate.denominator}
+                gauges |= {gate.gauge} - {""}
+            case QuantileGate():
+                histograms.add(gate.histogram)
+                gauges |= {gate.gauge} - {""}
+            case RegressionGate():
+                counters |= {*(gate.numerator or ()), *(gate.denominator or ())}
+                histograms |= {gate.histogram} if gate.histogram else set()
+            case GaugeGate():
+                gauges.add(gate.metric)
+    return Wanted(frozenset(counters), frozenset(gauges), frozenset(histograms))
+
+
+def source_of(gate: Gate) -> Source:
+    """Which source a gate listens to."""
+    if isinstance(gate, ConsecutiveGate):
+        return Source.PROBE
+    assert isinstance(gate, RatioGate | QuantileGate | RegressionGate | GaugeGate)
+    return gate.source
+
+
+def _said(got: Got) -> str:
+    """The beginning of an answer, harmless to a terminal."""
+    words = "".join(sign if sign.isprintable() else " " for sign in got.body[:200].decode(errors="replace"))
+    return f": {' '.join(words.split())}" if words.strip() else ""

@@ -1,0 +1,147 @@
+"""Polls the sources at their cadence and hands each sample to the gates: the core of monitor and guard."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from guarded_rollout.config.gates import EnvironmentGates, Monitoring
+from guarded_rollout.config.kinds import Action, ConsecutiveGate, Decision, Gate, Source
+from guarded_rollout.gates.panel import Change, Panel, own_interval
+from guarded_rollout.gates.samples import Sample
+from guarded_rollout.watch.errands import Done, Errands
+from guarded_rollout.watch.sources import Sampler, source_of
+from guarded_rollout.watch.timeline import Cadence
+
+GRACE = 1.0  # seconds beyond its own timeout after which an answer is not waited for any more
+
+
+@dataclass(slots=True)
+class Poll:
+    """A source that is asked again and again. `interval` is a function of the session's age, in seconds."""
+
+    name: str
+    sampler: Sampler
+    interval: Callable[[float], float]
+    timeout: float
+    cadence: Cadence = field(default_factory=lambda: Cadence(0.0))
+    asked_at: float | None = None  # since when an answer is awaited
+    given_up: bool = False  # the answer that is awaited has been counted as missing
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A sample that came in, and what is news because of it."""
+
+    sample: Sample
+    changes: tuple[Change, ...]
+
+
+class Watcher:
+    """Starts the polls that are due and judges what comes back. `began_at` is the session's first moment."""
+
+    def __init__(
+        self, panel: Panel, polls: Sequence[Poll], errands: Errands, began_at: float, now: float
+    ) -> None:
+        self.panel = panel
+        self._polls = {poll.name: poll for poll in polls}
+        self._errands = errands
+        self._began_at = began_at
+        for poll in polls:  # in the rhythm of the session's beginning, also when it goes on later
+            poll.cadence = Cadence(began_at)
+            if now > began_at:
+                poll.cadence.advance(now, poll.interval(now - began_at))
+
+    def next_due(self) -> float:
+        """When something is to be done next."""
+        return min(
+            poll.cadence.due if poll.asked_at is None else self._patience_ends(poll)
+            for poll in self._polls.values()
+        )
+
+    def start_due(self, now: float) -> list[Seen]:
+        """Send for what is due. A source that is still being waited for is not asked twice."""
+        seen: list[Seen] = []
+        for poll in self._polls.values():
+            if now >= poll.cadence.due:
+                if poll.asked_at is None:
+                    poll.asked_at = now
+                    self._errands.start(poll.name, poll.sampler.sample)
+                poll.cadence.advance(now, poll.interval(poll.cadence.due - self._began_at))
+            if poll.asked_at is not None and now >= self._patience_ends(poll):
+                poll.given_up = True
+                seen.append(self._judge(missing(poll), now))
+                poll.asked_at = now  # the next absence is counted after as long again
+        return seen
+
+    def take(self, done: Done, now: float) -> Seen | None:
+        """Judge what came back; None if it is no poll of this watcher's, or came too late to count."""
+        poll = self._polls.get(done.name)
+        if poll is None:
+            return None
+        poll.asked_at, late, poll.given_up = None, poll.given_up, False
+        if late:
+            return None
+        sample: Sample = done.result if done.error is None else missing(poll, f"could not ask: {done.error}")
+        return self._judge(sample, now)
+
+    def _judge(self, sample: Sample, now: float) -> Seen:
+        stamped = replace(sample, at=now)
+        return Seen(stamped, tuple(self.panel.take(stamped)))
+
+    def _patience_ends(self, poll: Poll) -> float:
+        assert poll.asked_at is not None
+        return poll.asked_at + poll.timeout + GRACE
+
+
+def missing(poll: Poll, problem: str = "") -> Sample:
+    """The sample that stands for an answer that did not come."""
+    sampler = poll.sampler
+    name = str(getattr(sampler, "name", ""))
+    why = problem or f"gave no whole answer within {poll.timeout:g} s"
+    return Sample(sampler.source, 0.0, sampler.side, name, why, poll.timeout)
+
+
+# ---- what is polled how often
+
+
+def polls_for(
+    gates: Mapping[str, Gate], samplers: Iterable[Sampler], monitoring: Monitoring, timeout: float
+) -> list[Poll]:
+    """A poll for each source that some gate listens to."""
+    polls = []
+    for sampler in samplers:
+        listening = [gate for gate in gates.values() if listens(gate, sampler)]
+        if listening:
+            name = "-".join(filter(None, (sampler.source, sampler.side, getattr(sampler, "name", ""))))
+            polls.append(Poll(name, sampler, interval_for(listening, sampler.source, monitoring), timeout))
+    return polls
+
+
+def listens(gate: Gate, sampler: Sampler) -> bool:
+    """Whether a gate learns from this source."""
+    if source_of(gate) is not sampler.source:
+        return False
+    return not isinstance(gate, ConsecutiveGate) or gate.path == getattr(sampler, "name", "")
+
+
+def interval_for(gates: Sequence[Gate], source: Source, monitoring: Monitoring) -> Callable[[float], float]:
+    """How often a source is asked so that each gate gets what it needs, by the session's age."""
+    own = [interval for gate in gates if (interval := own_interval(gate)) is not None]
+    if source is not Source.PROBE and any(map(decides_early, gates)):
+        own.append(monitoring.counter_interval_seconds)
+    if any(own_interval(gate) is None for gate in gates):
+        return lambda age: min([monitoring.poll_intervals.at(age), *own])
+    return lambda age: min(own)
+
+
+def decides_early(gate: Gate) -> bool:
+    """Whether a gate looks for sudden change between the polls."""
+    return any(gate.decision_for(action) is Decision.GUARDED for action in Action)
+
+
+def judged_gates(
+    environment: EnvironmentGates, samplers: Sequence[Sampler]
+) -> tuple[dict[str, Gate], list[str]]:
+    """The gates that can be judged with these sources, and the names of those that cannot."""
+    enabled = dict(environment.quality_gates.enabled())
+    heard = {name: gate for name, gate in enabled.items() if any(listens(gate, one) for one in samplers)}
+    return heard, [name for name in enabled if name not in heard]
