@@ -163,7 +163,7 @@ def test_any_pixels_of_any_size_are_imagehash_in_a_lossless_file(data: st.DataOb
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.integers(1, 700), st.integers(1, 700), st.integers(1, 100), st.integers(0, 2), st.booleans())
+@given(st.integers(32, 700), st.integers(32, 700), st.integers(20, 100), st.integers(0, 2), st.booleans())
 def test_no_jpeg_moves_a_bit_whose_cells_are_clearly_apart(
     width: int, height: int, quality: int, subsampling: int, progressive: bool
 ) -> None:
