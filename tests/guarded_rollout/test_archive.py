@@ -187,13 +187,13 @@ def test_a_release_whose_wheel_was_changed_is_not_backed_up(project):
 
 
 def test_what_comes_back_from_the_disk_is_compared_with_what_was_written(project, monkeypatch):
-    def flip(file):
-        archive = Path(file.name)
+    def flip(descriptor):
+        archive = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         content = bytearray(archive.read_bytes())
         content[1000] ^= 1
         archive.write_bytes(content)
 
-    monkeypatch.setattr("guarded_rollout.backup.archive._forget_cache", flip)
+    monkeypatch.setattr("guarded_rollout.backup.steady.forget_cache", flip)
     with pytest.raises(BackupDamagedError):
         project.take()
     assert list(project.backups.iterdir()) == []

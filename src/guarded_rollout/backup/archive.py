@@ -4,27 +4,31 @@ It is written aside, read back from the disk and compared, and only then gets it
 (kill -9, a full disk) leaves nothing that looks like a backup.
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from guarded_rollout.backup import originals
 from guarded_rollout.backup.catalog import Entry
 from guarded_rollout.backup.integrity import problem_of
-from guarded_rollout.backup.manifest import NAME, Manifest, Originals, contents
+from guarded_rollout.backup.manifest import FORMAT, NAME, Manifest, Originals, contents
 from guarded_rollout.backup.pack import Written, ZipWriter
 from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.steady import SteadyFile
 from guarded_rollout.backup.verify import read_through, require_space
 from guarded_rollout.clock import Clock
 from guarded_rollout.errors import BackupDamagedError, NotWritableError, ReleaseDamagedError
 from guarded_rollout.files import sha256
 from guarded_rollout.host.release import MANIFEST, REQUIREMENTS, Release
 
-FLUSH_BYTES = 16 * 1024**2
+RELEASE, CONFIGURATION, SNAPSHOT, ORIGINALS = (
+    "release/",
+    "configuration/",
+    "data/snapshot",
+    "originals.sha256",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,43 +81,49 @@ def _write(
     require_space(scratch, snapshot.stat().st_size)
     # After the snapshot: what it names was kept before it, so the list has all of that.
     kept = originals.store(subject.originals, shelf.folder) if subject.originals else None
-    with ThreadPoolExecutor(1) as aside, archive.open("xb") as file:
+    with SteadyFile(archive) as file, ThreadPoolExecutor(1) as aside:
         judged = aside.submit(problem_of, snapshot)
-        writer = ZipWriter(_Steady(file), created_at)
-        release = subject.release
-        written = [
-            _add(writer, "release/" + MANIFEST, release.folder / MANIFEST),
-            _add(writer, "release/" + REQUIREMENTS, release.folder / REQUIREMENTS),
-            _add(writer, "release/" + release.wheel, release.folder / release.wheel),
-            *(_add(writer, "configuration/" + path.name, path) for path in subject.configuration),
-            _add(writer, "data/snapshot", snapshot),
-            writer.add("RESTORE.md", subject.restore_guide.encode()),
-        ]
-        _require_as_built(release, written)
-        if kept is not None:
-            written.append(writer.add("originals.sha256", originals.listing(kept)))
+        writer = ZipWriter(file, created_at)
+        written = list(_pack(subject, snapshot, kept, writer))
+        _require_as_built(subject.release, written)
         if problem := judged.result():
             raise BackupDamagedError(path="the store's snapshot", problem=problem)
-        manifest = Manifest(
-            format=1,
-            environment=subject.environment,
-            created_at=created_at,
-            release=release.id,
-            schema_revision=subject.schema_revision,
-            wheel="release/" + release.wheel,
-            requirements="release/" + REQUIREMENTS,
-            release_json="release/" + MANIFEST,
-            snapshot="data/snapshot",
-            configuration=tuple("configuration/" + path.name for path in subject.configuration),
-            originals=None if kept is None else Originals(list="originals.sha256", count=len(kept)),
-            files=contents(written),
-        )
+        manifest = _manifest(subject, written, kept, created_at)
         writer.add(NAME, manifest.to_json())
         digest = writer.close()
-        file.flush()
-        os.fsync(file.fileno())
-        _forget_cache(file)
     return digest, manifest
+
+
+def _pack(subject: Subject, snapshot: Path, kept: list[str] | None, writer: ZipWriter) -> Iterator[Written]:
+    release = subject.release
+    yield _add(writer, RELEASE + MANIFEST, release.folder / MANIFEST)
+    yield _add(writer, RELEASE + REQUIREMENTS, release.folder / REQUIREMENTS)
+    yield _add(writer, RELEASE + release.wheel, release.folder / release.wheel)
+    for path in subject.configuration:
+        yield _add(writer, CONFIGURATION + path.name, path)
+    yield _add(writer, SNAPSHOT, snapshot)
+    yield writer.add("RESTORE.md", subject.restore_guide.encode())
+    if kept is not None:
+        yield writer.add(ORIGINALS, originals.listing(kept))
+
+
+def _manifest(
+    subject: Subject, written: list[Written], kept: list[str] | None, created_at: datetime
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        environment=subject.environment,
+        created_at=created_at,
+        release=subject.release.id,
+        schema_revision=subject.schema_revision,
+        wheel=RELEASE + subject.release.wheel,
+        requirements=RELEASE + REQUIREMENTS,
+        release_json=RELEASE + MANIFEST,
+        snapshot=SNAPSHOT,
+        configuration=tuple(CONFIGURATION + path.name for path in subject.configuration),
+        originals=None if kept is None else Originals(list=ORIGINALS, count=len(kept)),
+        files=contents(written),
+    )
 
 
 def _add(writer: ZipWriter, name: str, path: Path) -> Written:
@@ -130,27 +140,8 @@ def _require_as_built(release: Release, written: list[Written]) -> None:
 
 def _read_back(archive: Path, digest: str, manifest: Manifest) -> None:
     """What the disk gives back must be what was written, and unpack to what was packed."""
-    if sha256(archive) != digest or read_through(archive) != manifest:
+    with ThreadPoolExecutor(1) as aside:
+        hashed = aside.submit(sha256, archive)
+        same = read_through(archive) == manifest and hashed.result() == digest
+    if not same:
         raise BackupDamagedError(path=archive, problem="what was read back is not what was written")
-
-
-class _Steady:
-    """Writes through to the disk every few megabytes: one flush of it all would stall the service's own."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._pending = 0
-
-    def write(self, data: bytes) -> int:
-        self._pending += len(data)
-        if self._pending >= FLUSH_BYTES:
-            self._pending = 0
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
-        return self._file.write(data)
-
-
-def _forget_cache(file: BinaryIO) -> None:
-    """So that reading back asks the disk; where the system cannot be asked for that, it reads the cache."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -6,9 +6,11 @@ pass over the content also yields its hash and the archive's. Zip64 (§4.5.3) wh
 """
 
 import hashlib
+import os
 import struct
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -18,8 +20,10 @@ from isal import isal_zlib
 
 from guarded_rollout.errors import BackupFormatError
 
-LEVEL = 2  # ISA-L's best trade: zlib level 6's ratio within 1 %, at 400 MB/s and more
+LEVEL = 2  # ISA-L's best trade: zlib level 6's ratio within 1 %, at 700 MB/s a core
 CHUNK = 1024 * 1024
+LAST_BLOCK = b"\x03\x00"  # an empty block of fixed codes that says it is the last (RFC 1951 §3.2.6)
+CORES = os.cpu_count() or 1
 LIMIT_32 = 0xFFFFFFFF
 STREAMED, UTF_8 = 0x0008, 0x0800
 VERSION, VERSION_64, UNIX = 20, 45, 3
@@ -60,8 +64,9 @@ class ZipWriter:
         self._entries: list[_Entry] = []
         self._offset = 0
         self._archive = hashlib.sha256()
-        # Hashing releases the interpreter's lock, so a second core can do it while this one compresses.
-        self._aside = ThreadPoolExecutor(1)
+        # Compressing and hashing release the interpreter's lock.
+        self._packers = ThreadPoolExecutor(CORES)
+        self._hasher = ThreadPoolExecutor(1)
 
     def add(self, name: str, content: BinaryIO | bytes) -> Written:
         """Append one entry. A file's size decides beforehand whether it is written as zip64."""
@@ -87,7 +92,8 @@ class ZipWriter:
         for entry in self._entries:
             self._put(self._directory_entry(entry))
         self._put(self._end(start, self._offset - start))
-        self._aside.shutdown()
+        self._packers.shutdown()
+        self._hasher.shutdown()
         return self._archive.hexdigest()
 
     def _put(self, data: bytes) -> None:
@@ -96,15 +102,24 @@ class ZipWriter:
         self._offset += len(data)
 
     def _deflate(self, source: BinaryIO) -> tuple[int, int, str]:
+        """Compress chunk by chunk on all cores, and write the chunks in their order."""
         crc, size, digest = 0, 0, hashlib.sha256()
-        packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15)
+        packing: deque[Future[bytes]] = deque()
+        hashing: Future[None] | None = None
         while chunk := source.read(CHUNK):
-            hashed = self._aside.submit(digest.update, chunk)
+            packing.append(self._packers.submit(_packed, chunk))
+            if hashing is not None:
+                hashing.result()
+            hashing = self._hasher.submit(digest.update, chunk)
             crc = isal_zlib.crc32(chunk, crc)
             size += len(chunk)
-            self._put(packer.compress(chunk))
-            hashed.result()
-        self._put(packer.flush())
+            if len(packing) > 2 * CORES:
+                self._put(packing.popleft().result())
+        while packing:
+            self._put(packing.popleft().result())
+        self._put(LAST_BLOCK)
+        if hashing is not None:
+            hashing.result()
         return crc, size, digest.hexdigest()
 
     def _local_header(self, name: bytes, large: bool) -> bytes:
@@ -169,6 +184,12 @@ class ZipWriter:
             end += struct.pack("<4sLQL", b"PK\x06\x07", 0, start + length, 1)
             start = length = LIMIT_32
         return end + struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, count, count, length, start, 0)
+
+
+def _packed(chunk: bytes) -> bytes:
+    """One chunk as deflate blocks that end on a byte, so that the next chunk's may follow."""
+    packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15)
+    return packer.compress(chunk) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
 
 
 def _size(file: BinaryIO) -> int:
