@@ -1,7 +1,7 @@
 """What an archive says of itself: `manifest.json`, the last file in it, written once all hashes are known."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -9,7 +9,7 @@ from guarded_rollout.backup.pack import Written
 from guarded_rollout.errors import BackupFormatError
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT: Final = 1
 BYTES_MOST = 4 * 1024**2
 
 # The release's id becomes the name of a folder: nothing that could lead elsewhere.
