@@ -1,4 +1,4 @@
-"""Keeps the contract with as little as possible: submits are rows in SQLite, the fingerprint is a checksum."""
+"""Keeps the contract with as little as possible: submits are rows in SQLite, fingerprints are checksums."""
 
 import argparse
 import asyncio
@@ -73,7 +73,7 @@ async def answer(scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, Any
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     match scope["method"], scope["path"]:
         case "GET", "/health" | "/health/ready":
-            return (200, {"status": "ok"}) if not pending() else (503, {"status": "schema"})
+            return (503 if pending() else 200), {"release": RELEASE, "pid": os.getpid()}
         case "POST", "/api/dhash":
             return await submit(body)
         case "GET", "/api/dhash/search":

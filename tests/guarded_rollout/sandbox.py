@@ -1,0 +1,192 @@
+"""A whole project in a folder of its own: rollout.toml, gates, a service to guard, and the real programs."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.host import hold
+from guarded_rollout.host.site import Site
+from guarded_rollout.host.slots import Slot
+from guarded_rollout.journal import Journal
+from guarded_rollout.rollout import Engine, Request
+
+SAMPLE = Path(__file__).with_name("sample")
+COMMANDS = {
+    "serve": "serve",
+    "schema_current": "db current",
+    "schema_plan": "db plan",
+    "schema_upgrade": "db upgrade",
+    "schema_downgrade": "db downgrade",
+    "store_check": "db check",
+    "store_snapshot": "db snapshot",
+    "store_merge": "db merge",
+    "store_quarantine": "db quarantine",
+    "golden": "golden check",
+}
+NO_HOLDS = ((50, 0.0), (100, 0.0))
+
+
+class Sandbox:
+    """One project. `source` is what its releases are built from; tests change it as an editor would."""
+
+    def __init__(self, source: Path = SAMPLE, *, guard_sample: bool = True) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # short: sockets live below
+        self.source = self.folder / "src"
+        self.port = free_port()
+        self._sample = guard_sample
+        shutil.copytree(source, self.source)
+        self.configure()
+
+    def configure(
+        self, *, window_seconds: float = 60, steps: tuple[tuple[int, float], ...] = NO_HOLDS
+    ) -> None:
+        """Write rollout.toml and the gates; checks are quick, so that tests are."""
+        lock = "requirements.txt" if self._sample else "locks/service.txt"
+        lines = ["[service]", 'source = "src"', f'lock = "{lock}"']
+        if self._sample:
+            lines.append("[service.commands]")
+            lines += [
+                f"{name} = {json.dumps(['{bin}/sample', *words.split()])}" for name, words in COMMANDS.items()
+            ]
+        traffic = ", ".join(f"{{ percent = {share}, hold_seconds = {hold} }}" for share, hold in steps)
+        lines += [
+            "[environments.production]",
+            f"port = {self.port}",
+            f"traffic = [{traffic}]",
+            "[environments.production.checks]",
+            "interval_seconds = 0.05",
+            "validation_interval_seconds = 0.05",
+            "start_seconds = 15",
+            "drain_seconds = 10",
+        ]
+        (self.folder / "rollout.toml").write_text("\n".join(lines) + "\n")
+        health = {
+            "enabled": True,
+            "description": "answers",
+            "threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.2},
+            "actions": ["auto_rollback"],
+        }
+        gates = {"monitoring": {"window_minutes": window_seconds / 60}, "quality_gates": {"health": health}}
+        (self.folder / "quality-gates-config.json").write_text(
+            json.dumps({"environments": {"production": gates}})
+        )
+
+    # ---- in this process
+
+    @property
+    def environment(self) -> Environment:
+        return load(self.folder / "rollout.toml").environment("production")
+
+    @property
+    def site(self) -> Site:
+        site = Site(self.environment)
+        site.prepare()
+        return site
+
+    @contextmanager
+    def engine(self, **more: object) -> Iterator[Engine]:
+        with Journal.open(self.environment.journal) as journal:
+            yield Engine(self.site, journal, lambda line: None, **more)  # type: ignore[arg-type]
+
+    def deploy(self, version: str | None = None, **asked: object):
+        """Build what the source holds now and roll it out, without the command line."""
+        if version:
+            self.version(version)
+        with self.engine() as engine:
+            release = engine.site.build(None)
+            return engine.deploy(release, Request(command="deploy", operator="test", **asked))  # type: ignore[arg-type]
+
+    # ---- as an operator
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "guarded_rollout.cli", *words]
+
+    def rollout(self, *words: str, given: str = "", variables: Mapping[str, str] | None = None):
+        """Run `rollout …` in the project's folder."""
+        return subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=os.environ | dict(variables or {}),
+        )
+
+    def version(self, version: str) -> None:
+        self.edit("pyproject.toml", lambda text: _with_version(text, version))
+
+    def edit(self, name: str, change: Callable[[str], str]) -> None:
+        path = self.source / name
+        before = path.read_text()
+        after = change(before)
+        assert after != before, f"nothing to change in {name}"
+        path.write_text(after)
+
+    # ---- what it sees
+
+    def pids(self) -> dict[str, int]:
+        """The processes that hold each program's lock: what really runs."""
+        found = {}
+        for path in (self.environment.root / "supervisor").glob("*.lock"):
+            written = path.read_text().strip()
+            if written.isdigit() and hold.alive(int(written)):
+                found[path.stem] = int(written)
+        return found
+
+    def supervisor_pid(self) -> int:
+        return int((self.environment.root / "supervisor" / "supervisord.pid").read_text())
+
+    def served_by(self) -> str:
+        """The release that answers on the public port."""
+        answer = self.site.public().ask("GET", "/health").json()
+        assert isinstance(answer, dict)
+        return str(answer["release"])
+
+    def slot_of(self, release: str) -> Slot | None:
+        return self.site.slots.find(release)
+
+    def close(self) -> None:
+        """Kill by pid all that was started here, and remove the folder."""
+        pids = list(self.pids().values())
+        with contextlib.suppress(OSError, ValueError):
+            pids.insert(0, self.supervisor_pid())
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+        for path in self.folder.rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 15, what: str = "") -> None:
+    """Poll until this holds; fail when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or holds}"
+        time.sleep(0.02)
+
+
+def _with_version(text: str, version: str) -> str:
+    head, _, rest = text.partition('\nversion = "')
+    return f'{head}\nversion = "{version}"{rest.partition(chr(34))[2]}'

@@ -1,0 +1,90 @@
+import pytest
+
+from guarded_rollout.checks.migrations import Plan, Revision, lint, read_plan
+
+
+def expand(*sql: str) -> Revision:
+    return Revision("0007", "expand", "", sql)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE image",
+        "drop table if exists image",
+        "DROP VIEW latest",
+        "ALTER TABLE image DROP COLUMN note",
+        "ALTER TABLE image DROP note",
+        "ALTER TABLE image RENAME COLUMN note TO remark",
+        "ALTER TABLE image RENAME TO picture",
+        "ALTER TABLE image ALTER COLUMN value TYPE INTEGER",
+        "ALTER TABLE image ALTER COLUMN value SET DATA TYPE SMALLINT",
+        "ALTER TABLE image ALTER COLUMN note SET NOT NULL",
+        "ALTER TABLE image ADD COLUMN note TEXT NOT NULL",
+        "ALTER TABLE image ADD CONSTRAINT one UNIQUE (value)",
+        "CREATE UNIQUE INDEX one ON image (value)",
+        "DELETE FROM image",
+        "TRUNCATE image",
+    ],
+)
+def test_an_expand_revision_may_not_break_the_release_before(statement):
+    (problem,) = lint([expand("CREATE TABLE other (id INTEGER)", statement)])
+    assert problem.startswith("revision 0007 says expand but")
+    assert statement.lower() in problem.lower()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE lookup (id TEXT NOT NULL PRIMARY KEY)",
+        "CREATE INDEX value_band ON image (value)",
+        "DROP INDEX value_band",
+        "ALTER TABLE image ADD COLUMN note TEXT",
+        "ALTER TABLE image ADD COLUMN note TEXT NOT NULL DEFAULT ''",
+        "UPDATE image SET note = 'not null' WHERE note IS NULL",
+        "INSERT INTO meta VALUES ('drop table image', 1)",
+        "UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006'",
+        "DELETE FROM alembic_version WHERE version_num = '0006'",
+        "ALTER TABLE image ALTER COLUMN note DROP NOT NULL",
+    ],
+)
+def test_what_only_adds_is_let_through(statement):
+    assert lint([expand(statement)]) == []
+
+
+def test_a_table_made_in_the_same_revision_may_be_shaped_freely():
+    assert (
+        lint([expand("CREATE TABLE fresh (a INT)", "CREATE UNIQUE INDEX u ON fresh (a)", "DROP TABLE fresh")])
+        == []
+    )
+
+
+def test_a_comment_hides_nothing_and_several_statements_in_one_text_are_all_read():
+    plan = read_plan(
+        {
+            "current": "0006",
+            "head": "0007",
+            "revisions": [
+                {
+                    "revision": "0007",
+                    "kind": "expand",
+                    "sql": "-- harmless\nCREATE TABLE a (b INT);\nDROP /* x */ TABLE image;",
+                }
+            ],
+        }
+    )
+    (problem,) = lint(plan.revisions)
+    assert "drops table" in problem
+
+
+def test_a_revision_that_says_neither_is_refused_and_one_that_contracts_waits():
+    assert lint([Revision("0008", "", "", ())]) == ["revision 0008 says neither expand nor contract"]
+    contract = Revision("0008", "contract", "", ("DROP TABLE image",))
+    assert lint([contract]) == []
+    plan = Plan("0006", "0009", (expand(), contract, Revision("0009", "expand", "", ())))
+    assert [revision.id for revision in plan.expanding()] == ["0007"]
+
+
+def test_an_empty_store_takes_the_whole_way():
+    contract = Revision("0008", "contract", "", ("DROP TABLE image",))
+    assert Plan(None, "0008", (expand(), contract)).expanding() == (expand(), contract)
