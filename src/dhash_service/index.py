@@ -120,6 +120,7 @@ class HammingIndex:
         with self._writing:
             for change in self._meanwhile:
                 bank = change(bank)
+            self._meanwhile.clear()
             self._bank = bank
             self.rebuilds += 1
             self._failures, self.rebuild_error = 0, None
