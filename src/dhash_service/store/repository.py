@@ -3,10 +3,11 @@
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, Select, func, select
+from sqlalchemy import Connection, Engine, Row, Select, bindparam, func, select
 
 from dhash_service.facts import (
     Algorithm,
@@ -81,13 +82,9 @@ class Repository:
 
     def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
         """The images in search behind these keys of the feed; a hidden one is left out."""
-        found: dict[int, Image] = {}
         with reading(self._engine) as connection:
-            for chunk in chunks(keys):
-                wanted = select(*IMAGE).select_from(PAIRED).where(fingerprints.c.seq.in_(chunk))
-                for row in connection.execute(wanted.where(visible(fingerprints, self._algorithm))):
-                    found[row.seq] = as_image(row, self._algorithm)
-        return found
+            found = read_images(connection, by_key(self._algorithm), keys, self._algorithm)
+            return {row.seq: image for row, image in found}
 
     def thumbnail(self, id: UUID) -> bytes | None:
         """The image's thumbnail, as WebP, unless the image is hidden or has none."""
@@ -153,37 +150,60 @@ class Repository:
         return as_token(row)
 
 
+# Building a statement costs more than running it: each is built once for an algorithm.
+
+
+@cache
+def by_id(algorithm: Algorithm) -> Select[Any]:
+    """Images in search with the `wanted` ids, each with the fingerprint it stands by."""
+    wanted = images.c.id.in_(bindparam("wanted", expanding=True))
+    return select(*IMAGE).select_from(PAIRED).where(wanted, stands(fingerprints, algorithm))
+
+
+@cache
+def by_key(algorithm: Algorithm) -> Select[Any]:
+    """Images in search with the `wanted` fingerprints."""
+    wanted = fingerprints.c.seq.in_(bindparam("wanted", expanding=True))
+    return select(*IMAGE).select_from(PAIRED).where(wanted, visible(fingerprints, algorithm))
+
+
+@cache
+def hidden_or_not(algorithm: Algorithm) -> Select[Any]:
+    """Images with the `wanted` ids, hidden or not; of an image's fingerprints, the first comes last."""
+    return (
+        select(*IMAGE)
+        .select_from(PAIRED)
+        .where(
+            images.c.id.in_(bindparam("wanted", expanding=True)),
+            fingerprints.c.algorithm == algorithm.name,
+            fingerprints.c.algorithm_version == algorithm.version,
+        )
+        .order_by(fingerprints.c.seq.desc())
+    )
+
+
+def read_images(
+    connection: Connection, statement: Select[Any], wanted: Sequence[Any], algorithm: Algorithm
+) -> Iterator[tuple[Row[*tuple[Any, ...]], Image]]:
+    """The rows of one of the statements above for what is wanted, each with the image it makes."""
+    for chunk in chunks(wanted):
+        for row in connection.execute(statement, {"wanted": chunk}):
+            yield row, as_image(row, algorithm)
+
+
 def images_by_id(connection: Connection, ids: Iterable[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
     """Those of these images that are in search, each with the fingerprint it stands by."""
-    found: dict[UUID, Image] = {}
-    for chunk in chunks(list(ids)):
-        wanted = (
-            select(*IMAGE).select_from(PAIRED).where(images.c.id.in_(chunk), stands(fingerprints, algorithm))
-        )
-        for row in connection.execute(wanted):
-            found[row.id] = as_image(row, algorithm)
-    return found
+    return {image.id: image for _, image in read_images(connection, by_id(algorithm), list(ids), algorithm)}
 
 
 def read_lookups(connection: Connection, wanted: Select[Any], algorithm: Algorithm) -> Iterator[Lookup]:
     """Lookups in the statement's order, with their nearest images, hidden or not: they were compared."""
     rows = connection.execute(wanted).all()
-    nearest = _compared(connection, {row.nearest_id for row in rows if row.nearest_id}, algorithm)
+    compared = list({row.nearest_id for row in rows if row.nearest_id})
+    found = read_images(connection, hidden_or_not(algorithm), compared, algorithm)
+    nearest = {image.id: image for _, image in found}
     for row in rows:
         yield as_lookup(row, nearest)
-
-
-def _compared(connection: Connection, ids: set[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
-    found: dict[UUID, Image] = {}
-    of_algorithm = (
-        fingerprints.c.algorithm == algorithm.name,
-        fingerprints.c.algorithm_version == algorithm.version,
-    )
-    for chunk in chunks(list(ids)):
-        wanted = select(*IMAGE).select_from(PAIRED).where(images.c.id.in_(chunk), *of_algorithm)
-        for row in connection.execute(wanted.order_by(fingerprints.c.seq.desc())):
-            found[row.id] = as_image(row, algorithm)  # the first fingerprint comes last, and stays
-    return found
 
 
 def as_image(row: Row[*tuple[Any, ...]], algorithm: Algorithm) -> Image:
