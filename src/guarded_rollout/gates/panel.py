@@ -46,6 +46,12 @@ class _State:
     told_silences: int = 0
     last: Verdict | None = None
 
+    @property
+    def asked_by_silence(self) -> Iterable[Action]:
+        """The actions that follow from its silence so far."""
+        for policy in self.judge.gate.no_data_policies[: self.told_silences]:
+            yield from policy.actions
+
 
 class Panel:
     """Judges side by side."""
@@ -70,8 +76,11 @@ class Panel:
         return tuple(name for name, state in self._states.items() if state.failed)
 
     def wants_rollback(self) -> bool:
-        """Whether a breach that asks for a rollback is under way."""
-        return any(Action.AUTO_ROLLBACK in state.failed for state in self._states.values())
+        """Whether a breach or a silence that asks for a rollback is under way."""
+        return any(
+            Action.AUTO_ROLLBACK in (*state.failed, *state.asked_by_silence)
+            for state in self._states.values()
+        )
 
     def take(self, sample: Sample) -> list[Change]:
         """Learn from a sample; what is news because of it."""
@@ -83,12 +92,12 @@ class Panel:
 
     def _judge(self, state: _State, now: float) -> list[Change]:
         gate = state.judge.gate
-        by_action = {
-            action: state.judge.verdict(now, gate.decision_for(action)) for action in reversed(gate.actions)
-        }
-        verdict = by_action.get(Action.AUTO_ROLLBACK) or state.judge.verdict(
-            now, gate.decision_for(Action.ALERT)
-        )
+        rules = {action: gate.decision_for(action) for action in Action}
+        by_rule = {rule: state.judge.verdict(now, rule) for rule in {*rules.values()}}
+        by_action = {action: by_rule[rules[action]] for action in gate.actions}
+        verdict = by_rule[
+            rules[Action.AUTO_ROLLBACK if Action.AUTO_ROLLBACK in gate.actions else Action.ALERT]
+        ]
         due = now >= state.due
         news = list(self._silence(state, verdict, now))
         if not due and not any(one.conclusive for one in by_action.values()):
@@ -103,7 +112,7 @@ class Panel:
             state.failed |= fresh
             actions = tuple(action for action in Action if action in fresh)
             news.append(Change(News.FAILED, now, by_action[actions[-1]], actions))
-        state.passes = state.passes + due if verdict.outcome is Outcome.PASS else 0
+        state.passes = state.passes + due if verdict.outcome is Outcome.PASS and verdict.calm else 0
         if state.failed and not failing and state.passes >= CLEAR_AFTER:
             state.failed.clear()
             news.append(Change(News.RECOVERED, now, verdict))

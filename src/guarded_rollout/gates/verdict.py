@@ -35,6 +35,7 @@ class Verdict:
     full: bool = False
     conclusive: bool = False  # decided early, on evidence that does not wait for the window
     silent_seconds: float = 0.0
+    calm: bool = True  # with a pass: nothing is going on that may yet become a breach
 
     @property
     def failed(self) -> bool:

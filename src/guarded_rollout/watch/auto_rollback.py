@@ -1,4 +1,4 @@
-"""Rolling back once, by itself: asked for where that is wanted, retried when it fails, never started twice."""
+"""Rolling back once, by itself: confirmed where that is wanted, retried if it fails, never started twice."""
 
 import math
 from collections.abc import Callable
@@ -95,10 +95,12 @@ class AutoRollback:
             self._log.write(now, "warning", f"Going on with a rollback that was interrupted: {reason}")
             self._start(now)
 
-    def relax(self) -> None:
+    def relax(self, now: float) -> None:
         """No gate asks for it any more."""
         if self.state in (State.ASKING, State.DECLINED):
             self.state = State.IDLE
+            words = "No gate asks for a rollback any more; the window stays held until `rollout resume`"
+            self._log.write(now, "info", words)
 
     @property
     def blocking(self) -> bool:

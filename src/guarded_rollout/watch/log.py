@@ -66,7 +66,7 @@ class MonitorLog:
             raise NotWritableError(path=path, reason=error.strerror) from None
         return cls(file, path, environment, listeners)
 
-    def write(self, at: float, level: str, message: str, **data: Any) -> None:
+    def write(self, at: float, level: str, message: str, /, **data: Any) -> None:
         """One line, which survives the death of this process."""
         line = Line(at, level, message, self._environment, data)
         self._file.write(line.as_json() + "\n")

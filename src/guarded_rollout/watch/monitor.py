@@ -132,7 +132,7 @@ class Monitor:
         if wanting:
             self.rollback.want("; ".join(f"{one.gate}: {one.reason}" for one in wanting), seen.sample.at)
         elif not self.watcher.panel.wants_rollback():
-            self.rollback.relax()
+            self.rollback.relax(seen.sample.at)
 
     def _note_health(self, seen: Seen) -> None:
         """The lines that operators look for, of the usual health endpoint."""

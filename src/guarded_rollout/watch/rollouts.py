@@ -1,4 +1,4 @@
-"""What a monitor asks of the engine, as an interface: the real one works on the journal, tests script theirs."""
+"""What a monitor asks of the engine: the real one works on the journal, tests script theirs."""
 
 from dataclasses import dataclass
 from pathlib import Path

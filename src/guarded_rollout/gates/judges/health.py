@@ -42,5 +42,5 @@ class ConsecutiveJudge(Judge):
             reason = f"{self._failures} checks in a row were not OK, more than {self._limit}: {self._problem}"
             return replace(said, outcome=Outcome.FAIL, reason=reason)
         if self._failures:
-            return replace(said, reason=f"{self._failures} not OK in a row: {self._problem}")
+            return replace(said, reason=f"{self._failures} not OK in a row: {self._problem}", calm=False)
         return said

@@ -1,0 +1,60 @@
+"""What would these gates have decided, and when? From the samples that a session kept."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.config.kinds import Action
+from guarded_rollout.gates.panel import Change, News, Panel
+from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.verdict import Outcome
+
+
+@dataclass(slots=True)
+class GateRecord:
+    """One gate over a whole session."""
+
+    verdicts: Counter[Outcome] = field(default_factory=Counter)
+    worst: float | None = None  # the highest value that was judged
+    limit: float = 0.0
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A session judged anew. `changes` leaves out the verdicts that were no news."""
+
+    began_at: float
+    ended_at: float
+    changes: tuple[Change, ...]
+    gates: dict[str, GateRecord]
+
+    @property
+    def rolled_back_at(self) -> float | None:
+        """When a rollback would first have been asked for."""
+        return next((one.at for one in self.changes if Action.AUTO_ROLLBACK in one.actions), None)
+
+
+def replay(environment: EnvironmentGates, samples: Iterable[Sample], began_at: float | None = None) -> Replay:
+    """Judge these samples, in this order, by these gates."""
+    ordered = list(samples)
+    begin = began_at if began_at is not None else ordered[0].at if ordered else 0.0
+    panel = Panel(environment.quality_gates.enabled(), environment.monitoring.poll_intervals, begin)
+    records = {name: GateRecord() for name, _ in environment.quality_gates.enabled()}
+    news: list[Change] = []
+    for sample in ordered:
+        for change in panel.take(sample):
+            _record(records[change.verdict.gate], change)
+            if change.news is not News.JUDGED:
+                news.append(change)
+    return Replay(begin, max((one.at for one in ordered), default=begin), tuple(news), records)
+
+
+def _record(record: GateRecord, change: Change) -> None:
+    verdict = change.verdict
+    record.limit, record.unit = verdict.limit, verdict.unit
+    if verdict.value is not None and verdict.samples >= verdict.needed:
+        record.worst = max(verdict.value, record.worst if record.worst is not None else verdict.value)
+    if change.news is News.JUDGED:
+        record.verdicts[verdict.outcome] += 1

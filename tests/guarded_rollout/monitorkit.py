@@ -1,0 +1,246 @@
+"""A monitor in virtual time: scripted sources and a scripted engine, the rest as it runs in earnest."""
+
+import heapq
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from guarded_rollout.clock import ManualClock
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.config.kinds import Source
+from guarded_rollout.gates.panel import Panel
+from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.notify.events import Event, Facts, Kind
+from guarded_rollout.watch.auto_rollback import AutoRollback
+from guarded_rollout.watch.errands import Done
+from guarded_rollout.watch.log import MonitorLog, path_for
+from guarded_rollout.watch.monitor import Monitor, Session
+from guarded_rollout.watch.rollouts import Ended, OpenWindow
+from guarded_rollout.watch.timeline import Timeline
+from guarded_rollout.watch.watcher import Watcher, judged_gates, polls_for
+from tests.guarded_rollout.gatekit import probe, proxy, service, times
+
+
+class VirtualErrands:
+    """Errands that take as long as they say: a sample's own `seconds`, or what `takes` has for their name."""
+
+    def __init__(self, clock: ManualClock, takes: dict[str, float]) -> None:
+        self._clock = clock
+        self._takes = takes
+        self._under_way: list[tuple[float, int, Done]] = []
+        self._order = itertools.count()
+        self.started: list[tuple[float, str]] = []
+
+    def start(self, name: str, work: Callable[[], Any]) -> None:
+        now = self._clock.monotonic()
+        self.started.append((now, name))
+        try:
+            done = Done(name, work())
+        except Exception as error:
+            done = Done(name, error=error)
+        seconds = self._takes.get(name, getattr(done.result, "seconds", 0.0))
+        heapq.heappush(self._under_way, (now + seconds, next(self._order), done))
+
+    def wait(self, seconds: float) -> list[Done]:
+        until = self._clock.monotonic() + max(0.0, seconds)
+        if not self._under_way or self._under_way[0][0] > until:
+            self._clock.advance(until - self._clock.monotonic())
+            return []
+        at, _, done = heapq.heappop(self._under_way)
+        self._clock.advance(max(0.0, at - self._clock.monotonic()))
+        return [done]
+
+
+@dataclass
+class Scripted:
+    """A source that answers what its script says for the session's age in seconds."""
+
+    source: Source
+    script: Callable[[float], Sample]
+    age: Callable[[], float]
+    side: Side = Side.CANDIDATE
+    name: str = ""
+
+    def sample(self) -> Sample:
+        return replace(self.script(self.age()), side=self.side)
+
+
+@dataclass
+class Engine:
+    """An engine that remembers what it was asked for."""
+
+    clock: ManualClock
+    seconds: float
+    failures: list[Exception] = field(default_factory=list)  # of the first attempts to roll back
+    backup: Path | Exception | None = Path("backups/dhash_production_20260101_000000.zip")
+    asked: list[str] = field(default_factory=list)
+    end: Ended | None = None
+    paused_at: float | None = None
+    undoing: bool = False
+    manual_command: str = "rollout rollback --to previous --env production"
+
+    def open_window(self) -> OpenWindow | None:
+        if self.end:
+            return None
+        age = self.paused_at if self.paused_at is not None else self.clock.monotonic()
+        opened = self.clock.now().timestamp() - self.clock.monotonic()
+        return OpenWindow(
+            "r1",
+            "new",
+            "old",
+            opened,
+            self.seconds,
+            max(0.0, self.seconds - age),
+            self.paused_at is not None,
+            self.undoing,
+        )
+
+    def ended(self, rollout: str) -> Ended | None:
+        return self.end
+
+    def verified_backup(self) -> Path | None:
+        if isinstance(self.backup, Exception):
+            raise self.backup
+        return self.backup
+
+    def roll_back(self, reason: str) -> None:
+        self.asked.append(f"roll back: {reason}")
+        if self.failures:
+            raise self.failures.pop(0)
+        self.end = Ended(completed=False, rolled_back=True, reason=reason)
+
+    def finish(self) -> None:
+        self.asked.append("finish")
+        self.end = Ended(completed=True, rolled_back=False)
+
+    def hold(self) -> None:
+        self.asked.append("hold")
+        self.paused_at = self.clock.monotonic()
+
+
+class Told:
+    """A publisher that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+    def kinds(self) -> list[Kind]:
+        return [event.kind for event in self.events]
+
+
+def good(age: float) -> Sample:
+    """A service with twenty requests a second and one failure in a hundred."""
+    done = age * 20
+    return service(
+        0,
+        images_ok=done * 0.99,
+        images_failed=done * 0.01,
+        requests=done,
+        errors=done * 0.005,
+        histogram=times([0.05] * 100),
+        low_confidence_queue_length=10,
+        memory_usage_percentage=40,
+    )
+
+
+@dataclass
+class Rehearsal:
+    """Everything about one virtual session."""
+
+    folder: Path
+    config: EnvironmentGates
+    environment: str = "production"
+    rollout: bool = True
+    service: Callable[[float], Sample] = good
+    probe: Callable[[float], Sample] = lambda age: probe(0)
+    proxy: Callable[[float], Sample] = lambda age: proxy(0, age * 0.1, age * 20)
+    takes: dict[str, float] = field(default_factory=dict)
+    ask: Callable[[str], bool] | None = None
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        self.clock = ManualClock()
+        self.told = Told()
+        self.errands = VirtualErrands(self.clock, self.takes)
+        self.engine = Engine(self.clock, self.config.monitoring.window_minutes * 60)
+        self.timeline = Timeline(self.clock)
+        self.began_at = self.timeline.now()
+        self.log = MonitorLog.open(
+            path_for(self.folder, self.environment, self.clock.now()), self.environment
+        )
+        self.monitor = self.make()
+
+    def age(self) -> float:
+        return self.clock.monotonic()
+
+    def make(self) -> Monitor:
+        samplers = [
+            Scripted(source, script, self.age)
+            for source, script in (
+                (Source.PROBE, self.probe),
+                (Source.SERVICE, self.service),
+                (Source.PROXY, self.proxy),
+            )
+        ]
+        gates, _ = judged_gates(self.config, samplers)
+        monitoring = self.config.monitoring
+        panel = Panel(gates.items(), monitoring.poll_intervals, self.began_at)
+        polls = polls_for(gates, samplers, monitoring, timeout=30)
+        watcher = Watcher(panel, polls, self.errands, self.began_at, self.timeline.now())
+        rollback = AutoRollback(
+            self.config.auto_rollback,
+            self.environment,
+            self.engine,
+            self.errands,
+            self.log,
+            self.told,
+            self.clock,
+            facts=Facts(deployment="r1"),
+            ask=self.ask,
+            dry_run=self.dry_run,
+        )
+        session = Session(
+            self.environment,
+            self.began_at,
+            self.began_at + monitoring.window_minutes * 60,
+            rollout="r1" if self.rollout else "",
+            release="new",
+            dry_run=self.dry_run,
+        )
+        return Monitor(
+            session,
+            watcher,
+            rollback,
+            self.engine,
+            self.errands,
+            self.timeline,
+            self.clock,
+            self.log,
+            self.told,
+        )
+
+    def run(self) -> int:
+        return self.monitor.run()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.path.read_text().splitlines()]
+
+    def said(self, words: str) -> list[str]:
+        """The messages of the log that hold these words, as grep finds them."""
+        return [line["message"] for line in self.lines() if words in line["message"]]
+
+    def ages(self, words: str) -> list[float]:
+        """How old the session was when it said so, in seconds."""
+        from datetime import datetime
+
+        return [
+            datetime.fromisoformat(line["timestamp"]).timestamp() - self.began_at
+            for line in self.lines()
+            if words in line["message"]
+        ]
