@@ -270,3 +270,18 @@ class GoldenMovedError(DhashError):
     type = "golden-moved"
     title = "Golden fingerprints moved"
     advice = "If that is meant, raise the algorithm's version and `dhash golden record --accept`."
+
+
+class GoldenRecordError(DhashError):
+    type = "golden-record"
+    title = "The record of golden fingerprints does not fit"
+    advice = "Run `dhash golden record --accept` if the values of now are right."
+
+
+class ServiceAnswerError(DhashError):
+    """A running service, asked from the command line, did not answer as the API says."""
+
+    type = "service-answer"
+    title = "The service did not answer as expected"
+    status = 502
+    advice = "Look at its /health and its log."

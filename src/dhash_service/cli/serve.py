@@ -57,7 +57,7 @@ def serve(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="dhash-metrics-")
     if welcome:
         url = f"http://localhost:{settings.port}"
-        picture = Path(__file__).parents[1] / "golden" / "photo.jpg"
+        picture = Path(__file__).parents[1] / "golden" / "files" / "photo.jpg"
         store = settings.public()["store"]
         typer.echo(WELCOME.format(url=url, picture=os.path.relpath(picture), store=store))
         sys.stdout.flush()

@@ -1,0 +1,105 @@
+"""`dhash hash`: fingerprints of files, without a store."""
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from dhash_service.cli.app import app
+
+if TYPE_CHECKING:
+    from dhash_service.errors import DhashError
+    from dhash_service.facts import Fingerprint
+    from dhash_service.settings import Settings
+
+STDIN = "-"
+
+
+@app.command(epilog="Example: dhash hash holiday.jpg scans/*.png --json; or: curl … | dhash hash -")
+def hash(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Pictures; - is standard input.")],
+    algorithm: Annotated[
+        str | None, typer.Option(help="dhash-64 or dhash-64-fast [default: DHASH_ALGORITHM]")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One object a line: path algorithm hash quality width height.")
+    ] = False,
+) -> None:
+    """Print the fingerprint of each file, in the order given; exit 1 if any of them failed."""
+    from dhash_service.cli.app import report
+    from dhash_service.errors import BadRequestError, DhashError
+    from dhash_service.settings import Settings
+
+    if files.count(STDIN) > 1:
+        raise BadRequestError("Standard input can be read only once.", "Give - only once.")
+    settings = Settings.load(algorithm=algorithm)
+    failed = False
+    for path, found in _fingerprints(files, settings):
+        if isinstance(found, DhashError):
+            failed = True
+            typer.echo(f"{path}: ", err=True, nl=False)
+            report(found)
+        elif as_json:
+            typer.echo(json.dumps({"path": path, **_facts(found)}, ensure_ascii=False))
+        else:
+            shape = f"{found.width}×{found.height}"
+            reasons = f" ({', '.join(found.reasons)})" if found.reasons else ""
+            typer.echo(f"{found.hex}  {found.quality:.2f}{reasons}  {shape}  {path}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _facts(found: "Fingerprint") -> dict[str, object]:
+    return {
+        "algorithm": found.algorithm.name,
+        "hash": found.hex,
+        "quality": found.quality,
+        "width": found.width,
+        "height": found.height,
+    }
+
+
+def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str, "Fingerprint | DhashError"]]:
+    """Each path with what became of it, one after the other, computed on every core."""
+    from dhash_service.errors import DhashError
+    from dhash_service.fingerprint import ALGORITHMS, fingerprint
+
+    way = ALGORITHMS[settings.algorithm]
+
+    def one(path: str) -> "Fingerprint | DhashError":
+        try:
+            return fingerprint(_read(path, settings.max_body_bytes), way, max_pixels=settings.max_pixels)
+        except DhashError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        try:
+            yield from zip(files, pool.map(one, files), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C, too
+
+
+def _read(path: str, limit: int) -> bytes:
+    """Raises `BadRequestError` where the file cannot be opened, `BodyTooLargeError` past `limit` bytes."""
+    from dhash_service.errors import BadRequestError
+
+    if path == STDIN:
+        return _at_most(sys.stdin.buffer, limit)
+    try:
+        with Path(path).open("rb") as file:
+            return _at_most(file, limit)
+    except OSError as error:
+        raise BadRequestError(f"{error.strerror or error}.", "Give the path of a picture.") from error
+
+
+def _at_most(file: BinaryIO, limit: int) -> bytes:
+    from dhash_service.errors import BodyTooLargeError
+
+    data = file.read(limit + 1)
+    if len(data) > limit:
+        raise BodyTooLargeError(f"More than {limit:,} bytes.")
+    return data
