@@ -6,7 +6,7 @@ becomes a fact; a line with a placeholder that the event has no value for is lef
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -116,6 +116,14 @@ def shorten(text: str, limit: int) -> str:
         return text
     notice = f" … (shortened: {len(text):,} characters)"
     return text[: max(0, limit - len(notice))] + notice
+
+
+def fit(text: str, limit: int, escape: Callable[[str], str]) -> str:
+    """Shortened and escaped, within the limit although escaping makes it longer."""
+    room = limit
+    while len(escaped := escape(shorten(text, room))) > limit:
+        room -= max(1, (len(escaped) - limit) // 4)
+    return escaped
 
 
 def printable(text: str) -> str:

@@ -88,6 +88,8 @@ class Notifier:
     def __exit__(self, *_: object) -> None:
         try:
             self._workers.settle()
+        except OutboxError as error:
+            log.error(error.sentence)
         finally:  # Ctrl-C must not leave a thread with a message half sent
             self._workers.stop()
             self._fall_back(attempts=1)

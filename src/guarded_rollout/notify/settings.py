@@ -4,6 +4,7 @@ A variable that is set but empty switches its channel off, whatever the file say
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -147,9 +148,10 @@ def read(path: Path) -> Iterable[tuple[str, str]]:
 
 
 def _parts(value: str) -> Iterable[str]:
-    """What of a secret must not show: the whole, and of an address what follows its host."""
+    """What of a secret must not show: the whole, and of an address its path and what in it looks random."""
     for piece in value.split():
         yield piece
-        _, _, path = piece.partition("://")[2].partition("/")
-        if len(path) >= 6:  # shorter ones would blot out ordinary words
-            yield path
+        path, _, query = piece.partition("://")[2].partition("/")[2].partition("?")
+        yield from (part for part in (path, query) if len(part) >= 8)
+        words = re.split(r"[/&=?]", f"{path}/{query}")
+        yield from (word for word in words if len(word) >= 12 and not word.isalpha())

@@ -21,8 +21,8 @@ class Patience:
     """How long things may take, in seconds."""
 
     poll: float = 1.0  # between looks at what other processes put in
-    retries: float = 4.0  # waited for at the end, when a channel fails
-    first_try: float = 15.0  # waited for at the end, for every channel's first attempt
+    retries: float = 4.0  # waited for at the end, while nothing comes through
+    first_try: float = 15.0  # waited for at the end, at most; above what one attempt may take
     attempts: int = 3  # that fail, before an event goes to the fallback file
     backoff: Backoff = field(default_factory=Backoff)
 
@@ -51,10 +51,16 @@ class Workers:
         self._keeper_news.set()
 
     def settle(self, events: Sequence[Event] = ()) -> None:
-        """Wait until these events (or all) are through, or waiting longer would not help."""
-        begun = time.monotonic()
-        while self._threads and not self._settled(time.monotonic() - begun, events):
+        """Wait until these events (or all) are through, or waiting longer would not help.
+
+        Raises `OutboxError`.
+        """
+        begun = moved = time.monotonic()
+        waiting = self._outbox.waiting()
+        while self._threads and not self._settled(begun, moved, events):
             time.sleep(0.02)
+            if (left := self._outbox.waiting()) < waiting:
+                waiting, moved = left, time.monotonic()
 
     def stop(self) -> None:
         """End the threads; an attempt that has begun is finished, and its outcome kept."""
@@ -66,13 +72,14 @@ class Workers:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._threads.clear()
 
-    def _settled(self, elapsed: float, events: Sequence[Event]) -> bool:
+    def _settled(self, begun: float, moved: float, events: Sequence[Event]) -> bool:
+        now = time.monotonic()
         waiting = self._waiting(events)
-        if not waiting:
+        if not waiting or now - begun > self._patience.first_try:
             return True
         if waiting - self._tried:
-            return elapsed > self._patience.first_try
-        left = self._patience.retries - elapsed
+            return False
+        left = self._patience.retries - (now - moved)
         return left <= 0 or all(self._dispatcher.due_in(channel) > left for channel in waiting)
 
     def _waiting(self, events: Sequence[Event]) -> set[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from guarded_rollout.notify.channels.http import Poster, webhook
 from guarded_rollout.notify.events import Level
-from guarded_rollout.notify.message import Message, shorten
+from guarded_rollout.notify.message import Message, fit, shorten
 from guarded_rollout.notify.settings import Settings
 
 COLOURS = {Level.INFO: 0x3498DB, Level.WARNING: 0xF1C40F, Level.ERROR: 0xE74C3C, Level.CRITICAL: 0x992D22}
@@ -26,13 +26,13 @@ class Discord:
 
 def body(message: Message) -> dict[str, Any]:
     """The message as one embed that pings nobody by accident."""
-    title = shorten(escape(message.title), TITLE)
-    text = shorten(escape(message.text), TEXT)
+    title = fit(message.title, TITLE, escape)
+    text = fit(message.text, TEXT, escape)
     footer = f"{message.level} · event {message.event.id}"
     room = WHOLE - len(title) - len(text) - len(footer)
     fields = []
     for label, value in message.facts[:FIELDS]:
-        shown = shorten(escape(value), min(VALUE, max(60, room // len(message.facts))))
+        shown = fit(value, min(VALUE, max(60, room // len(message.facts))), escape)
         fields.append({"name": shorten(label, NAME), "value": shown, "inline": len(shown) <= 40})
     embed = {
         "title": title,

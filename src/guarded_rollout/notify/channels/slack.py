@@ -4,7 +4,7 @@ from typing import Any
 
 from guarded_rollout.notify.channels.http import Poster, webhook
 from guarded_rollout.notify.events import Level
-from guarded_rollout.notify.message import Message, shorten
+from guarded_rollout.notify.message import Message, fit, shorten
 from guarded_rollout.notify.settings import Settings
 
 EMOJI = {
@@ -43,13 +43,13 @@ def body(message: Message) -> dict[str, Any]:
         blocks.append({"type": "section", "text": _markdown(message.text, SECTION)})
     for start in range(0, len(message.facts), FIELDS):
         fields = [
-            {"type": "mrkdwn", "text": f"*{escape(label)}*\n" + _fit(value, FIELD - len(label) - 10)}
+            {"type": "mrkdwn", "text": f"*{escape(label)}*\n" + fit(value, FIELD - len(label) - 10, escape)}
             for label, value in message.facts[start : start + FIELDS]
         ]
         blocks.append({"type": "section", "fields": fields})
     footer = f"{EMOJI[message.level]} {message.level} · event {message.event.id}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": footer}]})
-    return {"text": f"{EMOJI[message.level]} {_fit(message.title, SECTION)}", "blocks": blocks}
+    return {"text": f"{EMOJI[message.level]} {fit(message.title, SECTION, escape)}", "blocks": blocks}
 
 
 def escape(text: str) -> str:
@@ -58,12 +58,4 @@ def escape(text: str) -> str:
 
 
 def _markdown(text: str, limit: int) -> dict[str, str]:
-    return {"type": "mrkdwn", "text": _fit(text, limit)}
-
-
-def _fit(text: str, limit: int) -> str:
-    """Escaped, and within the limit although escaping makes it longer."""
-    room = limit
-    while len(escaped := escape(shorten(text, room))) > limit:
-        room -= max(1, (len(escaped) - limit) // 4)
-    return escaped
+    return {"type": "mrkdwn", "text": fit(text, limit, escape)}

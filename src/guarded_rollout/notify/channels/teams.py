@@ -6,7 +6,7 @@ from typing import Any
 from guarded_rollout.notify.channels import Refused, Unavailable
 from guarded_rollout.notify.channels.http import Poster, webhook
 from guarded_rollout.notify.events import Level
-from guarded_rollout.notify.message import Message, shorten
+from guarded_rollout.notify.message import Message, fit
 from guarded_rollout.notify.settings import Settings
 
 COLOURS = {
@@ -40,7 +40,7 @@ def body(message: Message) -> dict[str, Any]:
     content: list[dict[str, Any]] = [
         {
             "type": "TextBlock",
-            "text": escape(shorten(message.title, TITLE)),
+            "text": fit(message.title, TITLE, escape),
             "size": "large",
             "weight": "bolder",
             "color": COLOURS[message.level],
@@ -48,10 +48,10 @@ def body(message: Message) -> dict[str, Any]:
         }
     ]
     if message.text:
-        text = escape(shorten(message.text, TEXT)).replace("\n", "\n\n")
+        text = fit(message.text, TEXT, escape).replace("\n", "\n\n")
         content.append({"type": "TextBlock", "text": text, "wrap": True})
     facts = [
-        {"title": label, "value": escape(shorten(value, FACT))}
+        {"title": label, "value": fit(value, FACT, escape)}
         for label, value in (*message.facts, ("Event", message.event.id))
     ]
     content.append({"type": "FactSet", "facts": facts})
