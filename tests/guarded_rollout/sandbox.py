@@ -68,7 +68,7 @@ class Sandbox:
             "interval_seconds = 0.05",
             "validation_interval_seconds = 0.05",
             "start_seconds = 15",
-            "drain_seconds = 10",
+            "drain_seconds = 3",
         ]
         (self.folder / "rollout.toml").write_text("\n".join(lines) + "\n")
         health = {

@@ -5,7 +5,11 @@ A supervisor that was killed leaves its children running. The next one starts th
 lock held and *adopts* the child: it waits for it, passes SIGTERM on, and becomes a new one only when the
 old one has gone. So a killed supervisor costs no request and makes no duplicate.
 
-SPEC.json: {"command": [...], "environment": {...}, "folder": "...", "lock": "...", "drain_seconds": n}.
+What it prints goes straight into its log: a pipe to the supervisor would break with it, and the next line
+would kill the proxy.
+
+SPEC.json: {"command": [...], "environment": {...}, "folder": "...", "lock": "...", "log": "...",
+"drain_seconds": n}.
 Only the standard library is imported: this is the first thing every process of a slot does.
 """
 
@@ -25,37 +29,50 @@ def main(spec_path: str) -> None:
     """Become the command of this spec, or stand in for the one that runs already."""
     spec = json.loads(Path(spec_path).read_text())
     lock = os.open(spec["lock"], os.O_RDWR | os.O_CREAT, 0o600)
-    if not _taken(lock):
+    if not taken(lock):
         _adopt(lock, spec["drain_seconds"])
         spec = json.loads(Path(spec_path).read_text())  # it may have changed while the old one ran
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     os.set_inheritable(lock, True)
+    log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     os.chdir(spec["folder"])
     os.execve(spec["command"][0], spec["command"], spec["environment"])
 
 
 def _adopt(lock: int, drain_seconds: float) -> None:
     """Wait until the running one has gone; a SIGTERM for us is for it, and then we go with it."""
-    leader = holder(lock)
-    if leader is None or not alive(leader):
-        _signal(leader, signal.SIGKILL)  # only children without their leader are left: nobody manages them
-    deadline: float | None = None
+    asked = False
 
     def stop(*_: object) -> None:
-        nonlocal deadline
-        deadline = time.monotonic() + drain_seconds
-        _signal(leader, signal.SIGTERM)
+        nonlocal asked
+        asked = True
 
     signal.signal(signal.SIGTERM, stop)
-    while not _taken(lock):
-        overdue = deadline is not None and time.monotonic() > deadline
-        if overdue or (leader is not None and not alive(leader)):
-            _signal(leader, signal.SIGKILL)
+    while not taken(lock):
+        if asked:
+            end(lock, drain_seconds)
+            sys.exit(0)
+        if (leader := holder(lock)) is None or not alive(leader):
+            _signal(leader, signal.SIGKILL)  # children without their leader: nobody manages them
         time.sleep(LOOK_SECONDS)
-    if deadline is not None:
+    if asked:
         sys.exit(0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def end(lock: int, drain_seconds: float) -> None:
+    """Ask whoever holds the lock to stop, let it drain for so long, then kill it."""
+    leader = holder(lock)
+    _signal(leader, signal.SIGTERM)
+    deadline = time.monotonic() + drain_seconds
+    while not taken(lock):
+        gone = leader is None or not alive(leader)
+        if gone or time.monotonic() > deadline:
+            _signal(leader, signal.SIGKILL)
+        time.sleep(LOOK_SECONDS)
 
 
 def holder(lock: int) -> int | None:
@@ -76,7 +93,8 @@ def alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def _taken(lock: int) -> bool:
+def taken(lock: int) -> bool:
+    """Try to take the lock: nobody runs."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,6 +8,7 @@ static; what a program runs is a spec file that `hold.py` reads. A spec says tha
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,9 +27,10 @@ from guarded_rollout.host import hold
 from guarded_rollout.host.programs import program
 
 PROXY, WATCHER = "proxy", "watcher"
-PROGRAMS = (PROXY, "blue", "green", WATCHER)
+PROGRAMS = ("blue", "green", PROXY, WATCHER)
 SOCKET_LIMIT = 103  # macOS; Linux allows 107
 START_SECONDS = 10
+LOG_BYTES = 10 * 2**20
 KILL_SECONDS = 5  # between the end of a program's drain time and the supervisor's SIGKILL
 
 
@@ -76,21 +78,19 @@ class Processes:
         """Start supervisord if it does not run, and every wanted program that does not."""
         if not self.up():
             self._start_supervisor()
+        self._rotate_logs()
         states = self.states()
         for name in PROGRAMS:
             if self.wanted(name) and not states[name].running:
                 self._start(name)
 
     def shut_down(self) -> None:
-        """Stop every program, then supervisord. Does nothing when it does not run."""
-        if not self.up():
-            self._start_supervisor()  # adopts what a killed one left running, so that it can be stopped
-            for name in PROGRAMS:
-                if self.wanted(name):
-                    self._start(name)
-        pid = int(str(self._call("supervisor.getPID")))
-        for name in (WATCHER, PROXY, "blue", "green"):
+        """Stop every program, then supervisord. Does nothing when nothing runs."""
+        for name in reversed(PROGRAMS):
             self.stop(name)
+        if not self.up():
+            return
+        pid = int(str(self._call("supervisor.getPID")))
         self._call("supervisor.shutdown")
         deadline = time.monotonic() + START_SECONDS
         while hold.alive(pid):
@@ -113,7 +113,8 @@ class Processes:
                 "command": list(spec.command),
                 "environment": dict(spec.environment),
                 "folder": spec.folder,
-                "lock": str(self._folder / f"{name}.lock"),
+                "lock": str(self._lock_path(name)),
+                "log": str(self.log_path(name)),
                 "drain_seconds": spec.drain_seconds,
             },
             indent=1,
@@ -130,6 +131,19 @@ class Processes:
         self.forget(name)
         if self.up() and self.states()[name].description != "STOPPED":
             self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name)
+        self._end_what_is_left(name)
+
+    def _end_what_is_left(self, name: str) -> None:
+        """A killed supervisor leaves its children, and a new one may not have adopted them yet."""
+        try:
+            lock = os.open(self._lock_path(name), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            if not hold.taken(lock):
+                hold.end(lock, self._environment.checks.drain_seconds)
+        finally:
+            os.close(lock)
 
     def forget(self, name: str) -> None:
         """Want a program no more, without stopping it: it ends by itself."""
@@ -143,6 +157,17 @@ class Processes:
 
     def state(self, name: str) -> State:
         return self.states()[name]
+
+    def _rotate_logs(self) -> None:
+        """Keep one older log of each program. Writers append, so what they hold open goes on at the start."""
+        for name in PROGRAMS:
+            path = self.log_path(name)
+            if path.exists() and path.stat().st_size > LOG_BYTES:
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
+
+    def _lock_path(self, name: str) -> Path:
+        return self._folder / f"{name}.lock"
 
     def log_path(self, name: str) -> Path:
         return self._environment.service_logs / f"{name}.log"
@@ -211,8 +236,7 @@ class Processes:
             "autostart=false\nstartsecs=1\nstartretries=1000000\n"
             f"autorestart={'unexpected' if name == WATCHER else 'true'}\nexitcodes=0\n"
             f"stopsignal=TERM\nstopwaitsecs={patience}\nkillasgroup=true\n"
-            f"stdout_logfile={self.log_path(name)}\nredirect_stderr=true\n"
-            "stdout_logfile_maxbytes=10MB\nstdout_logfile_backups=2"
+            "stdout_logfile=NONE\nstderr_logfile=NONE"
         )
 
     def _tolerate(self, fault: str, method: str, *arguments: object) -> None:

@@ -1,0 +1,143 @@
+import os
+import signal
+import socket
+import threading
+from collections import Counter
+
+import pytest
+
+from guarded_rollout.errors import NoAnswerError, PortTakenError
+from guarded_rollout.host.endpoint import Endpoint
+from guarded_rollout.host.traffic import configuration
+from tests.guarded_rollout.sandbox import Sandbox, wait_until
+
+
+@pytest.fixture(scope="module")
+def running_site():
+    """The same release in both slots: its pid tells which one answered."""
+    made = Sandbox()
+    site = made.site
+    release = site.build(None)
+    site.require(release, "schema_upgrade")
+    yield site
+    made.close()
+
+
+@pytest.fixture
+def two_slots(running_site):
+    """Both slots up, blue with all of the traffic, whatever the test before did."""
+    site, release = running_site, running_site.build(None)
+    site.traffic.give("blue", 100)
+    for slot in ("blue", "green"):
+        site.start(slot, release)
+    site.traffic.ensure()
+    wait_until(lambda: site.answers("blue") and site.answers("green"))
+    wait_until(lambda: answers(site) == "blue")
+    return site
+
+
+def answers(site) -> str | None:
+    """The slot that answers on the public port."""
+    try:
+        pid = site.public().ask("GET", "/").json()["pid"]
+    except NoAnswerError:
+        return None
+    return next(name for name in ("blue", "green") if site.processes.state(name).pid == pid)
+
+
+def count(site, requests: int = 60) -> Counter:
+    slots = {site.processes.state(name).pid: name for name in ("blue", "green")}
+    return Counter(slots[site.public().ask("GET", "/").json()["pid"]] for _ in range(requests))
+
+
+def test_the_share_moves_with_the_file_and_nothing_is_reloaded(two_slots):
+    proxy = two_slots.processes.state("proxy").pid
+    assert count(two_slots) == {"blue": 60}
+    two_slots.traffic.give("green", 50)
+    half = count(two_slots, 200)
+    assert 60 < half["green"] < 140  # six standard deviations around 100
+    two_slots.traffic.give("green", 100)
+    assert count(two_slots) == {"green": 60}
+    assert two_slots.traffic.serving() == "green"
+    assert two_slots.traffic.share() == {"blue": 0, "green": 100}
+    two_slots.traffic.give("blue", 100)
+    assert count(two_slots) == {"blue": 60}
+    assert two_slots.processes.state("proxy").pid == proxy
+
+
+def test_a_missing_share_file_sends_everything_to_blue(two_slots):
+    two_slots.traffic.give("green", 100)
+    two_slots.traffic.share_file.unlink()
+    assert count(two_slots) == {"blue": 60}
+    assert two_slots.traffic.share() == {"blue": 100, "green": 0}
+    assert two_slots.traffic.serving() == "blue"
+
+
+def test_a_dead_slot_costs_no_request_that_may_be_sent_twice(two_slots):
+    two_slots.traffic.give("green", 100)
+    green = two_slots.processes.state("green").pid
+    os.kill(green, signal.SIGKILL)
+    answer = two_slots.public().ask("POST", "/api/dhash", body=os.urandom(20_000))
+    assert answer.status == 201
+    assert two_slots.public().ask("GET", "/").ok
+
+
+def test_a_request_that_may_not_be_sent_twice_is_answered_with_a_problem(two_slots):
+    two_slots.traffic.give("green", 100)
+    wait_until(lambda: answers(two_slots) == "green")  # a slot that failed is left out for two seconds
+    two_slots.processes.stop("green")
+    answer = two_slots.public().ask("POST", "/api/dhash/queue/1/decision", body=b"{}")
+    assert answer.status in (502, 503)
+    assert answer.json()["type"] == "/problems/unavailable"
+
+
+def test_a_stopped_release_finishes_what_it_has_in_its_hands(two_slots):
+    slow = threading.Thread(
+        target=lambda: seen.append(two_slots.public().ask("GET", "/slow?seconds=1.5").status)
+    )
+    seen: list[int] = []
+    slow.start()
+    wait_until(lambda: connections(two_slots) > 0)
+    two_slots.traffic.give("green", 100)
+    two_slots.stop("blue")
+    slow.join()
+    assert seen == [200]
+
+
+def connections(site) -> int:
+    import psutil
+
+    inner = str(site.slots.socket("blue"))
+    pid = site.processes.state("blue").pid
+    return sum(connection.laddr == inner for connection in psutil.Process(pid).net_connections("unix")) - 1
+
+
+def test_a_taken_port_is_refused_before_the_proxy_starts(sandbox):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", sandbox.port))
+        other.listen()
+        with pytest.raises(PortTakenError, match=str(sandbox.port)):
+            sandbox.site.traffic.ensure()
+    assert not sandbox.site.processes.wanted("proxy")
+    assert not sandbox.site.processes.up()
+
+
+def test_a_killed_proxy_is_back_with_the_same_share(two_slots):
+    two_slots.traffic.give("green", 100)
+    os.kill(two_slots.processes.state("proxy").pid, signal.SIGKILL)
+    wait_until(lambda: answers(two_slots) == "green")
+
+
+def test_the_configuration_is_the_same_whatever_the_share(sandbox):
+    site = sandbox.site
+    before = configuration(site.environment)
+    site.traffic.give("green", 37)
+    assert configuration(site.environment) == before
+    assert site.traffic.share() == {"blue": 63, "green": 37}
+
+
+def test_clients_may_send_any_origin_and_the_admin_socket_is_ours_alone(two_slots):
+    assert two_slots.public().ask("GET", "/", headers={"Origin": "http://evil.example"}).ok
+    assert (two_slots.traffic.admin_socket.stat().st_mode & 0o777) == 0o600
+    metrics = Endpoint(two_slots.traffic.admin_socket).ask("GET", "/metrics").body.decode()
+    assert 'server="blue"' in metrics
