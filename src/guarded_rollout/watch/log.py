@@ -1,43 +1,19 @@
 """The monitoring log: JSON lines, one file a session. It holds every sample, so a session can be replayed."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from guarded_rollout import logs
 from guarded_rollout.errors import NotALogError, NotWritableError
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.logs import Line as Line
+from guarded_rollout.logs import parse
 
-LEVELS = ("debug", "info", "warning", "error", "critical")
 SAMPLE, JUDGED = "Sample", "Quality gate"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line. `at` is unix time."""
-
-    at: float
-    level: str
-    message: str
-    environment: str
-    data: Mapping[str, Any]
-
-    def as_json(self) -> str:
-        moment = datetime.fromtimestamp(self.at, UTC)
-        return json.dumps(
-            {
-                "timestamp": f"{moment:%FT%T}.{moment.microsecond // 1000:03d}Z",
-                "level": self.level,
-                "message": self.message,
-                "environment": self.environment,
-                "data": self.data,
-            },
-            default=str,
-        )
 
 
 class MonitorLog:
@@ -116,8 +92,7 @@ def _words(change: Change) -> tuple[str, str]:
 
 def path_for(folder: Path, environment: str, at: datetime) -> Path:
     """`dhash_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
-    path = folder / f"dhash_{environment}_{at:%FT%H-%M-%S}-{at.microsecond // 1000:03d}Z.log"
-    return path if not path.exists() else path_for(folder, environment, at + timedelta(milliseconds=1))
+    return logs.path_for(folder, "dhash", environment, at)
 
 
 def read(path: Path) -> Iterator[Line]:
@@ -135,21 +110,6 @@ def read(path: Path) -> Iterator[Line]:
                 yield line
     if not usable:
         raise NotALogError(path=path, reason="no line of it is one of a monitoring log")
-
-
-def parse(text: str) -> Line | None:
-    """A line of a log; None if it is none."""
-    try:
-        found = json.loads(text)
-        return Line(
-            datetime.fromisoformat(found["timestamp"]).timestamp(),
-            str(found["level"]),
-            str(found["message"]),
-            str(found["environment"]),
-            dict(found["data"]),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 def sample_of(line: Line) -> Sample | None:

@@ -1,0 +1,137 @@
+"""Logs: JSON lines with `timestamp level message environment data`, in files that have one writer each."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+import structlog
+
+from guarded_rollout.clock import Clock, SystemClock
+from guarded_rollout.errors import NotWritableError
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+MODE = 0o640
+OWN = ("timestamp", "level", "message", "environment")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. `at` is unix time."""
+
+    at: float
+    level: str
+    message: str
+    environment: str
+    data: Mapping[str, Any]
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromtimestamp(self.at, UTC)
+
+    def as_json(self) -> str:
+        return json.dumps(
+            {
+                "timestamp": stamp(self.at),
+                "level": self.level,
+                "message": self.message,
+                "environment": self.environment,
+                "data": self.data,
+            },
+            default=str,
+        )
+
+
+def stamp(at: float) -> str:
+    """Unix time as ISO 8601 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment:%FT%T}.{moment.microsecond // 1000:03d}Z"
+
+
+def parse(text: str) -> Line | None:
+    """A line of a log; None if it is none."""
+    try:
+        found = json.loads(text)
+        return Line(
+            datetime.fromisoformat(found["timestamp"]).timestamp(),
+            str(found["level"]),
+            str(found["message"]),
+            str(found["environment"]),
+            dict(found["data"]),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def path_for(folder: Path, name: str, environment: str, at: datetime) -> Path:
+    """`<name>_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
+    path = folder / f"{name}_{environment}_{at:%FT%H-%M-%S}-{at.microsecond // 1000:03d}Z.log"
+    return path if not path.exists() else path_for(folder, name, environment, at + timedelta(milliseconds=1))
+
+
+class LogFile:
+    """A log of one command: what it said, line by line."""
+
+    def __init__(self, file: TextIO, path: Path, environment: str, clock: Clock) -> None:
+        self._file = file
+        self.path = path
+        self._environment = environment
+        self._clock = clock
+
+    @classmethod
+    def open(cls, folder: Path, name: str, environment: str, clock: Clock | None = None) -> Self:
+        """Begin `monitor_logs/<name>_<env>_<time>.log`. Raises `NotWritableError`."""
+        clock = clock or SystemClock()
+        path = path_for(folder, name, environment, clock.now())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(path, flags, MODE)
+        except OSError as error:
+            raise NotWritableError(path=path, reason=error.strerror) from None
+        return cls(os.fdopen(descriptor, "a", encoding="utf-8"), path, environment, clock)
+
+    def write(self, level: str, message: str, /, **data: object) -> None:
+        """One line, which survives the death of this process."""
+        line = Line(self._clock.now().timestamp(), level, message, self._environment, data)
+        self._file.write(line.as_json() + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def configure(level: str = "warning", environment: str = "", stream: TextIO | None = None) -> None:
+    """What modules log goes to stderr: in words on a terminal, as JSON lines elsewhere."""
+    stream = stream or sys.stderr
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if stream.isatty()
+        else [structlog.processors.EventRenamer("message"), as_contract, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            structlog.processors.format_exc_info,
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(environment=environment)
+
+
+def as_contract(
+    logger: object, method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """The contract's five fields in their order; whatever else a line has is its data."""
+    data = {name: value for name, value in fields.items() if name not in OWN}
+    return {**{name: fields.get(name, "") for name in OWN}, "data": data}
