@@ -6,20 +6,22 @@ errors into sentences with their exit code.
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
-from guarded_rollout.clock import SystemClock
+from guarded_rollout import logs
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CancelledError, RolloutError
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
 from guarded_rollout.lock import hold
+from guarded_rollout.logs import LogFile
 from guarded_rollout.secret import Secret
 
 app = typer.Typer(
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 
 FILE = "rollout.toml"
+USAGE_CODES = {"monitor": 3, "validate-logging": 3}
+"""The exit code of a wrong usage, where it is not 1."""
 
 Env = Annotated[str, typer.Option("--env", "--environment", "-e", help="Environment of rollout.toml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
@@ -50,13 +54,12 @@ class Output:
 
     as_json: bool = False
     verbose: bool = False
-    log: TextIO | None = None
+    log: LogFile | None = None
 
     def say(self, line: str) -> None:
         typer.echo(line, err=self.as_json)
         if self.log:
-            self.log.write(f"{SystemClock().now():%FT%TZ} {line}\n")
-            self.log.flush()
+            self.log.write("info", line)
 
     def detail(self, line: str) -> None:
         if self.verbose:
@@ -77,7 +80,7 @@ class Output:
         if error.hint:
             typer.echo(f"  {error.hint}", err=True)
         if self.log:
-            self.log.write(f"{SystemClock().now():%FT%TZ} {error}\n")
+            self.log.write("error", error.sentence, error=error.code(), advice=error.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +116,27 @@ def session(
 ) -> Iterator[Session]:
     """A command's work on one environment. `log` names a log file in monitor_logs/ that it writes as well."""
     out = Output(as_json, verbose)
-    try:
+    with reporting(out):
         environment = load(settings_file()).environment(env)
         site = Site(environment)
         if exclusive:
             site.prepare()
             if log:
-                out.log = _log_file(environment, log)
+                out.log = LogFile.open(environment.logs, log, env)
             held = hold(environment.lock, environment=env, command=f"rollout {command}")
             with held, Journal.open(environment.journal) as journal:
                 yield Session(environment, site, journal, out)
         else:
             with Journal.open(environment.journal, create=False) as journal:
                 yield Session(environment, site, journal, out)
+
+
+@contextmanager
+def reporting(out: Output) -> Iterator[None]:
+    """Errors become sentences with their exit code."""
+    logs.configure("info" if out.verbose else "warning")
+    try:
+        yield
     except RolloutError as error:
         out.fail(error)
         raise typer.Exit(error.exit_code) from None
@@ -151,12 +162,12 @@ def token() -> Secret | None:
     return Secret(given) if given else None
 
 
-def _log_file(environment: Environment, name: str) -> TextIO:
-    environment.logs.mkdir(parents=True, exist_ok=True)
-    moment = SystemClock().now()
-    return (environment.logs / f"{name}_{environment.name}_{moment:%Y-%m-%dT%H-%M-%S}.log").open("a")
-
-
 def run() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line. Typer ends a wrong usage with 2, which in the contract says something else."""
+    try:
+        app()
+    except SystemExit as end:
+        context = getattr(end.__context__, "ctx", None)
+        if context is None:
+            raise
+        sys.exit(USAGE_CODES.get(context.info_name, 1))
