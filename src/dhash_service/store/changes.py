@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, or_, select
 
-from dhash_service.facts import Algorithm
 from dhash_service.feed import Changes, Position
 from dhash_service.store.engine import reading
 from dhash_service.store.tables import fingerprints, tombstones
-from dhash_service.store.visibility import stands
+from dhash_service.store.visibility import aside, stands
 
 ROWS = 50_000
 """Rows fetched at a time: a million Python tuples at once would take more memory than the index."""
@@ -25,49 +24,62 @@ COPIED = np.dtype([("fields", ">i2"), ("_1", ">i4"), ("key", ">i8"), ("_2", ">i4
 COPY_HEADER = 19
 COPY_TRAILER = 2
 
+Pairs = NDArray[np.int64]
+"""int64[N, 2]: keys, and values as the signed integers that are stored."""
+NOTHING: Pairs = np.empty((0, 2), np.int64)
+
 
 class Feed:
-    """A `FingerprintFeed` over one store and one algorithm."""
+    """A `FingerprintFeed` over one store."""
 
-    def __init__(self, engine: Engine, algorithm: Algorithm) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._algorithm = algorithm
+        key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
-        self._newest = select(_newest(fingerprints.c.seq), _newest(tombstones.c.seq))
-        self._new = select(fingerprints.c.seq, fingerprints.c.value).where(
-            fingerprints.c.seq > bindparam("after"), stands(fingerprints, algorithm)
-        )
+        self._newest = select(_newest(key), _newest(tombstones.c.seq))
+        self._new = select(key, value).where(key > bindparam("after"), stands(fingerprints))
 
     def changes(self, after: Position | None) -> Changes:
         """See `FingerprintFeed.changes`."""
         with reading(self._engine) as connection:
             now = Position(tuple(connection.execute(self._newest).one()))
-            if after is not None and after.marks[1] == now.marks[1]:
+            if after is None:
+                return self._everything(connection, now)
+            if after.marks[1] == now.marks[1]:
                 return self._appended(connection, after, now)
-            key, value = fingerprints.c.seq, fingerprints.c.value
-            standing = stands(fingerprints, self._algorithm)
-            touched = key > 0 if after is None else _touched(after)
-            came = pairs(connection, select(key, value).where(touched, standing))
-            left = np.empty((0, 2), np.int64)
-            if after is not None:
-                seen = select(key, value).where(touched, key <= after.marks[0], ~standing)
-                left = pairs(connection, seen)
-        return Changes(
-            np.ascontiguousarray(came[:, 0]),
-            np.ascontiguousarray(came[:, 1]).view(np.uint64),
-            np.ascontiguousarray(left[:, 0]),
-            position=now,
-        )
+            return self._reconsidered(connection, after, now)
+
+    def _everything(self, connection: Connection, now: Position) -> Changes:
+        """All rows but the few that are aside, rather than a question asked of each of a million."""
+        rows = pairs(connection, select(fingerprints.c.seq, fingerprints.c.value))
+        hidden = np.array(connection.scalars(aside()).all(), np.int64)
+        shown = rows[~np.isin(rows[:, 0], hidden)] if len(hidden) else rows
+        return _changes(shown, now)
 
     def _appended(self, connection: Connection, after: Position, now: Position) -> Changes:
         """What came since, where no tombstone did: nearly always."""
-        rows = connection.execute(self._new, {"after": after.marks[0]}).all() if after != now else ()
+        if after == now:
+            return _changes(NOTHING, now)
+        rows = connection.execute(self._new, {"after": after.marks[0]}).all()
         return Changes(
             np.array([row.seq for row in rows], np.int64),
             np.array([row.value for row in rows], np.uint64),
-            np.empty(0, np.int64),
+            NOTHING[:, 0],
             position=now,
         )
+
+    def _reconsidered(self, connection: Connection, after: Position, now: Position) -> Changes:
+        """What came and what left, where tombstones did."""
+        wanted = select(fingerprints.c.seq, fingerprints.c.value).where(_touched(after))
+        standing = stands(fingerprints)
+        came = pairs(connection, wanted.where(standing))
+        left = pairs(connection, wanted.where(fingerprints.c.seq <= after.marks[0], ~standing))
+        return _changes(came, now, left)
+
+
+def _changes(came: Pairs, now: Position, left: Pairs = NOTHING) -> Changes:
+    keys, values = np.ascontiguousarray(came.T)
+    return Changes(keys, values.view(np.uint64), np.ascontiguousarray(left[:, 0]), position=now)
 
 
 def _newest(seq: ColumnElement[int]) -> ColumnElement[int]:
@@ -94,8 +106,8 @@ def _touched(after: Position) -> ColumnElement[bool]:
     )
 
 
-def pairs(connection: Connection, wanted: Select[Any]) -> NDArray[np.int64]:
-    """Two integer columns as int64[N, 2], past SQLAlchemy's rows: a million in half a second."""
+def pairs(connection: Connection, wanted: Select[Any]) -> Pairs:
+    """Two integer columns, past SQLAlchemy's rows: a million in half a second."""
     sql = str(wanted.compile(connection, compile_kwargs={"literal_binds": True}))
     driver = connection.connection.driver_connection
     assert driver is not None
@@ -104,7 +116,7 @@ def pairs(connection: Connection, wanted: Select[Any]) -> NDArray[np.int64]:
             rows = np.frombuffer(b"".join(copy)[COPY_HEADER:-COPY_TRAILER], COPIED)
         return np.stack([rows["key"], rows["value"]], axis=1).astype(np.int64)
     cursor = driver.execute(sql)
-    blocks = [np.empty((0, 2), np.int64)]
+    blocks = [NOTHING]
     while rows := cursor.fetchmany(ROWS):
         blocks.append(np.fromiter(chain.from_iterable(rows), np.int64, 2 * len(rows)).reshape(-1, 2))
     return np.concatenate(blocks)

@@ -35,7 +35,7 @@ from dhash_service.store.tables import (
     token_revocations,
     tokens,
 )
-from dhash_service.store.visibility import stands, visible, visible_image
+from dhash_service.store.visibility import aside, stands, visible, visible_image
 
 T = TypeVar("T")
 
@@ -83,13 +83,13 @@ class Repository:
     def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
         """The images in search behind these keys of the feed; a hidden one is left out."""
         with reading(self._engine) as connection:
-            found = read_images(connection, by_key(self._algorithm), keys, self._algorithm)
+            found = read_images(connection, by_key(), keys, self._algorithm)
             return {row.seq: image for row, image in found}
 
     def thumbnail(self, id: UUID) -> bytes | None:
         """The image's thumbnail, as WebP, unless the image is hidden or has none."""
         wanted = select(thumbnails.c.webp).where(
-            thumbnails.c.image_id == id, visible_image(thumbnails.c.image_id, self._algorithm)
+            thumbnails.c.image_id == id, visible_image(thumbnails.c.image_id)
         )
         with reading(self._engine) as connection:
             found = connection.scalar(wanted)
@@ -98,8 +98,8 @@ class Repository:
     def count(self) -> int:
         """How many images are in search."""
         with reading(self._engine) as connection:
-            counted = select(func.count()).select_from(fingerprints)
-            return connection.scalar(counted.where(stands(fingerprints, self._algorithm))) or 0
+            everything = connection.scalar(select(func.count()).select_from(fingerprints)) or 0
+            return everything - (connection.scalar(select(func.count()).select_from(aside().subquery())) or 0)
 
     # ---- review
 
@@ -150,34 +150,30 @@ class Repository:
         return as_token(row)
 
 
-# Building a statement costs more than running it: each is built once for an algorithm.
+# Building a statement costs more than running it: each is built once.
 
 
 @cache
-def by_id(algorithm: Algorithm) -> Select[Any]:
+def by_id() -> Select[Any]:
     """Images in search with the `wanted` ids, each with the fingerprint it stands by."""
     wanted = images.c.id.in_(bindparam("wanted", expanding=True))
-    return select(*IMAGE).select_from(PAIRED).where(wanted, stands(fingerprints, algorithm))
+    return select(*IMAGE).select_from(PAIRED).where(wanted, stands(fingerprints))
 
 
 @cache
-def by_key(algorithm: Algorithm) -> Select[Any]:
+def by_key() -> Select[Any]:
     """Images in search with the `wanted` fingerprints."""
     wanted = fingerprints.c.seq.in_(bindparam("wanted", expanding=True))
-    return select(*IMAGE).select_from(PAIRED).where(wanted, visible(fingerprints, algorithm))
+    return select(*IMAGE).select_from(PAIRED).where(wanted, visible(fingerprints))
 
 
 @cache
-def hidden_or_not(algorithm: Algorithm) -> Select[Any]:
+def hidden_or_not() -> Select[Any]:
     """Images with the `wanted` ids, hidden or not; of an image's fingerprints, the first comes last."""
     return (
         select(*IMAGE)
         .select_from(PAIRED)
-        .where(
-            images.c.id.in_(bindparam("wanted", expanding=True)),
-            fingerprints.c.algorithm == algorithm.name,
-            fingerprints.c.algorithm_version == algorithm.version,
-        )
+        .where(images.c.id.in_(bindparam("wanted", expanding=True)))
         .order_by(fingerprints.c.seq.desc())
     )
 
@@ -193,14 +189,14 @@ def read_images(
 
 def images_by_id(connection: Connection, ids: Iterable[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
     """Those of these images that are in search, each with the fingerprint it stands by."""
-    return {image.id: image for _, image in read_images(connection, by_id(algorithm), list(ids), algorithm)}
+    return {image.id: image for _, image in read_images(connection, by_id(), list(ids), algorithm)}
 
 
 def read_lookups(connection: Connection, wanted: Select[Any], algorithm: Algorithm) -> Iterator[Lookup]:
     """Lookups in the statement's order, with their nearest images, hidden or not: they were compared."""
     rows = connection.execute(wanted).all()
     compared = list({row.nearest_id for row in rows if row.nearest_id})
-    found = read_images(connection, hidden_or_not(algorithm), compared, algorithm)
+    found = read_images(connection, hidden_or_not(), compared, algorithm)
     nearest = {image.id: image for _, image in found}
     for row in rows:
         yield as_lookup(row, nearest)

@@ -95,8 +95,8 @@ class ReviewQueue:
         shown = [~hidden_image(lookups.c.image_id), or_(nearest.is_(None), ~hidden_image(nearest))]
         if any_hidden_release(connection):
             shown = [
-                visible_image(lookups.c.image_id, self._algorithm),
-                or_(nearest.is_(None), visible_image(nearest, self._algorithm)),
+                visible_image(lookups.c.image_id),
+                or_(nearest.is_(None), visible_image(nearest)),
             ]
         # The literal is what lets the databases use the partial index.
         return and_(

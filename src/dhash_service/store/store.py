@@ -60,7 +60,7 @@ class Store:
         self.engine = engine
         self.algorithm = algorithm
         self.release = release
-        self.feed = Feed(engine, algorithm)
+        self.feed = Feed(engine)
         path = sqlite_path(engine.url)
         self.folder: Path | None = path.parent if path else None
         self.originals = originals

@@ -1,14 +1,14 @@
 """What is in search: every image but those that a tombstone hides, by name or by their release.
 
 A subject's newest tombstone holds. An image stands in search by one fingerprint, the first of its visible
-ones: when that one's release is quarantined, the next takes its place.
+ones: when that one's release is quarantined, the next takes its place. A store holds the fingerprints of one
+algorithm, so none is asked for here.
 """
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, or_, select, tuple_, union
 
-from dhash_service.facts import Algorithm
 from dhash_service.store.tables import fingerprints, tombstones
 
 
@@ -39,28 +39,40 @@ def any_hidden_release(connection: Connection) -> bool:
     return connection.execute(hidden_releases().limit(1)).first() is not None
 
 
-def visible(fingerprint: FromClause, algorithm: Algorithm) -> ColumnElement[bool]:
-    """That a fingerprint is of this algorithm, and neither its image nor its release is hidden."""
+def visible(fingerprint: FromClause) -> ColumnElement[bool]:
+    """That neither a fingerprint's image nor its release is hidden."""
     return and_(
-        fingerprint.c.algorithm == algorithm.name,
-        fingerprint.c.algorithm_version == algorithm.version,
         fingerprint.c.release.not_in(hidden_releases()),
         ~hidden_image(fingerprint.c.image_id),
     )
 
 
-def stands(fingerprint: FromClause, algorithm: Algorithm) -> ColumnElement[bool]:
+def stands(fingerprint: FromClause) -> ColumnElement[bool]:
     """That a fingerprint is the one by which its image stands in search."""
     earlier = fingerprints.alias()
     before = exists().where(
         earlier.c.image_id == fingerprint.c.image_id,
         earlier.c.seq < fingerprint.c.seq,
-        visible(earlier, algorithm),
+        visible(earlier),
     )
-    return and_(visible(fingerprint, algorithm), or_(~fingerprint.c.repeats, ~before))
+    return and_(visible(fingerprint), or_(~fingerprint.c.repeats, ~before))
 
 
-def visible_image(image: ColumnElement[Any], algorithm: Algorithm) -> ColumnElement[bool]:
+def aside() -> Select[tuple[int]]:
+    """Key of every fingerprint by which no image stands: few, and found without reading the rest."""
+    tombstone = tombstones.alias()
+    hidden = select(tombstone.c.subject_image).where(
+        tombstone.c.subject_image.is_not(None), tombstone.c.hidden, _holds(tombstone, "subject_image")
+    )
+    found = union(
+        select(fingerprints.c.seq).where(fingerprints.c.release.in_(hidden_releases())),
+        select(fingerprints.c.seq).where(fingerprints.c.image_id.in_(hidden)),
+        select(fingerprints.c.seq).where(fingerprints.c.repeats, ~stands(fingerprints)),
+    ).subquery()
+    return select(found.c.seq)
+
+
+def visible_image(image: ColumnElement[Any]) -> ColumnElement[bool]:
     """That the image with this id stands in search."""
     fingerprint = fingerprints.alias()
-    return exists().where(fingerprint.c.image_id == image, visible(fingerprint, algorithm))
+    return exists().where(fingerprint.c.image_id == image, visible(fingerprint))
