@@ -109,7 +109,10 @@ class Matcher:
     def start(self) -> Self:
         """Begin to follow the store, and return once every known picture can be found."""
         self.follower.start()
-        self.follower.ready.wait()
+        while not self.follower.ready.wait(1):
+            if self.follower.failures:
+                self.close()
+                raise StoreError(f"The index cannot be loaded: {self.follower.last_error}")
         return self
 
     def close(self) -> None:

@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="dhash",
         summary="Fingerprints of images, exact search among them, and a review queue.",
+        description="Where the service is locked (`DHASH_LOCKED`), reading and submitting need a token too.",
         version=version("mobius-dhash"),
         lifespan=lifespan,
         license_info={"name": "MIT", "identifier": "MIT"},

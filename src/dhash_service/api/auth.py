@@ -33,26 +33,37 @@ def service_of(request: Request) -> Service:
     return service
 
 
+async def identify(service: Service, credentials: HTTPAuthorizationCredentials | None, role: Role) -> Caller:
+    """Who holds the token. Raises `UnauthenticatedError`, `ForbiddenError`."""
+    if credentials is None:
+        raise UnauthenticatedError(f"This needs a token with the role {role.value}.")
+    token = await service.read(lambda: service.store.token(credentials.credentials))
+    if token is None:
+        raise UnauthenticatedError("The token is unknown or was revoked.")
+    if RANK[token.role] < RANK[role]:
+        raise ForbiddenError(f"{token.name} has the role {token.role.value}; this needs {role.value}.")
+    return Caller(token.name, token.role)
+
+
 def allow(role: Role) -> Callable[..., Awaitable[Caller]]:
     """A dependency that answers 401 or 403 unless the caller has this role or a higher one."""
 
     async def check(request: Request, credentials: Credentials) -> Caller:
-        service = service_of(request)
-        if credentials is None:
-            if role is Role.CLIENT and not service.settings.locked:
-                return ANONYMOUS
-            raise UnauthenticatedError(f"This needs a token with the role {role.value}.")
-        token = await service.read(lambda: service.store.token(credentials.credentials))
-        if token is None:
-            raise UnauthenticatedError("The token is unknown or was revoked.")
-        if RANK[token.role] < RANK[role]:
-            raise ForbiddenError(f"{token.name} has the role {token.role.value}; this needs {role.value}.")
-        return Caller(token.name, token.role)
+        return await identify(service_of(request), credentials, role)
 
     return check
 
 
+async def allow_client(request: Request) -> Caller:
+    """Anybody, unless the service is locked. Outside the OpenAPI document: there, a scheme is a must."""
+    service = service_of(request)
+    credentials = await bearer(request)
+    if credentials is None and not service.settings.locked:
+        return ANONYMOUS
+    return await identify(service, credentials, Role.CLIENT)
+
+
 Running = Annotated[Service, Depends(service_of)]
-Client = Annotated[Caller, Depends(allow(Role.CLIENT))]
+Client = Annotated[Caller, Depends(allow_client)]
 Reviewer = Annotated[Caller, Depends(allow(Role.REVIEWER))]
 Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]

@@ -111,6 +111,9 @@ def install(app: FastAPI) -> None:
                 NotFoundError(f"There is nothing at {request.url.path}.", "See /docs for the paths.")
             )
         title = HTTPStatus(error.status_code).phrase
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(methods(app, request))
         body = Problem(
             type=f"/problems/{title.lower().replace(' ', '-')}",
             title=title,
@@ -118,6 +121,10 @@ def install(app: FastAPI) -> None:
             detail=f"{request.method} {request.url.path}: {error.detail}.",
             advice="See /docs for what this path takes.",
         )
-        return JSONResponse(
-            body.model_dump(), error.status_code, headers=error.headers, media_type=MEDIA_TYPE
-        )
+        return JSONResponse(body.model_dump(), error.status_code, headers=headers, media_type=MEDIA_TYPE)
+
+
+def methods(app: FastAPI, request: Request) -> list[str]:
+    """What the requested path takes. Starlette names only the first of several routes with one path."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return sorted(method.upper() for method in app.openapi()["paths"].get(path, {}))

@@ -40,6 +40,6 @@ async def page(
     return await service.read(read)
 
 
-@router.post("/{lookup}/decision", summary="Decide: the same picture, or not", status_code=201)
+@router.post("/{lookup:uuid}/decision", summary="Decide: the same picture, or not", status_code=201)
 async def decide(service: Running, reviewer: Reviewer, lookup: UUID, body: DecisionRequest) -> Decided:
     return Decided.of(await service.decide(lookup, body.verdict, reviewer.name, body.note))

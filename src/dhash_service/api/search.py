@@ -44,7 +44,7 @@ async def search_by_picture(
     return SearchAnswer.of(value, radius, service.algorithm.name, found)
 
 
-@router.get("/{id}", summary="A known picture")
+@router.get("/{id:uuid}", summary="A known picture")
 async def image(service: Running, client: Client, id: UUID) -> Known:
     known = await service.read(lambda: service.store.image(id))
     if known is None:
@@ -53,7 +53,7 @@ async def image(service: Running, client: Client, id: UUID) -> Known:
 
 
 @router.get(
-    "/{id}/thumbnail",
+    "/{id:uuid}/thumbnail",
     summary="A small WebP of a known picture",
     response_class=Response,
     responses={200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}},
@@ -68,7 +68,7 @@ async def thumbnail(service: Running, client: Client, id: UUID) -> Response:
     )
 
 
-@router.delete("/{id}", summary="Take a picture out of search; nothing is deleted", status_code=204)
+@router.delete("/{id:uuid}", summary="Take a picture out of search; nothing is deleted", status_code=204)
 async def hide(
     service: Running,
     admin: Admin,

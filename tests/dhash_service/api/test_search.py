@@ -57,7 +57,7 @@ def test_a_known_picture_and_its_thumbnail(client: httpx.Client) -> None:
     [
         (f"/api/dhash/{NOBODY}", 404, "not-found"),
         (f"/api/dhash/{NOBODY}/thumbnail", 404, "not-found"),
-        ("/api/dhash/no-id", 422, "bad-request"),
+        ("/api/dhash/no-id", 404, "not-found"),
         ("/api/dhash/search", 422, "bad-request"),
         ("/api/dhash/search?hash=xyz", 422, "bad-request"),
         ("/api/dhash/search?hash=0000000000000000&radius=65", 422, "bad-request"),
