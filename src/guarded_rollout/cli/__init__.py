@@ -6,11 +6,13 @@ from guarded_rollout.cli.app import run
 def main() -> None:
     """Entry point. Commands register themselves by being imported."""
     from guarded_rollout.cli import (  # noqa: F401
+        ack,
         backup,
         deploy,
         down,
         history,
         migrate,
+        notify,
         preflight,
         prune,
         rollback,

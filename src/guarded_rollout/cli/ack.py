@@ -1,0 +1,36 @@
+"""`rollout ack`: say that you look after what is open, so that it is escalated no further."""
+
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, Verbose, app, reporting, settings_file
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config.environments import load
+from guarded_rollout.notify.events import Facts, Kind, event
+from guarded_rollout.notify.notifier import Notifier
+from guarded_rollout.rollout import operator
+
+
+@app.command(epilog='Example: rollout ack --env production --note "looking at the extraction failures"')
+def ack(
+    env: Env = "production",
+    note: Annotated[str, typer.Option(help="What you are doing about it; told to the others.")] = "",
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Acknowledge every open alert of an environment. It still ends with its own message."""
+    out = Output(as_json, verbose)
+    with reporting(out):
+        environment = load(settings_file()).environment(env)
+        facts = Facts(operator=operator(), reason=note) if note else Facts(operator=operator())
+        taken = event(Kind.ACKNOWLEDGED, env, SystemClock().now(), **facts)
+        with Notifier.of(environment) as notifier:
+            if dry_run:
+                keys = tuple(matter.key for matter in notifier.outbox.matters() if not matter.acknowledged)
+                out.rehearse(f"would acknowledge {', '.join(keys) or 'nothing'}")
+            else:
+                keys = notifier.acknowledge(taken)
+                out.say(f"Acknowledged: {', '.join(keys)}." if keys else f"Nothing is open in {env}.")
+        out.result(environment=env, acknowledged=keys)
