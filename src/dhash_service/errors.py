@@ -285,3 +285,9 @@ class ServiceAnswerError(DhashError):
     title = "The service did not answer as expected"
     status = 502
     advice = "Look at its /health and its log."
+
+
+class UnreadableFileError(RejectedError):
+    type = "unreadable-file"
+    title = "The file cannot be read"
+    advice = "Give the path of a picture, or - for standard input."

@@ -84,8 +84,8 @@ def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str,
 
 
 def _read(path: str, limit: int) -> bytes:
-    """Raises `BadRequestError` where the file cannot be opened, `BodyTooLargeError` past `limit` bytes."""
-    from dhash_service.errors import BadRequestError
+    """Raises `UnreadableFileError` where it cannot be opened, `BodyTooLargeError` past `limit` bytes."""
+    from dhash_service.errors import UnreadableFileError
 
     if path == STDIN:
         return _at_most(sys.stdin.buffer, limit)
@@ -93,7 +93,7 @@ def _read(path: str, limit: int) -> bytes:
         with Path(path).open("rb") as file:
             return _at_most(file, limit)
     except OSError as error:
-        raise BadRequestError(f"{error.strerror or error}.", "Give the path of a picture.") from error
+        raise UnreadableFileError(f"{error.strerror or error}.") from error
 
 
 def _at_most(file: BinaryIO, limit: int) -> bytes:
