@@ -1,6 +1,6 @@
 """The pictures inside PDFs, read in worker processes with limits on time and memory.
 
-reader      the parent's side: one process per lane, replaced when it dies, hangs or eats too much
+reader      the parent's side: a process for each document, a few at a time
 worker      the process's side: its limits, and its end when the parent is gone
 pdf         PDF → pictures with page and box, by pdfium
 bitmap      decoded pixels → one canonical file

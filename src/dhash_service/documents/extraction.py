@@ -24,7 +24,7 @@ class Skip(StrEnum):
     TINY = "tiny"  # shorter side below `pdf.SHORTEST_SIDE` pixels
     MASK = "mask"  # a stencil: one bit a pixel through which a colour is painted
     NESTED = "nested"  # forms drawn inside forms, deeper than `pdf.DEEPEST_FORM`
-    NOWHERE = "nowhere"  # its position is not a finite number
+    NOWHERE = "nowhere"  # drawn without any width or height, or at no finite position
     DAMAGED = "damaged"  # its data cannot be decoded
     DECODER_FAILED = "decoder_failed"  # its data looks valid, and our decoder failed all the same
 

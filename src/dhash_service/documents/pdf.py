@@ -50,7 +50,7 @@ from dhash_service.fingerprint import read_picture
 SHORTEST_SIDE = 32  # pixels; see above
 DEEPEST_FORM = 8  # forms within forms; pdfium itself stops at 40, which cuts cycles as well
 JPEG_START = b"\xff\xd8\xff"
-UNFINISHED_REVISION = re.compile(rb"\d+ \d+ obj\b")
+UNFINISHED_REVISION = re.compile(rb"\d{1,10} \d{1,5} obj\b")
 
 
 def extract(data: bytes, reading: Reading) -> Extraction:
@@ -122,15 +122,15 @@ class _Album:
 
     def add_page(self, number: int, page: Any) -> None:
         for image, matrix in self._drawn(page, page, pypdfium2.PdfMatrix(), 0):
+            if (box := _box(matrix)) is None:
+                self.skipped[Skip.NOWHERE] += 1
+                continue
             try:
                 taken = self._take(image)
-            except (pypdfium2.PdfiumError, UnicodeDecodeError):  # no size, or a filter named in no encoding
+            except (pypdfium2.PdfiumError, UnicodeDecodeError):  # no pixels, or a filter named in no encoding
                 taken = Skip.DAMAGED
-            box = _box(matrix)
             if isinstance(taken, Skip):
                 self.skipped[taken] += 1
-            elif box is None:
-                self.skipped[Skip.NOWHERE] += 1
             else:
                 self._add(ExtractedPicture(number, box, taken))
 
@@ -172,9 +172,10 @@ class _Album:
                 f"{self._reading.limits.max_pixels:,} pixels are allowed."
             )
         content = _jpeg(image)
-        if content is None and _is_stencil(image):
-            return Skip.MASK
-        content = content or _decoded(image)
+        if content is None:
+            if _is_stencil(image):
+                return Skip.MASK
+            content = _decoded(image)
         key = sha256(content).hexdigest()
         if key not in self._known:
             self._known[key] = self._read(content)
@@ -219,9 +220,8 @@ def _decoded(image: Any) -> bytes:
 
 
 def _box(matrix: Any) -> Box | None:
-    """The box around the unit square under this matrix, to a hundredth of a point."""
-    box = matrix.on_rect(0, 0, 1, 1)
-    if not all(map(math.isfinite, box)):
+    """The box around the unit square under this matrix, to a hundredth of a point; None for no box."""
+    left, bottom, right, top = matrix.on_rect(0, 0, 1, 1)
+    if not math.isfinite(left + bottom + right + top) or left == right or bottom == top:
         return None
-    left, bottom, right, top = (round(edge, 2) for edge in box)
-    return left, bottom, right, top
+    return round(left, 2), round(bottom, 2), round(right, 2), round(top, 2)

@@ -1,4 +1,4 @@
-"""What runs in a process that reads documents: its limits, and one function."""
+"""What runs in a process that reads a document: its limits, and one function."""
 
 import multiprocessing
 import os
@@ -8,34 +8,42 @@ import sys
 import threading
 from multiprocessing.connection import wait
 
+from PIL import Image
+
 from dhash_service.documents import pdf
 from dhash_service.documents.extraction import Extraction, Reading
 from dhash_service.errors import DecoderFailedError, DhashError, DocumentMemoryError
 
 MEMORY_POLL = 0.05  # seconds, where the kernel does not enforce a limit
 
-
-def enter(memory_bytes: int) -> None:
-    """Put this process under its limits. `memory_bytes` is what documents may take beyond a start's needs."""
-    # A hang is in native code, where a Python handler for SIGTERM would never run.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected here, their cores unwanted
-    enforced = _limit_memory(memory_bytes)
-    threading.Thread(target=_watch, args=(None if enforced else memory_bytes,), daemon=True).start()
+Image.init()  # once, in the process that every worker is forked from: 0.1 s of imports otherwise left to each
 
 
-def read(data: bytes, reading: Reading) -> Extraction:
-    """`pdf.extract`, where every failure is one of our errors and none of them is a server error."""
+def ready() -> bool:
+    """Whether a process that can read documents starts: it imports all that `read` needs."""
+    return True
+
+
+def read(data: bytes, reading: Reading, memory_bytes: int) -> Extraction:
+    """`pdf.extract` under limits, where every failure is one of our errors and none is a server error."""
+    _enter(memory_bytes)
     try:
         return pdf.extract(data, reading)
     except DhashError:
         raise
     except MemoryError:
-        raise DocumentMemoryError(
-            "Its pictures do not fit into the memory that one document may take."
-        ) from None
+        raise DocumentMemoryError("Its pictures do not fit into the memory that one may take.") from None
     except Exception as error:
         raise DecoderFailedError(f"Reading the PDF failed: {type(error).__name__} {error}.") from error
+
+
+def _enter(memory_bytes: int) -> None:
+    """Put this process under its limits. `memory_bytes` may be taken beyond what the start has taken."""
+    # A hang is in native code, where a Python handler for SIGTERM would never run.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected here, their cores unwanted
+    enforced = _limit_memory(memory_bytes)
+    threading.Thread(target=_watch, args=(None if enforced else memory_bytes,), daemon=True).start()
 
 
 def _limit_memory(memory_bytes: int) -> bool:
@@ -49,10 +57,7 @@ def _limit_memory(memory_bytes: int) -> bool:
 
 
 def _watch(memory_bytes: int | None) -> None:
-    """End this process when its parent is gone, and when it outgrows `memory_bytes`, if given.
-
-    The pipe's end alone would not do: it is noticed between documents, and a hang never gets there.
-    """
+    """End this process when its parent is gone, and when it outgrows `memory_bytes`, if given."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     at_start = _peak_memory()
