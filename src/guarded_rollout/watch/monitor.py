@@ -241,6 +241,14 @@ class Monitor:
 
     # ---- its beginning
 
+    def go_on(self, alerts: int, failed_probes: int) -> None:
+        """Take over what an earlier process of this session had done; what it had not come to is done now."""
+        self.alerts, self._failed_probes = alerts, failed_probes
+        wanting = [one for one in self.watcher.panel.verdicts if one.gate in self.watcher.panel.failing]
+        if self.watcher.panel.wants_rollback():
+            reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting) or "a gate's source is silent"
+            self.rollback.want(reason, self._timeline.now())
+
     def begin(self, gates: Iterable[str], unheard: Iterable[str]) -> None:
         """Say in the log what is watched, and tell that it is."""
         now = self._timeline.now()

@@ -1,0 +1,351 @@
+"""`rollout monitor`: watch a window with the quality gates."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from guarded_rollout.cli.app import DryRun, Output, Verbose, app, settings_file, token
+from guarded_rollout.cli.watch import supervised
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config import gates
+from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.gates import EnvironmentGates, GatesFile
+from guarded_rollout.errors import LockHeldError, OutboxError, RolloutError, UnknownEnvironmentError
+from guarded_rollout.host.processes import WATCHER
+from guarded_rollout.host.site import Site
+from guarded_rollout.interrupts import interruptible, shielded
+from guarded_rollout.lock import hold
+from guarded_rollout.logs import Line
+from guarded_rollout.notify.events import Facts
+from guarded_rollout.notify.notifier import Notifier
+from guarded_rollout.notify.publisher import DryRun as Rehearsal
+from guarded_rollout.notify.publisher import Publisher, Silent
+from guarded_rollout.watch import heartbeat
+from guarded_rollout.watch import log as logs
+from guarded_rollout.watch.auto_rollback import AutoRollback, State
+from guarded_rollout.watch.engine import EngineRollouts
+from guarded_rollout.watch.errands import Threads
+from guarded_rollout.watch.follow import follow
+from guarded_rollout.watch.live import LiveView, in_words, worth_showing
+from guarded_rollout.watch.log import MonitorLog
+from guarded_rollout.watch.monitor import FAILED, GOOD, Monitor, Session
+from guarded_rollout.watch.session import Past, base_of, of_place, place_of, recall, samplers_of, watcher_of
+from guarded_rollout.watch.sources import Sampler
+from guarded_rollout.watch.standby import stand_by, unwatched
+from guarded_rollout.watch.timeline import Timeline
+
+DEFAULT_GATES, DEFAULT_LOGS = Path("quality-gates-config.json"), Path("monitor_logs")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line."""
+
+    config: Path | None
+    log_dir: Path | None
+    endpoint: str | None
+    minutes: float | None
+    dry_run: bool
+    verbose: bool
+
+
+@app.command(
+    epilog="Example: rollout monitor --env staging --config custom-gates.json --dry-run --verbose",
+)
+def monitor(
+    env: Annotated[
+        str | None,
+        typer.Option("--env", "--environment", "-e", help="Environment. [the gates file's default]"),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Gates file. [quality-gates-config.json]")
+    ] = None,
+    log_dir: Annotated[Path | None, typer.Option("--log-dir", help="Folder for the log.")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint", help="Watch the service at this base URL instead; nothing is rolled back."
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--for", min=0.01, help="Minutes to watch where no rollout is open. [the gates file's]"),
+    ] = None,
+    standby: Annotated[bool, typer.Option("--stand-by", hidden=True)] = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+) -> None:
+    """Watch the open rollout (or what serves) and act on the quality gates.
+
+    Exit codes: 0 all good, 1 alerts were sent, 2 rolled back, 3 the monitor itself failed.
+    """
+    request = Request(config, log_dir, endpoint, minutes, dry_run, verbose)
+    try:
+        code = _stand_by(env) if standby else _monitor(env, request)
+    except RolloutError as error:
+        Output().fail(error)
+        code = FAILED
+    except KeyboardInterrupt:
+        typer.echo("Interrupted: nobody watches any more.", err=True)
+        code = FAILED
+    raise typer.Exit(GOOD if supervised() and code != FAILED else code)
+
+
+def _monitor(env: str | None, request: Request) -> int:
+    project = load(settings_file())
+    file = gates.load(request.config or next(iter(project.environments.values())).gates)
+    name = env or file.default_environment or "production"
+    config = file.environment(name)
+    url = request.endpoint
+    try:
+        environment: Environment | None = project.environment(name)
+    except UnknownEnvironmentError:
+        environment, url = None, url or base_of(file)
+        if not url:
+            raise
+    if url:
+        return _watch_url(url, name, config, file, request, environment)
+    assert environment is not None
+    return _watch_environment(environment, config, file, request)
+
+
+# ---- what is watched
+
+
+def _watch_url(
+    url: str,
+    name: str,
+    config: EnvironmentGates,
+    file: GatesFile,
+    request: Request,
+    known: Environment | None,
+) -> int:
+    """Any service at a URL: it is judged and told of; nothing can be rolled back."""
+    samplers = of_place(place_of(url, file.global_settings), config, file.global_settings)
+    folder = request.log_dir or (known.logs if known else DEFAULT_LOGS)
+    with _telling(known, request.dry_run) as tell, _printing(request.verbose, lambda: url) as (look, show):
+        made = _Made(name, config, file, samplers, request, tell, show)
+        return made.run(logs.path_for(folder, name, made.clock.now()), None, [look] if look else [])
+
+
+def _watch_environment(
+    environment: Environment, config: EnvironmentGates, file: GatesFile, request: Request
+) -> int:
+    """The open rollout of an environment, or what serves there."""
+    clock = SystemClock()
+    with ExitStack() as stack:
+        look, show = stack.enter_context(_printing(request.verbose, lambda: _share(environment)))
+        if not request.dry_run:
+            try:
+                stack.enter_context(
+                    hold(
+                        environment.root / "monitor.lock",
+                        environment=environment.name,
+                        command="rollout monitor",
+                    )
+                )
+            except LockHeldError as error:
+                typer.echo(f"{error.data['owner']} watches {environment.name}: following its log.")
+                return follow(environment, clock, show)
+        tell = stack.enter_context(_telling(environment, request.dry_run))
+        rollouts = EngineRollouts(environment, clock, lambda line: show(_aside(environment, line)), token())
+        stack.callback(rollouts.close)
+        window = rollouts.open_window()
+        if window is None and supervised():
+            Site(environment).processes.forget(WATCHER)
+            return GOOD
+        samplers = samplers_of(environment, window, config, file.global_settings)
+        made = _Made(environment.name, config, file, samplers, request, tell, show)
+        before = heartbeat.last(environment) if window else None
+        path = logs.path_for(request.log_dir or environment.logs, environment.name, clock.now())
+        if before is not None and window is not None and before.rollout == window.rollout:
+            path = Path(before.log) if Path(before.log).exists() else path
+            silent = heartbeat.unwatched_seconds(before, window, clock.now().timestamp())
+            if silent > heartbeat.MISSED_SECONDS:
+                tell.publish(unwatched(environment, window, silent, clock))
+        looks = [look] if look else []
+        if window is not None and not request.dry_run:
+            looks.append(_beating(environment, path))
+        code = made.run(path, rollouts, looks)
+        if supervised():
+            Site(environment).processes.forget(WATCHER)  # nothing is left to watch: not started again
+        return code
+
+
+@dataclass(slots=True)
+class _Made:
+    """A session's parts, put together when its log is known."""
+
+    name: str
+    config: EnvironmentGates
+    file: GatesFile
+    samplers: list[Sampler]
+    request: Request
+    tell: Publisher
+    show: Callable[[Line], None]
+
+    @property
+    def clock(self) -> SystemClock:
+        return SystemClock()
+
+    def run(
+        self,
+        path: Path,
+        rollouts: EngineRollouts | None,
+        looks: list[Callable[[Monitor, float], None]],
+    ) -> int:
+        clock, errands = self.clock, Threads()
+        window = rollouts.open_window() if rollouts else None
+        began_at = window.opened_at if window else clock.now().timestamp()
+        watcher, judged, unheard = watcher_of(
+            self.name,
+            self.config,
+            self.samplers,
+            self.file.global_settings.timeout_seconds,
+            errands,
+            began_at,
+            clock.now().timestamp(),
+        )
+        going_on = path.exists()
+        past = recall(watcher.panel, logs.read(path)) if going_on else Past()
+        timeline = Timeline(clock, past.newest)
+        log = MonitorLog.open(path, self.name, (self.show,))
+        session = Session(
+            self.name,
+            began_at,
+            began_at + (self.request.minutes or self.config.monitoring.window_minutes) * 60,
+            rollout=window.rollout if window else "",
+            release=window.candidate if window else "",
+            dry_run=self.request.dry_run,
+        )
+        rollback = AutoRollback(
+            self.config.auto_rollback,
+            self.name,
+            rollouts,
+            errands,
+            log,
+            self.tell,
+            clock,
+            facts=Facts(deployment=session.rollout, release=session.release),
+            ask=_ask if sys.stdin.isatty() and not supervised() else None,
+            dry_run=self.request.dry_run,
+        )
+        made = Monitor(
+            session, watcher, rollback, rollouts, errands, timeline, clock, log, self.tell, looks=looks
+        )
+        made.window = window
+        if going_on:
+            words = f"Going on with this session, with {past.samples} samples"
+            log.write(timeline.now(), "info", words, samples=past.samples)
+            made.go_on(past.alerts, past.failed_probes)
+        else:
+            made.begin(judged, unheard)
+        try:
+            return _to_its_end(made)
+        except Exception as error:
+            log.write(timeline.now(), "critical", f"The monitor failed: {type(error).__name__}: {error}")
+            raise
+        except KeyboardInterrupt:
+            log.write(timeline.now(), "critical", "Monitoring session interrupted: nobody watches any more")
+            raise
+        finally:
+            log.close()
+
+
+def _to_its_end(made: Monitor) -> int:
+    """Run the session; an interruption lets a rollback that has begun end first."""
+    try:
+        with interruptible():
+            return made.run()
+    except KeyboardInterrupt:
+        if made.rollback.state not in (State.RUNNING, State.RETRYING):
+            raise
+        with shielded():
+            return made.run()
+
+
+# ---- around it
+
+
+def _stand_by(env: str | None) -> int:
+    environment = load(settings_file()).environment(env or "production")
+    clock = SystemClock()
+    with _telling(environment, dry_run=False) as tell:
+        rollouts = EngineRollouts(environment, clock, lambda line: None)
+        stand_by(environment, rollouts, tell, clock)
+        rollouts.close()
+    Site(environment).processes.forget(WATCHER)
+    return GOOD
+
+
+@contextmanager
+def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publisher]:
+    """Whoever is to be told."""
+    if dry_run:
+        yield Rehearsal(typer.echo)
+    elif environment is None:
+        yield Silent()
+    else:
+        try:
+            notifier = Notifier.of(environment)
+        except OutboxError as error:  # a window is watched all the same
+            typer.echo(str(error), err=True)
+            yield Silent()
+            return
+        with notifier:
+            yield notifier
+
+
+@contextmanager
+def _printing(
+    verbose: bool, share: Callable[[], str]
+) -> Iterator[tuple[Callable[[Monitor, float], None] | None, Callable[[Line], None]]]:
+    """A live view on a terminal, lines elsewhere."""
+    if sys.stdout.isatty() and not supervised():
+        with LiveView(Console(), share, verbose) as view:
+            yield view, view.show
+    else:
+        yield None, lambda line: _print(line, verbose)
+
+
+def _print(line: Line, verbose: bool) -> None:
+    if worth_showing(line, verbose):
+        typer.echo(in_words(line))
+
+
+def _aside(environment: Environment, words: str) -> Line:
+    """What the engine says while it works, shown beside the log's own lines."""
+    return Line(SystemClock().now().timestamp(), "info", words, environment.name, {})
+
+
+def _share(environment: Environment) -> str:
+    share = Site(environment).traffic.share()
+    return f"blue {share['blue']} % · green {share['green']} %"
+
+
+def _beating(environment: Environment, path: Path) -> Callable[[Monitor, float], None]:
+    beaten_at = float("-inf")
+
+    def look(monitor: Monitor, now: float) -> None:
+        nonlocal beaten_at
+        if now - beaten_at >= heartbeat.BEAT_SECONDS:
+            beaten_at = now
+            heartbeat.beat(
+                environment,
+                SystemClock().now().timestamp(),
+                monitor.session.rollout,
+                monitor.session.began_at,
+                path.absolute(),
+            )
+
+    return look
+
+
+def _ask(reason: str) -> bool:
+    return input(f"\n{reason}\nRoll back now? Type yes or no: ").strip().lower() in ("y", "yes")

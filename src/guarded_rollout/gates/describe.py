@@ -1,0 +1,113 @@
+"""What a gates file will do, in plain words."""
+
+from collections.abc import Iterator
+
+from guarded_rollout.config.gates import EnvironmentGates, GatesFile
+from guarded_rollout.config.kinds import (
+    Action,
+    ConsecutiveGate,
+    DecidedGate,
+    Decision,
+    Gate,
+    GaugeGate,
+    QuantileGate,
+    RatioGate,
+    RegressionGate,
+)
+from guarded_rollout.gates.verdict import span
+
+DOES = {Action.ALERT: "alerts", Action.AUTO_ROLLBACK: "rolls back"}
+
+
+def describe_file(file: GatesFile) -> Iterator[str]:
+    """The whole file, environment by environment."""
+    for name, environment in file.environments.items():
+        default = " (the default)" if name == file.default_environment else ""
+        yield f"{name}{default}"
+        for line in describe_environment(environment):
+            yield f"  {line}"
+
+
+def describe_environment(environment: EnvironmentGates) -> Iterator[str]:
+    """One environment: its window, its gates, its rollback, whom it tells."""
+    monitoring, back = environment.monitoring, environment.auto_rollback
+    polls = monitoring.poll_intervals
+    yield (
+        f"is watched for {span(monitoring.window_minutes * 60)}, asked every "
+        f"{span(polls.initial_interval_seconds)} for {span(polls.initial_minutes * 60)}, then every "
+        f"{span(polls.normal_interval_seconds)}"
+    )
+    for name, gate in environment.quality_gates.enabled():
+        yield f"{name} {describe_gate(gate, back.enabled)}"
+    if not back.enabled:
+        yield "nothing is rolled back by itself here: auto_rollback is not enabled"
+    else:
+        asks = "after somebody has confirmed it" if back.confirmation_required else "without asking"
+        yield f"rolls back {asks}; says so if that takes longer than {back.rollback_timeout_minutes:g} min"
+    told = environment.notifications
+    yield f"tells {', '.join(told.channels) or 'nobody'} at once" + "".join(
+        f", after {level.delay_minutes:g} min {', '.join(level.recipients)} by {', '.join(level.channels)}"
+        for level in told.escalation.escalation_levels
+    )
+
+
+def describe_gate(gate: Gate, rollback_enabled: bool = True) -> str:
+    """One gate, as the end of a sentence that begins with its name."""
+    does = " and ".join(
+        DOES[action] if action is Action.ALERT or rollback_enabled else "would roll back if that were enabled"
+        for action in gate.actions
+    )
+    words = f"{does or 'does nothing'} {_condition(gate)}"
+    if isinstance(gate, DecidedGate):
+        words += f"; {_rule(gate)}"
+    for policy in gate.no_data_policies:
+        then = " and ".join(DOES[action] for action in policy.actions) or "does nothing"
+        words += f"; after {span(policy.after_seconds)} without data it {then}"
+    return words
+
+
+def _condition(gate: Gate) -> str:
+    match gate:
+        case ConsecutiveGate(threshold=threshold):
+            where = f"GET {gate.path}" if gate.path else "the health endpoint"
+            often = span(threshold.check_interval_seconds)
+            return f"when {where}, asked every {often}, is not OK more than {threshold.limit} times in a row"
+        case GaugeGate(threshold=threshold):
+            often = span(threshold.check_interval_seconds)
+            limit = f"{threshold.limit:g} {gate.unit}".strip()
+            return f"when {gate.metric}, looked at every {often}, is above {limit}"
+        case RatioGate(threshold=threshold):
+            what = f"of {' + '.join(gate.denominator)} ({gate.source}) are {' + '.join(gate.numerator)}"
+            return f"when more than {threshold.limit:g} % {what} {_window(threshold)}"
+        case QuantileGate(threshold=threshold):
+            limit = f"{threshold.limit:g} {gate.unit}".strip()
+            what = f"the {gate.quantile:.4g} quantile of {gate.histogram} ({gate.source})"
+            return f"when {what} is above {limit} {_window(threshold)}"
+        case RegressionGate(threshold=threshold):
+            what = (
+                gate.histogram
+                or f"{' + '.join(gate.numerator or ())} of {' + '.join(gate.denominator or ())}"
+            )
+            worse = "worse than" if threshold.limit == 1 else f"more than {threshold.limit:g} times"
+            return (
+                f"when the candidate's {what} ({gate.source}) is surely {worse} stable's {_window(threshold)}"
+            )
+    raise TypeError(f"no words for {type(gate).__name__}")
+
+
+def _window(threshold: object) -> str:
+    minutes = getattr(threshold, "window_minutes", 0)
+    return f"over {span(minutes * 60)}, with {getattr(threshold, 'min_samples', 0)} samples or more"
+
+
+def _rule(gate: DecidedGate) -> str:
+    guarded = "decides before the window is full only on conclusive evidence"
+    rules = {action: gate.decision_for(action) for action in gate.actions}
+    words = {Decision.GUARDED: guarded, Decision.LITERAL: "decides as soon as there are enough samples"}
+    if len(set(rules.values())) <= 1:
+        said = words[next(iter(rules.values()), Decision.GUARDED)]
+    else:
+        said = ", ".join(f"for {action}: {words[rule]}" for action, rule in rules.items())
+    if gate.full_window_confidence is not None:
+        said += f", and asks the full window for {gate.full_window_confidence:g} confidence"
+    return said

@@ -1,0 +1,131 @@
+"""What the monitor asks of the engine, done on the journal of one environment."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from guarded_rollout.backup.catalog import latest
+from guarded_rollout.backup.verify import verify
+from guarded_rollout.clock import Clock
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.host.release import Release
+from guarded_rollout.host.site import Site
+from guarded_rollout.journal import Journal
+from guarded_rollout.lock import hold
+from guarded_rollout.record import Outcome, Rollout
+from guarded_rollout.rollback import previous
+from guarded_rollout.rollout import Engine, Request, undoing
+from guarded_rollout.secret import Secret
+from guarded_rollout.steps.backup import shown
+from guarded_rollout.steps.watch import window
+from guarded_rollout.watch.rollouts import Ended, OpenWindow
+
+COMMAND = "rollout monitor"
+
+
+class EngineRollouts:
+    """Implements `Rollouts`. Each errand runs in a thread of its own, with its own journal and site."""
+
+    def __init__(
+        self, environment: Environment, clock: Clock, say: Callable[[str], None], token: Secret | None = None
+    ) -> None:
+        self._environment = environment
+        self._clock = clock
+        self._say = say
+        self._token = token
+        self._journal = Journal.open(environment.journal, clock=clock, create=False)
+        watched = self.open_window()
+        self._stable = watched.stable if watched else ""
+        self._rollout = watched.rollout if watched else ""
+
+    @property
+    def manual_command(self) -> str:
+        name = self._environment.name
+        if self._stable:
+            return f"rollout rollback --to {self._stable} --env {name} --force"
+        backup = latest(self._environment.backups, name)
+        file = shown(backup.path, Site(self._environment)) if backup else "FILE"
+        return f"./scripts/rollback_dhash.sh --backup {file} --env {name} --force"
+
+    def open_window(self) -> OpenWindow | None:
+        rollout = self._journal.open_rollout(self._environment.name)
+        if rollout is None:
+            return None
+        found = window(rollout)
+        back = is_way_back(rollout)
+        if found is None and not back:
+            return None  # it is being rolled out; its own guard watches until the window opens
+        return OpenWindow(
+            rollout=str(rollout.id),
+            candidate=rollout.target or "",
+            stable=rollout.source or "",
+            opened_at=(found.opened_at if found else rollout.started_at).timestamp(),
+            seconds=found.seconds if found else 0.0,
+            left=found.left(self._clock.now()) if found else 0.0,
+            paused=bool(found and found.paused),
+            undoing=back or undoing(rollout),
+        )
+
+    def ended(self, rollout: str) -> Ended | None:
+        found = self._journal.rollout(UUID(rollout))
+        if found.outcome is None:
+            return None
+        reason = found.reason or f"{found.command} has {found.outcome}"
+        return Ended(
+            found.outcome is Outcome.COMPLETED and not is_way_back(found),
+            found.outcome is Outcome.ROLLED_BACK or is_way_back(found),
+            reason,
+        )
+
+    def verified_backup(self) -> Path | None:
+        """This rollout's backup, else this environment's newest, once all of it was read."""
+        path = self._backup()
+        if path is None:
+            return None
+        verify(path, allowed_signers=self._environment.allowed_signers)
+        return Path(shown(path, Site(self._environment)))
+
+    def _backup(self) -> Path | None:
+        if self._rollout:
+            step = self._journal.rollout(UUID(self._rollout)).last("backup")
+            if step is not None and step.evidence and "backup" in step.evidence:
+                return Path(str(step.evidence["backup"]))
+        entry = latest(self._environment.backups, self._environment.name)
+        return entry.path if entry else None
+
+    def roll_back(self, reason: str) -> None:
+        with self._engine() as engine:
+            rollout = engine.journal.open_rollout(self._environment.name)
+            if rollout is not None and (is_way_back(rollout) or undoing(rollout)):
+                engine.resume()
+                return
+            request = Request(command="rollback", operator="the monitor", why=reason)
+            engine.roll_back(self._target(engine), request)
+
+    def _target(self, engine: Engine) -> Release:
+        return engine.site.release(self._stable) if self._stable else previous(engine.site, engine.journal)
+
+    def finish(self) -> None:
+        with self._engine() as engine:
+            engine.resume()
+
+    def hold(self) -> None:
+        with self._engine() as engine:
+            engine.pause()
+
+    @contextmanager
+    def _engine(self) -> Iterator[Engine]:
+        environment = self._environment
+        held = hold(environment.lock, environment=environment.name, command=COMMAND)
+        with held, Journal.open(environment.journal) as journal:
+            yield Engine(Site(environment), journal, self._say, token=self._token)
+
+    def close(self) -> None:
+        self._journal.close()
+
+
+def is_way_back(rollout: Rollout) -> bool:
+    """Whether this rollout is itself a rollback."""
+    plan = rollout.note("plan")
+    return bool(plan and plan.data.get("back"))

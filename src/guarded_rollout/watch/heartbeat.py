@@ -1,0 +1,60 @@
+"""Who watches an open window, and since when nobody does."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.files import write_atomic
+from guarded_rollout.lock import process_started
+from guarded_rollout.watch.rollouts import OpenWindow
+
+BEAT_SECONDS = 10.0
+MISSED_SECONDS = 60.0  # without a beat for so long, nobody watches
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The newest beat of a monitor. Times in seconds since 1970; `log` is its session's file."""
+
+    pid: int
+    started: str  # tells this process from a later one with the same number
+    at: float
+    rollout: str
+    began_at: float
+    log: str
+
+    def alive(self) -> bool:
+        """Whether the process that beat runs."""
+        return bool(self.started) and process_started(self.pid) == self.started
+
+    def watches(self, now: float) -> bool:
+        """Whether it runs and has beaten of late: one that hangs watches nothing."""
+        return self.alive() and now - self.at < MISSED_SECONDS
+
+
+def path_of(environment: Environment) -> Path:
+    return environment.root / "monitor.json"
+
+
+def beat(environment: Environment, at: float, rollout: str, began_at: float, log: Path) -> None:
+    """Say that this process watches."""
+    found = Heartbeat(os.getpid(), process_started(os.getpid()), at, rollout, began_at, str(log))
+    write_atomic(path_of(environment), json.dumps(asdict(found)))
+
+
+def last(environment: Environment) -> Heartbeat | None:
+    """The newest beat; None if there never was one."""
+    try:
+        return Heartbeat(**json.loads(path_of(environment).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def unwatched_seconds(beat: Heartbeat | None, window: OpenWindow | None, now: float) -> float:
+    """For how long nobody has watched this window; 0 while somebody does, or if none is open."""
+    if window is None or (beat is not None and beat.rollout == window.rollout and beat.watches(now)):
+        return 0.0
+    watched_until = beat.at if beat is not None and beat.rollout == window.rollout else window.opened_at
+    return max(0.0, now - max(watched_until, window.opened_at))

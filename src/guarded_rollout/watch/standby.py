@@ -1,0 +1,40 @@
+"""Watches the watching: tells loudly when a window is open and nobody looks at it."""
+
+from guarded_rollout.clock import Clock
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.gates.verdict import span
+from guarded_rollout.notify.events import Event, Kind, event
+from guarded_rollout.notify.publisher import Publisher
+from guarded_rollout.watch import heartbeat
+from guarded_rollout.watch.heartbeat import BEAT_SECONDS, MISSED_SECONDS
+from guarded_rollout.watch.rollouts import OpenWindow, Rollouts
+
+AGAIN_SECONDS = 300.0
+
+
+def stand_by(environment: Environment, rollouts: Rollouts, tell: Publisher, clock: Clock) -> None:
+    """Look at the heartbeat until no window is open; tell after a minute without one, and every five."""
+    told_at: float | None = None
+    while (window := rollouts.open_window()) is not None:
+        now = clock.now().timestamp()
+        silent = heartbeat.unwatched_seconds(heartbeat.last(environment), window, now)
+        if silent < MISSED_SECONDS:
+            told_at = None
+        elif told_at is None or now - told_at >= AGAIN_SECONDS:
+            tell.publish(unwatched(environment, window, silent, clock))
+            told_at = now
+        clock.sleep(BEAT_SECONDS)
+
+
+def unwatched(environment: Environment, window: OpenWindow, seconds: float, clock: Clock) -> Event:
+    """The event that says so."""
+    return event(
+        Kind.UNWATCHED,
+        environment.name,
+        clock.now(),
+        reason=f"{window.candidate} is in its window and nobody has watched it for {span(seconds)}",
+        release=window.candidate,
+        deployment=window.rollout,
+        duration_seconds=seconds,
+        next_command=f"rollout monitor --env {environment.name}",
+    )
