@@ -22,7 +22,7 @@ def ack(
 ) -> None:
     """Acknowledge every open alert of an environment. It still ends with its own message."""
     out = Output(as_json, verbose)
-    with reporting(out):
+    with reporting(out, env):
         environment = load(settings_file()).environment(env)
         facts = Facts(operator=operator(), reason=note) if note else Facts(operator=operator())
         taken = event(Kind.ACKNOWLEDGED, env, SystemClock().now(), **facts)

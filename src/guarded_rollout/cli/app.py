@@ -116,7 +116,7 @@ def session(
 ) -> Iterator[Session]:
     """A command's work on one environment. `log` names a log file in monitor_logs/ that it writes as well."""
     out = Output(as_json, verbose)
-    with reporting(out):
+    with reporting(out, env):
         environment = load(settings_file()).environment(env)
         site = Site(environment)
         if exclusive:
@@ -132,9 +132,9 @@ def session(
 
 
 @contextmanager
-def reporting(out: Output) -> Iterator[None]:
+def reporting(out: Output, env: str = "") -> Iterator[None]:
     """Errors become sentences with their exit code."""
-    logs.configure("info" if out.verbose else "warning")
+    logs.configure("info" if out.verbose else "warning", env)
     try:
         yield
     except RolloutError as error:

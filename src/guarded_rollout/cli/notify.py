@@ -14,7 +14,7 @@ from rich.table import Table
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, Verbose, app, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
-from guarded_rollout.errors import RolloutError, UsageError
+from guarded_rollout.errors import UsageError
 from guarded_rollout.notify import message as messages
 from guarded_rollout.notify import settings, trial
 from guarded_rollout.notify.channels import factory
@@ -51,7 +51,7 @@ def notify(
     """
     out = Output(as_json, verbose)
     try:
-        with reporting(out):
+        with reporting(out, env):
             environment = load(settings_file()).environment(env)
             if test:
                 code = _test(environment, out, dry_run=dry_run)
@@ -62,11 +62,9 @@ def notify(
             else:
                 words = sys.stdin.read() if message == "-" else message
                 code = _tell(environment, out, level, words, data, dry_run=dry_run)
-    except RolloutError:
+    except typer.Exit:
         raise
     except Exception as error:
-        if isinstance(error, typer.Exit):
-            raise
         typer.secho(f"notify failed: {type(error).__name__}: {error}", err=True, fg=typer.colors.RED)
         code = INTERNAL
     raise typer.Exit(code)
@@ -129,7 +127,7 @@ def _rehearse(environment: Environment, out: Output, told: Event) -> int:
     for line in messages.render(told, messages.template_for(told.kind, found.templates)).plain().splitlines():
         out.rehearse(f"  {line}")
     out.result(channels=channels, dry_run=True)
-    return DELIVERED if channels else NOT_DELIVERED
+    return DELIVERED
 
 
 def _test(environment: Environment, out: Output, *, dry_run: bool) -> int:
@@ -139,19 +137,19 @@ def _test(environment: Environment, out: Output, *, dry_run: bool) -> int:
     on = factory.configured(found)
     if dry_run:
         out.rehearse(f"would send a test message to {', '.join(on) or 'no channel'}")
-        return DELIVERED if on else NOT_DELIVERED
+        return DELIVERED
     words = "This is a test of the notification channels; nothing has happened."
     told = event(Kind.MESSAGE, environment.name, SystemClock().now(), message=words, operator=operator())
     trials = trial.try_each(on, told, found)
     wanted = [str(channel) for channel in plan_of(environment).channels]
-    table = Table("channel", "outcome", "seconds", f"in {environment.name}'s channels", box=None)
+    table = Table("channel", "outcome", "seconds", f"of {environment.name}", box=None)
     for each in trials:
         outcome = "delivered" if each.delivered else each.problem
         table.add_row(each.channel, outcome, f"{each.seconds:.2f}", "yes" if each.channel in wanted else "no")
     for name in wanted:
         if name not in on and name != "console":
             setting = factory.BUILDERS[name][0]
-            table.add_row(name, f"not configured ({setting} is not set)", "", "yes")
+            table.add_row(name, f"off: {setting} is not set", "", "yes")
     Console(stderr=out.as_json).print(table)
     out.result(channels={each.channel: each.problem or "delivered" for each in trials})
     return DELIVERED if trials and all(each.delivered for each in trials) else NOT_DELIVERED

@@ -222,12 +222,12 @@ def publisher_for(environment: Environment, *, clock: Clock | None = None) -> It
 
 
 def plan_of(environment: Environment) -> Notifications:
-    """Channels and escalation from the gates file; a file that is wrong is logged, and the console told."""
+    """Channels and escalation from the gates file; a file that is wrong is logged and names no channel."""
     try:
         return gates.load(environment.gates).environment(environment.name).notifications
     except RolloutError as error:
         log.error(error.sentence)
-        return Notifications()
+        return Notifications(channels=())
 
 
 def write_down(fallback: Fallback, event: Event, results: Mapping[str, str], reason: str) -> bool:

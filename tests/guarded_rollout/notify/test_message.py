@@ -1,0 +1,150 @@
+"""Messages in words, and templates that operators may edit."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guarded_rollout.errors import NotificationTemplateError
+from guarded_rollout.notify.events import Facts, Kind, event
+from guarded_rollout.notify.message import (
+    NAMES,
+    NEXT,
+    checked,
+    duration,
+    fit,
+    printable,
+    render,
+    shipped,
+    shorten,
+    template_for,
+)
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+NOWHERE = Path("/nonexistent")
+EVERY_FACT = Facts(
+    operator="robin",
+    deployment="0192",
+    release="1.4.0",
+    gate="health",
+    threshold="2 in a row",
+    actual="3 in a row",
+    reason="it does not answer",
+    backup_file="backups/dhash_production_20260102_030405.zip",
+    duration_seconds=83.2,
+    active_gates=("health", "error_rate"),
+    health="3 of 3",
+    smoke="passed",
+    error="connection refused",
+    done="rolling back",
+    next_command="rollout status",
+    manual_command="rollout rollback --to previous",
+    recipients=("@ops",),
+    data={"host": "a"},
+)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_a_template_that_says_the_next_command(kind: Kind) -> None:
+    assert checked(shipped(kind), NOWHERE)
+    bare = render(event(kind, "production", AT), shipped(kind))
+    assert "production" in bare.title
+    if kind is not Kind.ACKNOWLEDGED:
+        assert dict(bare.facts)["Next"] == NEXT[kind].format(environment="production")
+    assert "$" not in bare.plain()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.MESSAGE, Kind.ACKNOWLEDGED)])
+def test_a_rollout_s_message_carries_what_the_event_knows(kind: Kind) -> None:
+    said = render(
+        Event(kind, "production", AT, shipped_level(kind), "own words", EVERY_FACT), shipped(kind)
+    ).plain()
+    for part in (
+        "own words",
+        "production",
+        "robin",
+        "0192",
+        "1.4.0",
+        "2026-01-02 03:04:05 UTC",
+        "rolling back",
+    ):
+        assert part in said
+    for part in ("connection refused", "rollout rollback --to previous", "host: a"):
+        assert part in said
+
+
+@pytest.mark.parametrize("kind", [Kind.GATE_ALERT, Kind.AUTO_ROLLBACK, Kind.ESCALATED])
+def test_a_breach_says_the_limit_and_the_value(kind: Kind) -> None:
+    facts = dict(render(event(kind, "production", AT, **EVERY_FACT), shipped(kind)).facts)
+    assert (facts["Gate"], facts["Limit"], facts["Actual value"]) == ("health", "2 in a row", "3 in a row")
+
+
+def test_a_line_without_a_value_is_left_out() -> None:
+    said = render(event(Kind.GATE_ALERT, "production", AT, gate="health"), shipped(Kind.GATE_ALERT))
+    assert "Reason" not in dict(said.facts)
+    assert dict(said.facts)["Gate"] == "health"
+
+
+def test_an_operator_s_template_replaces_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "gate_alert.txt").write_text("$$ $gate!\nSee the runbook.\nWo: $environment\n")
+    said = render(
+        event(Kind.GATE_ALERT, "production", AT, gate="health"), template_for(Kind.GATE_ALERT, tmp_path)
+    )
+    assert (said.title, said.text, said.facts) == ("$ health!", "See the runbook.", (("Wo", "production"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "it is empty"),
+        ("title\n\n$reson", r"line 3 names \$reson"),
+        ("100 $ lost", "line 1 has a lone"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_wrong_template_is_named_with_its_line(tmp_path: Path, text: str | bytes, problem: str) -> None:
+    (tmp_path / "message.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(NotificationTemplateError, match=problem):
+        template_for(Kind.MESSAGE, tmp_path)
+
+
+def test_what_an_event_says_is_never_taken_for_a_template() -> None:
+    said = render(
+        event(Kind.MESSAGE, "production", AT, message="$environment ${gate} $$"), shipped(Kind.MESSAGE)
+    )
+    assert said.text == "$environment ${gate} $$"
+
+
+@given(st.text(max_size=300), st.integers(0, 200))
+def test_shortening_keeps_the_limit_and_says_so(text: str, limit: int) -> None:
+    short = shorten(text, limit)
+    assert len(text) <= limit or "shortened" in short or len(short) <= 60
+    assert len(short) <= max(limit, 60)
+
+
+@given(st.text(alphabet="<&>ab ", max_size=500), st.integers(80, 200))
+def test_escaping_cannot_break_a_limit(text: str, limit: int) -> None:
+    escaped = fit(text, limit, lambda part: part.replace("&", "&amp;").replace("<", "&lt;"))
+    assert len(escaped) <= limit
+    assert not re.search(r"&(?!amp;|lt;)", escaped)
+
+
+@given(st.text())
+def test_printable_text_can_be_sent_anywhere(text: str) -> None:
+    printable(text).encode()
+    assert "\x1b" not in printable(text)
+    assert "\r" not in printable(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.25, "0.25 s"), (59, "59 s"), (65, "1 min 5 s"), (3720, "1 h 2 min")]
+)
+def test_durations_are_for_people(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_template_may_name_every_fact() -> None:
+    assert set(Facts.__annotations__) <= set(NAMES)
