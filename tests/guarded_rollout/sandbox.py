@@ -49,7 +49,11 @@ class Sandbox:
         self.configure()
 
     def configure(
-        self, *, window_seconds: float = 60, steps: tuple[tuple[int, float], ...] = NO_HOLDS
+        self,
+        *,
+        window_seconds: float = 60,
+        steps: tuple[tuple[int, float], ...] = NO_HOLDS,
+        start_seconds: float = 15,
     ) -> None:
         """Write rollout.toml and the gates; checks are quick, so that tests are."""
         lock = "requirements.txt" if self._sample else "locks/service.txt"
@@ -67,7 +71,7 @@ class Sandbox:
             "[environments.production.checks]",
             "interval_seconds = 0.05",
             "validation_interval_seconds = 0.05",
-            "start_seconds = 15",
+            f"start_seconds = {start_seconds}",
             "drain_seconds = 3",
         ]
         (self.folder / "rollout.toml").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,312 @@
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+import pytest
+
+from guarded_rollout.clock import ManualClock
+from guarded_rollout.errors import (
+    FirstDeploymentError,
+    NothingOpenError,
+    RolledBackError,
+    RolloutError,
+    WindowOpenError,
+)
+from guarded_rollout.journal import Journal
+from guarded_rollout.record import Outcome
+from guarded_rollout.rollout import Engine, Request
+from guarded_rollout.steps import STEPS
+from guarded_rollout.steps.base import Work
+from tests.guarded_rollout.sandbox import Sandbox, wait_until
+
+SERVICE = "src/sample_service/__init__.py"
+REQUEST = Request(command="deploy", operator="test")
+
+
+def journal_of(sandbox: Sandbox) -> Journal:
+    return Journal.open(sandbox.environment.journal)
+
+
+def last(sandbox: Sandbox):
+    with journal_of(sandbox) as journal:
+        return journal.history(limit=1)[0]
+
+
+def make_unhealthy(sandbox: Sandbox) -> None:
+    sandbox.edit(SERVICE, lambda text: text.replace("(503 if pending() else 200)", "503"))
+
+
+# ---- the first deployment
+
+
+def test_the_first_deployment_makes_the_store_and_serves_without_a_window(sandbox):
+    outlook = sandbox.deploy()
+    assert outlook.window is None
+    assert sandbox.served_by() == outlook.release.id
+    ended = last(sandbox)
+    assert ended.outcome is Outcome.COMPLETED
+    assert [step.name for step in ended.steps] == [
+        "preflight",
+        "migrate",
+        "stage",
+        "verify",
+        "shift",
+        "finish",
+    ]
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_running_and_says_why(sandbox):
+    make_unhealthy(sandbox)
+    sandbox.configure(start_seconds=1)
+    with pytest.raises(FirstDeploymentError) as error:
+        sandbox.deploy()
+    assert "did not get healthy within 1 s; its last answer: 503" in str(error.value)
+    assert sandbox.pids() == {}
+    assert not sandbox.site.processes.up()
+    assert last(sandbox).outcome is Outcome.FAILED
+
+
+# ---- the second
+
+
+def test_a_good_release_goes_through_every_step_and_leaves_the_old_one_warm(sandbox):
+    old = sandbox.deploy().release
+    outlook = sandbox.deploy("2.0.0")
+    assert outlook.window is not None
+    assert sandbox.served_by() == outlook.release.id
+    assert sandbox.site.answers(sandbox.slot_of(old.id)), "the old release stays warm"
+    with sandbox.engine() as engine:
+        engine.promote()
+    assert sandbox.slot_of(old.id) is None
+    assert set(sandbox.pids()) == {"proxy", "green"}
+    assert last(sandbox).outcome is Outcome.COMPLETED
+
+
+def test_deploying_what_serves_already_does_nothing_unless_it_is_to_be_restarted(sandbox):
+    release = sandbox.deploy().release
+    pid = sandbox.pids()["blue"]
+    assert sandbox.deploy().serving_already
+    assert sandbox.pids()["blue"] == pid
+    assert sandbox.deploy(restart=True).window is not None
+    assert sandbox.site.serving() == release
+    assert sandbox.site.traffic.serving() == "green"
+
+
+def test_while_a_release_is_watched_another_is_refused_with_the_ways_out(sandbox):
+    sandbox.deploy()
+    watched = sandbox.deploy("2.0.0").release
+    with pytest.raises(WindowOpenError) as error:
+        sandbox.deploy("3.0.0")
+    for said in (watched.id, "promote", "abort", "--supersede", " s"):
+        assert said in str(error.value)
+    outlook = sandbox.deploy(supersede=True)
+    assert outlook.release.version == "3.0.0"
+    with journal_of(sandbox) as journal:
+        assert [past.outcome for past in journal.history()] == [None, Outcome.ROLLED_BACK, Outcome.COMPLETED]
+
+
+def test_an_aborted_rollout_gives_the_old_release_everything_back(sandbox):
+    old = sandbox.deploy().release
+    sandbox.deploy("2.0.0")
+    with sandbox.engine() as engine:
+        engine.abort("users see wrong matches")
+        with pytest.raises(NothingOpenError):
+            engine.abort("again")
+    assert sandbox.served_by() == old.id
+    assert set(sandbox.pids()) == {"proxy", "blue"}
+    assert last(sandbox).reason == "users see wrong matches"
+
+
+def test_a_paused_window_keeps_its_time_and_a_closed_one_is_finished_by_the_next_command(sandbox):
+    sandbox.deploy()
+    outlook = sandbox.deploy("2.0.0")
+    clock = ManualClock(outlook.window.opened_at)
+    with Journal.open(sandbox.environment.journal, clock=clock) as journal:
+        site = sandbox.site
+        site.clock = clock
+        engine = Engine(site, journal, lambda line: None)
+        clock.advance(20)
+        assert engine.pause().left(clock.now()) == pytest.approx(40)
+        clock.advance(3600)
+        assert engine.pause().left(clock.now()) == pytest.approx(40)
+        assert engine.resume().window.left(clock.now()) == pytest.approx(40)
+        clock.advance(39)
+        with pytest.raises(WindowOpenError, match="another 1 s"):
+            engine.make_way(REQUEST)
+        clock.advance(2)
+        engine.make_way(REQUEST)
+    assert last(sandbox).outcome is Outcome.COMPLETED
+
+
+def test_a_guard_that_objects_while_the_share_is_held_takes_the_rollout_back(sandbox):
+    class TooManyFailuresError(RolloutError):
+        message = "{rate} % of the requests fail."
+
+    def object_at_half(work: Work) -> None:
+        asked.append(work.site.traffic.share()[work.slot])
+        raise TooManyFailuresError(rate=30)
+
+    asked: list[int] = []
+    sandbox.configure(steps=((50, 30), (100, 0)))
+    old = sandbox.deploy().release
+    sandbox.version("2.0.0")
+    with sandbox.engine(guard=object_at_half) as engine, pytest.raises(RolledBackError) as error:
+        engine.deploy(engine.site.build(None), REQUEST)
+    assert "30 % of the requests fail. The rollout was taken back" in str(error.value)
+    assert asked == [50]
+    assert sandbox.served_by() == old.id
+
+
+def test_finish_removes_old_releases_but_none_that_stands_in_a_slot(sandbox):
+    file = sandbox.folder / "rollout.toml"
+    file.write_text(file.read_text() + "[project]\nkeep_releases = 2\n")
+    for version in ("1.1.0", "1.2.0", "1.3.0", "1.4.0"):
+        sandbox.deploy(version)
+        with sandbox.engine() as engine, suppress(NothingOpenError):
+            engine.promote()
+    built = sorted(path.name[:5] for path in sandbox.environment.releases.glob("1.*"))
+    assert built == ["1.3.0", "1.4.0"]
+
+
+# ---- crashes: the engine is a process of its own and is killed for real
+
+
+def begin(sandbox: Sandbox, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        sandbox.command(*words),
+        cwd=sandbox.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def reaches(sandbox: Sandbox, step: str) -> bool:
+    with journal_of(sandbox) as journal:
+        rollout = journal.open_rollout("production")
+        return rollout is not None and rollout.last(step) is not None
+
+
+@pytest.mark.parametrize("step", ["preflight", "migrate", "stage", "verify", "shift", "watch", "finish"])
+def test_killed_at_any_step_a_rollout_is_gone_on_with_or_taken_back(sandbox, step):
+    old = sandbox.deploy().release
+    sandbox.configure(steps=((50, 1.0), (100, 0)), window_seconds=0.1 if step == "finish" else 60)
+    sandbox.version("2.0.0")
+    engine = begin(sandbox, "up")
+    wait_until(lambda: reaches(sandbox, step), seconds=30)
+    os.kill(engine.pid, signal.SIGKILL)
+    engine.wait()
+    assert sandbox.served_by() in (old.id, sandbox.site.build(None).id), (
+        "clients are served whatever happened"
+    )
+
+    resumed = sandbox.rollout("resume")
+    if resumed.returncode == 0:
+        new = sandbox.site.build(None)
+        if step != "finish":
+            sandbox.rollout("promote")
+        assert sandbox.served_by() == new.id
+        assert last(sandbox).outcome is Outcome.COMPLETED
+    else:
+        assert "No rollout is open" in resumed.stderr  # it had ended before the signal came
+    assert len([name for name in sandbox.pids() if name in ("blue", "green")]) == 1, "no duplicates"
+
+
+def test_the_next_deployment_takes_an_interrupted_one_back_first(sandbox):
+    old = sandbox.deploy().release
+    sandbox.configure(steps=((50, 30.0), (100, 0)))
+    sandbox.version("2.0.0")
+    engine = begin(sandbox, "deploy")
+    wait_until(lambda: reaches(sandbox, "shift"), seconds=30)
+    os.kill(engine.pid, signal.SIGKILL)
+    engine.wait()
+    sandbox.configure()
+    sandbox.version("3.0.0")
+    done = sandbox.rollout("deploy")
+    assert done.returncode == 0, done.stderr
+    assert "taking 2.0.0" in done.stdout
+    with journal_of(sandbox) as journal:
+        newest, interrupted, _ = journal.history()
+    assert interrupted.outcome is Outcome.ROLLED_BACK
+    assert interrupted.reason == "it was interrupted"
+    assert (newest.source, sandbox.served_by()) == (old.id, newest.target)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_rollout_takes_itself_back(sandbox, number):
+    old = sandbox.deploy().release
+    sandbox.configure(steps=((50, 30.0), (100, 0)))
+    sandbox.version("2.0.0")
+    engine = begin(sandbox, "deploy")
+    wait_until(lambda: reaches(sandbox, "shift"), seconds=30)
+    os.kill(engine.pid, number)
+    said, _ = engine.communicate(timeout=30)
+    assert engine.returncode == 130, said
+    assert sandbox.served_by() == old.id
+    ended = last(sandbox)
+    assert (ended.outcome, ended.reason) == (Outcome.ROLLED_BACK, "it was interrupted by the operator.")
+    assert set(sandbox.pids()) == {"proxy", "blue"}
+
+
+def test_every_step_can_be_done_twice(sandbox):
+    sandbox.deploy()
+    sandbox.version("2.0.0")
+    with sandbox.engine() as engine:
+        release = engine.site.build(None)
+        work = engine._begin(
+            engine._work(release, engine.site.serving(), Request("up", "t", migrate=True)), REQUEST
+        )
+        for name in work.steps:
+            for _ in range(2):
+                STEPS[name].do(work)
+        engine.journal.end(work.rollout, Outcome.COMPLETED)
+    assert sandbox.served_by() == release.id
+
+
+# ---- everything that may be killed at any time
+
+
+def test_whatever_is_killed_the_next_command_puts_it_right(sandbox):
+    release = sandbox.deploy().release
+    for victim in (*sandbox.pids().values(), sandbox.supervisor_pid()):
+        os.kill(victim, signal.SIGKILL)
+    assert sandbox.deploy().serving_already
+    wait_until(lambda: sandbox.served_by() == release.id)
+    assert set(sandbox.pids()) == {"proxy", "blue"}
+
+
+def test_the_background_watcher_finishes_a_window_and_survives_being_killed(sandbox):
+    sandbox.deploy()
+    sandbox.configure(window_seconds=6)
+    sandbox.version("2.0.0")
+    done = sandbox.rollout("up")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: "watcher" in sandbox.pids())
+    os.kill(sandbox.pids()["watcher"], signal.SIGKILL)
+    wait_until(lambda: last(sandbox).outcome is Outcome.COMPLETED, seconds=30)
+    wait_until(lambda: set(sandbox.pids()) == {"proxy", "green"})
+    assert not sandbox.site.processes.wanted("watcher")
+
+
+def test_the_background_watcher_takes_a_release_back_that_stops_answering(sandbox):
+    old = sandbox.deploy().release
+    sandbox.edit(
+        SERVICE,
+        lambda text: (
+            text.replace(
+                'case "GET", "/slow":',
+                'case "GET", "/hang" if HANGING.append(1):\n            pass\n        case "GET", "/slow":',
+            )
+            .replace("(503 if pending() else 200)", "(503 if HANGING else 200)")
+            .replace("RELEASE = os", "HANGING: list[int] = []\nRELEASE = os")
+        ),
+    )
+    sandbox.version("2.0.0")
+    done = sandbox.rollout("up")
+    assert done.returncode == 0, done.stderr
+    sandbox.site.public().ask("GET", "/hang")
+    wait_until(lambda: last(sandbox).outcome is Outcome.ROLLED_BACK, seconds=30)
+    assert "Health check failed (3 consecutive)" in last(sandbox).reason
+    assert sandbox.served_by() == old.id
