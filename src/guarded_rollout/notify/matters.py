@@ -5,6 +5,7 @@ A matter is something that someone must look at, known by a key within its envir
 
 from guarded_rollout.notify.events import Event, Kind
 
+GATE = "gate:"
 ROLLBACK = "rollback"
 WATCH = "watch"
 
@@ -25,7 +26,7 @@ def closes(event: Event, key: str) -> bool:
     """Whether an open matter ends with this event."""
     match event.kind:
         case Kind.GATE_CLEARED:
-            return key == gate(event)
+            return event.facts.get("gate") in key.removeprefix(GATE).split(", ")
         case Kind.MONITORING_STARTED | Kind.DEPLOYMENT_SUCCEEDED:
             return key == WATCH
         case Kind.ROLLBACK_SUCCEEDED | Kind.DEPLOYMENT_STARTED:  # what was measured is not served any more
@@ -41,8 +42,9 @@ def concerns(event: Event) -> str | None:
 
 
 def gate(event: Event) -> str:
-    """The matter of one gate."""
-    return f"gate:{event.facts.get('gate', '')}"
+    """The matter of one gate; or of several, with commas, that fell silent together: the first that is
+    heard again ends it."""
+    return GATE + event.facts.get("gate", "")
 
 
 def waits(event: Event) -> bool:

@@ -216,3 +216,9 @@ def test_an_outbox_that_breaks_while_it_is_used_is_a_clear_error(tmp_path: Path,
     with pytest.raises(OutboxError, match="no such table"):
         outbox.put(note(), ["slack"], AT)
     assert not outbox.knows(note())
+
+
+def test_gates_that_fell_silent_together_are_heard_again_together(outbox: Outbox) -> None:
+    happened = (alert("error_rate, memory_usage"), clear("memory_usage"), clear("error_rate"), clear("error"))
+    told = [outbox.put(each, ["slack"], AT) for each in happened]
+    assert told == [True, True, False, False]
