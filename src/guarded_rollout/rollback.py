@@ -41,15 +41,15 @@ def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool) -> tu
     have it open, so everything stops before and starts after.
     """
     if exchanged:
-        steps = ["safety", "halt", "data", "schema", "stage", "verify", "shift", "quarantine", "validate"]
+        order = "safety halt configuration data schema stage verify shift quarantine validate"
     elif warm:
-        steps = ["shift", "safety", "retire", "data", "quarantine", "validate"]
+        order = "shift safety retire configuration data quarantine validate"
     else:
-        steps = ["safety", "schema", "stage", "verify", "shift", "retire", "data", "quarantine", "validate"]
+        order = "safety configuration schema stage verify shift retire data quarantine validate"
     left_out = set() if validated else {"verify", "validate"}
     if not bad:
         left_out |= {"retire", "quarantine"}
-    return tuple(step for step in steps if step not in left_out)
+    return tuple(step for step in order.split() if step not in left_out)
 
 
 def find_way(site: Site, journal: Journal, release: Release, options: Options, *, validated: bool) -> Way:
@@ -65,7 +65,7 @@ def find_way(site: Site, journal: Journal, release: Release, options: Options, *
     if slot is None:
         taken = site.slots.find(bad.id) if bad else None
         slot = "blue" if taken == "green" else "green" if taken == "blue" else site.traffic.serving()
-    exchanged = exchanges(site, options.data)
+    exchanged = exchanges(site, release, options.data)
     steps = steps_back(warm=warm, exchanged=exchanged, bad=bad is not None, validated=validated)
     return Way(release, slot, bad, steps, rollout)
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -68,10 +68,7 @@ def unpack(archive: Path, into: Path, *, allowed_signers: Path | None = None) ->
 def read_through(archive: Path, into: Path | None = None) -> Manifest:
     """Read all of an archive against its manifest; with a folder, leave its files there (0600)."""
     with ZipReader(archive) as reader:
-        if manifest.NAME not in reader.entries:
-            raise BackupFormatError(path=archive, problem=f"it has no {manifest.NAME}")
-        found = Manifest.from_json(reader.read(manifest.NAME, manifest.BYTES_MOST), archive)
-        _require_agreement(archive, found, reader)
+        found = _read_manifest(archive, reader)
         if into is not None:
             into.mkdir(exist_ok=True, mode=0o700)
             require_space(into, sum(content.size for content in found.files.values()))
@@ -79,6 +76,31 @@ def read_through(archive: Path, into: Path | None = None) -> Manifest:
             for name, content in found.files.items():
                 _read_one(archive, reader, name, content, into, aside)
     return found
+
+
+def read_files(
+    archive: Path, chosen: Callable[[Manifest], Collection[str]]
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Some small files of a verified archive, each against its hash in the manifest."""
+    with ZipReader(archive) as reader:
+        found = _read_manifest(archive, reader)
+        files = {name: reader.read(name, found.files[name].size) for name in chosen(found)}
+    for name, content in files.items():
+        if hashlib.sha256(content).hexdigest() != found.files[name].sha256:
+            raise _changed(archive, name)
+    return found, files
+
+
+def _read_manifest(archive: Path, reader: ZipReader) -> Manifest:
+    if manifest.NAME not in reader.entries:
+        raise BackupFormatError(path=archive, problem=f"it has no {manifest.NAME}")
+    found = Manifest.from_json(reader.read(manifest.NAME, manifest.BYTES_MOST), archive)
+    _require_agreement(archive, found, reader)
+    return found
+
+
+def _changed(archive: Path, name: str) -> BackupDamagedError:
+    return BackupDamagedError(path=archive, problem=f"{name}: its SHA-256 is not the one in the manifest")
 
 
 def _require_agreement(archive: Path, found: Manifest, reader: ZipReader) -> None:
@@ -138,4 +160,4 @@ def _read_one(
 
         reader.unpack(name, content.size, sink)
     if digest.hexdigest() != content.sha256:
-        raise BackupDamagedError(path=archive, problem=f"{name}: its SHA-256 is not the one in the manifest")
+        raise _changed(archive, name)

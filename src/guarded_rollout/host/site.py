@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guarded_rollout.clock import Clock, SystemClock
-from guarded_rollout.config.environments import Environment
+from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CommandError, NoAnswerError, NoReleaseError, NotWritableError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import Processes, Spec
@@ -70,6 +70,13 @@ class Site:
                 (root / name).mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise NotWritableError(path=root, reason=error.strerror) from None
+
+    def reload(self) -> None:
+        """Read rollout.toml anew for how a release is run; ports and folders stay those of what runs."""
+        fresh = load(self.environment.project / "rollout.toml").environment(self.environment.name)
+        self.environment = replace(
+            self.environment, service=fresh.service, checks=fresh.checks, workers=fresh.workers
+        )
 
     def ensure(self) -> None:
         """Start whatever should run and does not, and wait until it answers.

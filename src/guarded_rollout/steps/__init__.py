@@ -2,6 +2,7 @@
 
 from guarded_rollout.steps.backup import Backup
 from guarded_rollout.steps.base import Options, Step, Work
+from guarded_rollout.steps.configuration import RestoreConfiguration
 from guarded_rollout.steps.data import RestoreData
 from guarded_rollout.steps.finish import Finish
 from guarded_rollout.steps.halt import Halt
@@ -32,6 +33,7 @@ ROLLOUT: tuple[Step, ...] = (
 ROLLBACK: tuple[Step, ...] = (
     Safety(),
     Halt(),
+    RestoreConfiguration(),
     Schema(),
     RestoreData(),
     Retire(),

@@ -14,6 +14,7 @@ from typing import ClassVar
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.errors import ExactUnsupportedError
 from guarded_rollout.files import sync_folder
+from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Data, Evidence, ForwardStep, Work
 
@@ -31,7 +32,7 @@ class RestoreData(ForwardStep):
                 yield f"merge the data of {work.options.backup} into the store, which keeps everything since"
             case Data.EXACT:
                 yield f"put the data of {work.options.backup} in the store's place, and keep the store aside"
-        if damaged(work.site):
+        if work.options.data is Data.MERGE and not usable(work.site, work.release):
             yield "keep the damaged store aside, and merge what can be read of it"
 
     def do(self, work: Work) -> Evidence:
@@ -51,26 +52,23 @@ class RestoreData(ForwardStep):
         if work.options.data is Data.EXACT:
             work.say(f"the data is that of {work.options.backup}; the store as it was is kept as {aside}")
             return {"data": Data.EXACT, "kept_aside": str(aside)}
+        if not aside.exists():
+            work.say(f"there was no store; it is that of {work.options.backup} now")
+            return {"data": Data.MERGE, "kept_aside": None}
         salvaged = site.require(work.release, "store_merge", str(aside)).json()
         work.say(f"the damaged store is kept as {aside}; what could be read of it is merged")
         return {"data": Data.MERGE, "kept_aside": str(aside), "salvaged": salvaged}
 
 
-def exchanges(site: Site, data: Data) -> bool:
+def exchanges(site: Site, release: Release, data: Data) -> bool:
     """Whether the store's file itself is replaced, so that nobody may have it open."""
-    return data is Data.EXACT or (data is Data.MERGE and damaged(site))
+    return data is Data.EXACT or (data is Data.MERGE and not usable(site, release))
 
 
-def damaged(site: Site) -> bool:
-    """Whether there is a store and it cannot be relied on."""
-    serving = site.serving()
+def usable(site: Site, release: Release) -> bool:
+    """Whether there is a store that the release's own check accepts: then facts can be merged into it."""
     path = store_path(site)
-    return (
-        serving is not None
-        and path is not None
-        and path.exists()
-        and not site.command(serving, "store_check").ok
-    )
+    return path is None or (path.exists() and site.command(release, "store_check").ok)
 
 
 def store_path(site: Site) -> Path | None:

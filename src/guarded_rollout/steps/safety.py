@@ -5,25 +5,25 @@ from typing import ClassVar
 
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.steps.backup import shown, take_backup
-from guarded_rollout.steps.base import Data, Evidence, ForwardStep, Work
+from guarded_rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.steps.data import store_path
 
 
 class Safety(ForwardStep):
     name: ClassVar[str] = "safety"
 
     def describe(self, work: Work) -> Iterator[str]:
-        if work.stable is not None:
-            yield f"keep a safety copy of {work.site.environment.name} as {work.stable.id} leaves it"
+        release = work.stable or work.release
+        yield f"keep a safety copy of {work.site.environment.name} as {release.id} leaves it"
 
     def do(self, work: Work) -> Evidence:
         """A store that cannot be copied is kept aside as it is by the step that replaces it."""
-        if work.stable is None:
-            return {"safety_copy": None}
+        store = store_path(work.site)
+        if store is not None and not store.exists():
+            return {"safety_copy": None, "error": f"there is no {store}"}
         try:
-            taken = take_backup(work.site, release=work.stable, safety=True)
+            taken = take_backup(work.site, release=work.stable or work.release, safety=True)
         except RolloutError as error:
-            if work.options.data is Data.EXACT:
-                raise
             work.say(f"no safety copy: {error.sentence}")
             return {"safety_copy": None, "error": str(error)}
         work.say(f"safety copy: {shown(taken.entry.path, work.site)}")
