@@ -113,6 +113,7 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
                 "SELECT set_config('synchronous_commit', 'on', false)"
                 " WHERE current_setting('synchronous_commit') = 'off'"
             )
+            cursor.execute("SET jit = off")  # compiling takes longer than any of our statements
             cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
         connection.commit()
 

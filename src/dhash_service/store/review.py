@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, exists, func, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, exists, func, select, text, tuple_
 
 from dhash_service.facts import Algorithm, Lookup, Sha256, Verdict
 from dhash_service.store.engine import reading
 from dhash_service.store.repository import read_lookups
 from dhash_service.store.tables import decisions, lookups
-from dhash_service.store.visibility import any_hidden_release, hidden_image, visible_image
+from dhash_service.store.visibility import any_hidden_release, gone_image, hidden_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +91,9 @@ class ReviewQueue:
         return QueuePage(found[:limit], found[limit - 1].id if more else None)
 
     def _waiting(self, connection: Connection, *, unsure: bool = False) -> ColumnElement[bool]:
-        nearest = lookups.c.nearest_id
-        shown = [~hidden_image(lookups.c.image_id), or_(nearest.is_(None), ~hidden_image(nearest))]
-        if any_hidden_release(connection):
-            shown = [
-                visible_image(lookups.c.image_id),
-                or_(nearest.is_(None), visible_image(nearest)),
-            ]
+        # A lookup without a nearest image compares with no tombstone and no image: it stays.
+        out = gone_image if any_hidden_release(connection) else hidden_image
+        shown = ~out(lookups.c.image_id), ~out(lookups.c.nearest_id)
         # The literal is what lets the databases use the partial index.
         return and_(
             lookups.c.status == text("'review'"), last_said_unsure() if unsure else ~decided(), *shown

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, or_, select, tuple_, union
 
-from dhash_service.store.tables import fingerprints, tombstones
+from dhash_service.store.tables import fingerprints, images, tombstones
 
 
 def _holds(tombstone: FromClause, subject: str) -> ColumnElement[bool]:
@@ -76,3 +76,9 @@ def visible_image(image: ColumnElement[Any]) -> ColumnElement[bool]:
     """That the image with this id stands in search."""
     fingerprint = fingerprints.alias()
     return exists().where(fingerprint.c.image_id == image, visible(fingerprint))
+
+
+def gone_image(image: ColumnElement[Any]) -> ColumnElement[bool]:
+    """That there is such an image and it does not stand in search."""
+    one = images.alias()
+    return exists().where(one.c.id == image, ~visible_image(one.c.id))
