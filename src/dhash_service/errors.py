@@ -291,3 +291,9 @@ class UnreadableFileError(RejectedError):
     type = "unreadable-file"
     title = "The file cannot be read"
     advice = "Give the path of a picture, or - for standard input."
+
+
+class UnwritableFolderError(RejectedError):
+    type = "unwritable-folder"
+    title = "The folder cannot be written to"
+    advice = "Give a folder that is yours, on a disk with room; file systems without hard links will not do."

@@ -1,0 +1,177 @@
+"""`dhash extract`: the pictures inside PDFs, without a store."""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from click import format_filename
+
+from dhash_service.cli.app import app
+
+if TYPE_CHECKING:
+    from dhash_service.documents import Box, DocumentReader
+    from dhash_service.export import PictureFolder
+    from dhash_service.facts import Picture
+    from dhash_service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One picture of a file; page and box only where the file is a PDF."""
+
+    picture: "Picture"
+    page: int | None = None
+    box: "Box | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one file holds."""
+
+    found: Sequence[Found]
+    skipped: dict[str, int]
+
+
+@app.command(epilog="Example: dhash extract report.pdf --output pictures")
+def extract(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="PDFs; pictures stand for themselves.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write the pictures there; nothing is overwritten."),
+    ] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="dhash-64 or dhash-64-fast [default: DHASH_ALGORITHM]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a picture and line.")] = False,
+) -> None:
+    """Print every picture in each file: where it stands, its size and its fingerprint.
+
+    Goes on after a file that cannot be read; then the exit code is 1.
+    """
+    from dhash_service.cli.app import report
+    from dhash_service.errors import DhashError
+    from dhash_service.export import PictureFolder
+    from dhash_service.settings import Settings
+
+    settings = Settings.load(algorithm=algorithm)
+    folder = None if output is None else PictureFolder(output)
+    failed = False
+    for path, reading in _readings(files, settings, keep_content=folder is not None):
+        try:
+            held = reading.result()
+            saved = {} if folder is None else _save(folder, path, held.found)
+            for found in held.found:
+                place = saved.get(found.picture.sha256)
+                typer.echo(_as_json(path, found, place) if as_json else _as_text(path, found, place))
+        except DhashError as error:
+            failed = True
+            typer.echo(f"{format_filename(path)}: ", err=True, nl=False)
+            report(error)
+            continue
+        if held.skipped and not as_json:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in held.skipped.items())
+            typer.echo(f"{format_filename(path)}: skipped {reasons}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _readings(
+    files: list[Path], settings: "Settings", *, keep_content: bool
+) -> Iterator[tuple[Path, "Future[Reading]"]]:
+    """Each file with its reading under way, in order; only a few ahead, for they may hold every picture."""
+    from dhash_service.documents import DocumentReader
+
+    width = settings.document_workers
+    with closing(DocumentReader(settings)) as reader, ThreadPoolExecutor(width) as pool:
+        ahead: deque[tuple[Path, Future[Reading]]] = deque()
+        try:
+            for path in files:
+                ahead.append((path, pool.submit(_read, path, settings, reader, keep_content)))
+                if len(ahead) > width:
+                    yield ahead.popleft()
+            while ahead:
+                yield ahead.popleft()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, too
+            reader.close()
+
+
+def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_content: bool) -> Reading:
+    """Raises `UnreadableFileError`, `BodyTooLargeError`, and what reading a picture or a PDF raises."""
+    from dhash_service.documents import is_document
+    from dhash_service.errors import BodyTooLargeError, UnreadableFileError
+    from dhash_service.fingerprint import ALGORITHMS, read_picture
+
+    algorithm = ALGORITHMS[settings.algorithm]
+    try:
+        with path.open("rb") as file:
+            data = file.read(settings.max_body_bytes + 1)
+    except OSError as error:
+        raise UnreadableFileError(
+            f"{error.strerror or error}.", "Give the path of a PDF or a picture."
+        ) from error
+    if len(data) > settings.max_body_bytes:
+        raise BodyTooLargeError(f"More than {settings.max_body_bytes:,} bytes.")
+    if is_document(data):
+        held = reader.extract(data, algorithm, keep_content=keep_content, thumbnails=False).result()
+        found = [Found(item.picture, item.page, item.box) for item in held.pictures]
+        return Reading(found, {str(reason): number for reason, number in held.skipped.items()})
+    picture = read_picture(
+        data, algorithm, max_pixels=settings.max_pixels, thumbnail=False, keep_content=keep_content
+    )
+    return Reading([Found(picture)], {})
+
+
+def _save(folder: "PictureFolder", path: Path, held: Sequence[Found]) -> dict[str, Path]:
+    """Where each picture was written, by its SHA-256: one file, named after the first page that shows it."""
+    from dhash_service.export import name_of
+
+    saved: dict[str, Path] = {}
+    for found in held:
+        picture = found.picture
+        if picture.content is not None and picture.sha256 not in saved:
+            name = name_of(path, found.page, picture.sha256, picture.format)
+            saved[picture.sha256] = folder.add(picture.content, name)
+    return saved
+
+
+def _as_json(path: Path, found: Found, saved: Path | None) -> str:
+    picture, fingerprint = found.picture, found.picture.fingerprint
+    return json.dumps(
+        {
+            "path": str(path),
+            "page": found.page,
+            "box": found.box,
+            "sha256": picture.sha256,
+            "format": picture.format,
+            "size": picture.size,
+            "width": fingerprint.width,
+            "height": fingerprint.height,
+            "algorithm": fingerprint.algorithm.name,
+            "hash": fingerprint.hex,
+            "quality": fingerprint.quality,
+            "reasons": fingerprint.reasons,
+            **({} if saved is None else {"saved": str(saved)}),
+        }
+    )
+
+
+def _as_text(path: Path, found: Found, saved: Path | None) -> str:
+    fingerprint = found.picture.fingerprint
+    reasons = f" ({', '.join(fingerprint.reasons)})" if fingerprint.reasons else ""
+    shape = f"{fingerprint.width}×{fingerprint.height} {found.picture.format}"
+    place = ""
+    if found.box is not None:
+        left, bottom, right, top = found.box
+        place = f", page {found.page} at {left:g},{bottom:g} to {right:g},{top:g}"
+    kept = "" if saved is None else f" → {format_filename(saved)}"
+    found_in = format_filename(path) + place + kept
+    return f"{fingerprint.hex}  {fingerprint.quality:.2f}{reasons}  {shape}  {found_in}"
