@@ -2,10 +2,11 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from dhash_service.settings import Settings
 
 STDIN = "-"
+SILENT_SECONDS = 2.0
+
+T = TypeVar("T")
 
 
 @app.command(epilog="Example: dhash hash holiday.jpg scans/*.png --json; or: curl … | dhash hash -")
@@ -38,7 +42,7 @@ def hash(
         raise BadRequestError("Standard input can be read only once.", "Give - only once.")
     settings = Settings.load(algorithm=algorithm)
     failed = False
-    for path, found in _fingerprints(files, settings):
+    for path, found in _watched(_fingerprints(files, settings), len(files)):
         if isinstance(found, DhashError):
             failed = True
             typer.echo(f"{path}: ", err=True, nl=False)
@@ -51,6 +55,22 @@ def hash(
             typer.echo(f"{found.hex}  {found.quality:.2f}{reasons}  {shape}  {path}")
     if failed:
         raise typer.Exit(1)
+
+
+def _watched(results: Iterator[T], total: int) -> Iterator[T]:
+    """The same results; after two seconds with a bar on stderr, where only a person sees it."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():  # on one terminal, the lines show how far it is
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    begin = time.monotonic()
+    with Progress(console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("hashing", total=total, visible=False)
+        for result in results:
+            yield result
+            bar.update(task, advance=1, visible=time.monotonic() - begin > SILENT_SECONDS, refresh=True)
 
 
 def _facts(found: "Fingerprint") -> dict[str, object]:
