@@ -29,7 +29,6 @@ from guarded_rollout.interrupts import interruptible, shielded
 from guarded_rollout.journal import Journal
 from guarded_rollout.record import Outcome, Rollout, StepOutcome
 from guarded_rollout.rollback import find_way
-from guarded_rollout.secret import Secret
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Options, Work
 from guarded_rollout.steps.finish import Finish
@@ -73,13 +72,11 @@ class Engine:
         say: Callable[[str], None],
         *,
         guard: Callable[[Work], None] | None = None,
-        token: Secret | None = None,
     ) -> None:
         self.site = site
         self.journal = journal
         self.say = say
         self._guard = guard or candidate_is_alive
-        self._token = token
 
     # ---- rolling out
 
@@ -242,7 +239,6 @@ class Engine:
             options=request.options,
             say=self.say,
             guard=self._guard,
-            token=self._token,
         )
 
     def _open(self) -> tuple[Rollout, Work]:
@@ -269,7 +265,6 @@ class Engine:
             options=Options(**plan["options"]),
             say=self.say,
             guard=self._guard,
-            token=self._token,
         )
 
     def _advance(self, work: Work) -> Outlook:

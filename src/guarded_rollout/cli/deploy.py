@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session, token
+from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session
 from guarded_rollout.cli.watch import start_watching
 from guarded_rollout.rollout import Engine, Outlook, Request, in_words, operator
 from guarded_rollout.steps import Options
@@ -122,7 +122,7 @@ def roll_out(work: Session, source: str | None, request: Request) -> Outlook:
     work.out.detail(
         f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"
     )
-    engine = Engine(work.site, work.journal, work.out.say, token=token())
+    engine = Engine(work.site, work.journal, work.out.say)
     outlook = engine.deploy(release, request)
     left = outlook.window.left(work.site.clock.now()) if outlook.window else 0.0
     if outlook.serving_already:

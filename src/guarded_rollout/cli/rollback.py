@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.backup.verify import unpack
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Session, Verbose, app, session, token
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Session, Verbose, app, session
 from guarded_rollout.cli.watch import stop_watching
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
@@ -64,7 +64,7 @@ def rollback(
             backup=str(backup.absolute()) if backup else None, data=wanted, quarantine=quarantine
         )
         request = Request(command="rollback", operator=operator(), why=why, options=options)
-        engine = Engine(work.site, work.journal, work.out.say, token=token())
+        engine = Engine(work.site, work.journal, work.out.say)
         with _target(work, backup, to, allow_other_env) as release:
             if dry_run:
                 for line in engine.rehearse_back(release, request, validated=not skip_validation):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, token
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
 from guarded_rollout.cli.watch import start_watching, stop_watching
 from guarded_rollout.rollout import Engine, in_words
 
@@ -17,7 +17,7 @@ def resume(
     with session(
         env, "resume", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
     ) as work:
-        engine = Engine(work.site, work.journal, work.out.say, token=token())
+        engine = Engine(work.site, work.journal, work.out.say)
         if dry_run:
             for line in engine.rehearse_resume():
                 work.out.rehearse(line)

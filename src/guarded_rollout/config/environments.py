@@ -47,6 +47,7 @@ class Service:
     source: Path
     lock: str
     python: str
+    token_variable: str
     retry_posts: tuple[str, ...]
     commands: Mapping[str, tuple[str, ...]]
     variables: Mapping[str, str]
@@ -195,6 +196,7 @@ def _project(tables: Table, path: Path) -> Project:
         source=folder / service["source"],
         lock=service["lock"],
         python=service["python"],
+        token_variable=service["token_variable"],
         retry_posts=tuple(service["retry_posts"]),
         commands={name: tuple(words) for name, words in service["commands"].items()},
         variables=service["variables"],

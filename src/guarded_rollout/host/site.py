@@ -15,6 +15,7 @@ from guarded_rollout.host.processes import Processes, Spec
 from guarded_rollout.host.release import Release, build, rebuild
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
 from guarded_rollout.host.traffic import Traffic
+from guarded_rollout.secret import Secret
 
 BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """What a service inherits from the operator's shell; the rest would depend on who started it."""
@@ -109,6 +110,11 @@ class Site:
     def public(self) -> Endpoint:
         return Endpoint(("127.0.0.1", self.environment.port), self.environment.checks.timeout_seconds)
 
+    def token(self) -> Secret | None:
+        """The bearer token for a service that is locked, from the operator's own environment."""
+        given = os.environ.get(self.environment.service.token_variable)
+        return Secret(given) if given else None
+
     # ---- releases
 
     def serving(self) -> Release | None:
@@ -168,6 +174,8 @@ class Site:
         """Run one of the service's commands, as configured, with a release's own programs."""
         words = [*self._words(name, release, slot), *arguments]
         environment = base_variables() | self._variables(release, slot)
+        if token := self.token():
+            environment[self.environment.service.token_variable] = token.reveal()
         try:
             done = subprocess.run(
                 words,

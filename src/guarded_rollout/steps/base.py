@@ -11,7 +11,6 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal import Journal
-from guarded_rollout.secret import Secret
 
 Evidence = dict[str, Any]
 """What a step leaves in the journal: how one can tell that it did what it says."""
@@ -55,7 +54,6 @@ class Work:
     options: Options
     say: Callable[[str], None]
     guard: Callable[["Work"], None]  # asked while a share is held; raises to take the rollout back
-    token: Secret | None = None
 
     @property
     def stable_slot(self) -> Slot:

@@ -22,5 +22,6 @@ class Validate(ForwardStep):
         healthy = require_healthy(
             site.public(), checks, site.clock, interval_seconds=checks.validation_interval_seconds
         )
-        round_trip = require_round_trip(site.public(), f"after {work.rollout}", site.clock, token=work.token)
+        seed = f"after {work.rollout}"
+        round_trip = require_round_trip(site.public(), seed, site.clock, token=site.token())
         return {"health": healthy, "round_trip": round_trip}

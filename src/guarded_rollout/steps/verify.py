@@ -28,7 +28,7 @@ class Verify:
             require_running=lambda: site.processes.require_running(work.slot),
         )
         golden = require_golden(site, work.slot, work.release, work.stable)
-        round_trip = require_round_trip(endpoint, work.release.id, site.clock, token=work.token)
+        round_trip = require_round_trip(endpoint, work.release.id, site.clock, token=site.token())
         return {"health": healthy, "golden": golden, "round_trip": round_trip}
 
     def undo(self, work: Work) -> None:

@@ -16,7 +16,6 @@ from guarded_rollout.lock import hold
 from guarded_rollout.record import Outcome, Rollout
 from guarded_rollout.rollback import previous
 from guarded_rollout.rollout import Engine, Request, undoing
-from guarded_rollout.secret import Secret
 from guarded_rollout.steps.backup import shown
 from guarded_rollout.steps.watch import window
 from guarded_rollout.watch.rollouts import Ended, OpenWindow
@@ -27,13 +26,10 @@ COMMAND = "rollout monitor"
 class EngineRollouts:
     """Implements `Rollouts`. Each errand runs in a thread of its own, with its own journal and site."""
 
-    def __init__(
-        self, environment: Environment, clock: Clock, say: Callable[[str], None], token: Secret | None = None
-    ) -> None:
+    def __init__(self, environment: Environment, clock: Clock, say: Callable[[str], None]) -> None:
         self._environment = environment
         self._clock = clock
         self._say = say
-        self._token = token
         self._journal = Journal.open(environment.journal, clock=clock, create=False)
         watched = self.open_window()
         self._stable = watched.stable if watched else ""
@@ -119,7 +115,7 @@ class EngineRollouts:
         environment = self._environment
         held = hold(environment.lock, environment=environment.name, command=COMMAND)
         with held, Journal.open(environment.journal) as journal:
-            yield Engine(Site(environment), journal, self._say, token=self._token)
+            yield Engine(Site(environment), journal, self._say)
 
     def close(self) -> None:
         self._journal.close()

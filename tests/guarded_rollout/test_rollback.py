@@ -1,0 +1,290 @@
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing
+
+import pytest
+
+from guarded_rollout.backup.catalog import find
+from guarded_rollout.errors import NoPreviousError, RollbackFailedError
+from guarded_rollout.journal import Journal
+from guarded_rollout.record import Outcome
+from guarded_rollout.rollback import previous, steps_back
+from guarded_rollout.rollout import Request
+from guarded_rollout.steps.backup import take_backup
+from guarded_rollout.steps.base import Data, Options
+from guarded_rollout.steps.data import store_path
+from tests.guarded_rollout.sandbox import Sandbox, wait_until
+
+SERVICE = "src/sample_service/__init__.py"
+
+
+def submit(sandbox: Sandbox) -> str:
+    """Write something that must be kept: its SHA-256, as the service acknowledged it."""
+    body = os.urandom(500)
+    answer = sandbox.site.public().ask("POST", "/api/dhash", body=body)
+    assert answer.status == 201, answer.summary()
+    return hashlib.sha256(body).hexdigest()
+
+
+def kept(sandbox: Sandbox) -> set[str]:
+    """What is in the store, read past the service."""
+    with sqlite3.connect(store_path(sandbox.site)) as store:
+        return {sha256 for (sha256,) in store.execute("SELECT sha256 FROM picture")}
+
+
+def last(sandbox: Sandbox):
+    with Journal.open(sandbox.environment.journal) as journal:
+        return journal.history(limit=1)[0]
+
+
+def roll_back(sandbox: Sandbox, release, **options: object) -> None:
+    request = Request(command="rollback", operator="test", options=Options(**options))  # type: ignore[arg-type]
+    with sandbox.engine() as engine:
+        engine.roll_back(release, request)
+
+
+# ---- which way
+
+
+def test_with_the_release_warm_traffic_comes_first_of_all():
+    assert steps_back(warm=True, exchanged=False, bad=True, validated=True)[0] == "shift"
+
+
+def test_a_cold_release_gets_no_traffic_before_it_is_verified():
+    steps = steps_back(warm=False, exchanged=False, bad=True, validated=True)
+    assert steps.index("safety") < steps.index("stage") < steps.index("verify") < steps.index("shift")
+
+
+def test_where_the_store_is_exchanged_nobody_has_it_open():
+    for warm in (True, False):
+        steps = steps_back(warm=warm, exchanged=True, bad=True, validated=True)
+        assert steps.index("safety") < steps.index("halt") < steps.index("data") < steps.index("stage")
+
+
+def test_an_emergency_leaves_out_the_checks_and_nothing_else():
+    full = steps_back(warm=False, exchanged=False, bad=True, validated=True)
+    quick = steps_back(warm=False, exchanged=False, bad=True, validated=False)
+    assert set(full) - set(quick) == {"verify", "validate"}
+
+
+# ---- to a release
+
+
+def test_rolling_back_an_open_rollout_closes_it_and_returns_to_the_warm_release(sandbox):
+    old = sandbox.deploy().release
+    pid = sandbox.pids()["blue"]
+    sandbox.deploy("2.0.0")
+    roll_back(sandbox, old)
+    assert sandbox.served_by() == old.id
+    assert sandbox.pids().get("blue") == pid, "it was warm: not started again"
+    assert set(sandbox.pids()) == {"proxy", "blue"}
+    with Journal.open(sandbox.environment.journal) as journal:
+        back, closed, _ = journal.history()
+    assert closed.outcome is Outcome.ROLLED_BACK
+    assert back.outcome is Outcome.COMPLETED
+    assert back.last("validate").evidence["round_trip"]["found"] is True
+
+
+def test_a_release_that_is_not_warm_is_started_and_verified_first(sandbox):
+    old = sandbox.deploy().release
+    new = sandbox.deploy("2.0.0").release
+    with sandbox.engine() as engine:
+        engine.promote()
+        assert previous(engine.site, engine.journal) == old
+    roll_back(sandbox, old)
+    assert sandbox.served_by() == old.id
+    assert sandbox.slot_of(new.id) is None
+
+
+def test_a_third_release_can_be_returned_to_while_two_stand_in_the_slots(sandbox):
+    first = sandbox.deploy().release
+    sandbox.deploy("2.0.0")
+    with sandbox.engine() as engine:
+        engine.promote()
+    sandbox.deploy("3.0.0")
+    roll_back(sandbox, first)
+    assert sandbox.served_by() == first.id
+    assert len([name for name in sandbox.pids() if name in ("blue", "green")]) == 1
+
+
+def test_there_is_nothing_before_the_first_release(sandbox):
+    sandbox.deploy()
+    with sandbox.engine() as engine, pytest.raises(NoPreviousError):
+        previous(engine.site, engine.journal)
+
+
+def test_a_rollback_that_fails_says_so_with_the_command_to_run_again(sandbox):
+    old = sandbox.deploy().release
+    new = sandbox.deploy("2.0.0").release
+    with sandbox.engine() as engine:
+        engine.promote()
+    (old.programs.parent / "bin").chmod(0o755)
+    (old.programs / "sample").chmod(0o755)
+    (old.programs / "sample").write_text("#!/bin/sh\necho broken by hand >&2; exit 3\n")
+    with pytest.raises(RollbackFailedError) as error:
+        roll_back(sandbox, old)
+    assert "FAILED" in str(error.value)
+    assert f"rollout rollback --env production --to {old.id} --force" in str(error.value)
+    assert last(sandbox).outcome is Outcome.FAILED
+    assert sandbox.served_by() == new.id, "what serves goes on serving"
+
+
+# ---- to a backup
+
+
+def test_data_is_merged_so_nothing_acknowledged_is_lost(sandbox):
+    old = sandbox.deploy().release
+    before = submit(sandbox)
+    backup = take_backup(sandbox.site).entry.path
+    between = submit(sandbox)
+    sandbox.deploy("2.0.0")
+    after = submit(sandbox)
+    with sqlite3.connect(store_path(sandbox.site)) as store:  # as a bug in the new release might
+        store.execute("DELETE FROM picture WHERE sha256 = ?", (before,))
+    roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
+    assert {before, between, after} <= kept(sandbox)
+
+
+def test_exact_restores_the_data_as_it_was_and_keeps_a_copy_of_what_it_replaced(sandbox):
+    old = sandbox.deploy().release
+    before = submit(sandbox)
+    backup = take_backup(sandbox.site).entry.path
+    after = submit(sandbox)
+    sandbox.deploy("2.0.0")
+    roll_back(sandbox, old, backup=str(backup), data=Data.EXACT)
+    assert before in kept(sandbox)
+    assert after not in kept(sandbox)
+    aside = last(sandbox).last("data").evidence["kept_aside"]
+    with sqlite3.connect(aside) as store:
+        assert (after,) in store.execute("SELECT sha256 FROM picture").fetchall()
+    (safety,) = find(sandbox.environment.backups / "safety", "production")
+    assert safety.path.exists()
+    assert sandbox.served_by() == old.id
+
+
+def test_a_damaged_store_is_kept_aside_and_what_can_be_read_of_it_is_merged(sandbox):
+    old = sandbox.deploy().release
+    before = submit(sandbox)
+    backup = take_backup(sandbox.site).entry.path
+    after = submit(sandbox)
+    path = store_path(sandbox.site)
+    sandbox.site.processes.stop("blue")
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.execute("CREATE TABLE later (content BLOB)")
+        store.execute("INSERT INTO later VALUES (randomblob(200000))")
+        store.execute("CREATE INDEX content ON later (content)")
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(-150_000, os.SEEK_END)
+        file.write(os.urandom(100_000))
+    assert not sandbox.site.command(old, "store_check").ok
+    roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
+    assert {before, after} <= kept(sandbox)
+    assert sandbox.site.command(old, "store_check").ok
+    assert os.path.exists(last(sandbox).last("data").evidence["kept_aside"])
+
+
+def test_a_release_whose_folder_is_gone_is_rebuilt_from_the_backup(sandbox):
+    old = sandbox.deploy().release
+    backup = take_backup(sandbox.site).entry.path
+    sandbox.deploy("2.0.0")
+    with sandbox.engine() as engine:
+        engine.promote()
+    for folder, _, _ in os.walk(old.folder):
+        os.chmod(folder, 0o755)
+    shutil.rmtree(old.folder)
+    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
+    assert done.returncode == 0, done.stderr
+    assert sandbox.served_by() == old.id
+    assert f"Using backup file: {backup}" in done.stdout
+
+
+def test_an_empty_machine_comes_back_from_a_backup_alone(sandbox):
+    old = sandbox.deploy().release
+    before = submit(sandbox)
+    backup = take_backup(sandbox.site).entry.path
+    sandbox.site.processes.shut_down()
+    for folder, _, _ in os.walk(old.folder):
+        os.chmod(folder, 0o755)
+    shutil.rmtree(sandbox.environment.root)
+    shutil.rmtree(sandbox.environment.releases)
+    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
+    assert done.returncode == 0, done.stderr
+    assert sandbox.served_by() == old.id
+    assert before in kept(sandbox)
+
+
+# ---- as an operator
+
+
+def test_production_asks_twice_and_no_is_not_success(sandbox):
+    old = sandbox.deploy().release
+    file = sandbox.folder / "rollout.toml"
+    file.write_text(
+        file.read_text().replace("[environments.production]", "[environments.production]\nconfirm = true")
+    )
+    new = sandbox.deploy("2.0.0").release
+    for given in ("", "no\n", "yes\n", "yes\nno\n", "yes\nrollback\n"):
+        done = sandbox.rollout("rollback", "--to", "previous", given=given)
+        assert done.returncode == 1, given
+        assert "Cancelled" in done.stderr
+        assert sandbox.served_by() == new.id
+    done = sandbox.rollout("rollback", "--to", "previous", given="yes\nROLLBACK\n")
+    assert done.returncode == 0, done.stderr
+    assert sandbox.served_by() == old.id
+
+
+def test_a_backup_that_was_changed_is_refused_before_anything_is_done(sandbox):
+    sandbox.deploy()
+    backup = take_backup(sandbox.site).entry.path
+    new = sandbox.deploy("2.0.0").release
+    backup.chmod(0o600)
+    with backup.open("r+b") as file:
+        file.seek(2000)
+        file.write(b"\0\1\2\3")
+    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
+    assert done.returncode == 1
+    assert "SHA-256" in done.stderr
+    assert sandbox.served_by() == new.id
+    assert last(sandbox).command == "deploy"
+
+
+def test_a_dry_run_says_what_would_be_done_and_touches_nothing(sandbox):
+    sandbox.deploy()
+    backup = take_backup(sandbox.site).entry.path
+    new = sandbox.deploy("2.0.0").release
+    before = files(sandbox)
+    done = sandbox.rollout("rollback", "--backup", str(backup), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("Using backup file: ")]
+    assert lines
+    assert all(line.startswith("DRY-RUN: ") for line in lines)
+    assert files(sandbox) == before
+    assert sandbox.served_by() == new.id
+
+
+def files(sandbox: Sandbox) -> dict[str, int]:
+    """Everything in the project with its time of change, but for what the running service itself writes."""
+    skip = ("/data/", "/logs/", "/run/")
+    paths = (path for path in sandbox.folder.rglob("*") if path.is_file())
+    return {
+        str(path): path.stat().st_mtime_ns for path in paths if not any(part in str(path) for part in skip)
+    }
+
+
+def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):
+    old = sandbox.deploy().release
+    sandbox.deploy("2.0.0")
+    engine = subprocess.Popen(sandbox.command("rollback", "--to", "previous", "--force"), cwd=sandbox.folder)
+    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last("safety"))
+    os.kill(engine.pid, signal.SIGKILL)
+    engine.wait()
+    assert sandbox.served_by() == old.id, "traffic came first"
+    done = sandbox.rollout("resume")
+    assert done.returncode == 0, done.stderr
+    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert set(sandbox.pids()) == {"proxy", "blue"}
