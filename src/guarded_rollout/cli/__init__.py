@@ -12,6 +12,7 @@ def main() -> None:
         down,
         gates,
         history,
+        logs,
         migrate,
         monitor,
         notify,

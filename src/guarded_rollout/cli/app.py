@@ -22,7 +22,7 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import LogFile
-from guarded_rollout.secret import Secret
+from guarded_rollout.rotation import tidy
 
 app = typer.Typer(
     name="rollout",
@@ -122,6 +122,7 @@ def session(
         if exclusive:
             site.prepare()
             if log:
+                tidy(environment.logs, environment.service_logs, site.clock.now())
                 out.log = LogFile.open(environment.logs, log, env)
             held = hold(environment.lock, environment=env, command=f"rollout {command}")
             with held, Journal.open(environment.journal) as journal:
@@ -154,12 +155,6 @@ def settings_file() -> Path:
         return Path(given)
     here = Path.cwd()
     return next((folder / FILE for folder in (here, *here.parents) if (folder / FILE).exists()), here / FILE)
-
-
-def token() -> Secret | None:
-    """The bearer token for a service that is locked: $ROLLOUT_TOKEN."""
-    given = os.environ.get("ROLLOUT_TOKEN")
-    return Secret(given) if given else None
 
 
 def run() -> None:

@@ -1,0 +1,166 @@
+"""Which logs are compressed and which removed: a pure plan over sizes and ages, and its execution."""
+
+import errno
+import gzip
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+
+from guarded_rollout.errors import NotWritableError
+from guarded_rollout.files import replacing
+
+log = structlog.get_logger()
+
+DAY = 86_400.0
+CHUNK = 2**20
+SESSION = re.compile(r"[a-z_]+_[a-z0-9_]+_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d[\dZ-]*\.log")
+"""A log of one command or session: nobody writes it any more once it is over."""
+
+COMPRESSED = re.compile(rf"({SESSION.pattern}|[a-z]+-\d{{8}}T\d{{6}}\.log)\.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Ages in seconds, sizes in bytes."""
+
+    compress_after: float = DAY
+    remove_after: float = 30 * DAY
+    largest: int = 64 * 2**20  # a session's log above this is compressed as soon as it is over
+    over_after: float = 600.0  # not written for so long: the session is over
+    largest_running: int = 10 * 2**20  # a running process's log above this is cut
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file. `running`: a process appends to it for as long as it lives."""
+
+    path: Path
+    size: int
+    changed_at: float
+    running: bool = False
+
+
+class Verb(StrEnum):
+    """What is done with a log."""
+
+    COMPRESS = "compress"
+    CUT = "compress and empty"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step of a rotation."""
+
+    verb: Verb
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.path.name} ({self.why})"
+
+
+def plan(found: Iterable[Found], now: float, policy: Policy) -> list[Action]:
+    """What is to be done. A file of another name is none of ours and stays."""
+    return [action for one in found if (action := _for(one, now - one.changed_at, policy)) is not None]
+
+
+def _for(one: Found, age: float, policy: Policy) -> Action | None:
+    size = f"{one.size / 2**20:.0f} MB"
+    if one.running:
+        return Action(Verb.CUT, one.path, size) if one.size > policy.largest_running else None
+    if COMPRESSED.fullmatch(one.path.name):
+        old = age > policy.remove_after
+        return Action(Verb.REMOVE, one.path, f"{age / DAY:.0f} days old") if old else None
+    if SESSION.fullmatch(one.path.name):
+        if age > policy.compress_after:
+            return Action(Verb.COMPRESS, one.path, f"{age / DAY:.0f} days old")
+        if one.size > policy.largest and age > policy.over_after:
+            return Action(Verb.COMPRESS, one.path, size)
+    return None
+
+
+def look(sessions: Path, running: Path) -> Iterator[Found]:
+    """The files of the folder of session logs, and of that of the running processes'."""
+    for folder, live in ((sessions, False), (running, True)):
+        if not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            try:
+                stat = path.lstat()
+            except FileNotFoundError:
+                continue
+            if path.is_symlink() or not path.is_file():
+                continue
+            yield Found(path, stat.st_size, stat.st_mtime, live and path.suffix == ".log")
+
+
+def due(sessions: Path, running: Path, now: datetime) -> list[Action]:
+    """The rotation that is due now in these two folders."""
+    return plan(look(sessions, running), now.timestamp(), Policy())
+
+
+def tidy(sessions: Path, running: Path, now: datetime) -> None:
+    """Rotate what is due; what cannot be rotated is logged, and in nobody's way."""
+    try:
+        carry_out(due(sessions, running, now), now)
+    except (NotWritableError, OSError) as error:
+        log.warning("Logs were not rotated", problem=str(error))
+
+
+def carry_out(actions: Sequence[Action], now: datetime) -> None:
+    """Do what was planned. Raises `NotWritableError`."""
+    for action in actions:
+        try:
+            match action.verb:
+                case Verb.REMOVE:
+                    action.path.unlink(missing_ok=True)
+                case Verb.COMPRESS:
+                    compress(action.path)
+                case Verb.CUT:
+                    cut(action.path, now)
+        except FileNotFoundError:
+            continue  # somebody else rotated it meanwhile
+        except OSError as error:
+            raise NotWritableError(path=action.path, reason=error.strerror) from None
+
+
+def compress(path: Path) -> None:
+    """`path` becomes `path.gz`, whole and verified before the original goes, with its time and mode."""
+    target = path.with_name(path.name + ".gz")
+    stat = path.stat()
+    _write_gzip(path, target, stat.st_mode & 0o777)
+    os.utime(target, (stat.st_atime, stat.st_mtime))
+    path.unlink()
+
+
+def cut(path: Path, now: datetime) -> None:
+    """Keep what a running process wrote so far in `<name>-<time>.log.gz`, and empty its log.
+
+    The process appends, so it goes on at the start. A line that it writes in the moment between the last
+    look and the emptying is lost; there is no way around that without its help.
+    """
+    target = path.with_name(f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%S}.log.gz")
+    _write_gzip(path, target, path.stat().st_mode & 0o777)
+    os.truncate(path, 0)
+
+
+def _write_gzip(path: Path, target: Path, mode: int) -> None:
+    """Raises `OSError` if what was written does not read back."""
+    with replacing(target, mode=mode) as file:
+        with path.open("rb") as source, gzip.GzipFile(path.name, "wb", fileobj=file) as packed:
+            shutil.copyfileobj(source, packed, CHUNK)
+            copied = source.tell()
+        file.flush()
+        file.seek(0)
+        with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
+            whole = sum(len(chunk) for chunk in iter(lambda: unpacked.read(CHUNK), b""))
+        if whole != copied:
+            raise OSError(errno.EIO, "the compressed copy does not read back")
