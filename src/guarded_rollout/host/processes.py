@@ -8,7 +8,6 @@ static; what a program runs is a spec file that `hold.py` reads. A spec says tha
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +29,6 @@ PROXY, WATCHER = "proxy", "watcher"
 PROGRAMS = ("blue", "green", PROXY, WATCHER)
 SOCKET_LIMIT = 103  # macOS; Linux allows 107
 START_SECONDS = 10
-LOG_BYTES = 10 * 2**20
 KILL_SECONDS = 5  # between the end of a program's drain time and the supervisor's SIGKILL
 
 
@@ -78,7 +76,6 @@ class Processes:
         """Start supervisord if it does not run, and every wanted program that does not."""
         if not self.up():
             self._start_supervisor()
-        self._rotate_logs()
         states = self.states()
         for name in PROGRAMS:
             if self.wanted(name) and not states[name].running:
@@ -157,14 +154,6 @@ class Processes:
 
     def state(self, name: str) -> State:
         return self.states()[name]
-
-    def _rotate_logs(self) -> None:
-        """Keep one older log of each program. Writers append, so what they hold open goes on at the start."""
-        for name in PROGRAMS:
-            path = self.log_path(name)
-            if path.exists() and path.stat().st_size > LOG_BYTES:
-                shutil.copyfile(path, path.with_suffix(".log.1"))
-                os.truncate(path, 0)
 
     def _lock_path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
