@@ -171,8 +171,6 @@ def test_a_wrong_filter_is_a_clear_error(show: Callable[..., Result], words: lis
 def test_rotating_says_what_it_does_and_a_dry_run_does_nothing(
     show: Callable[..., Result], tmp_path: Path
 ) -> None:
-    assert logs.MODE == 0o640
-
     for path in (tmp_path / "monitor_logs").glob("deploy*"):
         os.utime(path, (0, 0))
     rehearsed = CliRunner().invoke(app, ["logs", "rotate", "--dry-run"])
