@@ -44,6 +44,10 @@ class VirtualErrands:
         seconds = self._takes.get(name, getattr(done.result, "seconds", 0.0))
         heapq.heappush(self._under_way, (now + seconds, next(self._order), done))
 
+    def forget(self) -> None:
+        """What was under way dies with its process."""
+        self._under_way.clear()
+
     def wait(self, seconds: float) -> list[Done]:
         until = self._clock.monotonic() + max(0.0, seconds)
         if not self._under_way or self._under_way[0][0] > until:

@@ -17,20 +17,19 @@ from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.describe import describe_environment, describe_file
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
-from guarded_rollout.gates.simulate import Scenario, simulate
 from guarded_rollout.gates.verdict import span
 from guarded_rollout.watch import log as logs
 
 commands = typer.Typer(no_args_is_help=True, help="Check, simulate and replay quality gates.")
 app.add_typer(commands, name="gates")
 
-DEFAULT = Path("quality-gates-config.json")
+SHIPPED = Path("quality-gates-config.json")
 Config = Annotated[Path | None, typer.Option("--config", help="Gates file. [that of rollout.toml]")]
 
 
 @commands.command(epilog="Example: rollout gates check custom-gates.json --env production")
 def check(
-    file: Annotated[Path, typer.Argument(help="Gates file.")] = DEFAULT,
+    file: Annotated[Path, typer.Argument(help="Gates file.")] = SHIPPED,
     env: Annotated[str | None, typer.Option("--env", help="Only this environment.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,6 +75,8 @@ def simulate_command(
     as_json: AsJson = False,
 ) -> None:
     """How often each decision rule rolls back a healthy release, and how soon a bad one."""
+    from guarded_rollout.gates.simulate import Scenario, simulate  # NumPy is slow to import
+
     out = Output(as_json)
     with reporting(out):
         now, then = share(rate, "--rate"), share(later_rate, "--then") if later_rate else None

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from guarded_rollout.cli.app import DryRun, Output, Verbose, app, settings_file, token
+from guarded_rollout.cli.app import DryRun, Output, Verbose, app, settings_file
 from guarded_rollout.cli.watch import supervised
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config import gates
@@ -19,28 +19,24 @@ from guarded_rollout.config.gates import EnvironmentGates, GatesFile
 from guarded_rollout.errors import LockHeldError, OutboxError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
-from guarded_rollout.interrupts import interruptible, shielded
+from guarded_rollout.interrupts import interruptible
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import Line
-from guarded_rollout.notify.events import Facts
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.publisher import DryRun as Rehearsal
 from guarded_rollout.notify.publisher import Publisher, Silent
 from guarded_rollout.watch import heartbeat
 from guarded_rollout.watch import log as logs
-from guarded_rollout.watch.auto_rollback import AutoRollback, State
+from guarded_rollout.watch.assembly import Assembly, Look
 from guarded_rollout.watch.engine import EngineRollouts
-from guarded_rollout.watch.errands import Threads
 from guarded_rollout.watch.follow import follow
 from guarded_rollout.watch.live import LiveView, in_words, worth_showing
-from guarded_rollout.watch.log import MonitorLog
-from guarded_rollout.watch.monitor import FAILED, GOOD, Monitor, Session
-from guarded_rollout.watch.session import Past, base_of, of_place, place_of, recall, samplers_of, watcher_of
+from guarded_rollout.watch.monitor import FAILED, GOOD, Monitor
 from guarded_rollout.watch.sources import Sampler
 from guarded_rollout.watch.standby import stand_by, unwatched
-from guarded_rollout.watch.timeline import Timeline
+from guarded_rollout.watch.targets import base_of, of_place, place_of, samplers_of
 
-DEFAULT_GATES, DEFAULT_LOGS = Path("quality-gates-config.json"), Path("monitor_logs")
+LOGS = Path("monitor_logs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,8 @@ def monitor(
     """
     request = Request(config, log_dir, endpoint, minutes, dry_run, verbose)
     try:
-        code = _stand_by(env) if standby else _monitor(env, request)
+        with interruptible():
+            code = _stand_by(env) if standby else _monitor(env, request)
     except RolloutError as error:
         Output().fail(error)
         code = FAILED
@@ -128,9 +125,9 @@ def _watch_url(
 ) -> int:
     """Any service at a URL: it is judged and told of; nothing can be rolled back."""
     samplers = of_place(place_of(url, file.global_settings), config, file.global_settings)
-    folder = request.log_dir or (known.logs if known else DEFAULT_LOGS)
+    folder = request.log_dir or (known.logs if known else LOGS)
     with _telling(known, request.dry_run) as tell, _printing(request.verbose, lambda: url) as (look, show):
-        made = _Made(name, config, file, samplers, request, tell, show)
+        made = _assembly(name, config, file, samplers, request, tell, show)
         return made.run(logs.path_for(folder, name, made.clock.now()), None, [look] if look else [])
 
 
@@ -154,14 +151,16 @@ def _watch_environment(
                 typer.echo(f"{error.data['owner']} watches {environment.name}: following its log.")
                 return follow(environment, clock, show)
         tell = stack.enter_context(_telling(environment, request.dry_run))
-        rollouts = EngineRollouts(environment, clock, lambda line: show(_aside(environment, line)), token())
+        rollouts = EngineRollouts(environment, clock, lambda line: show(_aside(environment, line)))
         stack.callback(rollouts.close)
+        while rollouts.rolling_out():
+            clock.sleep(1.0)
         window = rollouts.open_window()
         if window is None and supervised():
             Site(environment).processes.forget(WATCHER)
             return GOOD
         samplers = samplers_of(environment, window, config, file.global_settings)
-        made = _Made(environment.name, config, file, samplers, request, tell, show)
+        made = _assembly(environment.name, config, file, samplers, request, tell, show)
         before = heartbeat.last(environment) if window else None
         path = logs.path_for(request.log_dir or environment.logs, environment.name, clock.now())
         if before is not None and window is not None and before.rollout == window.rollout:
@@ -178,96 +177,27 @@ def _watch_environment(
         return code
 
 
-@dataclass(slots=True)
-class _Made:
-    """A session's parts, put together when its log is known."""
-
-    name: str
-    config: EnvironmentGates
-    file: GatesFile
-    samplers: list[Sampler]
-    request: Request
-    tell: Publisher
-    show: Callable[[Line], None]
-
-    @property
-    def clock(self) -> SystemClock:
-        return SystemClock()
-
-    def run(
-        self,
-        path: Path,
-        rollouts: EngineRollouts | None,
-        looks: list[Callable[[Monitor, float], None]],
-    ) -> int:
-        clock, errands = self.clock, Threads()
-        window = rollouts.open_window() if rollouts else None
-        began_at = window.opened_at if window else clock.now().timestamp()
-        watcher, judged, unheard = watcher_of(
-            self.name,
-            self.config,
-            self.samplers,
-            self.file.global_settings.timeout_seconds,
-            errands,
-            began_at,
-            clock.now().timestamp(),
-        )
-        going_on = path.exists()
-        past = recall(watcher.panel, logs.read(path)) if going_on else Past()
-        timeline = Timeline(clock, past.newest)
-        log = MonitorLog.open(path, self.name, (self.show,))
-        session = Session(
-            self.name,
-            began_at,
-            began_at + (self.request.minutes or self.config.monitoring.window_minutes) * 60,
-            rollout=window.rollout if window else "",
-            release=window.candidate if window else "",
-            dry_run=self.request.dry_run,
-        )
-        rollback = AutoRollback(
-            self.config.auto_rollback,
-            self.name,
-            rollouts,
-            errands,
-            log,
-            self.tell,
-            clock,
-            facts=Facts(deployment=session.rollout, release=session.release),
-            ask=_ask if sys.stdin.isatty() and not supervised() else None,
-            dry_run=self.request.dry_run,
-        )
-        made = Monitor(
-            session, watcher, rollback, rollouts, errands, timeline, clock, log, self.tell, looks=looks
-        )
-        made.window = window
-        if going_on:
-            words = f"Going on with this session, with {past.samples} samples"
-            log.write(timeline.now(), "info", words, samples=past.samples)
-            made.go_on(past.alerts, past.failed_probes)
-        else:
-            made.begin(judged, unheard)
-        try:
-            return _to_its_end(made)
-        except Exception as error:
-            log.write(timeline.now(), "critical", f"The monitor failed: {type(error).__name__}: {error}")
-            raise
-        except KeyboardInterrupt:
-            log.write(timeline.now(), "critical", "Monitoring session interrupted: nobody watches any more")
-            raise
-        finally:
-            log.close()
-
-
-def _to_its_end(made: Monitor) -> int:
-    """Run the session; an interruption lets a rollback that has begun end first."""
-    try:
-        with interruptible():
-            return made.run()
-    except KeyboardInterrupt:
-        if made.rollback.state not in (State.RUNNING, State.RETRYING):
-            raise
-        with shielded():
-            return made.run()
+def _assembly(
+    name: str,
+    config: EnvironmentGates,
+    file: GatesFile,
+    samplers: list[Sampler],
+    request: Request,
+    tell: Publisher,
+    show: Callable[[Line], None],
+) -> Assembly:
+    return Assembly(
+        name,
+        config,
+        file.global_settings.timeout_seconds,
+        samplers,
+        SystemClock(),
+        tell,
+        show,
+        ask=_ask if sys.stdin.isatty() and not supervised() else None,
+        minutes=request.minutes,
+        dry_run=request.dry_run,
+    )
 
 
 # ---- around it
@@ -305,7 +235,7 @@ def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publish
 @contextmanager
 def _printing(
     verbose: bool, share: Callable[[], str]
-) -> Iterator[tuple[Callable[[Monitor, float], None] | None, Callable[[Line], None]]]:
+) -> Iterator[tuple[Look | None, Callable[[Line], None]]]:
     """A live view on a terminal, lines elsewhere."""
     if sys.stdout.isatty() and not supervised():
         with LiveView(Console(), share, verbose) as view:
@@ -329,7 +259,7 @@ def _share(environment: Environment) -> str:
     return f"blue {share['blue']} % · green {share['green']} %"
 
 
-def _beating(environment: Environment, path: Path) -> Callable[[Monitor, float], None]:
+def _beating(environment: Environment, path: Path) -> Look:
     beaten_at = float("-inf")
 
     def look(monitor: Monitor, now: float) -> None:

@@ -12,7 +12,7 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
-from guarded_rollout.lock import hold
+from guarded_rollout.lock import hold, owner
 from guarded_rollout.record import Outcome, Rollout
 from guarded_rollout.rollback import previous
 from guarded_rollout.rollout import Engine, Request, undoing
@@ -31,9 +31,7 @@ class EngineRollouts:
         self._clock = clock
         self._say = say
         self._journal = Journal.open(environment.journal, clock=clock, create=False)
-        watched = self.open_window()
-        self._stable = watched.stable if watched else ""
-        self._rollout = watched.rollout if watched else ""
+        self._stable, self._rollout = "", ""
 
     @property
     def manual_command(self) -> str:
@@ -52,6 +50,9 @@ class EngineRollouts:
         back = is_way_back(rollout)
         if found is None and not back:
             return None  # it is being rolled out; its own guard watches until the window opens
+        if not self._rollout:
+            self._rollout = str(rollout.id)
+            self._stable = (rollout.target if back else rollout.source) or ""
         return OpenWindow(
             rollout=str(rollout.id),
             candidate=rollout.target or "",
@@ -62,6 +63,12 @@ class EngineRollouts:
             paused=bool(found and found.paused),
             undoing=back or undoing(rollout),
         )
+
+    def rolling_out(self) -> bool:
+        """Whether a rollout is on its way to its window, by somebody who is at work."""
+        rollout = self._journal.open_rollout(self._environment.name)
+        at_work = owner(self._environment.lock) is not None
+        return rollout is not None and at_work and window(rollout) is None and not is_way_back(rollout)
 
     def ended(self, rollout: str) -> Ended | None:
         found = self._journal.rollout(UUID(rollout))

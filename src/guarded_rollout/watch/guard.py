@@ -8,9 +8,10 @@ from guarded_rollout.errors import GateBreachedError
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.rollout import candidate_is_alive
 from guarded_rollout.steps.base import Work
+from guarded_rollout.watch.assembly import watcher_of
 from guarded_rollout.watch.errands import Errands, Threads
 from guarded_rollout.watch.rollouts import OpenWindow
-from guarded_rollout.watch.session import samplers_of, watcher_of
+from guarded_rollout.watch.targets import samplers_of
 from guarded_rollout.watch.timeline import Timeline
 from guarded_rollout.watch.watcher import Watcher
 

@@ -241,8 +241,9 @@ class Monitor:
 
     # ---- its beginning
 
-    def go_on(self, alerts: int, failed_probes: int) -> None:
+    def go_on(self, samples: int, alerts: int, failed_probes: int) -> None:
         """Take over what an earlier process of this session had done; what it had not come to is done now."""
+        self._say("info", f"Going on with this session, with {samples} samples", samples=samples)
         self.alerts, self._failed_probes = alerts, failed_probes
         wanting = [one for one in self.watcher.panel.verdicts if one.gate in self.watcher.panel.failing]
         if self.watcher.panel.wants_rollback():

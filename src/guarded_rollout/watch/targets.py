@@ -1,33 +1,16 @@
-"""Puts a session together: what is asked, by which gates, from when on, and what an earlier process knew."""
+"""What is asked: an environment's slots on their own sockets and its proxy, or any service at a URL."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
 from guarded_rollout.config.kinds import ConsecutiveGate
-from guarded_rollout.errors import NothingToJudgeError
-from guarded_rollout.gates.panel import News, Panel
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.host.site import Site
-from guarded_rollout.watch import log as logs
-from guarded_rollout.watch.errands import Errands
 from guarded_rollout.watch.fetch import Place
 from guarded_rollout.watch.rollouts import OpenWindow
 from guarded_rollout.watch.sources import Probe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
-from guarded_rollout.watch.watcher import Watcher, judged_gates, polls_for
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What an earlier process of the same session left in its log."""
-
-    alerts: int = 0
-    failed_probes: int = 0
-    newest: float = float("-inf")  # time of its last sample
-    samples: int = 0
 
 
 def samplers_of(
@@ -87,35 +70,3 @@ def base_of(file: GatesFile) -> str:
     """The base URL that a gates file names by its health endpoint; empty if that is a path only."""
     parts = urlsplit(file.global_settings.health_check_endpoint)
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-
-
-def watcher_of(
-    name: str,
-    config: EnvironmentGates,
-    samplers: Sequence[Sampler],
-    timeout: float,
-    errands: Errands,
-    began_at: float,
-    now: float,
-) -> tuple[Watcher, list[str], list[str]]:
-    """The watcher, the gates it judges, and those that have no source here. Raises `NothingToJudgeError`."""
-    gates, unheard = judged_gates(config, samplers)
-    if not gates:
-        reason = f"nothing can be asked for {', '.join(unheard)}" if unheard else "no gate is enabled"
-        raise NothingToJudgeError(environment=name, reason=reason)
-    panel = Panel(gates.items(), config.monitoring.poll_intervals, began_at)
-    polls = polls_for(gates, samplers, config.monitoring, timeout)
-    return Watcher(panel, polls, errands, began_at, now), list(gates), unheard
-
-
-def recall(panel: Panel, lines: Iterable[logs.Line]) -> Past:
-    """Let the gates learn what an earlier process of this session saw."""
-    alerts, failed_probes, newest, count = 0, 0, float("-inf"), 0
-    for sample in filter(None, map(logs.sample_of, lines)):
-        changes = panel.take(sample)
-        alerts += sum(change.news is News.FAILED for change in changes)
-        alerts += any(change.news is News.SILENT for change in changes)
-        if sample.source == "probe" and not sample.path:
-            failed_probes = 0 if sample.ok else failed_probes + 1
-        newest, count = max(newest, sample.at), count + 1
-    return Past(alerts, failed_probes, newest, count)

@@ -1,0 +1,141 @@
+"""Puts a session together, and lets it go on with what an earlier process of it had seen."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guarded_rollout.clock import Clock
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.errors import NothingToJudgeError
+from guarded_rollout.gates.panel import News, Panel
+from guarded_rollout.interrupts import shielded
+from guarded_rollout.logs import Line
+from guarded_rollout.notify.events import Facts
+from guarded_rollout.notify.publisher import Publisher
+from guarded_rollout.watch import log as logs
+from guarded_rollout.watch.auto_rollback import AutoRollback, State
+from guarded_rollout.watch.errands import Errands, Threads
+from guarded_rollout.watch.log import MonitorLog
+from guarded_rollout.watch.monitor import Monitor, Session
+from guarded_rollout.watch.rollouts import Rollouts
+from guarded_rollout.watch.sources import Sampler
+from guarded_rollout.watch.timeline import Timeline
+from guarded_rollout.watch.watcher import Watcher, judged_gates, polls_for
+
+Look = Callable[[Monitor, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier process of the same session left in its log."""
+
+    alerts: int = 0
+    failed_probes: int = 0
+    newest: float = float("-inf")  # time of its last sample
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts of a session. `minutes` is how long to watch where no rollout is open."""
+
+    environment: str
+    config: EnvironmentGates
+    timeout: float  # of one poll, in seconds
+    samplers: Sequence[Sampler]
+    clock: Clock
+    tell: Publisher
+    show: Callable[[Line], None]
+    ask: Callable[[str], bool] | None = None
+    minutes: float | None = None
+    dry_run: bool = False
+
+    def run(self, path: Path, rollouts: Rollouts | None, looks: Iterable[Look] = ()) -> int:
+        """Watch to the end and return the exit code. An existing log at `path` is gone on with."""
+        errands, now = Threads(), self.clock.now().timestamp()
+        window = rollouts.open_window() if rollouts else None
+        began_at = window.opened_at if window else now
+        watcher, judged, unheard = watcher_of(
+            self.environment, self.config, self.samplers, self.timeout, errands, began_at, now
+        )
+        past = recall(watcher.panel, logs.read(path)) if path.exists() else None
+        timeline = Timeline(self.clock, past.newest if past else float("-inf"))
+        log = MonitorLog.open(path, self.environment, (self.show,))
+        session = Session(
+            self.environment,
+            began_at,
+            ends_at=began_at + (self.minutes or self.config.monitoring.window_minutes) * 60,
+            rollout=window.rollout if window else "",
+            release=window.candidate if window else "",
+            dry_run=self.dry_run,
+        )
+        rollback = AutoRollback(
+            self.config.auto_rollback,
+            self.environment,
+            rollouts,
+            errands,
+            log,
+            self.tell,
+            self.clock,
+            facts=Facts(deployment=session.rollout, release=session.release),
+            ask=self.ask,
+            dry_run=self.dry_run,
+        )
+        monitor = Monitor(
+            session, watcher, rollback, rollouts, errands, timeline, self.clock, log, self.tell, looks=looks
+        )
+        monitor.window = window
+        if past is None:
+            monitor.begin(judged, unheard)
+        else:
+            monitor.go_on(past.samples, past.alerts, past.failed_probes)
+        return _to_its_end(monitor, log, timeline)
+
+
+def _to_its_end(monitor: Monitor, log: MonitorLog, timeline: Timeline) -> int:
+    """Run a session; an interruption lets a rollback that has begun end first."""
+    try:
+        return monitor.run()
+    except KeyboardInterrupt:
+        if monitor.rollback.state in (State.RUNNING, State.RETRYING):
+            with shielded():
+                return monitor.run()
+        log.write(timeline.now(), "critical", "Monitoring session interrupted: nobody watches any more")
+        raise
+    except Exception as error:
+        log.write(timeline.now(), "critical", f"The monitor failed: {type(error).__name__}: {error}")
+        raise
+    finally:
+        log.close()
+
+
+def watcher_of(
+    name: str,
+    config: EnvironmentGates,
+    samplers: Sequence[Sampler],
+    timeout: float,
+    errands: Errands,
+    began_at: float,
+    now: float,
+) -> tuple[Watcher, list[str], list[str]]:
+    """The watcher, the gates it judges, and those that have no source here. Raises `NothingToJudgeError`."""
+    gates, unheard = judged_gates(config, samplers)
+    if not gates:
+        reason = f"nothing can be asked for {', '.join(unheard)}" if unheard else "no gate is enabled"
+        raise NothingToJudgeError(environment=name, reason=reason)
+    panel = Panel(gates.items(), config.monitoring.poll_intervals, began_at)
+    polls = polls_for(gates, samplers, config.monitoring, timeout)
+    return Watcher(panel, polls, errands, began_at, now), list(gates), unheard
+
+
+def recall(panel: Panel, lines: Iterable[logs.Line]) -> Past:
+    """Let the gates learn what an earlier process of this session saw."""
+    alerts, failed_probes, newest, count = 0, 0, float("-inf"), 0
+    for sample in filter(None, map(logs.sample_of, lines)):
+        changes = panel.take(sample)
+        alerts += sum(change.news is News.FAILED for change in changes)
+        alerts += any(change.news is News.SILENT for change in changes)
+        if sample.source == "probe" and not sample.path:
+            failed_probes = 0 if sample.ok else failed_probes + 1
+        newest, count = max(newest, sample.at), count + 1
+    return Past(alerts, failed_probes, newest, count)

@@ -1,0 +1,109 @@
+"""A monitor that is killed goes on with the samples it had, tells nothing twice and misses nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from guarded_rollout.gates.samples import Sample
+from guarded_rollout.notify.events import Kind
+from guarded_rollout.watch import log as logs
+from guarded_rollout.watch.assembly import recall
+from guarded_rollout.watch.timeline import Timeline
+from tests.guarded_rollout.gatekit import probe, shipped
+from tests.guarded_rollout.monitorkit import Rehearsal, Told, good
+from tests.guarded_rollout.test_monitor import bad
+
+
+def killed_and_resumed(rehearsal: Rehearsal, at: list[float], gap: float = 7.0) -> int:
+    """Run a session whose process dies at these ages, and comes back after so many seconds."""
+    for age in at:
+        while rehearsal.age() < age:
+            rehearsal.monitor.turn()
+        rehearsal.errands.forget()
+        rehearsal.clock.advance(gap)
+        rehearsal.timeline = Timeline(rehearsal.clock)
+        rehearsal.monitor = rehearsal.make()
+        past = recall(rehearsal.monitor.watcher.panel, logs.read(rehearsal.log.path))
+        rehearsal.monitor.go_on(past.samples, past.alerts, past.failed_probes)
+    return rehearsal.run()
+
+
+def test_a_window_that_is_full_stays_full_over_three_deaths(tmp_path: Path) -> None:
+    """6 % failures decide by the full window of ten minutes, which no process saw as a whole."""
+    script = bad(0, images_failed_total=0.052)
+    whole = Rehearsal(tmp_path / "whole", shipped("production"), service=script)
+    broken = Rehearsal(tmp_path / "broken", shipped("production"), service=script)
+    assert whole.run() == 2
+    assert killed_and_resumed(broken, [200, 400, 550]) == 2
+    assert broken.ages("TRIGGERING")[0] == pytest.approx(whole.ages("TRIGGERING")[0], abs=125)
+    assert len(broken.engine.asked) == 1
+
+
+def test_an_alert_before_the_death_is_not_told_again(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(300, memory_usage_percentage=90))
+    assert killed_and_resumed(rehearsal, [900, 1500, 2500]) == 1
+    assert rehearsal.told.kinds() == [Kind.GATE_ALERT]
+    assert len(rehearsal.said("Quality gate failed: memory_usage")) == 1
+
+
+def test_probes_that_failed_before_the_death_count(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"), probe=lambda age: probe(0, ok=age < 890))
+    assert killed_and_resumed(rehearsal, [935]) == 2
+    assert [line.partition(":")[0] for line in rehearsal.said("Health check failed")][-1] == (
+        "Health check failed (3 consecutive)"
+    )
+
+
+def test_a_breach_whose_rollback_had_not_begun_is_rolled_back_at_once(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(300, images_failed_total=0.5))
+    while not rehearsal.said("Quality gate failed"):
+        rehearsal.monitor.turn()
+    rehearsal.engine.asked.clear()
+    rehearsal.engine.end = None  # the process died between the log's line and the engine's first word
+    at = rehearsal.age()
+    assert killed_and_resumed(rehearsal, [at]) == 2
+    assert len(rehearsal.engine.asked) == 1
+    assert rehearsal.ages("TRIGGERING")[-1] == pytest.approx(at + 7, abs=1)
+
+
+def test_silence_goes_on_over_a_death_and_is_told_once(tmp_path: Path) -> None:
+    def gone(age: float) -> Sample:
+        return good(age) if age < 300 else Sample(good(0).source, 0, problem="refused")
+
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=gone)
+    assert killed_and_resumed(rehearsal, [350, 500, 700]) == 1
+    assert rehearsal.told.kinds() == [Kind.GATE_ALERT]
+
+
+def test_the_cadence_goes_on_in_the_rhythm_of_the_window(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"))
+    assert killed_and_resumed(rehearsal, [617.0]) == 0
+    probed = [at for at, name in rehearsal.errands.started if name.startswith("probe") and at > 617]
+    assert probed[:3] == [pytest.approx(630), pytest.approx(660), pytest.approx(690)]
+    judged = [age for age in rehearsal.ages("Quality gate passed: error_rate") if age > 617]
+    assert judged[:2] == [pytest.approx(660), pytest.approx(780)]
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"))
+    while rehearsal.age() < 60:
+        rehearsal.monitor.turn()
+    rehearsal.log.close()
+    whole = rehearsal.log.path.read_text()
+    rehearsal.log.path.write_text(whole + whole.splitlines()[-1][:40])
+    samples = sum(logs.sample_of(line) is not None for line in logs.read(rehearsal.log.path))
+    rehearsal.log = logs.MonitorLog.open(rehearsal.log.path, "production")
+    rehearsal.log.write(0, "info", "on a line of its own")
+    lines = list(logs.read(rehearsal.log.path))
+    assert lines[-1].message == "on a line of its own"
+    assert sum(logs.sample_of(line) is not None for line in lines) == samples
+
+
+def test_a_wall_clock_that_is_set_back_moves_no_window(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"))
+    first = rehearsal.timeline.now()
+    rehearsal.clock.advance(100)
+    rehearsal.clock._now = rehearsal.clock._now.replace(year=2020)
+    assert rehearsal.timeline.now() == pytest.approx(first + 100)
+    assert Timeline(rehearsal.clock, not_before=first + 100).now() == pytest.approx(first + 100)
+    assert isinstance(rehearsal.told, Told)

@@ -1,0 +1,161 @@
+"""Around the monitor: the heartbeat, following another one, standing by, the terminal's view."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from guarded_rollout.clock import ManualClock
+from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.lock import process_started
+from guarded_rollout.logs import Line
+from guarded_rollout.notify.events import Kind, Level
+from guarded_rollout.watch import heartbeat
+from guarded_rollout.watch import log as logs
+from guarded_rollout.watch.follow import follow
+from guarded_rollout.watch.heartbeat import Heartbeat, unwatched_seconds
+from guarded_rollout.watch.live import LiveView, sparkline, worth_showing
+from guarded_rollout.watch.rollouts import OpenWindow
+from guarded_rollout.watch.standby import stand_by
+from guarded_rollout.watch.timeline import Cadence
+from tests.guarded_rollout.gatekit import shipped
+from tests.guarded_rollout.monitorkit import Engine, Rehearsal, Told
+from tests.guarded_rollout.test_monitor import bad
+
+WINDOW = OpenWindow("r1", "new", "old", opened_at=1000, seconds=3600, left=3000)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    found = load(tmp_path / "rollout.toml").environment("production")
+    found.root.mkdir(parents=True)
+    return found
+
+
+def mine(at: float, rollout: str = "r1", pid: int | None = None) -> Heartbeat:
+    pid = pid or os.getpid()
+    return Heartbeat(pid, process_started(pid), at, rollout, 1000, "log")
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_process_that_beats_watches(environment: Environment) -> None:
+    heartbeat.beat(environment, 2000, "r1", 1000, Path("x.log"))
+    found = heartbeat.last(environment)
+    assert found is not None
+    assert found.watches(2005)
+    assert unwatched_seconds(found, WINDOW, 2005) == 0
+
+
+def test_one_that_hangs_or_died_or_watches_something_else_does_not(dead: int) -> None:
+    assert unwatched_seconds(mine(2000), WINDOW, 2100) == 100
+    assert unwatched_seconds(replace(mine(2000), pid=dead, started="then"), WINDOW, 2010) == 10
+    assert unwatched_seconds(mine(2000, rollout="r0"), WINDOW, 2010) == 1010
+    assert unwatched_seconds(None, WINDOW, 1500) == 500
+    assert unwatched_seconds(None, None, 1500) == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"'])
+def test_a_heartbeat_that_cannot_be_read_is_none(environment: Environment, content: str) -> None:
+    heartbeat.path_of(environment).write_text(content)
+    assert heartbeat.last(environment) is None
+
+
+def test_standing_by_tells_when_nobody_watches_and_again_after_five_minutes(environment: Environment) -> None:
+    clock, told = ManualClock(), Told()
+    engine = Engine(clock, seconds=3600)
+
+    class Watched(Engine):
+        def open_window(self) -> OpenWindow | None:
+            if clock.monotonic() < 300:  # somebody watches the first five minutes
+                heartbeat.beat(environment, clock.now().timestamp(), "r1", 0, Path("x"))
+            return engine.open_window() if clock.monotonic() < 1000 else None
+
+    stand_by(environment, Watched(clock, 3600), told, clock)
+    assert told.kinds() == [Kind.UNWATCHED, Kind.UNWATCHED, Kind.UNWATCHED]
+    assert told.events[0].level is Level.CRITICAL
+    assert "rollout monitor" in told.events[0].facts["next_command"]
+    ages = [(event.at.timestamp() - (clock.now().timestamp() - clock.monotonic())) for event in told.events]
+    assert ages == [pytest.approx(350, abs=11), pytest.approx(650, abs=21), pytest.approx(950, abs=31)]
+
+
+def following(environment: Environment, lines: list[Line], pid: int) -> tuple[int, list[str]]:
+    path = environment.root / "other.log"
+    path.write_text("".join(line.as_json() + "\n" for line in lines))
+    found = Heartbeat(pid, process_started(pid), 0, "r1", 0, str(path))
+    heartbeat.path_of(environment).write_text(
+        json.dumps({name: getattr(found, name) for name in found.__slots__})
+    )
+    shown: list[Line] = []
+    code = follow(environment, ManualClock(), shown.append)
+    return code, [line.message for line in shown]
+
+
+def test_following_ends_with_the_others_exit_code(environment: Environment) -> None:
+    lines = [
+        Line(0, "info", "Monitoring new", "production", {}),
+        Line(9, "info", "Monitoring session completed", "production", {"exit_code": 2}),
+    ]
+    assert following(environment, lines, os.getpid()) == (2, [line.message for line in lines])
+
+
+def test_following_one_that_dies_is_a_failure(environment: Environment, dead: int) -> None:
+    assert following(environment, [Line(0, "info", "Monitoring new", "production", {})], dead)[0] == 3
+
+
+# ---- what a terminal shows
+
+
+def test_the_view_shows_each_gate_against_its_limit_the_traffic_and_the_time_left(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(0, memory_usage_percentage=90))
+    console = Console(width=160, record=True, file=(tmp_path / "screen").open("w"))
+    view = LiveView(console, share=lambda: "blue 0 % · green 100 %")
+    with view:
+        for _ in range(300):
+            rehearsal.monitor.turn()
+            view(rehearsal.monitor, rehearsal.timeline.now())
+        console.print(view.picture(rehearsal.monitor, rehearsal.timeline.now()))
+    screen = console.export_text()
+    assert "green 100 %" in screen
+    assert "min left" in screen
+    for name, _ in shipped("production").quality_gates.enabled():
+        assert name in screen
+    assert "90 of 85 %" in screen
+    assert "fail" in screen
+
+
+def test_a_sparkline_runs_from_the_lowest_to_the_highest() -> None:
+    assert sparkline([0, 1, 2, 4, 7]) == "▁▂▃▅█"
+    assert sparkline([3, 3]) == "▁▁"
+    assert sparkline([]) == ""
+
+
+def test_people_see_news_and_with_verbose_every_verdict_but_never_samples(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(
+        tmp_path, shipped("staging"), "staging", service=bad(0, low_confidence_queue_length=501)
+    )
+    rehearsal.run()
+    lines = list(logs.read(rehearsal.log.path))
+    few = [line for line in lines if worth_showing(line, verbose=False)]
+    many = [line for line in lines if worth_showing(line, verbose=True)]
+    assert any("Quality gate failed" in line.message for line in few)
+    assert len(few) < len(many) < len(lines)
+    assert not any(line.message == logs.SAMPLE for line in many)
+
+
+def test_a_cadence_keeps_its_rhythm_whatever_is_late() -> None:
+    cadence = Cadence(0)
+    for now, due in ((0, 30), (31, 60), (61, 90), (200, 210), (210, 240)):
+        cadence.advance(now, 30)
+        assert cadence.due == due
