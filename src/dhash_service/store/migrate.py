@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, delete, insert
 
 from dhash_service.errors import StoreLossError, StoreSchemaError
-from dhash_service.store.effects import lost, shape_after
+from dhash_service.store.effects import breaks, destructive, lost, shape_after
 from dhash_service.store.engine import connect, reading, sqlite_path, writing
 from dhash_service.store.schema import Applied, Kind, Revision, applied
 from dhash_service.store.tables import schema_revisions
@@ -124,7 +124,8 @@ def upgrade(
     """Bring a store up, creating it where there is none; returns the revisions this call applied.
 
     `expand_only` leaves contracting revisions for later, and refuses where an expanding one stands behind
-    them. Raises `StoreSchemaError`, `StoreLockedError`, `StoreUnreachableError`.
+    them, or breaks its word (see `effects`). Raises `StoreSchemaError`, `StoreLockedError`,
+    `StoreUnreachableError`.
     """
     migrations = migrations or Migrations()
     end = migrations.index(target) if target else len(migrations.scripts)
@@ -138,6 +139,7 @@ def upgrade(
                 pending: Sequence[Script] = migrations.scripts[len(known_part(store, migrations)) : end]
                 if expand_only:
                     pending = expanding(pending)
+                    require_word_kept(migrations, pending)
                 if not pending:
                     break
                 migrations.up(connection, pending[0], release)
@@ -213,6 +215,25 @@ def expanding(pending: Sequence[Script]) -> Sequence[Script]:
                 )
             return pending[:number]
     return pending
+
+
+def broken_word(migrations: Migrations, script: Script) -> list[str]:
+    """What an expanding revision takes from the release before it, or changes under it. None may."""
+    if script.kind is Kind.CONTRACT:
+        return []
+    number = migrations.index(script.id)
+    found = breaks(shape_after(migrations.scripts[: number - 1]), shape_after(migrations.scripts[:number]))
+    return found + destructive("\n".join(migrations.sql(script, name) for name in ("sqlite", "postgresql")))
+
+
+def require_word_kept(migrations: Migrations, pending: Sequence[Script]) -> None:
+    """Raise `StoreSchemaError` if a revision that says it expands does not."""
+    for script in pending:
+        if found := broken_word(migrations, script):
+            raise StoreSchemaError(
+                f"Revision {script.id} says that it expands, but {'; '.join(found)}.",
+                "State its kind as contract, or leave what the release before it uses.",
+            )
 
 
 def _refuse_loss(connection: Connection, migrations: Migrations, start: int, end: int) -> None:

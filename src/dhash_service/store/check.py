@@ -1,0 +1,124 @@
+"""Checks of a whole store: is everything there that the rest of the program takes for granted?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, and_, exists, func, inspect, not_, or_, select
+
+from dhash_service.errors import DhashError
+from dhash_service.facts import Algorithm
+from dhash_service.store import schema
+from dhash_service.store.engine import reading
+from dhash_service.store.store import stored_algorithm
+from dhash_service.store.tables import fingerprints, images, metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found: `detail` names what is wrong, or says what is well."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def check(engine: Engine, algorithm: Algorithm) -> list[Finding]:
+    """Every check in turn, each on its own: one that cannot be made does not hide the others."""
+    checks: list[tuple[str, Callable[[Connection], str | None], str]] = [
+        ("integrity", integrity, "Every page and index can be read."),
+        ("references", references, "Every row's parents are there."),
+        ("schema", schema_fits, "Every table and column that this release needs is there."),
+        (
+            "algorithm",
+            lambda connection: one_algorithm(connection, algorithm),
+            f"{algorithm.name} throughout.",
+        ),
+        ("fingerprints", every_image_has_one, "Every image has a fingerprint."),
+        ("repeats", repeats_are_marked, "Every image has one first fingerprint."),
+    ]
+    return [_made(engine, name, made, well) for name, made, well in checks]
+
+
+def _made(engine: Engine, name: str, made: Callable[[Connection], str | None], well: str) -> Finding:
+    try:
+        with reading(engine) as connection:
+            wrong = made(connection)
+    except DhashError as error:
+        wrong = error.detail
+    return Finding(name, wrong is None, wrong or well)
+
+
+def integrity(connection: Connection) -> str | None:
+    """SQLite reads its file through; PostgreSQL verifies each page's checksum whenever it is read."""
+    if connection.dialect.name == "sqlite":
+        said = [line for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(5)")]
+        return None if said == ["ok"] else "; ".join(said)
+    for table in metadata.sorted_tables:
+        connection.scalar(select(func.count()).select_from(table))
+    return None
+
+
+def references(connection: Connection) -> str | None:
+    """That no foreign key points to nothing. PostgreSQL keeps that true by itself."""
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(1000)
+        if broken:
+            tables = sorted({row[0] for row in broken})
+            return f"{len(broken):,} or more rows of {', '.join(tables)} lack their parents."
+    return None
+
+
+def schema_fits(connection: Connection) -> str | None:
+    """That the revisions fit, and that the tables are what the revisions say."""
+    schema.require_fit(schema.applied(connection))
+    seen = inspect(connection)
+    there = set(seen.get_table_names())
+    missing = []
+    for table in metadata.sorted_tables:
+        if table.name not in there:
+            missing.append(table.name)
+            continue
+        has = {column["name"] for column in seen.get_columns(table.name)}
+        missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in has]
+    return f"There is no {', '.join(missing)}." if missing else None
+
+
+def one_algorithm(connection: Connection, algorithm: Algorithm) -> str | None:
+    """That the store says which algorithm it holds, and holds no other."""
+    held = stored_algorithm(connection)
+    if held is None:
+        return "The store does not say which algorithm it holds."
+    if held != algorithm:
+        return (
+            f"The store holds {held.name} version {held.version};"
+            f" {algorithm.name} version {algorithm.version} is set."
+        )
+    other = not_(
+        and_(fingerprints.c.algorithm == held.name, fingerprints.c.algorithm_version == held.version)
+    )
+    count = connection.scalar(select(func.count()).select_from(fingerprints).where(other))
+    return f"{count:,} fingerprints are of another algorithm." if count else None
+
+
+def every_image_has_one(connection: Connection) -> str | None:
+    """That no image is without a fingerprint: it would never be found."""
+    bare = ~exists().where(fingerprints.c.image_id == images.c.id)
+    return _named(connection, "image", "have no fingerprint", select(images.c.id).where(bare))
+
+
+def repeats_are_marked(connection: Connection) -> str | None:
+    """That an image's first fingerprint, and only that, is not marked as a repeat."""
+    earlier = fingerprints.alias()
+    before = exists().where(earlier.c.image_id == fingerprints.c.image_id, earlier.c.seq < fingerprints.c.seq)
+    wrong = or_(and_(~fingerprints.c.repeats, before), and_(fingerprints.c.repeats, ~before))
+    return _named(
+        connection, "image", "have a wrongly marked fingerprint", select(fingerprints.c.image_id).where(wrong)
+    )
+
+
+def _named(connection: Connection, what: str, wrong: str, found: object) -> str | None:
+    rows = connection.execute(found).scalars().all()  # type: ignore[call-overload]
+    if not rows:
+        return None
+    first = ", ".join(str(row) for row in rows[:3])
+    return f"{len(rows):,} {what}s {wrong}, among them {first}."

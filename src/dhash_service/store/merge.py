@@ -1,0 +1,256 @@
+"""Merging a snapshot: the store gets what it lacks, and nothing that it has is changed.
+
+A fact's key tells it apart, so merging twice adds nothing, and two stores merged either way hold the same
+facts. Rows go over in blocks, each a commit of its own: a running service writes in between, memory stays
+bounded, and a merge that was interrupted is simply done again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from dhash_service.errors import StoreAlgorithmError, StoreDamagedError, StoreSchemaError
+from dhash_service.facts import Algorithm, Role, Sha256, Status, Subject, Verdict, image_id
+from dhash_service.store.engine import reading, writing
+from dhash_service.store.recorder import fingerprinted
+from dhash_service.store.salvage import Source, source
+from dhash_service.store.snapshot import tables_of
+from dhash_service.store.tables import FACTS, metadata
+
+Row = dict[str, Any]
+Progress = Callable[[str, int, int], None]
+
+OWN = frozenset({"seq", "repeats"})
+"""Columns that are each store's own."""
+
+BOOKKEEPING = frozenset({"meta", "schema_revisions", "alembic_version"})
+
+SQLITE = sqlite.dialect()
+
+PYTHON_TYPES: Mapping[type, type | tuple[type, ...]] = {
+    Text: str,
+    Integer: int,
+    BigInteger: int,
+    Double: (float, int),
+    Boolean: bool,
+    LargeBinary: bytes,
+}
+
+ALLOWED: Mapping[tuple[str, str], frozenset[str]] = {
+    ("lookups", "status"): frozenset(Status),
+    ("decisions", "verdict"): frozenset(Verdict),
+    ("tombstones", "subject"): frozenset(Subject),
+    ("tokens", "role"): frozenset(Role),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge did, by table: rows read, added, left out as unsound or without parent, and unreadable."""
+
+    read: Mapping[str, int]
+    added: Mapping[str, int]
+    left_out: Mapping[str, int]
+    lost: Mapping[str, int]
+
+
+def merge(
+    engine: Engine,
+    path: Path,
+    *,
+    algorithm: Algorithm,
+    salvage: bool = False,
+    progress: Progress = lambda table, done, of: None,
+) -> Merged:
+    """Add to the store what the snapshot has and it lacks.
+
+    `salvage` takes what can be read from a damaged file and leaves out what cannot be trusted. Raises
+    `StoreSchemaError` for a snapshot with more in it than this store can hold, `StoreAlgorithmError`,
+    `StoreDamagedError`, `StoreUnreachableError`.
+    """
+    with source(path, salvage=salvage) as snapshot:
+        theirs = snapshot.tables()
+        with reading(engine) as connection:
+            ours = {table.name: table for table in tables_of(connection)}
+        require_room(snapshot, theirs, ours)
+        require_algorithm(snapshot, algorithm)
+        read: dict[str, int] = {}
+        added: dict[str, int] = {}
+        left_out: dict[str, int] = {}
+        for table in in_order(ours):
+            if table.name not in theirs:
+                continue
+            taker = Taker(engine, table, theirs[table.name], algorithm, salvage)
+            of, done = snapshot.count(table.name), 0
+            for block in snapshot.blocks(table.name, taker.columns):
+                taker.take(block)
+                done += len(block)
+                progress(table.name, done, of)
+            read[table.name], added[table.name], left_out[table.name] = done, taker.added, taker.left_out
+        if engine.dialect.name == "postgresql" and any(added.values()):
+            with writing(engine) as connection:
+                connection.exec_driver_sql("ANALYZE")  # or it would plan for the store as it was
+        return Merged(read, added, left_out, dict(snapshot.lost))
+
+
+def in_order(ours: Mapping[str, Table]) -> Iterable[Table]:
+    """The tables to be merged, parents before children."""
+    names = [table.name for table in FACTS]
+    newer = [name for name in ours if name not in names and name not in BOOKKEEPING]
+    return [ours[name] for name in (*names, *newer)]
+
+
+def require_room(snapshot: Source, theirs: Mapping[str, Sequence[str]], ours: Mapping[str, Table]) -> None:
+    """Raise `StoreSchemaError` if the snapshot has tables or columns that this store cannot hold."""
+    if "images" not in theirs:
+        raise StoreSchemaError(f"{snapshot.path} is not a store.", "Give a file of `dhash db snapshot`.")
+    lacking = [
+        f"{table}.{column}" if table in ours else table
+        for table, columns in theirs.items()
+        if table not in BOOKKEEPING and not table.startswith("sqlite_")
+        for column in columns
+        if table not in ours or column not in ours[table].c
+    ]
+    if lacking:
+        raise StoreSchemaError(
+            f"{snapshot.path} is of a newer schema: this store has no {', '.join(dict.fromkeys(lacking))}.",
+            "Bring the store up with the newer release's `dhash db upgrade`, then merge.",
+        )
+
+
+def require_algorithm(snapshot: Source, algorithm: Algorithm) -> None:
+    """Raise `StoreAlgorithmError` if the snapshot says that it holds another algorithm's fingerprints."""
+    ours = f"{algorithm.name}/{algorithm.version}"
+    said = [
+        value
+        for block in snapshot.blocks("meta", ["name", "value"])
+        for name, value in block
+        if name == "algorithm"
+    ]
+    if said and said != [ours]:
+        raise StoreAlgorithmError(
+            f"{snapshot.path} holds {said[0]}, this store {ours}.", "Merge it into a store of its own."
+        )
+
+
+class Taker:
+    """Takes the rows of one table into the store."""
+
+    def __init__(
+        self, engine: Engine, table: Table, theirs: Sequence[str], algorithm: Algorithm, salvage: bool
+    ) -> None:
+        self.columns = [name for name in theirs if name not in OWN]
+        self.added = 0
+        self.left_out = 0
+        self._engine = engine
+        self._table = table
+        self._algorithm = algorithm
+        self._salvage = salvage
+        self._read = [
+            table.c[name].type.dialect_impl(SQLITE).result_processor(SQLITE, None) for name in self.columns
+        ]
+        dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+        self._insert = dialect.insert(table).on_conflict_do_nothing()
+
+    def take(self, block: Sequence[tuple[Any, ...]]) -> None:
+        """Commit the rows that the store lacks."""
+        rows = [row for raw in block if (row := self._sound(raw)) is not None]
+        with writing(self._engine) as connection:
+            if self._salvage:
+                rows = self._with_parents(connection, rows)
+            if self._table.name == "fingerprints":
+                mark_repeats(connection, rows)
+            if rows:
+                self.added += self._add(connection, rows)
+
+    def _add(self, connection: Connection, rows: Sequence[Row]) -> int:
+        try:
+            return connection.execute(self._insert, rows).rowcount
+        except IntegrityError:
+            raise StoreDamagedError(
+                f"The snapshot has rows of {self._table.name} whose parents are missing.",
+                "Merge the others with --salvage.",
+            ) from None
+
+    def _sound(self, raw: tuple[Any, ...]) -> Row | None:
+        """The row as values of ours; None, or `StoreDamagedError`, for one that cannot be one of ours."""
+        try:
+            row = {
+                name: value if value is None or convert is None else convert(value)
+                for name, value, convert in zip(self.columns, raw, self._read, strict=True)
+            }
+            fault = fault_of(self._table, row, self._algorithm)
+        except (ValueError, TypeError, OverflowError) as error:
+            fault = str(error)
+        if fault is None:
+            return row
+        if not self._salvage:
+            raise StoreDamagedError(
+                f"The snapshot has a row of {self._table.name} that is not sound: {fault}.",
+                "Merge what is sound with --salvage.",
+            )
+        self.left_out += 1
+        return None
+
+    def _with_parents(self, connection: Connection, rows: list[Row]) -> list[Row]:
+        """The rows whose parents the store has. The others come with a better copy, whole."""
+        for key in (
+            metadata.tables[self._table.name].foreign_keys if self._table.name in metadata.tables else ()
+        ):
+            parent, child = key.column, key.parent.name
+            wanted = {row[child] for row in rows if row.get(child) is not None}
+            there = set(connection.scalars(select(parent).where(parent.in_(wanted)))) if wanted else set()
+            kept = [row for row in rows if row.get(child) is None or row[child] in there]
+            self.left_out += len(rows) - len(kept)
+            rows = kept
+        return rows
+
+
+def fault_of(table: Table, row: Row, algorithm: Algorithm) -> str | None:
+    """Why a row cannot be one of ours, if so. SQLite lets any value into any column, and bits flip."""
+    for name, value in row.items():
+        column = table.c[name]
+        if value is None:
+            if not column.nullable:
+                return f"{name} is missing"
+            continue
+        if not isinstance(value, PYTHON_TYPES.get(type(column.type), object)):
+            return f"{name} is {value!r:.40}"
+        if type(column.type) is Integer and isinstance(value, int) and abs(value) >= 1 << 31:
+            return f"{name} is {value}"
+        if isinstance(value, str) and "\0" in value:
+            return f"{name} holds a NUL"
+        if value not in ALLOWED.get((table.name, name), (value,)):
+            return f"{name} is {value!r:.40}"
+    if table.name == "images" and row["id"] != image_id(Sha256(row["sha256"])):
+        return "the image's id does not follow from its digest"
+    if table.name == "fingerprints":
+        held = Algorithm(row["algorithm"], row["algorithm_version"])
+        if held != algorithm:
+            return f"the fingerprint is of {held.name} version {held.version}"
+    return None
+
+
+def mark_repeats(connection: Connection, rows: Sequence[Row]) -> None:
+    """Tell which fingerprints are not the first of their image in this store."""
+    before: set[UUID] = fingerprinted(connection, {row["image_id"] for row in rows})
+    for row in rows:
+        row["repeats"] = row["image_id"] in before
+        before.add(row["image_id"])
