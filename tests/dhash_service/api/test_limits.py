@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from tests.dhash_service.api.test_submit import problem
 from tests.dhash_service.serving import Server, serving
-from tests.pictures import encode, jpeg, photo
+from tests.pictures import encode, jpeg
 
 MB = 1024**2
 
@@ -73,8 +74,6 @@ def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(tight: Serv
 
 
 def test_a_picture_with_too_many_pixels_is_refused_without_decoding(tight: Server) -> None:
-    from PIL import Image
-
     bomb = encode(Image.new("1", (20_000, 20_000)), "PNG")
     begin = time.perf_counter()
     answer = post(tight, bomb)
@@ -83,8 +82,9 @@ def test_a_picture_with_too_many_pixels_is_refused_without_decoding(tight: Serve
 
 
 def slow_pictures(count: int) -> list[bytes]:
-    """Pictures that take a while to decode: large PNGs are not reduced while decoding."""
-    return [encode(photo(1800, 1400, seed, grain=0), "PNG") for seed in range(count)]
+    """Pictures that take a while to decode and are small as files: PNGs are not reduced while decoding."""
+    gradient = Image.linear_gradient("L")
+    return [encode(gradient.resize((4000, 4000 - seed)), "PNG") for seed in range(count)]
 
 
 def test_more_than_the_places_is_told_to_come_back(tight: Server) -> None:
