@@ -19,9 +19,9 @@ def main() -> None:
         preflight,
         prune,
         rollback,
+        smoke,
         status,
         verify,
-        watch,
         window,
     )
 

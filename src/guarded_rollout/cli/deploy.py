@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session
-from guarded_rollout.cli.watch import start_watching
+from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session, settings_file
 from guarded_rollout.rollout import Engine, Outlook, Request, in_words, operator
 from guarded_rollout.steps import Options
+from guarded_rollout.watch.background import start_watching
+from guarded_rollout.watch.guard import guard_of
 
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
 Restart = Annotated[
@@ -63,6 +64,7 @@ def deploy(
             return
         outlook = roll_out(work, source, request)
         if outlook.window:
+            start_watching(work.site, settings_file(), stand_by=True)
             work.out.say(f"Watch it: `rollout monitor --env {env}`; the old release stays warm until then.")
 
 
@@ -96,12 +98,12 @@ def up(
             return
         outlook = roll_out(work, source, request)
         if outlook.window and not follow:
-            start_watching(work.site)
+            start_watching(work.site, settings_file())
             work.out.say(f"It is watched in the background; see `rollout status --env {env}`.")
     if outlook.window and follow:
-        from guarded_rollout.cli.watch import watch
+        from guarded_rollout.cli.monitor import monitor
 
-        watch(env)
+        monitor(env)
 
 
 def rehearse(work: Session, source: str | None, request: Request) -> None:
@@ -122,7 +124,7 @@ def roll_out(work: Session, source: str | None, request: Request) -> Outlook:
     work.out.detail(
         f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"
     )
-    engine = Engine(work.site, work.journal, work.out.say)
+    engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment))
     outlook = engine.deploy(release, request)
     left = outlook.window.left(work.site.clock.now()) if outlook.window else 0.0
     if outlook.serving_already:

@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 
 from guarded_rollout.cli.app import DryRun, Output, Verbose, app, settings_file
-from guarded_rollout.cli.watch import supervised
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
@@ -28,6 +27,7 @@ from guarded_rollout.notify.publisher import Publisher, Silent
 from guarded_rollout.watch import heartbeat
 from guarded_rollout.watch import log as logs
 from guarded_rollout.watch.assembly import Assembly, Look
+from guarded_rollout.watch.background import supervised
 from guarded_rollout.watch.engine import EngineRollouts
 from guarded_rollout.watch.follow import follow
 from guarded_rollout.watch.live import LiveView, in_words, worth_showing

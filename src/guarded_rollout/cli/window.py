@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
-from guarded_rollout.cli.watch import start_watching, stop_watching
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, settings_file
 from guarded_rollout.rollout import Engine, in_words
+from guarded_rollout.watch.background import start_watching, stop_watching
+from guarded_rollout.watch.guard import guard_of
 
 
 @app.command(epilog="Example: rollout resume --env production")
@@ -17,7 +18,7 @@ def resume(
     with session(
         env, "resume", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
     ) as work:
-        engine = Engine(work.site, work.journal, work.out.say)
+        engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment))
         if dry_run:
             for line in engine.rehearse_resume():
                 work.out.rehearse(line)
@@ -25,7 +26,7 @@ def resume(
         outlook = engine.resume()
         left = outlook.window.left(work.site.clock.now()) if outlook.window else 0.0
         if outlook.window:
-            start_watching(work.site)
+            start_watching(work.site, settings_file())
             work.out.say(f"{outlook.release.id} is watched for another {in_words(left)}.")
         work.out.result(environment=env, release=outlook.release.id, window_seconds_left=round(left))
 

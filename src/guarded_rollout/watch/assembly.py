@@ -56,8 +56,11 @@ class Assembly:
         window = rollouts.open_window() if rollouts else None
         began_at = window.opened_at if window else now
         watcher, judged, unheard = watcher_of(
-            self.environment, self.config, self.samplers, self.timeout, errands, began_at, now
+            self.config, self.samplers, self.timeout, errands, began_at, now
         )
+        if not judged and window is None:  # an open window is timed and closed all the same
+            reason = f"nothing can be asked for {', '.join(unheard)}" if unheard else "no gate is enabled"
+            raise NothingToJudgeError(environment=self.environment, reason=reason)
         past = recall(watcher.panel, logs.read(path)) if path.exists() else None
         timeline = Timeline(self.clock, past.newest if past else float("-inf"))
         log = MonitorLog.open(path, self.environment, (self.show,))
@@ -100,7 +103,7 @@ def _to_its_end(monitor: Monitor, log: MonitorLog, timeline: Timeline) -> int:
         if monitor.rollback.state in (State.RUNNING, State.RETRYING):
             with shielded():
                 return monitor.run()
-        log.write(timeline.now(), "critical", "Monitoring session interrupted: nobody watches any more")
+        log.write(timeline.now(), "warning", "Monitoring session interrupted: it watches no more")
         raise
     except Exception as error:
         log.write(timeline.now(), "critical", f"The monitor failed: {type(error).__name__}: {error}")
@@ -110,7 +113,6 @@ def _to_its_end(monitor: Monitor, log: MonitorLog, timeline: Timeline) -> int:
 
 
 def watcher_of(
-    name: str,
     config: EnvironmentGates,
     samplers: Sequence[Sampler],
     timeout: float,
@@ -118,11 +120,8 @@ def watcher_of(
     began_at: float,
     now: float,
 ) -> tuple[Watcher, list[str], list[str]]:
-    """The watcher, the gates it judges, and those that have no source here. Raises `NothingToJudgeError`."""
+    """The watcher, the gates that it judges, and those that have no source here."""
     gates, unheard = judged_gates(config, samplers)
-    if not gates:
-        reason = f"nothing can be asked for {', '.join(unheard)}" if unheard else "no gate is enabled"
-        raise NothingToJudgeError(environment=name, reason=reason)
     panel = Panel(gates.items(), config.monitoring.poll_intervals, began_at)
     polls = polls_for(gates, samplers, config.monitoring, timeout)
     return Watcher(panel, polls, errands, began_at, now), list(gates), unheard

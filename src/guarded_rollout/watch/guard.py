@@ -1,7 +1,10 @@
 """The gates while traffic is shifted: asked at each share, they can take the rollout back."""
 
+import sys
 from collections.abc import Callable
 
+from guarded_rollout.config import gates
+from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import GatesFile
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import GateBreachedError
@@ -16,6 +19,12 @@ from guarded_rollout.watch.timeline import Timeline
 from guarded_rollout.watch.watcher import Watcher
 
 LOOK_SECONDS = 0.5
+
+
+def guard_of(environment: Environment) -> "GateGuard":
+    """The guard of an environment, which asks on a terminal. Raises `GatesFileError`."""
+    ask = _ask if sys.stdin.isatty() and sys.stdout.isatty() else None
+    return GateGuard(gates.load(environment.gates), ask=ask)
 
 
 class GateGuard:
@@ -86,6 +95,10 @@ class GateGuard:
             self._timeline = Timeline(work.site.clock)
             now = self._timeline.now()
             self._watcher, _, _ = watcher_of(
-                environment.name, config, samplers, settings.timeout_seconds, self._errands, now, now
+                config, samplers, settings.timeout_seconds, self._errands, now, now
             )
         return self._watcher, self._timeline
+
+
+def _ask(reason: str) -> bool:
+    return input(f"{reason}\nTake the rollout back? Type yes or no: ").strip().lower() in ("y", "yes")

@@ -1,5 +1,6 @@
 """Polls the sources at their cadence and hands each sample to the gates: the core of monitor and guard."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -52,10 +53,11 @@ class Watcher:
 
     def next_due(self) -> float:
         """When something is to be done next."""
-        return min(
+        dues = (
             poll.cadence.due if poll.asked_at is None else self._patience_ends(poll)
             for poll in self._polls.values()
         )
+        return min(dues, default=math.inf)
 
     def start_due(self, now: float) -> list[Seen]:
         """Send for what is due. A source that is still being waited for is not asked twice."""
