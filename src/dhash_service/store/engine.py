@@ -127,6 +127,18 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
 
 
 @contextmanager
+def existing(url: str) -> Iterator[Engine]:
+    """An engine for a store that is there. Raises `StoreSchemaError` rather than making an empty file."""
+    engine = connect(url)
+    try:
+        if (path := sqlite_path(engine.url)) and not path.exists():
+            raise StoreSchemaError(f"There is no store at {path}.", "Run `dhash db upgrade`.")
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that sees one moment of the store. Raises `StoreError`."""
     options: dict[str, Any] = {}

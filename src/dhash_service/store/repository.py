@@ -101,6 +101,12 @@ class Repository:
             everything = connection.scalar(select(func.count()).select_from(fingerprints)) or 0
             return everything - (connection.scalar(select(func.count()).select_from(aside().subquery())) or 0)
 
+    def fingerprints_of(self, release: str) -> int:
+        """How many fingerprints a release has computed."""
+        counted = select(func.count()).select_from(fingerprints).where(fingerprints.c.release == release)
+        with reading(self._engine) as connection:
+            return connection.scalar(counted) or 0
+
     # ---- review
 
     def lookup(self, id: UUID) -> Lookup | None:

@@ -220,6 +220,10 @@ class Store:
         """How many images are in search. Counts them: the index's length costs nothing."""
         return self._repository.count()
 
+    def fingerprints_of(self, release: str) -> int:
+        """How many fingerprints a release has computed."""
+        return self._repository.fingerprints_of(release)
+
     def lookup(self, id: UUID) -> Lookup | None:
         """One lookup, decided or not."""
         return self._repository.lookup(id)
