@@ -38,7 +38,12 @@ class Settings(BaseSettings):
     max_body_bytes: Bytes = Field(64 * 1024**2, description="largest request body")
     max_bodies_bytes: Bytes = Field(512 * 1024**2, description="memory for all bodies being received")
     body_seconds: int = Field(120, gt=0, description="longest time for a body to arrive")
-    max_pixels: int = Field(100_000_000, gt=0, description="largest picture, width × height")
+    max_pixels: int = Field(
+        100_000_000,
+        gt=0,
+        le=178_956_970,
+        description="largest picture, width × height; Pillow opens no larger",
+    )
     max_pages: int = Field(1000, gt=0, description="longest PDF")
     max_pictures: int = Field(2000, gt=0, description="most pictures taken from one PDF")
     max_batch: int = Field(100, gt=0, description="most items in one batch")

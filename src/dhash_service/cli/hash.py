@@ -70,7 +70,8 @@ def _watched(results: Iterator[T], total: int) -> Iterator[T]:
         task = bar.add_task("hashing", total=total, visible=False)
         for result in results:
             yield result
-            bar.update(task, advance=1, visible=time.monotonic() - begin > SILENT_SECONDS, refresh=True)
+            long = time.monotonic() - begin > SILENT_SECONDS
+            bar.update(task, advance=1, visible=long, refresh=long)
 
 
 def _facts(found: "Fingerprint") -> dict[str, object]:
