@@ -3,8 +3,8 @@
 from guarded_rollout.cli.app import run
 
 
-def main() -> None:
-    """Entry point. Commands register themselves by being imported."""
+def register() -> None:
+    """Commands register themselves by being imported."""
     from guarded_rollout.cli import (  # noqa: F401
         ack,
         backup,
@@ -25,4 +25,8 @@ def main() -> None:
         window,
     )
 
+
+def main() -> None:
+    """Entry point."""
+    register()
     run()

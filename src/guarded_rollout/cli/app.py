@@ -26,12 +26,17 @@ from guarded_rollout.rotation import tidy
 
 app = typer.Typer(
     name="rollout",
-    help="Roll the service out with a guard: back up, migrate, deploy, watch, and come back.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def rollout() -> None:
+    """Roll the service out with a guard: back up, migrate, deploy, watch, and come back."""
+
 
 FILE = "rollout.toml"
 USAGE_CODES = {"monitor": 3, "validate-logging": 3}

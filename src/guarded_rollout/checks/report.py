@@ -1,0 +1,64 @@
+"""The outcomes of smoke tests for people, for programs, and as JUnit XML for CI."""
+
+import xml.etree.ElementTree as xml
+from collections.abc import Sequence
+
+from guarded_rollout.checks.smoke import Outcome
+from guarded_rollout.notify.message import printable
+
+
+def line(outcome: Outcome) -> str:
+    """One line for people."""
+    mark = "PASS" if outcome.passed else "FAIL"
+    name = f"{outcome.name} (critical)" if outcome.critical else outcome.name
+    return f"{mark} {name:26} {outcome.seconds:6.2f} s  {outcome.detail}"
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """How many passed, and which did not."""
+    failed = [outcome.name for outcome in outcomes if not outcome.passed]
+    whole = f"{len(outcomes) - len(failed)} of {len(outcomes)} smoke tests passed"
+    return f"{whole}; failed: {', '.join(failed)}" if failed else whole
+
+
+def as_json(outcomes: Sequence[Outcome], environment: str, endpoint: str) -> dict[str, object]:
+    """All of it for programs."""
+    return {
+        "environment": environment,
+        "endpoint": endpoint,
+        "passed": all(outcome.passed for outcome in outcomes),
+        "tests": [
+            {
+                "name": outcome.name,
+                "critical": outcome.critical,
+                "passed": outcome.passed,
+                "seconds": round(outcome.seconds, 3),
+                "detail": outcome.detail,
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def junit(outcomes: Sequence[Outcome], environment: str) -> str:
+    """A JUnit XML document with one test suite."""
+    failed = sum(not outcome.passed for outcome in outcomes)
+    suite = xml.Element(
+        "testsuite",
+        name=f"smoke.{environment}",
+        tests=str(len(outcomes)),
+        failures=str(failed),
+        errors="0",
+        time=f"{sum(outcome.seconds for outcome in outcomes):.3f}",
+    )
+    for outcome in outcomes:
+        case = xml.SubElement(
+            suite, "testcase", classname="smoke", name=outcome.name, time=f"{outcome.seconds:.3f}"
+        )
+        told = printable(outcome.detail)
+        if outcome.passed:
+            xml.SubElement(case, "system-out").text = told
+        else:
+            xml.SubElement(case, "failure", message=told).text = told
+    xml.indent(suite)
+    return xml.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,0 +1,296 @@
+"""Smoke tests: what a service must do, asked from outside, the critical things first.
+
+They leave nothing behind: pictures are only looked up, but for one that is kept and found again, which is
+the same in every run and is taken out of search at the end (that takes an admin token; without one it stays).
+"""
+
+import hashlib
+import json
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guarded_rollout.checks.probe import Probe, SmokeFailure, brief
+from guarded_rollout.checks.verify import draw
+
+GAUGES = (
+    "extraction_failure_rate",
+    "p95_hash_time_ms",
+    "low_confidence_queue_length",
+    "memory_usage_percentage",
+    "error_rate",
+)
+SEED = "rollout smoke"
+FIND_SECONDS = 3.0  # from an acknowledged submit to finding it
+LOOKUPS = 10
+SECRETIVE = re.compile(r"(token|secret|password|passwd|api_?key|credential)", re.IGNORECASE)
+PASSWORD_IN_URL = re.compile(r"://[^/\s:@]+:(?!\*+@)[^/\s:@]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one check ended. `detail` says what was seen, or why it failed."""
+
+    name: str
+    critical: bool
+    passed: bool
+    seconds: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: `look` returns what it saw, or raises `SmokeFailure`."""
+
+    name: str
+    critical: bool
+    describes: str
+    look: Callable[[Probe], str]
+
+
+def run(
+    probe: Probe, *, quick: bool = False, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Outcome]:
+    """Go through the checks, each whatever another one says; `quick` is the critical ones."""
+    for check in CHECKS:
+        if quick and not check.critical:
+            continue
+        begun = clock()
+        try:
+            passed, detail = True, check.look(probe)
+        except SmokeFailure as failure:
+            passed, detail = False, str(failure)
+        yield Outcome(check.name, check.critical, passed, clock() - begun, detail)
+
+
+# ---- the checks
+
+
+def health(probe: Probe) -> str:
+    answer = probe.ask("GET", "/health", expect=(200, 503))
+    checks = _mapping(answer, "/health").get("checks", {})
+    failing = [
+        f"{name}: {check.get('detail', '')}"
+        for name, check in checks.items()
+        if isinstance(check, Mapping) and not check.get("ok")
+    ]
+    if failing or answer.get("status") not in ("ok", "healthy"):
+        raise SmokeFailure(f"the service is not well: {'; '.join(failing) or answer.get('status')}")
+    return f"release {answer.get('release', 'unknown')}, {len(checks)} checks well"
+
+
+def submit_and_find(probe: Probe) -> str:
+    """Keep a picture, find it again by its fingerprint, and take it out of search."""
+    picture = draw(SEED)
+    digest = hashlib.sha256(picture).hexdigest()
+    kept = _submit(probe, picture)
+    try:
+        if kept.get("sha256") != digest:
+            raise SmokeFailure("the answer to a submitted picture is about another one")
+        _find(probe, str(kept.get("hash")), digest)
+    finally:
+        left = _take_out(probe, str(kept.get("id")))
+    return f"found by {kept.get('hash')}; {left}"
+
+
+def metrics(probe: Probe) -> str:
+    found = _mapping(probe.ask("GET", "/metrics", expect=(200,)), "/metrics")
+    missing = [name for name in GAUGES if not isinstance(found.get(name), int | float)]
+    if missing:
+        raise SmokeFailure(f"/metrics has no number for {', '.join(missing)}")
+    return ", ".join(f"{name} {found[name]:g}" for name in GAUGES)
+
+
+def queue_status(probe: Probe) -> str:
+    found = _mapping(probe.ask("GET", "/api/dhash/queue/status", expect=(200,)), "the queue's status")
+    length = found.get("length")
+    if not isinstance(length, int) or length < 0:
+        raise SmokeFailure(f"the queue's length is {length!r}")
+    return f"{length} waiting"
+
+
+def batch(probe: Probe) -> str:
+    """Two good pictures and a broken one: the broken one fails alone."""
+    files = [("files", (f"{n}.png", data, "image/png")) for n, data in enumerate(_three())]
+    found = probe.ask(
+        "POST", "/api/dhash/batch", params={"register": "false"}, files=files, expect=(200, 202)
+    )
+    results = _mapping(found, "the batch").get("results", [])
+    good = [item.get("problem") is None for item in results if isinstance(item, Mapping)]
+    if good != [True, True, False]:
+        raise SmokeFailure(f"of two good pictures and a broken one these were taken: {good}")
+    return "2 taken, the broken one refused alone"
+
+
+def extraction(probe: Probe) -> str:
+    """A PDF with one picture."""
+    found = probe.ask(
+        "POST",
+        "/api/dhash/extract",
+        params={"register": "false"},
+        content=document(),
+        headers={"Content-Type": "application/pdf"},
+        expect=(200, 201),
+    )
+    pictures = _mapping(found, "the extraction").get("pictures", [])
+    if len(pictures) != 1 or pictures[0].get("page") != 1:
+        raise SmokeFailure(
+            f"of a page with one picture {len(pictures)} were found: {brief(json.dumps(found))}"
+        )
+    return f"1 picture on page 1: {pictures[0].get('hash')}"
+
+
+def configuration(probe: Probe) -> str:
+    found = _mapping(probe.ask("GET", "/api/config", expect=(200,)), "the configuration")
+    shown = list(_secrets(found))
+    if shown:
+        raise SmokeFailure(f"/api/config shows {', '.join(shown)}")
+    return f"{len(found)} settings, no secret among them"
+
+
+def invalid_input(probe: Probe) -> str:
+    refused = (400, 413, 415, 422)
+    for kind, content in (
+        ("image/png", b"no picture"),
+        ("application/json", b'{"input": 7}'),
+        ("image/png", b""),
+    ):
+        answer = probe.ask(
+            "POST", "/api/dhash", content=content, headers={"Content-Type": kind}, expect=refused
+        )
+        if not (isinstance(answer, Mapping) and (answer.get("detail") or answer.get("title"))):
+            raise SmokeFailure(f"a refusal does not say why: {brief(json.dumps(answer))}")
+    return "3 kinds refused, each with a reason"
+
+
+def admin(probe: Probe) -> str:
+    probe.ask("GET", "/api/admin/status", expect=(401, 403), credentials=False)
+    forged = {"Authorization": "Bearer not-a-token"}
+    probe.ask("GET", "/api/admin/status", expect=(401, 403), credentials=False, headers=forged)
+    return "closed without credentials and with wrong ones"
+
+
+def latency(probe: Probe) -> str:
+    """Lookups one after another, each a picture of its own."""
+    times = []
+    for number in range(LOOKUPS):
+        begun = time.perf_counter()
+        _submit(probe, draw(f"{SEED} {number}"), register=False)
+        times.append((time.perf_counter() - begun) * 1000)
+    slowest, median = max(times), sorted(times)[LOOKUPS // 2]
+    if slowest > probe.limit_ms:
+        raise SmokeFailure(
+            f"the slowest of {LOOKUPS} lookups took {slowest:.0f} ms; {probe.limit_ms:g} are allowed"
+        )
+    return f"{LOOKUPS} lookups: median {median:.1f} ms, slowest {slowest:.1f} ms of {probe.limit_ms:g}"
+
+
+CHECKS = (
+    Check("health", True, "GET /health answers 200 and every check is well", health),
+    Check("submit_and_find", True, "a submitted picture is found again", submit_and_find),
+    Check("metrics", False, "GET /metrics has the five gauges", metrics),
+    Check("queue_status", False, "the review queue tells its length", queue_status),
+    Check("batch", False, "in a batch a broken picture fails alone", batch),
+    Check("extraction", False, "the picture in a PDF is found", extraction),
+    Check("configuration", False, "GET /api/config shows no secret", configuration),
+    Check("invalid_input", False, "what is no picture is refused with a reason", invalid_input),
+    Check("admin", False, "GET /api/admin/status needs credentials", admin),
+    Check("latency", False, "lookups stay under the limit", latency),
+)
+
+
+# ---- their parts
+
+
+def document() -> bytes:
+    """A PDF (ISO 32000-1) of one page with one gray picture of 96 × 96 random squares' worth of pixels."""
+    grays = hashlib.shake_256(SEED.encode()).digest(144)
+    rows = [b"".join(bytes([gray]) * 8 for gray in grays[12 * row : 12 * row + 12]) * 8 for row in range(12)]
+    image = zlib.compress(b"".join(rows))
+    content = b"q 288 0 0 288 36 36 cm /Im Do Q"
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 360 360]/Contents 4 0 R"
+        b"/Resources<</XObject<</Im 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
+        b"<</Type/XObject/Subtype/Image/Width 96/Height 96/ColorSpace/DeviceGray/BitsPerComponent 8"
+        b"/Filter/FlateDecode/Length %d>>stream\n%s\nendstream" % (len(image), image),
+    ]
+    body, places = b"%PDF-1.4\n", []
+    for number, each in enumerate(objects, start=1):
+        places.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, each)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    count = len(objects) + 1
+    return body + (
+        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
+        % (count, table, count, len(body))
+    )
+
+
+def _three() -> tuple[bytes, bytes, bytes]:
+    good = draw(f"{SEED} broken")
+    return draw(f"{SEED} a"), draw(f"{SEED} b"), good[: len(good) // 2]
+
+
+def _submit(probe: Probe, picture: bytes, *, register: bool = True) -> Mapping[str, Any]:
+    answer = probe.ask(
+        "POST",
+        "/api/dhash",
+        params={} if register else {"register": "false"},
+        content=picture,
+        headers={"Content-Type": "image/png"},
+        expect=(200, 201),
+    )
+    found = _mapping(answer, "a submitted picture")
+    if not re.fullmatch(r"[0-9a-f]{16}", str(found.get("hash"))):
+        raise SmokeFailure(f"a submitted picture has the fingerprint {found.get('hash')!r}")
+    return found
+
+
+def _find(probe: Probe, value: str, digest: str) -> None:
+    deadline = time.monotonic() + FIND_SECONDS
+    query = {"hash": value, "radius": "0", "limit": "1000"}
+    while True:
+        found = _mapping(probe.ask("GET", "/api/dhash/search", params=query, expect=(200,)), "the search")
+        if any(near.get("sha256") == digest for near in found.get("results", [])):
+            return
+        if time.monotonic() > deadline:
+            raise SmokeFailure(f"a picture acknowledged as {value} is not found by it")
+        time.sleep(0.05)
+
+
+def _take_out(probe: Probe, identity: str) -> str:
+    """Out of search again, where the token allows it; what is left, in words."""
+    if not probe.has_token:
+        return "it stays known, for there is no admin token"
+    answered = (200, 204, 401, 403, 404, 405)
+    reason = {"reason": "smoke test"}
+    answer = probe.ask("DELETE", f"/api/dhash/{identity}", params=reason, expect=answered)
+    return "it stays known: the token is no admin's" if answer else "taken out of search again"
+
+
+def _secrets(value: Any, path: str = "") -> Iterator[str]:
+    """Paths of what looks like a secret that shows."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            place = f"{path}.{name}" if path else str(name)
+            if SECRETIVE.search(str(name)) and isinstance(item, str) and item.strip("*"):
+                yield place
+            else:
+                yield from _secrets(item, place)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _secrets(item, f"{path}[{number}]")
+    elif isinstance(value, str) and PASSWORD_IN_URL.search(value):
+        yield path
+
+
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SmokeFailure(f"{what} is answered with {brief(json.dumps(value))} instead of an object")
+    return value
