@@ -21,6 +21,7 @@ def register() -> None:
         rollback,
         smoke,
         status,
+        validate_logging,
         verify,
         window,
     )

@@ -1,0 +1,74 @@
+"""`rollout validate-logging`: whether logging does what the contract says."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.checks.log_validation import validate
+from guarded_rollout.checks.preflight import Finding, Level
+from guarded_rollout.cli.app import AsJson, Env, Output, Verbose, app, reporting, settings_file
+from guarded_rollout.config.environments import load
+from guarded_rollout.logs import LogFile
+
+PASSED, FAILED, WARNINGS, INTERNAL = 0, 1, 2, 3
+MARKS = {Level.OK: "PASS", Level.WARNING: "WARN", Level.FAILED: "FAIL"}
+
+
+@app.command(epilog="Example: rollout validate-logging --env production --verbose")
+def validate_logging(
+    env: Env = "production",
+    config: Annotated[Path | None, typer.Option(help="Gates file instead of the configured one.")] = None,
+    log_dir: Annotated[Path | None, typer.Option(help="Log folder instead of the configured one.")] = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check format, levels, rotation, retention, permissions, the fallback file, and that no secret shows.
+
+    Exits with 0 if all is well, 1 if something fails, 2 if there are warnings only. What is tried is tried
+    aside; the real logs are only read.
+    """
+    out = Output(as_json, verbose)
+    try:
+        with reporting(out, env), tempfile.TemporaryDirectory(prefix="logging-") as scratch:
+            environment = load(settings_file()).environment(env)
+            environment = replace(
+                environment,
+                gates=config.absolute() if config else environment.gates,
+                logs=log_dir.absolute() if log_dir else environment.logs,
+            )
+            findings = list(validate(environment, Path(scratch)))
+            out.log = LogFile.open(environment.logs, "test_logging", env)
+            for finding in findings:
+                _tell(out, finding)
+            out.say(_summary(findings))
+            out.result(
+                environment=env,
+                checks=[
+                    {"name": f.name, "level": f.level.value, "detail": f.detail, "advice": f.advice}
+                    for f in findings
+                ],
+            )
+            levels = {finding.level for finding in findings}
+            code = FAILED if Level.FAILED in levels else WARNINGS if Level.WARNING in levels else PASSED
+    except typer.Exit:
+        raise
+    except Exception as error:
+        typer.secho(f"validate-logging failed: {type(error).__name__}: {error}", err=True, fg="red")
+        code = INTERNAL
+    raise typer.Exit(code)
+
+
+def _tell(out: Output, finding: Finding) -> None:
+    line = f"{MARKS[finding.level]} {finding.name:14} {finding.detail}"
+    if finding.level is Level.OK:
+        out.say(line)
+    else:
+        out.say(f"{line}. {finding.advice}".rstrip())
+
+
+def _summary(findings: list[Finding]) -> str:
+    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
+    return f"{counts[Level.OK]} passed, {counts[Level.WARNING]} warnings, {counts[Level.FAILED]} failed"
