@@ -31,9 +31,11 @@ COMMANDS = {
     "store_check": "db check",
     "store_snapshot": "db snapshot",
     "store_merge": "db merge",
+    "store_salvage": "db merge",
     "store_quarantine": "db quarantine",
     "golden": "golden check",
 }
+SERVICE = "src/sample_service/__init__.py"
 NO_HOLDS = ((50, 0.0), (100, 0.0))
 
 
@@ -130,6 +132,11 @@ class Sandbox:
 
     def version(self, version: str) -> None:
         self.edit("pyproject.toml", lambda text: _with_version(text, version))
+
+    def add_revision(self, kind: str, sql: str, *, revision: str = "0002") -> None:
+        """Give the sample service another migration."""
+        entry = {"revision": revision, "kind": kind, "message": "", "sql": sql}
+        self.edit(SERVICE, lambda text: text.replace("\n]\nRELEASE", f"\n    {entry!r},\n]\nRELEASE"))
 
     def edit(self, name: str, change: Callable[[str], str]) -> None:
         path = self.source / name

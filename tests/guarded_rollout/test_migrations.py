@@ -1,6 +1,7 @@
 import pytest
 
 from guarded_rollout.checks.migrations import Plan, Revision, lint, read_plan
+from guarded_rollout.steps.schema import contracted
 
 
 def expand(*sql: str) -> Revision:
@@ -60,19 +61,10 @@ def test_a_table_made_in_the_same_revision_may_be_shaped_freely():
 
 
 def test_a_comment_hides_nothing_and_several_statements_in_one_text_are_all_read():
-    plan = read_plan(
-        {
-            "current": "0006",
-            "head": "0007",
-            "revisions": [
-                {
-                    "revision": "0007",
-                    "kind": "expand",
-                    "sql": "-- harmless\nCREATE TABLE a (b INT);\nDROP /* x */ TABLE image;",
-                }
-            ],
-        }
-    )
+    sql = "-- harmless\nCREATE TABLE a (b INT);\nDROP /* x */ TABLE image;"
+    pending = [{"revision": "0007", "kind": "expand", "message": "", "sql": sql}]
+    plan = read_plan({"head": "0007", "applied": [{"revision": "0006", "kind": "expand"}]}, pending)
+    assert (plan.current, plan.head) == ("0006", "0007")
     (problem,) = lint(plan.revisions)
     assert "drops table" in problem
 
@@ -81,10 +73,27 @@ def test_a_revision_that_says_neither_is_refused_and_one_that_contracts_waits():
     assert lint([Revision("0008", "", "", ())]) == ["revision 0008 says neither expand nor contract"]
     contract = Revision("0008", "contract", "", ("DROP TABLE image",))
     assert lint([contract]) == []
-    plan = Plan("0006", "0009", (expand(), contract, Revision("0009", "expand", "", ())))
+    plan = Plan((expand(),), "0009", (expand(), contract, Revision("0009", "expand", "", ())))
     assert [revision.id for revision in plan.expanding()] == ["0007"]
 
 
 def test_an_empty_store_takes_the_whole_way():
     contract = Revision("0008", "contract", "", ("DROP TABLE image",))
-    assert Plan(None, "0008", (expand(), contract)).expanding() == (expand(), contract)
+    assert Plan((), "0008", (expand(), contract)).expanding() == (expand(), contract)
+
+
+def test_what_a_store_has_beyond_a_revision_is_told_newest_first():
+    first, second, third = (Revision(name, "expand", "", ()) for name in ("0001", "0002", "0003"))
+    plan = Plan((first, second, third), "0003", ())
+    assert plan.above("0001") == (third, second)
+    assert plan.above("0003") == ()
+    assert plan.above(None) == (third, second, first)
+    assert Plan((), "0003", ()).above("0001") == ()
+
+
+def test_contracted_revisions_are_taken_back_for_a_release_that_needs_what_they_took():
+    first, expanded = Revision("0001", "expand", "", ()), Revision("0002", "expand", "", ())
+    taken = Revision("0003", "contract", "", ())
+    assert contracted(Plan((first, expanded, taken), "0003", ()), "0001") == (taken, expanded)
+    assert contracted(Plan((first, expanded), "0002", ()), "0001") == ()
+    assert contracted(Plan((first, expanded, taken), "0003", ()), "0003") == ()

@@ -19,8 +19,6 @@ from guarded_rollout.steps.base import Data, Options
 from guarded_rollout.steps.data import store_path
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 
-SERVICE = "src/sample_service/__init__.py"
-
 
 def submit(sandbox: Sandbox) -> str:
     """Write something that must be kept: its SHA-256, as the service acknowledged it."""

@@ -18,9 +18,8 @@ from guarded_rollout.record import Outcome
 from guarded_rollout.rollout import Engine, Request
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Work
-from tests.guarded_rollout.sandbox import Sandbox, wait_until
+from tests.guarded_rollout.sandbox import SERVICE, Sandbox, wait_until
 
-SERVICE = "src/sample_service/__init__.py"
 REQUEST = Request(command="deploy", operator="test")
 
 

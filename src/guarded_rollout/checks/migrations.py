@@ -4,7 +4,7 @@ The SQL is what will really run; what a revision says of itself is only a claim.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 EXPAND, CONTRACT = "expand", "contract"
@@ -44,41 +44,50 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """From the store's revision (None: no store yet) to the release's newest."""
+    """Where the store stands (`applied`, oldest first) and what a release would still do to it."""
 
-    current: str | None
+    applied: tuple[Revision, ...]
     head: str | None
     revisions: tuple[Revision, ...]
 
     @property
-    def creates(self) -> bool:
-        """Whether there is no store yet: then nothing can break."""
-        return self.current is None
+    def current(self) -> str | None:
+        """The store's revision; None if there is no store yet."""
+        return self.applied[-1].id if self.applied else None
 
     def expanding(self) -> tuple[Revision, ...]:
-        """What may run while the old release still does: everything before the first contraction."""
-        if self.creates:
-            return self.revisions
+        """What may run while the old release still does: everything before the first contraction.
+
+        On an empty machine that is the whole way: there is nothing yet that could break.
+        """
         kinds = [revision.kind for revision in self.revisions]
-        return self.revisions[: kinds.index(CONTRACT)] if CONTRACT in kinds else self.revisions
+        if self.current is not None and CONTRACT in kinds:
+            return self.revisions[: kinds.index(CONTRACT)]
+        return self.revisions
+
+    def above(self, revision: str | None) -> tuple[Revision, ...]:
+        """What the store has beyond this revision, newest first; all of it if it never had it."""
+        ids = [applied.id for applied in self.applied]
+        kept = ids.index(revision) + 1 if revision in ids else 0
+        return self.applied[kept:][::-1]
 
 
-def read_plan(answer: Mapping[str, object]) -> Plan:
-    """The plan as the service's own command printed it."""
-    listed = answer.get("revisions")
-    revisions = listed if isinstance(listed, list) else []
+def read_plan(standing: Mapping[str, object], pending: Iterable[Mapping[str, object]]) -> Plan:
+    """The plan as the service's own commands print it: one object, and one object for each revision."""
+    applied = standing.get("applied")
     return Plan(
-        current=_text(answer.get("current")),
-        head=_text(answer.get("head")),
-        revisions=tuple(
-            Revision(
-                id=str(entry["revision"]),
-                kind=str(entry.get("kind", "")),
-                summary=str(entry.get("summary", "")),
-                sql=_statements(entry.get("sql", ())),
-            )
-            for entry in revisions
-        ),
+        applied=tuple(map(_revision, applied)) if isinstance(applied, list) else (),
+        head=None if standing.get("head") is None else str(standing["head"]),
+        revisions=tuple(map(_revision, pending)),
+    )
+
+
+def _revision(told: Mapping[str, object]) -> Revision:
+    return Revision(
+        id=str(told["revision"]),
+        kind=str(told.get("kind", "")),
+        summary=str(told.get("message", "")),
+        sql=_statements(str(told.get("sql", ""))),
     )
 
 
@@ -125,13 +134,8 @@ def _breaks(statement: str, own: set[str]) -> str:
     return ""
 
 
-def _statements(given: object) -> tuple[str, ...]:
+def _statements(text: str) -> tuple[str, ...]:
     """Single statements on one line each, without comments."""
-    texts: Sequence[object] = given if isinstance(given, list | tuple) else [given]
-    plain = (re.sub(r"--[^\n]*|/\*.*?\*/", " ", str(text), flags=re.DOTALL) for text in texts)
-    parts = (" ".join(part.split()) for text in plain for part in text.split(";"))
+    plain = re.sub(r"--[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
+    parts = (" ".join(part.split()) for part in plain.split(";"))
     return tuple(part for part in parts if part)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from guarded_rollout.backup.catalog import latest
 from guarded_rollout.backup.verify import verify
-from guarded_rollout.checks.migrations import lint, read_plan
+from guarded_rollout.checks.migrations import lint
+from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.config import gates
 from guarded_rollout.errors import DiskFullError, PreflightError, RolloutError
 from guarded_rollout.host.programs import program
@@ -161,8 +162,8 @@ def _release(release: Release, journal: Journal) -> Iterator[Finding]:
 
 
 def _migrations(site: Site, release: Release) -> Iterator[Finding]:
-    plan = read_plan(site.require(release, "schema_plan").json())
-    problems = [] if plan.creates else lint(plan.expanding())
+    plan = plan_for(site, release)
+    problems = [] if plan.current is None else lint(plan.expanding())
     if problems:
         yield Finding(
             "migration plan", Level.FAILED, "; ".join(problems), "Split it into expand and contract."

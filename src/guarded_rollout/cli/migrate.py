@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks.migrations import Plan
+from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Session, Verbose, app, session
 from guarded_rollout.cli.deploy import make_removable
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
 from guarded_rollout.record import Outcome
 from guarded_rollout.rollout import operator
-from guarded_rollout.steps.migrate import describe_revisions, expand, plan_for, require_safe, run
+from guarded_rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
 
 
 @app.command(epilog="Example: rollout migrate --env production --dry-run --verbose")
@@ -64,9 +65,9 @@ def migrate(
 
 
 def _plan(work: Session, release: Release, direction: str) -> Plan:
-    if direction == "down":
-        return plan_for(work.site, release, "--direction", "down")
     plan = plan_for(work.site, release)
+    if direction == "down":
+        return replace(plan, revisions=plan.applied[-1:])
     require_safe(plan)
     return replace(plan, revisions=plan.expanding())
 
@@ -74,13 +75,13 @@ def _plan(work: Session, release: Release, direction: str) -> Plan:
 def _run(work: Session, release: Release, plan: Plan, direction: str) -> list[str]:
     if direction == "up":
         return expand(work.site, release, plan)
-    newest = plan.revisions[0]
-    run(work.site, release, newest, "schema_downgrade")
-    return [newest.id]
+    for revision in plan.revisions:
+        take_back(work.site, release, revision, plan)
+    return [revision.id for revision in plan.revisions]
 
 
 def _tell(work: Session, plan: Plan, direction: str) -> None:
-    for line in describe_revisions(plan.revisions):
+    for line in describe_revisions(plan.revisions, direction):
         work.out.rehearse(line)
     if not plan.revisions:
         work.out.rehearse(f"nothing to migrate: the schema is at {plan.current}")

@@ -4,12 +4,12 @@ from rich.console import Console
 from rich.table import Table
 
 from guarded_rollout.backup.catalog import latest
+from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.cli.app import AsJson, Env, Session, app, session
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.lock import owner
 from guarded_rollout.rollout import in_words
-from guarded_rollout.steps.migrate import revision_of
 from guarded_rollout.steps.watch import window
 
 

@@ -107,14 +107,14 @@ def build(
     checkout: Path,
     lock: str,
     python: str = "",
-    schema_plan: Sequence[str] = (),
+    schema_current: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     clock: Clock,
 ) -> Release:
     """Build a release from a folder, a wheel or `git:REVISION` of the checkout, unless it is built already.
 
     `lock` is the requirements' path inside the source; for a wheel, `requirements.txt` beside it, or else
-    the checkout's. `schema_plan` is the command template that tells the schema revision it needs.
+    the checkout's. `schema_current` is the command template that tells the schema revision it needs.
     Raises `BuildError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def build(
             "built_at": clock.now().isoformat(),
             "wheel": {"name": source.wheel.name, "sha256": hashes[0]},
             "lock": {"name": REQUIREMENTS, "sha256": hashes[1]},
-            "schema": _schema_head(staging, identity, schema_plan, variables or {}, work),
+            "schema": _schema_head(staging, identity, schema_current, variables or {}, work),
         }
         write_atomic(staging / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         _publish(staging, target)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,20 +32,17 @@ class Result:
     output: str
     errors: str
 
+    def lines(self) -> list[dict[str, object]]:
+        """The objects it printed, one a line; other lines are for people."""
+        found = []
+        for line in self.output.splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return [told for told in found if isinstance(told, dict)]
+
     def json(self) -> dict[str, object]:
         """The object it printed last; empty if none."""
-        for line in reversed(self.output.strip().splitlines() or [""]):
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict):
-                return found
-        try:
-            whole = json.loads(self.output)
-        except ValueError:
-            return {}
-        return whole if isinstance(whole, dict) else {}
+        return (self.lines() or [{}])[-1]
 
     def reason(self) -> str:
         """What it said was wrong."""
@@ -139,7 +137,7 @@ class Site:
             checkout=service.source,
             lock=service.lock,
             python=service.python,
-            schema_plan=service.commands["schema_plan"],
+            schema_current=service.commands["schema_current"],
             variables=service.variables,
             clock=self.clock,
         )

@@ -9,10 +9,10 @@ from guarded_rollout.backup.archive import Backup as Taken
 from guarded_rollout.backup.archive import Subject, take
 from guarded_rollout.backup.guide import restore_guide
 from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Evidence, Work
-from guarded_rollout.steps.migrate import revision_of
 
 
 class Backup:

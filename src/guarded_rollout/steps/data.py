@@ -55,7 +55,7 @@ class RestoreData(ForwardStep):
         if not aside.exists():
             work.say(f"there was no store; it is that of {work.options.backup} now")
             return {"data": Data.MERGE, "kept_aside": None}
-        salvaged = site.require(work.release, "store_merge", str(aside)).json()
+        salvaged = site.require(work.release, "store_salvage", str(aside)).json()
         work.say(f"the damaged store is kept as {aside}; what could be read of it is merged")
         return {"data": Data.MERGE, "kept_aside": str(aside), "salvaged": salvaged}
 

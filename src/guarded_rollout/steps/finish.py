@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.host.release import Release, releases, remove
 from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Evidence, Work
-from guarded_rollout.steps.migrate import describe_revisions, plan_for, run
+from guarded_rollout.steps.migrate import describe_revisions, upgrade
 
 
 class Finish:
@@ -28,7 +29,7 @@ class Finish:
             site.stop(work.stable_slot)
         contracted = []
         for revision in plan_for(site, work.release).revisions:
-            run(site, work.release, revision, "schema_upgrade")
+            upgrade(site, work.release, revision)
             contracted.append(revision.id)
         removed = surplus(site)
         for release in removed:

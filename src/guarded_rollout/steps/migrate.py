@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.checks.migrations import Plan, Revision, lint, read_plan
+from guarded_rollout.checks.migrations import Plan, Revision, lint
+from guarded_rollout.checks.schema import plan_for, revision_of
 from guarded_rollout.errors import MigrationFailedError, MigrationRefusedError, SchemaMissingError
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
@@ -32,50 +33,50 @@ class Migrate:
         """Nothing to take back: what only expands suits the old release too, and may hold facts by now."""
 
 
-def plan_for(site: Site, release: Release, *arguments: str) -> Plan:
-    """What this release would do to the store as it is."""
-    return read_plan(site.require(release, "schema_plan", *arguments).json())
-
-
-def revision_of(site: Site, release: Release) -> str | None:
-    """Where the store's schema stands; None if there is no store."""
-    revision = site.require(release, "schema_current").json().get("revision")
-    return None if revision is None else str(revision)
-
-
 def require_safe(plan: Plan) -> None:
     """Raise `MigrationRefusedError` if an expand revision would break the release that runs."""
-    if not plan.creates and (problems := lint(plan.expanding())):
+    if plan.current is not None and (problems := lint(plan.expanding())):
         raise MigrationRefusedError(problems="; ".join(problems))
 
 
 def require_schema(release: Release, plan: Plan) -> None:
     """Raise `SchemaMissingError` unless the store has what this release can start with."""
-    left = plan.expanding()
-    if left or (release.schema is not None and plan.current is None):
-        raise SchemaMissingError(release=release.id, needed=left[-1].id if left else release.schema)
+    if left := plan.expanding():
+        raise SchemaMissingError(release=release.id, needed=left[-1].id)
 
 
 def expand(site: Site, release: Release, plan: Plan) -> list[str]:
     """Run the expand revisions one by one; a failing one leaves the schema at the one before it."""
     applied: list[str] = []
     for revision in plan.expanding():
-        run(site, release, revision, "schema_upgrade")
+        upgrade(site, release, revision)
         applied.append(revision.id)
     return applied
 
 
-def run(site: Site, release: Release, revision: Revision, command: str) -> None:
+def upgrade(site: Site, release: Release, revision: Revision) -> None:
     """Run one revision. Raises `MigrationFailedError` with the revision that the schema is left at."""
-    result = site.command(release, command, "--to", revision.id)
+    _run(site, release, "schema_upgrade", revision, to=revision.id)
+
+
+def take_back(site: Site, release: Release, revision: Revision, plan: Plan) -> None:
+    """Take one revision back, the newest. Raises `MigrationFailedError`."""
+    below = [applied.id for applied in plan.applied]
+    index = below.index(revision.id)
+    _run(site, release, "schema_downgrade", revision, to=below[index - 1] if index else "base")
+
+
+def _run(site: Site, release: Release, command: str, revision: Revision, *, to: str) -> None:
+    result = site.command(release, command, to)
     if not result.ok:
-        at = read_plan(site.command(release, "schema_plan").json()).current
+        at = revision_of(site, release)
         raise MigrationFailedError(revision=revision.id, reason=result.reason(), current=at)
 
 
-def describe_revisions(revisions: tuple[Revision, ...]) -> Iterator[str]:
+def describe_revisions(revisions: tuple[Revision, ...], direction: str = "up") -> Iterator[str]:
     """Each revision with the SQL it runs."""
+    verb = "run" if direction == "up" else "take back"
     for revision in revisions:
-        yield f"run migration {revision.id} ({revision.kind}) {revision.summary}".rstrip()
+        yield f"{verb} migration {revision.id} ({revision.kind}) {revision.summary}".rstrip()
         for statement in revision.sql:
             yield f"  {statement}"

@@ -16,6 +16,9 @@ class Quarantine(ForwardStep):
     def do(self, work: Work) -> Evidence:
         if not work.options.quarantine or work.stable is None or work.stable.id == work.release.id:
             return {"quarantined": None}
-        answer = work.site.require(work.release, "store_quarantine", work.stable.id).json()
+        reason = work.journal.rollout(work.rollout).why or "rolled back"
+        answer = work.site.require(
+            work.release, "store_quarantine", "--release", work.stable.id, "--reason", reason
+        ).json()
         work.say(f"quarantined what {work.stable.id} wrote: {answer}")
         return {"quarantined": work.stable.id, **answer}

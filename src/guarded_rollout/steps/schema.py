@@ -3,34 +3,31 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.checks.migrations import CONTRACT, Revision, read_plan
+from guarded_rollout.checks.migrations import CONTRACT, Plan, Revision
+from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.steps.base import Evidence, ForwardStep, Work
-from guarded_rollout.steps.migrate import expand, plan_for, run
+from guarded_rollout.steps.migrate import expand, take_back
 
 
 class Schema(ForwardStep):
     name: ClassVar[str] = "schema"
 
     def describe(self, work: Work) -> Iterator[str]:
-        for revision in contracted(work):
+        for revision in contracted(plan_for(work.site, work.stable or work.release), work.release.schema):
             yield f"take migration {revision.id} back: {work.release.id} needs what it took away"
 
     def do(self, work: Work) -> Evidence:
-        taken_back = contracted(work)
+        """The release that brought a revision knows its way down."""
+        newest = work.stable or work.release
+        plan = plan_for(work.site, newest)
+        taken_back = contracted(plan, work.release.schema)
         for revision in taken_back:
-            assert work.stable is not None
-            run(work.site, work.stable, revision, "schema_downgrade")
+            take_back(work.site, newest, revision, plan)
         applied = expand(work.site, work.release, plan_for(work.site, work.release))
         return {"taken_back": [revision.id for revision in taken_back], "applied": applied}
 
 
-def contracted(work: Work) -> tuple[Revision, ...]:
-    """What to take back, newest first: all above the release's revision, if anything there contracts.
-
-    The release that brought a revision knows its way down.
-    """
-    if work.stable is None or work.stable.schema == work.release.schema or work.release.schema is None:
-        return ()
-    result = work.site.command(work.stable, "schema_plan", "--direction", "down", "--to", work.release.schema)
-    above = read_plan(result.json()).revisions if result.ok else ()
+def contracted(plan: Plan, needed: str | None) -> tuple[Revision, ...]:
+    """What to take back, newest first: all above the needed revision, if anything there contracts."""
+    above = plan.above(needed) if needed is not None else ()
     return above if any(revision.kind == CONTRACT for revision in above) else ()

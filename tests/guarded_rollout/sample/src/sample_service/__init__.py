@@ -5,8 +5,10 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import sqlite3
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ REVISIONS = [
     {
         "revision": "0001",
         "kind": "expand",
-        "sql": ["CREATE TABLE picture (sha256 TEXT PRIMARY KEY, release TEXT)"],
+        "sql": "CREATE TABLE picture (sha256 TEXT PRIMARY KEY, release TEXT)",
     },
 ]
 RELEASE = os.environ.get("DHASH_RELEASE", "development")
@@ -43,15 +45,49 @@ def pending() -> list[dict[str, Any]]:
     return [revision for revision in REVISIONS if at is None or str(revision["revision"]) > at]
 
 
-def upgrade() -> None:
+def upgrade(target: str) -> None:
     STORE.parent.mkdir(parents=True, exist_ok=True)
     connection = connect()
     for revision in pending():
+        if str(revision["revision"]) > target:
+            break
         connection.execute("BEGIN IMMEDIATE")
-        for statement in revision["sql"]:
+        for statement in str(revision["sql"]).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {REVISIONS.index(revision) + 1}")
         connection.execute("COMMIT")
+
+
+STARTED_AT = time.time()
+COUNTERS = {
+    "requests_total": 0,
+    "server_errors_total": 0,
+    "images_ok_total": 0,
+    "images_failed_total": 0,
+}
+
+
+def metrics() -> dict[str, Any]:
+    hashed = COUNTERS["images_ok_total"]
+    histogram = {"buckets": {"0.1": hashed, "2": hashed, "+Inf": hashed}}
+    gauges = {"low_confidence_queue_length": 3, "memory_usage_percentage": 20}
+    return {
+        **gauges,
+        "counters": COUNTERS,
+        "histograms": {"hash_seconds": histogram},
+        "started_at": STARTED_AT,
+    }
+
+
+async def counted(body: bytes) -> tuple[int, dict[str, Any]]:
+    """A submit; while a file `broken` stands in the project's folder, three in ten fail."""
+    COUNTERS["requests_total"] += 1
+    if Path("broken").exists() and random.random() < 0.3:
+        COUNTERS["server_errors_total"] += 1
+        COUNTERS["images_failed_total"] += 1
+        return 500, {"detail": "broken"}
+    COUNTERS["images_ok_total"] += 1
+    return await submit(body)
 
 
 async def submit(body: bytes) -> tuple[int, dict[str, Any]]:
@@ -75,7 +111,9 @@ async def answer(scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, Any
         case "GET", "/health" | "/health/ready":
             return (503 if pending() else 200), {"release": RELEASE, "pid": os.getpid()}
         case "POST", "/api/dhash":
-            return await submit(body)
+            return await counted(body)
+        case "GET", "/metrics":
+            return 200, metrics()
         case "GET", "/api/dhash/search":
             return await search(query["hash"])
         case "GET", "/slow":
@@ -111,10 +149,10 @@ def serve() -> None:
     )
 
 
-def store(command: str, file: str | None) -> dict[str, Any]:
+def store(command: str, file: str | None) -> list[dict[str, Any]]:
     match command:
         case "upgrade":
-            upgrade()
+            upgrade(str(file))
         case "snapshot":
             source, target = connect(), sqlite3.connect(str(file))
             source.backup(target)
@@ -126,12 +164,11 @@ def store(command: str, file: str | None) -> dict[str, Any]:
             found = connect().execute("PRAGMA integrity_check").fetchone()[0]
             if found != "ok":
                 sys.exit(f"damaged: {found}")
-    return {
-        "revision": current(),
-        "current": current(),
-        "head": REVISIONS[-1]["revision"],
-        "revisions": pending(),
-    }
+    left = pending()
+    if command == "plan":
+        return left
+    applied = [revision for revision in REVISIONS if revision not in left]
+    return [{"revision": current(), "head": REVISIONS[-1]["revision"], "applied": applied}]
 
 
 def main() -> None:
@@ -145,7 +182,8 @@ def main() -> None:
     if given.command == "serve":
         serve()
     elif given.command == "db":
-        print(json.dumps(store(given.action, given.file)))
+        for line in store(given.action, given.file):
+            print(json.dumps(line))
     elif given.command == "golden":
         print(json.dumps({"checked": 1, "moved": []}))
 

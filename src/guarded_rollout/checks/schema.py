@@ -1,0 +1,16 @@
+"""Where a store's schema stands, asked of the service's own commands."""
+
+from guarded_rollout.checks.migrations import Plan, read_plan
+from guarded_rollout.host.release import Release
+from guarded_rollout.host.site import Site
+
+
+def plan_for(site: Site, release: Release) -> Plan:
+    """Where the store stands and what this release would still do to it."""
+    standing = site.require(release, "schema_current").json()
+    return read_plan(standing, site.require(release, "schema_plan").lines())
+
+
+def revision_of(site: Site, release: Release) -> str | None:
+    """The store's revision; None if there is no store."""
+    return read_plan(site.require(release, "schema_current").json(), ()).current

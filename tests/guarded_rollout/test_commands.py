@@ -1,0 +1,165 @@
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from guarded_rollout.cli import app as frame
+from guarded_rollout.cli import register
+from tests.guarded_rollout.test_rollback import files
+
+ROOT = Path(__file__).parents[2]
+CHANGING = (
+    "up",
+    "deploy",
+    "backup",
+    "migrate",
+    "rollback",
+    "resume",
+    "abort",
+    "pause",
+    "promote",
+    "prune",
+    "down",
+)
+TELLING = ("verify", "status", "history", "preflight")
+
+
+@pytest.fixture(scope="module")
+def commands():
+    register()
+    return get_command(frame.app).commands  # type: ignore[attr-defined]
+
+
+def test_every_command_has_help_with_an_example(commands):
+    assert {*CHANGING, *TELLING} <= set(commands)
+    for name in (*CHANGING, *TELLING):
+        assert commands[name].help, name
+        assert (commands[name].epilog or "").startswith(f"Example: rollout {name}"), name
+
+
+def test_every_command_that_changes_something_can_be_rehearsed_and_told_as_json(commands):
+    for name in CHANGING:
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {"--env", "--dry-run", "--verbose", "-v", "--json"} <= options, name
+
+
+@pytest.mark.parametrize("name", ["backup", "deploy", "migrate", "rollback"])
+def test_the_guides_scripts_are_fronts(name):
+    script = ROOT / "scripts" / f"{name}_dhash.sh"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().count("\n") == 2
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0
+    assert f"rollout {name}" in done.stdout
+
+
+def test_a_rehearsal_of_a_deployment_touches_nothing_on_an_empty_machine(sandbox):
+    before = files(sandbox)
+    done = sandbox.rollout("deploy", "--dry-run", "--verbose")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("DRY-RUN: ") for line in done.stdout.splitlines())
+    for said in (
+        "build release 1.0.0",
+        "run migration 0001",
+        "CREATE TABLE picture",
+        "start release",
+        "traffic",
+    ):
+        assert said in done.stdout
+    assert files(sandbox) == before
+    assert not sandbox.environment.root.exists()
+
+
+def test_a_rehearsal_beside_a_running_release_tells_the_real_plan_and_changes_nothing(sandbox):
+    old = sandbox.deploy().release
+    sandbox.version("2.0.0")
+    before = files(sandbox)
+    done = sandbox.rollout("up", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for said in (
+        "build release 2.0.0",
+        "back up production",
+        "in the green slot",
+        "50 %",
+        f"drain and stop {old.id}",
+    ):
+        assert said in done.stdout
+    assert files(sandbox) == before
+    assert sandbox.served_by() == old.id
+
+
+def test_migrate_shows_its_sql_asks_and_runs(sandbox):
+    file = sandbox.folder / "rollout.toml"
+    file.write_text(
+        file.read_text().replace("[environments.production]", "[environments.production]\nconfirm = true")
+    )
+    rehearsed = sandbox.rollout("migrate", "--dry-run")
+    assert "DRY-RUN:   CREATE TABLE picture" in rehearsed.stdout
+    assert not sandbox.environment.root.exists()
+    cancelled = sandbox.rollout("migrate", given="no\n")
+    assert cancelled.returncode == 1
+    assert "Cancelled" in cancelled.stderr
+    done = sandbox.rollout("migrate", "--force", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["applied"] == ["0001"]
+    again = sandbox.rollout("migrate", "--force")
+    assert "nothing to migrate" in again.stdout
+    assert sandbox.rollout("migrate", "--direction", "sideways").returncode == 1
+
+
+def test_deploy_refuses_a_release_whose_migrations_have_not_run(sandbox):
+    old = sandbox.deploy().release
+    sandbox.add_revision("expand", "CREATE TABLE more (id TEXT)")
+    refused = sandbox.rollout("deploy")
+    assert refused.returncode == 1
+    assert "needs schema revision 0002" in refused.stderr
+    assert "rollout migrate" in refused.stderr
+    assert sandbox.served_by() == old.id
+    assert sandbox.rollout("migrate").returncode == 0
+    assert sandbox.rollout("deploy").returncode == 0
+
+
+def test_status_tells_all_at_a_glance_and_starts_nothing(sandbox):
+    empty = sandbox.rollout("status")
+    assert empty.returncode == 0
+    assert "nothing serves yet" in empty.stdout
+    assert not sandbox.environment.root.exists()
+    old = sandbox.deploy().release
+    new = sandbox.deploy("2.0.0").release
+    told = json.loads(sandbox.rollout("status", "--json").stdout)
+    assert (told["stable"], told["candidate"], told["step"]) == (old.id, new.id, "watch")
+    assert told["schema"] == "0001"
+    assert "0 % of the traffic" in told["blue"]
+    assert "100 % of the traffic" in told["green"]
+    assert re.fullmatch(r"(1 min 0|\d+) s", told["window_left"])
+    assert told["watched_by"].startswith("nobody")
+
+
+def test_an_error_is_one_json_object_for_programs(sandbox):
+    done = sandbox.rollout("promote", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"] == "nothing-open"
+
+
+def test_two_commands_at_once_take_turns_by_refusing_the_second_with_the_first_ones_name(sandbox):
+    from guarded_rollout.lock import hold
+
+    site = sandbox.site
+    with hold(site.environment.lock, environment="production", command="rollout deploy"):
+        refused = sandbox.rollout("abort")
+    assert refused.returncode == 1
+    assert f"process {os.getpid()}" in refused.stderr
+
+
+def test_a_stopped_environment_comes_back_with_its_release_and_its_data(sandbox):
+    release = sandbox.deploy().release
+    assert sandbox.rollout("down", "--force").returncode == 0
+    assert sandbox.pids() == {}
+    again = sandbox.rollout("up")
+    assert again.returncode == 0, again.stderr
+    assert "serves production already" in again.stdout
+    assert sandbox.served_by() == release.id
