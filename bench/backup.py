@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -204,17 +205,26 @@ def writers(server: Server) -> Iterator[list[tuple[float, float]]]:
             thread.join()
 
 
+def take_one(store: Path, folder: Path) -> None:
+    """One backup, as `rollout backup` takes it; runs in a process of its own."""
+    release = make_release(folder / f"releases-{os.getpid()}")
+    subject = Subject("production", release, None, lambda file: snapshot(store, file), (), None, "")
+    take(subject, Shelf(folder / "backups", folder), SystemClock())
+
+
 def meanwhile(store: Path, folder: Path, repeats: int) -> Table:
     """What those who write notice of a backup."""
-    release = make_release(folder / "meanwhile")
-    subject = Subject("production", release, None, lambda file: snapshot(store, file), (), None, "")
     spans: list[tuple[float, float]] = []
     with serving(folder, store=f"sqlite:///{store}") as server, writers(server) as seen:
         for _ in range(repeats):
             time.sleep(1.5)  # some submissions without a backup, to compare with
+            backup = get_context("spawn").Process(target=take_one, args=(store, folder))
             begin = time.monotonic()
-            take(subject, Shelf(folder / "backups", folder), SystemClock())
+            backup.start()
+            backup.join()
             spans.append((begin, time.monotonic()))
+            if backup.exitcode:
+                raise RuntimeError("the backup failed")
         time.sleep(0.5)
     during = [took for at, took in seen if any(begin <= at <= end for begin, end in spans)]
     without = [took for at, took in seen if not any(begin <= at <= end for begin, end in spans)]

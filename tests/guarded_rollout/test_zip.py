@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from guarded_rollout.backup.pack import CHUNK, ZipWriter
 from guarded_rollout.backup.unpack import ZipReader
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
-from guarded_rollout.files import sha256
 
 WHEN = datetime(2026, 6, 1, 12, 30, 10, tzinfo=UTC)
 CONTENTS = {
@@ -33,14 +32,13 @@ def write(path, contents, **options):
     with path.open("wb") as file:
         writer = ZipWriter(file, WHEN, **options)
         written = [writer.add(name, content) for name, content in contents.items()]
-        digest = writer.close()
-    return written, digest
+        writer.close()
+    return written
 
 
 @pytest.mark.parametrize("limit_32", [0xFFFFFFFF, 1000], ids=["zip", "zip64"])
 def test_unzip_and_python_read_what_is_written(path, limit_32):
-    written, digest = write(path, CONTENTS, limit_32=limit_32)
-    assert digest == sha256(path)
+    written = write(path, CONTENTS, limit_32=limit_32)
     subprocess.run(["unzip", "-tq", path], check=True, stdout=subprocess.DEVNULL)
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None

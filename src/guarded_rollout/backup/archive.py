@@ -15,6 +15,7 @@ from guarded_rollout.backup.catalog import Entry
 from guarded_rollout.backup.integrity import problem_of
 from guarded_rollout.backup.manifest import FORMAT, NAME, Manifest, Originals, contents
 from guarded_rollout.backup.pack import Written, ZipWriter
+from guarded_rollout.backup.quiet import behind_others
 from guarded_rollout.backup.shelf import Shelf
 from guarded_rollout.backup.steady import SteadyFile
 from guarded_rollout.backup.verify import read_through, require_space
@@ -60,12 +61,17 @@ def take(subject: Subject, shelf: Shelf, clock: Clock) -> Backup:
 
     Raises `NotWritableError`, `DiskFullError`, `BackupDamagedError`, and whatever `snapshot` raises.
     """
+    with ThreadPoolExecutor(1, initializer=behind_others) as quiet:
+        return quiet.submit(_take, subject, shelf, clock).result()
+
+
+def _take(subject: Subject, shelf: Shelf, clock: Clock) -> Backup:
     begin, created_at = clock.monotonic(), clock.now()
     try:
         with shelf.scratch() as scratch:
             archive = scratch / "archive.zip"
-            digest, manifest = _write(subject, archive, scratch, shelf, created_at)
-            _read_back(archive, digest, manifest)
+            manifest = _write(subject, archive, scratch, shelf, created_at)
+            digest = _read_back(archive, manifest)
             size = archive.stat().st_size
             entry = shelf.publish(archive, digest, subject.environment, clock.now())
     except OSError as error:
@@ -73,9 +79,7 @@ def take(subject: Subject, shelf: Shelf, clock: Clock) -> Backup:
     return Backup(entry, digest, size, clock.monotonic() - begin, manifest)
 
 
-def _write(
-    subject: Subject, archive: Path, scratch: Path, shelf: Shelf, created_at: datetime
-) -> tuple[str, Manifest]:
+def _write(subject: Subject, archive: Path, scratch: Path, shelf: Shelf, created_at: datetime) -> Manifest:
     snapshot = scratch / "snapshot"
     subject.snapshot(snapshot)
     require_space(scratch, snapshot.stat().st_size)
@@ -90,8 +94,8 @@ def _write(
             raise BackupDamagedError(path="the store's snapshot", problem=problem)
         manifest = _manifest(subject, written, kept, created_at)
         writer.add(NAME, manifest.to_json())
-        digest = writer.close()
-    return digest, manifest
+        writer.close()
+    return manifest
 
 
 def _pack(subject: Subject, snapshot: Path, kept: list[str] | None, writer: ZipWriter) -> Iterator[Written]:
@@ -138,10 +142,10 @@ def _require_as_built(release: Release, written: list[Written]) -> None:
             raise ReleaseDamagedError(id=release.id, problem=f"{name} is not the file that was built")
 
 
-def _read_back(archive: Path, digest: str, manifest: Manifest) -> None:
-    """What the disk gives back must be what was written, and unpack to what was packed."""
+def _read_back(archive: Path, manifest: Manifest) -> str:
+    """What the disk gives back must unpack to what was packed; returns the SHA-256 of what it gave."""
     with ThreadPoolExecutor(1) as aside:
-        hashed = aside.submit(sha256, archive)
-        same = read_through(archive) == manifest and hashed.result() == digest
-    if not same:
-        raise BackupDamagedError(path=archive, problem="what was read back is not what was written")
+        digest = aside.submit(sha256, archive)
+        if read_through(archive) != manifest:
+            raise BackupDamagedError(path=archive, problem="what was read back is not what was written")
+        return digest.result()

@@ -71,7 +71,7 @@ class ZipReader:
         unpacker = isal_zlib.decompressobj(-15)
         while not unpacker.eof:
             if not packed and left:
-                packed = self._file.read(min(CHUNK // 4, left))
+                packed = self._file.read(min(CHUNK, left))
                 left -= len(packed)
                 if not packed:
                     raise self._damaged(info.filename, "it is cut off")
