@@ -3,7 +3,7 @@
 Pillow's own limits stay in force behind these; they are process-wide and cannot be set per call. What is
 bounded here: pixels, the longest side, the scans of a JPEG, the tags of a TIFF, and how often a decoder
 that is written in Python may go back to the file. So one picture of p pixels costs at most about 16·p bytes
-(an animated WebP; 5·p for the others) and a few seconds, whatever its bytes say.
+(WebP; 8·p progressive JPEG, 5·p the others) and a few seconds, whatever its bytes say.
 """
 
 import io
