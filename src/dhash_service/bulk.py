@@ -138,7 +138,8 @@ class Readers:
             return failed
 
     def close(self) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
+        # The few files ahead are read to their end: a process stopped while it starts complains on stderr.
+        self._pool.close()  # type: ignore[no-untyped-call]
         self._pool.join()
         self._documents.close()
 
