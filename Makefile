@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROJECT_FILES := pyproject.toml
+# Set in some shells; without cached bytecode every command compiles its imports again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install run test check format bench lock clean
 
