@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,12 +107,25 @@ class LogFile:
         self._file.close()
 
 
+class Printer:
+    """Prints to a stream, or to stderr as it is at that moment. A terminal that was closed must not end
+    whoever wanted to say something."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def msg(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            print(text, file=self._stream or sys.stderr, flush=True)
+
+    debug = info = warning = error = critical = exception = msg
+
+
 def configure(level: str = "warning", environment: str = "", stream: TextIO | None = None) -> None:
     """What modules log goes to stderr: in words on a terminal, as JSON lines elsewhere."""
-    stream = stream or sys.stderr
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()]
-        if stream.isatty()
+        if (stream or sys.stderr).isatty()
         else [structlog.processors.EventRenamer("message"), as_contract, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
@@ -123,7 +137,7 @@ def configure(level: str = "warning", environment: str = "", stream: TextIO | No
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: Printer(stream),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(environment=environment)

@@ -181,3 +181,10 @@ def test_rotating_says_what_it_does_and_a_dry_run_does_nothing(
     assert len(list((tmp_path / "monitor_logs").glob("deploy*.gz"))) == 1
     assert "remove deploy_production" in CliRunner().invoke(app, ["logs", "rotate"]).output
     assert "Nothing is due" in CliRunner().invoke(app, ["logs", "rotate"]).output
+
+
+def test_a_closed_stream_ends_nobody() -> None:
+    stream = io.StringIO()
+    configure("info", "production", stream)
+    stream.close()
+    structlog.get_logger().error("nobody hears this")

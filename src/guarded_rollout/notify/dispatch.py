@@ -10,7 +10,7 @@ from guarded_rollout.clock import Clock
 from guarded_rollout.errors import NotificationSettingsError, NotificationTemplateError
 from guarded_rollout.notify import message as messages
 from guarded_rollout.notify.backoff import Backoff
-from guarded_rollout.notify.channels import Channel, Refused, Unavailable
+from guarded_rollout.notify.channels import Channel, NotConfigured, Refused, Unavailable
 from guarded_rollout.notify.message import Message
 from guarded_rollout.notify.outbox import Delivery, Outbox, State
 from guarded_rollout.notify.settings import Settings
@@ -68,7 +68,8 @@ class Dispatcher:
         except (Refused, NotificationSettingsError) as error:
             problem = self._clean(error)
             self._outbox.settle(delivery, State.REFUSED, problem)
-            log.warning("Notification refused", **about, problem=problem)
+            tell = log.info if isinstance(error, NotConfigured) else log.warning
+            tell("Notification refused", **about, problem=problem)
         except Unavailable as error:
             self._postpone(delivery, self._clean(error), error.retry_after)
         except Exception as error:  # a defect of one channel must not end its line

@@ -14,7 +14,7 @@ import pytest
 
 from guarded_rollout.errors import NotificationSettingsError
 from guarded_rollout.notify import settings
-from guarded_rollout.notify.channels import Channel, Refused, Unavailable, factory
+from guarded_rollout.notify.channels import Channel, NotConfigured, Refused, Unavailable, factory
 from guarded_rollout.notify.channels.console import Console
 from guarded_rollout.notify.channels.http import retry_after
 from guarded_rollout.notify.events import Event, Kind, event
@@ -406,7 +406,6 @@ def test_apprise_delivers_where_it_is_installed_and_says_so_where_not() -> None:
 @pytest.mark.parametrize(
     ("name", "environ", "problem"),
     [
-        ("slack", {}, "not configured"),
         ("slack", {"SLACK_WEBHOOK_URL": "hooks.example.org/secretpath"}, "SLACK_WEBHOOK_URL: is not an"),
         ("teams", {"TEAMS_WEBHOOK_URL": "ftp://example.org/secretpath"}, "TEAMS_WEBHOOK_URL: is not an"),
         ("discord", {"DISCORD_WEBHOOK_URL": "https:///secretpath"}, "is not an address"),
@@ -428,6 +427,11 @@ def test_a_wrong_setting_is_named_and_a_secret_is_not_shown(
         channel(name, **environ)
     assert re.search(problem, str(caught.value))
     assert "secretpath" not in str(caught.value)
+
+
+def test_a_channel_that_is_off_says_so() -> None:
+    with pytest.raises(NotConfigured, match=r"SLACK_WEBHOOK_URL is not set"):
+        channel("slack")
 
 
 def test_a_retry_after_date_far_ahead_is_cut_to_an_hour() -> None:

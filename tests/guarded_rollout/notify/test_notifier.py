@@ -189,7 +189,7 @@ def test_without_any_channel_the_reason_says_so(notifier: Make) -> None:
         guard.publish(note())
     [line] = fallback_lines(guard)
     assert line["fallback_reason"] == "no channel is configured"
-    assert line["notification_results"]["slack"].startswith("refused: slack: not configured")
+    assert line["notification_results"]["slack"].startswith("refused: not configured")
     assert set(line["notification_results"]) == {"slack", "email"}
 
 

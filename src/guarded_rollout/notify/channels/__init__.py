@@ -23,3 +23,7 @@ class Unavailable(Exception):
 
 class Refused(Exception):
     """Never: sending this again would end the same way."""
+
+
+class NotConfigured(Refused):
+    """Switched off: nothing is wrong, and nobody is told there."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from guarded_rollout.errors import NotificationSettingsError
-from guarded_rollout.notify.channels import Channel
+from guarded_rollout.notify.channels import Channel, NotConfigured
 from guarded_rollout.notify.channels.apprise import Apprise
 from guarded_rollout.notify.channels.console import Console
 from guarded_rollout.notify.channels.discord import Discord
@@ -31,8 +30,8 @@ def configured(settings: Settings) -> tuple[str, ...]:
 
 
 def build(name: str, settings: Settings) -> Channel:
-    """The channel. Raises `NotificationSettingsError` if it is switched off or wrongly set."""
+    """The channel. Raises `NotConfigured` if it is off, `NotificationSettingsError` if wrongly set."""
     setting, builder = BUILDERS[name]
     if setting and not settings.text(setting):
-        raise NotificationSettingsError(path=name, problem=f"not configured ({setting} is not set)")
+        raise NotConfigured(f"not configured ({setting} is not set)")
     return builder(settings)

@@ -1,0 +1,146 @@
+"""What a rollout's journal tells the world: each thing once, whoever tells it and however often it crashed.
+
+An event's id follows from the rollout and from what happened, so telling it again changes nothing.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import structlog
+
+from guarded_rollout.errors import RolloutError
+from guarded_rollout.journal import Journal
+from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
+from guarded_rollout.notify.publisher import Publisher, Silent
+from guarded_rollout.record import Outcome, Rollout, StepOutcome
+
+log = structlog.get_logger()
+
+FRESH = timedelta(hours=6)
+"""What happened longer ago is history, not news."""
+
+BACK = "rollback"
+WATCH = "watch"
+
+
+class TellingJournal(Journal):
+    """A journal that tells a publisher what is written into it."""
+
+    publisher: Publisher = Silent()
+
+    def begin(self, environment: str, command: str, **about: Any) -> UUID:
+        rollout = super().begin(environment, command, **about)
+        self._tell(rollout)
+        return rollout
+
+    def intend(self, rollout: UUID, step: str, **plan: object) -> None:
+        super().intend(rollout, step, **plan)
+        if step == WATCH:
+            self._tell(rollout)
+
+    def end(self, rollout: UUID, outcome: Outcome, reason: str = "") -> None:
+        super().end(rollout, outcome, reason)
+        self._tell(rollout)
+
+    def _tell(self, rollout: UUID) -> None:
+        """Never raises: a message must not end a rollout."""
+        try:
+            tell(self.rollout(rollout), self.publisher, datetime.now(UTC))
+        except RolloutError as error:
+            log.error(error.sentence)
+
+
+def tell(rollout: Rollout, publisher: Publisher, now: datetime) -> None:
+    """Publish what is news about a rollout."""
+    for event in events_of(rollout):
+        if now - event.at < FRESH:
+            publisher.publish(event)
+
+
+def events_of(rollout: Rollout) -> list[Event]:
+    """Everything that has happened to a rollout and is worth telling, in order. Pure."""
+    if rollout.target is None:  # a backup, a migration by itself
+        return []
+    back = rollout.command == BACK
+    events = [_begun(rollout, back)]
+    watched = rollout.last(WATCH)
+    if watched is not None and not back:
+        events.append(_watched(rollout, watched.started_at))
+    if rollout.outcome is not None and rollout.ended_at is not None:
+        events.append(_ended(rollout, rollout.outcome, rollout.ended_at, back))
+    return events
+
+
+def _begun(rollout: Rollout, back: bool) -> Event:
+    kind = Kind.ROLLBACK_STARTED if back else Kind.DEPLOYMENT_STARTED
+    serving = f"{rollout.source} serves until it is verified" if rollout.source else "nothing serves yet"
+    return _event(rollout, kind, rollout.started_at, reason=rollout.why, done=serving)
+
+
+def _watched(rollout: Rollout, at: datetime) -> Event:
+    return _event(
+        rollout,
+        Kind.DEPLOYMENT_SUCCEEDED,
+        at,
+        "It has all of the traffic, and its monitoring window is open.",
+        done=f"{rollout.source} is kept warm until the window closes",
+        next_command=f"rollout monitor --env {rollout.environment}",
+        **_evidence(rollout, at),
+    )
+
+
+def _ended(rollout: Rollout, outcome: Outcome, at: datetime, back: bool) -> Event:
+    evidence = _evidence(rollout, at)
+    if outcome is Outcome.COMPLETED:
+        kind = Kind.ROLLBACK_SUCCEEDED if back else Kind.DEPLOYMENT_SUCCEEDED
+        accepted = not back and rollout.last(WATCH) is not None
+        words = "It was accepted: its window is over." if accepted else ""
+        return _event(rollout, kind, at, words, done=f"{rollout.target} serves", **evidence)
+    if back:
+        command = f"rollout rollback --to {rollout.target} --env {rollout.environment} --force"
+        return _event(
+            rollout, Kind.ROLLBACK_FAILED, at, error=rollout.reason, manual_command=command, **evidence
+        )
+    taken_back = outcome is Outcome.ROLLED_BACK
+    done = f"{rollout.source} serves again" if taken_back and rollout.source else "nothing of it serves"
+    return _event(
+        rollout,
+        Kind.DEPLOYMENT_FAILED,
+        at,
+        reason=rollout.reason,
+        done=done,
+        level=Level.ERROR if taken_back else Level.CRITICAL,
+        **evidence,
+    )
+
+
+def _evidence(rollout: Rollout, at: datetime) -> dict[str, Any]:
+    """What the steps found, in words."""
+    facts: dict[str, Any] = {"duration_seconds": (at - rollout.started_at).total_seconds()}
+    for step in rollout.steps:
+        found = step.evidence or {}
+        if step.outcome is StepOutcome.DONE and "backup" in found:
+            facts["backup_file"] = str(found["backup"])
+        health, trip = found.get("health"), found.get("round_trip")
+        if isinstance(health, dict):
+            facts["health"] = f"{health.get('healthy_checks')} healthy checks in a row"
+        if isinstance(trip, dict):
+            facts["smoke"] = "a submitted picture was found again" if trip.get("found") else "failed"
+    return facts
+
+
+def _event(
+    rollout: Rollout, kind: Kind, at: datetime, words: str = "", *, level: Level | None = None, **facts: Any
+) -> Event:
+    known = Facts(operator=rollout.operator, deployment=str(rollout.id), release=str(rollout.target))
+    known.update({name: value for name, value in facts.items() if value})  # type: ignore[typeddict-item]
+    return Event(
+        kind=kind,
+        environment=rollout.environment,
+        at=at,
+        level=level or LEVELS.get(kind, Level.INFO),
+        message=words,
+        facts=known,
+        id=uuid5(rollout.id, f"{kind}:{words}").hex,
+    )

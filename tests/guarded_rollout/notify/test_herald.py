@@ -1,0 +1,118 @@
+"""What a journal tells, each thing once."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guarded_rollout.clock import ManualClock
+from guarded_rollout.notify.events import Event, Kind, Level
+from guarded_rollout.notify.herald import TellingJournal, events_of, tell
+from guarded_rollout.record import Outcome
+
+
+class Ears:
+    """A publisher that listens. The real outbox keeps one event an id; so do these."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, Event] = {}
+
+    def publish(self, event: Event) -> None:
+        self.heard.setdefault(event.id, event)
+
+    def kinds(self) -> list[Kind]:
+        return [event.kind for event in self.heard.values()]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(datetime.now(UTC))
+
+
+@pytest.fixture
+def ears() -> Ears:
+    return Ears()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: ManualClock, ears: Ears) -> Iterator[TellingJournal]:
+    with TellingJournal.open(tmp_path / "journal.db", clock=clock) as journal:
+        journal.publisher = ears
+        yield journal
+
+
+def begin(journal: TellingJournal, command: str = "deploy", **about: Any) -> Any:
+    known = {"operator": "robin@host", "source": "1.3.0", "target": "1.4.0", "why": "new colours"}
+    return journal.begin("production", command, **{**known, **about})
+
+
+def test_a_deployment_is_told_from_start_to_acceptance(
+    journal: TellingJournal, clock: ManualClock, ears: Ears
+) -> None:
+    rollout = begin(journal)
+    with journal.step(rollout, "backup") as evidence:
+        evidence["backup"] = "backups/dhash_production_20260101_000000.zip"
+    with journal.step(rollout, "verify") as evidence:
+        evidence.update(health={"healthy_checks": 3}, round_trip={"found": True})
+    clock.advance(90)
+    journal.intend(rollout, "watch", seconds=3600)
+    clock.advance(10)
+    journal.end(rollout, Outcome.COMPLETED)
+    assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.DEPLOYMENT_SUCCEEDED, Kind.DEPLOYMENT_SUCCEEDED]
+    begun, shifted, accepted = ears.heard.values()
+    assert begun.facts["operator"] == "robin@host"
+    assert begun.facts["reason"] == "new colours"
+    assert begun.facts["done"] == "1.3.0 serves until it is verified"
+    assert shifted.facts["next_command"] == "rollout monitor --env production"
+    assert shifted.facts["backup_file"] == "backups/dhash_production_20260101_000000.zip"
+    assert shifted.facts["health"] == "3 healthy checks in a row"
+    assert shifted.facts["smoke"] == "a submitted picture was found again"
+    assert round(shifted.facts["duration_seconds"]) == 90
+    assert accepted.message == "It was accepted: its window is over."
+    assert {event.facts["deployment"] for event in ears.heard.values()} == {str(rollout)}
+
+
+@pytest.mark.parametrize(
+    ("command", "outcome", "kind", "level"),
+    [
+        ("up", Outcome.COMPLETED, Kind.DEPLOYMENT_SUCCEEDED, Level.INFO),
+        ("deploy", Outcome.ROLLED_BACK, Kind.DEPLOYMENT_FAILED, Level.ERROR),
+        ("deploy", Outcome.FAILED, Kind.DEPLOYMENT_FAILED, Level.CRITICAL),
+        ("rollback", Outcome.COMPLETED, Kind.ROLLBACK_SUCCEEDED, Level.WARNING),
+        ("rollback", Outcome.FAILED, Kind.ROLLBACK_FAILED, Level.CRITICAL),
+    ],
+)
+def test_every_end_is_told(
+    journal: TellingJournal, ears: Ears, command: str, outcome: Outcome, kind: Kind, level: Level
+) -> None:
+    rollout = begin(journal, command)
+    journal.end(rollout, outcome, "golden pictures were rejected")
+    told = list(ears.heard.values())[-1]
+    assert (told.kind, told.level) == (kind, level)
+    if outcome is not Outcome.COMPLETED:
+        assert "golden pictures were rejected" in (told.facts.get("reason", "") + told.facts.get("error", ""))
+    if kind is Kind.ROLLBACK_FAILED:
+        assert told.facts["manual_command"].startswith("rollout rollback --to 1.4.0 --env production")
+
+
+def test_a_backup_by_itself_is_no_news(journal: TellingJournal, ears: Ears) -> None:
+    journal.end(journal.begin("production", "backup", operator="robin"), Outcome.COMPLETED)
+    assert ears.heard == {}
+
+
+def test_a_rollout_told_again_after_a_crash_has_the_same_ids(journal: TellingJournal, ears: Ears) -> None:
+    rollout = begin(journal)
+    journal.end(rollout, Outcome.ROLLED_BACK, "it crashed")
+    before = list(ears.heard)
+    tell(journal.rollout(rollout), ears, datetime.now(UTC))
+    assert list(ears.heard) == before
+    assert len({event.id for event in events_of(journal.rollout(rollout))}) == 2
+
+
+def test_old_history_is_not_told(journal: TellingJournal, ears: Ears) -> None:
+    rollout = begin(journal)
+    ears.heard.clear()
+    tell(journal.rollout(rollout), ears, datetime.now(UTC) + timedelta(days=1))
+    assert ears.heard == {}
