@@ -1,4 +1,4 @@
-"""How fast are the pictures inside a PDF read, and what does a process for each document cost?"""
+"""How fast are the pictures inside a PDF read, and what does reading them in another process cost?"""
 
 import io
 import os
@@ -59,7 +59,7 @@ def reading(quick: bool, reader: DocumentReader) -> Table:
         ),
         "ours, fingerprints": ("files, places, fingerprints", lambda: extract(data, plain)),
         "ours, as the service does it": (
-            "and thumbnails, from a process of its own",
+            "and thumbnails, from another process",
             lambda: reader.extract(data, FAST).result(),
         ),
     }
@@ -81,7 +81,7 @@ def reading(quick: bool, reader: DocumentReader) -> Table:
 
 
 def handing_over(quick: bool, reader: DocumentReader) -> Table:
-    """What it costs that each document goes through a pipe to a process that is forked for it."""
+    """What it costs that a document goes through a pipe to another process."""
     rows = []
     for megabytes in (0, 10, 50):
         draft = Draft()
@@ -102,8 +102,8 @@ def handing_over(quick: bool, reader: DocumentReader) -> Table:
             (f"{megabytes} MB", str(times["digest"]), str(times["here"]), str(times["there"]), duration(cost))
         )
     return Table(
-        question="A process for each document: a page without pictures, and ballast",
-        columns=("document", "SHA-256 alone", "in this process", "in one of its own", "difference"),
+        question="Another process: a page without pictures, and ballast",
+        columns=("document", "SHA-256 alone", "in this process", "in another", "difference"),
         rows=rows,
     )
 

@@ -1,4 +1,4 @@
-"""What runs in a process that reads a document: its limits, and one function."""
+"""What runs in a process that reads documents: its limits, and a loop."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import resource
 import signal
 import sys
 import threading
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 
 from PIL import Image
 
@@ -14,33 +14,51 @@ from dhash_service.documents import pdf
 from dhash_service.documents.extraction import Extraction, Reading
 from dhash_service.errors import DecoderFailedError, DhashError, DocumentMemoryError
 
+READY, TAKEN = "ready", "taken"
+DOCUMENTS = 500  # then this process gives way to a fresh one, against what native libraries leak
 MEMORY_POLL = 0.05  # seconds, where the kernel does not enforce a limit
 
-Image.init()  # once, in the process that every worker is forked from: 0.1 s of imports otherwise left to each
 
-
-def ready() -> bool:
-    """Whether a process that can read documents starts: it imports all that `read` needs."""
-    return True
-
-
-def read(data: bytes, reading: Reading, memory_bytes: int) -> Extraction:
-    """`pdf.extract` under limits, where every failure is one of our errors and none is a server error."""
+def serve(pipe: Connection, memory_bytes: int) -> None:
+    """Say `READY`, take a document, say `TAKEN`, answer; again, until the pipe's other end is closed."""
+    Image.init()  # what the first picture would otherwise wait for: 0.1 s of imports
     _enter(memory_bytes)
+    for _ in range(DOCUMENTS):
+        try:
+            pipe.send(READY)
+            data, reading = pipe.recv()
+            pipe.send(TAKEN)
+        except (EOFError, OSError):
+            return
+        answer = _read(data, reading)
+        del data
+        try:
+            pipe.send(answer)
+        except MemoryError:  # before anything was sent
+            pipe.send(answer := _full())
+        if isinstance(answer, DocumentMemoryError):
+            return
+
+
+def _read(data: bytes, reading: Reading) -> Extraction | DhashError:
+    """`pdf.extract`, where every failure is one of our errors and none is a server error."""
     try:
         return pdf.extract(data, reading)
-    except DhashError:
-        raise
+    except DhashError as error:
+        return error
     except MemoryError:
-        raise DocumentMemoryError("Its pictures do not fit into the memory that one may take.") from None
+        return _full()
     except Exception as error:
-        raise DecoderFailedError(f"Reading the PDF failed: {type(error).__name__} {error}.") from error
+        return DecoderFailedError(f"Reading the PDF failed: {type(error).__name__} {error}.")
+
+
+def _full() -> DocumentMemoryError:
+    return DocumentMemoryError("Its pictures do not fit into the memory that one may take.")
 
 
 def _enter(memory_bytes: int) -> None:
     """Put this process under its limits. `memory_bytes` may be taken beyond what the start has taken."""
-    # A hang is in native code, where a Python handler for SIGTERM would never run.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected here, their cores unwanted
     enforced = _limit_memory(memory_bytes)
     threading.Thread(target=_watch, args=(None if enforced else memory_bytes,), daemon=True).start()
@@ -57,7 +75,10 @@ def _limit_memory(memory_bytes: int) -> bool:
 
 
 def _watch(memory_bytes: int | None) -> None:
-    """End this process when its parent is gone, and when it outgrows `memory_bytes`, if given."""
+    """End this process when its parent is gone, and when it outgrows `memory_bytes`, if given.
+
+    The pipe's end alone would not do: it is noticed between documents, and a hang never gets there.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     at_start = _peak_memory()

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pikepdf
 import psutil
 import pytest
 
-from dhash_service.documents import DocumentReader, pdf
+from dhash_service.documents import DocumentReader, Extraction, pdf, worker
 from dhash_service.documents.extraction import Limits, Reading
 from dhash_service.errors import (
     BusyError,
@@ -58,14 +59,11 @@ def open_reader() -> Iterator[Open]:
 
 def workers(parent: int | None = None) -> list[psutil.Process]:
     """The processes that read documents for `parent`, this process by default."""
-    this = psutil.Process(parent)
-    found = []  # the children of its fork server
-    for process in this.children(recursive=True):
-        try:
-            if "forkserver" in " ".join(process.cmdline()) and process.ppid() != this.pid:
+    found = []
+    for process in psutil.Process(parent).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline()):
                 found.append(process)
-        except psutil.NoSuchProcess:
-            continue
     return found
 
 
@@ -76,12 +74,24 @@ def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def busy_worker() -> psutil.Process:
-    """The one worker, once it is at work on its document."""
-    eventually(lambda: len(workers()) == 1)
-    (process,) = workers()
-    eventually(lambda: process.cpu_times().user > 0.3)
-    return process
+def at_work(processes: list[psutil.Process]) -> psutil.Process:
+    """The one of these processes that spends time, once it has spent some."""
+    begun = {process: process.cpu_times().user for process in processes}
+    working: list[psutil.Process] = []
+
+    def find() -> bool:
+        working[:] = [process for process in processes if process.cpu_times().user > begun[process] + 0.2]
+        return bool(working)
+
+    eventually(find)
+    return working[0]
+
+
+def busy_worker(reader: DocumentReader) -> tuple[psutil.Process, Future[Extraction]]:
+    """The process that is at work on a document which takes it long."""
+    read_one(reader)
+    future = reader.extract(pdfs.slow(), FAST)
+    return at_work(workers()), future
 
 
 def read_one(reader: DocumentReader) -> None:
@@ -91,7 +101,7 @@ def read_one(reader: DocumentReader) -> None:
 # ---- the ordinary course
 
 
-def test_a_worker_gives_what_reading_in_this_process_gives(open_reader: Open) -> None:
+def test_a_process_gives_what_reading_in_this_process_gives(open_reader: Open) -> None:
     settings = Settings()
     limits = Limits(settings.max_pages, settings.max_pictures, settings.max_pixels)
     expected = pdf.extract(DOCUMENT, Reading(FAST, limits, keep_content=True))
@@ -106,35 +116,25 @@ def test_many_documents_at_once_each_get_their_own_answer(open_reader: Open) -> 
     assert [len(future.result().pictures) for future in futures] == list(range(1, 25))
 
 
-def test_no_process_is_left_by_the_documents_before(open_reader: Open) -> None:
-    reader = open_reader()
-    for _ in range(3):
-        read_one(reader)
-        assert workers() == []
-
-
-def test_at_most_as_many_processes_run_as_the_setting_says(open_reader: Open) -> None:
+def test_nothing_starts_before_it_is_needed_or_warmed(open_reader: Open) -> None:
     reader = open_reader(document_workers=2)
-    futures, most = [reader.extract(pdfs.slow(10), FAST) for _ in range(6)], 0
-    while not all(future.done() for future in futures):
-        most = max(most, len(workers()))
-    assert most == 2
-
-
-def test_warming_finds_out_whether_processes_start(open_reader: Open) -> None:
-    reader = open_reader()
+    assert workers() == []
     reader.warm()
+    eventually(lambda: len(workers()) == 2)
     read_one(reader)
     assert reader.health() == (True, "The processes that read PDFs start.")
+    assert len(workers()) == 2
 
 
-def test_processes_are_never_forked_from_the_service_itself(open_reader: Open) -> None:
+def test_a_process_reads_many_documents_and_then_gives_way_to_a_fresh_one(open_reader: Open) -> None:
     reader = open_reader()
-    future = reader.extract(pdfs.slow(), FAST)
-    assert busy_worker().ppid() != os.getpid()
-    reader.close()
-    with pytest.raises(BusyError):
-        future.result()
+    read_one(reader)
+    (first,) = workers()
+    for _ in range(worker.DOCUMENTS - 1):
+        assert reader.extract(pdfs.of_pages(1), FAST).result().pages == 1
+    read_one(reader)
+    (second,) = workers()
+    assert second != first
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,7 @@ def test_an_image_bomb_is_harmless(open_reader: Open) -> None:
 @pytest.mark.parametrize("document", [pdfs.slow, pdfs.stuck], ids=["between calls", "inside pdfium"])
 def test_a_hang_ends_at_the_time_limit(open_reader: Open, document: Callable[[], bytes]) -> None:
     reader = open_reader(document_seconds=2)
+    read_one(reader)
     begun = time.monotonic()
     with pytest.raises(DocumentTimeoutError, match="more than 2 seconds") as caught:
         reader.extract(document(), FAST).result()
@@ -213,10 +214,11 @@ def test_a_hang_ends_at_the_time_limit(open_reader: Open, document: Callable[[],
 # ---- killed
 
 
-def test_a_worker_killed_in_the_middle_costs_its_document_alone(open_reader: Open) -> None:
+def test_a_process_killed_in_the_middle_costs_its_document_alone(open_reader: Open) -> None:
     reader = open_reader(document_workers=2)
-    doomed = reader.extract(pdfs.slow(), FAST)
-    process = busy_worker()
+    read_one(reader)  # in one process
+    read_one(reader)  # in the other
+    process, doomed = busy_worker(reader)
     other = reader.extract(pdfs.slow(30), FAST)
     waiting = reader.extract(DOCUMENT, FAST)
     os.kill(process.pid, signal.SIGKILL)
@@ -231,34 +233,46 @@ def test_a_worker_killed_in_the_middle_costs_its_document_alone(open_reader: Ope
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS])
 def test_a_crash_is_named(open_reader: Open, number: signal.Signals) -> None:
     reader = open_reader()
-    doomed = reader.extract(pdfs.slow(), FAST)
-    os.kill(busy_worker().pid, number)
+    process, doomed = busy_worker(reader)
+    os.kill(process.pid, number)
     with pytest.raises(DocumentWorkerDiedError, match=number.name):
         doomed.result()
     read_one(reader)
 
 
-def test_a_fork_server_that_was_killed_is_started_again(open_reader: Open) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_process_killed_between_documents_costs_none(open_reader: Open, at_once: bool) -> None:
     reader = open_reader()
+    for _ in range(3):
+        read_one(reader)
+        (process,) = workers()
+        process.kill()
+        if not at_once:
+            eventually(lambda: not workers())
     read_one(reader)
-    for process in psutil.Process().children():
-        if "forkserver" in " ".join(process.cmdline()):
-            process.kill()
-    read_one(reader)
+    assert reader.health()[0]
+
+
+def test_a_process_killed_while_it_starts_costs_no_document(open_reader: Open) -> None:
+    reader = open_reader()
+    future = reader.extract(DOCUMENT, FAST)
+    eventually(workers)
+    workers()[0].kill()
+    assert len(future.result().pictures) == 1
 
 
 def test_failures_do_not_add_up_to_leaks(open_reader: Open) -> None:
     reader, this = open_reader(), psutil.Process()
     counts = []
-    for _ in range(6):
-        doomed = reader.extract(pdfs.slow(), FAST)
-        busy_worker().kill()
+    for _ in range(5):
+        process, doomed = busy_worker(reader)
+        process.kill()
         with pytest.raises(DocumentWorkerDiedError):
             doomed.result()
         read_one(reader)
         gc.collect()
         counts.append(this.num_fds() + this.num_threads())
-    assert counts[-1] <= counts[1] + 2  # with one left by each of the last four, it would be four
+    assert counts[-1] <= counts[1] + 2  # with one left by each of the last three, it would be three
 
 
 # ---- the end
@@ -266,9 +280,8 @@ def test_failures_do_not_add_up_to_leaks(open_reader: Open) -> None:
 
 def test_closing_gives_up_what_is_being_read_and_leaves_no_process(open_reader: Open) -> None:
     reader = open_reader()
-    reading = reader.extract(pdfs.slow(), FAST)
+    _, reading = busy_worker(reader)
     waiting = reader.extract(DOCUMENT, FAST)
-    busy_worker()
     begun = time.monotonic()
     reader.close()
     assert time.monotonic() - begun < 5
@@ -282,6 +295,7 @@ def test_closing_gives_up_what_is_being_read_and_leaves_no_process(open_reader: 
 
 PARENT = """
 import sys, time
+from concurrent.futures import Future
 from pathlib import Path
 from dhash_service.documents import DocumentReader
 from dhash_service.fingerprint import FAST
@@ -297,24 +311,26 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("doing", [None, pdfs.slow, pdfs.stuck], ids=["idle", "reading", "inside pdfium"])
-def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path, doing: Callable[[], bytes] | None) -> None:
+def test_processes_end_with_a_parent_that_was_killed(
+    tmp_path: Path, doing: Callable[[], bytes] | None
+) -> None:
     quick = tmp_path / "quick.pdf"
     quick.write_bytes(DOCUMENT)
     arguments = [sys.executable, "-c", PARENT, str(quick)]
     if doing:
         (tmp_path / "long.pdf").write_bytes(doing())
         arguments.append(str(tmp_path / "long.pdf"))
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as parent:
+    (tmp_path / "tmp").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "warm\n"
         family = psutil.Process(parent.pid).children(recursive=True)
         if doing:
-            eventually(lambda: workers(parent.pid))
-            (worker,) = workers(parent.pid)
-            eventually(lambda: worker.cpu_times().user > 0.3)
-            family.append(worker)
+            at_work(workers(parent.pid))
         parent.kill()
         _, alive = psutil.wait_procs(family, timeout=5)
         for process in alive:
             process.kill()
         assert not alive
+        assert list((tmp_path / "tmp").iterdir()) == []

@@ -1,0 +1,134 @@
+"""The parent's side of one process that reads documents, one at a time.
+
+A process and a pipe, and nothing that two processes share. Tried first: `pebble.ProcessPool`, whose processes
+share two locks and a pipe; one that was killed while idle stalled the next document for a minute. Then a
+process for each document from multiprocessing's fork server: 10 ms each, and a socket's folder left in /tmp
+whenever the service ends by a signal.
+"""
+
+import multiprocessing
+import signal
+import threading
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from dhash_service.documents import worker
+from dhash_service.documents.extraction import Extraction, Reading
+from dhash_service.errors import (
+    BusyError,
+    DhashError,
+    DocumentMemoryError,
+    DocumentTimeoutError,
+    DocumentWorkerDiedError,
+)
+
+START_SECONDS = 30.0  # for a process to start, on a machine that is busy
+SPAWN = multiprocessing.get_context("spawn")  # forking would copy the service's locks in whatever state
+
+
+class Lane:
+    """One process at a time, started when it is needed and replaced after any abnormal end."""
+
+    def __init__(self, seconds: float, memory_bytes: int) -> None:
+        self.trouble = ""  # why the last process did not start
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+        self._starting = threading.Lock()  # `close` comes from another thread
+        self._closed = False
+        self._process: SpawnProcess | None = None
+        self._pipe: Connection | None = None
+
+    def read(self, data: bytes, reading: Reading) -> Extraction:
+        """Read one document. Raises as `DocumentReader.extract` says."""
+        pipe = self._hand_over(data, reading)
+        try:
+            if not pipe.poll(self._seconds):
+                self._end()
+                raise DocumentTimeoutError(f"Reading it took more than {self._seconds:g} seconds.")
+            answer: Extraction | DhashError = pipe.recv()
+        except (EOFError, OSError):
+            raise self._died(self._end()) from None
+        if isinstance(answer, DhashError):
+            raise answer
+        return answer
+
+    def warm(self) -> Connection:
+        """Have a process that is ready for a document, starting one if need be; gives the pipe to it.
+
+        Raises `DocumentWorkerDiedError` where none starts, `BusyError` once the lane is closed.
+        """
+        for _ in range(2):
+            process, pipe = self._process_and_pipe()
+            if pipe.poll(START_SECONDS) and process.is_alive():
+                self.trouble = ""
+                return pipe
+            exitcode = self._end()
+        self.trouble = f"The process that reads PDFs does not start; it ends {_how(exitcode)}."
+        raise DocumentWorkerDiedError(self.trouble)
+
+    def close(self) -> None:
+        """End the process. A document being read is given up: its reader gets `BusyError`."""
+        with self._starting:
+            self._closed = True
+            process = self._process
+        if process is not None:
+            process.kill()
+            process.join()
+
+    def _hand_over(self, data: bytes, reading: Reading) -> Connection:
+        """Give the document to a process. One that dies before it took it did not die of it."""
+        for _ in range(2):
+            pipe = self.warm()
+            try:
+                if pipe.recv() == worker.READY:
+                    pipe.send((data, reading))
+                    if pipe.poll(START_SECONDS) and pipe.recv() == worker.TAKEN:
+                        return pipe
+            except (EOFError, OSError):
+                pass
+            exitcode = self._end()
+        raise self._died(exitcode)
+
+    def _process_and_pipe(self) -> tuple[SpawnProcess, Connection]:
+        with self._starting:
+            if self._closed:
+                raise closing()
+            if self._process is None or self._pipe is None:
+                self._pipe, end = SPAWN.Pipe()
+                with end:
+                    self._process = SPAWN.Process(
+                        target=worker.serve, args=(end, self._memory_bytes), daemon=True
+                    )
+                    self._process.start()
+            return self._process, self._pipe
+
+    def _end(self) -> int:
+        """Let go of the process, however it is doing. Returns its exit code, negative for a signal."""
+        with self._starting:
+            process, pipe = self._process, self._pipe
+            self._process = self._pipe = None
+        assert process is not None
+        assert pipe is not None
+        pipe.close()
+        process.kill()  # changes nothing for one that is ending already, not even its exit code
+        process.join()
+        return process.exitcode or 0
+
+    def _died(self, exitcode: int) -> DhashError:
+        if self._closed:
+            return closing()
+        if exitcode == -signal.SIGABRT:  # pdfium's way to end when it is refused memory
+            return too_much_memory(self._memory_bytes)
+        return DocumentWorkerDiedError(f"The process that read it ended {_how(exitcode)}.")
+
+
+def too_much_memory(memory_bytes: int) -> DocumentMemoryError:
+    return DocumentMemoryError(f"Reading it takes more than {memory_bytes / 1024**2:,.0f} MiB of memory.")
+
+
+def closing() -> BusyError:
+    return BusyError("The service is shutting down.")
+
+
+def _how(exitcode: int) -> str:
+    return f"with {signal.Signals(-exitcode).name}" if exitcode < 0 else f"with status {exitcode}"
