@@ -20,7 +20,7 @@ from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.lock import hold
-from guarded_rollout.logs import Line
+from guarded_rollout.logs import Line, configure
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.publisher import DryRun as Rehearsal
 from guarded_rollout.notify.publisher import Publisher, Silent
@@ -82,6 +82,7 @@ def monitor(
     Exit codes: 0 all good, 1 alerts were sent, 2 rolled back, 3 the monitor itself failed.
     """
     request = Request(config, log_dir, endpoint, minutes, dry_run, verbose)
+    configure("info" if verbose else "warning")
     try:
         with interruptible():
             code = _stand_by(env) if standby else _monitor(env, request)

@@ -192,8 +192,8 @@ class Monitor:
         assert self._rollouts is not None
         self.window = window = self._rollouts.open_window()
         if window is None or window.rollout != self.session.rollout:
-            if self.rollback.state is State.RUNNING:
-                return  # it ends with the rollback, whose word is on its way
+            if self.rollback.state in (State.RUNNING, State.RETRYING):
+                return  # the rollback has closed it, and has the last word
             self._ended_elsewhere()
         elif window.undoing:
             self.rollback.go_on("it was being rolled back", now)
