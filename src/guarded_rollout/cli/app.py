@@ -22,6 +22,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import LogFile
+from guarded_rollout.notify.herald import TellingJournal
+from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.rotation import tidy
 
 app = typer.Typer(
@@ -129,8 +131,10 @@ def session(
             if log:
                 tidy(environment.logs, environment.service_logs, site.clock.now())
                 out.log = LogFile.open(environment.logs, log, env)
+            telling = publisher_for(environment, clock=site.clock)
             held = hold(environment.lock, environment=env, command=f"rollout {command}")
-            with held, Journal.open(environment.journal) as journal:
+            with telling as publisher, held, TellingJournal.open(environment.journal) as journal:
+                journal.publisher = publisher
                 yield Session(environment, site, journal, out)
         else:
             with Journal.open(environment.journal, create=False) as journal:

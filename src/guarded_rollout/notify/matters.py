@@ -3,7 +3,7 @@
 A matter is something that someone must look at, known by a key within its environment. Pure.
 """
 
-from guarded_rollout.notify.events import Event, Kind
+from guarded_rollout.notify.events import Event, Kind, Level
 
 GATE = "gate:"
 ROLLBACK = "rollback"
@@ -31,6 +31,8 @@ def closes(event: Event, key: str) -> bool:
             return key == WATCH
         case Kind.ROLLBACK_SUCCEEDED | Kind.DEPLOYMENT_STARTED:  # what was measured is not served any more
             return True
+        case Kind.DEPLOYMENT_FAILED:  # taken back, so its breaches are over
+            return event.level is Level.ERROR and key != ROLLBACK
     return False
 
 
