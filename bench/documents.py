@@ -25,7 +25,7 @@ RENDERED_AT = 150 / 72  # 150 dpi, a common choice for archives
 
 
 def tables(quick: bool) -> list[Table]:
-    with closing(DocumentReader(Settings.load())) as reader:
+    with closing(DocumentReader(Settings.load(document_workers=1))) as reader:
         return [reading(quick, reader), handing_over(quick, reader)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Queue
+from queue import LifoQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from dhash_service.documents.extraction import Extraction, Limits, Reading
@@ -27,7 +27,9 @@ class DocumentReader:
         self._memory_bytes = settings.document_memory_bytes
         number = settings.document_workers
         self._lanes = [Lane(settings.document_seconds, self._memory_bytes) for _ in range(number)]
-        self._idle: Queue[Lane] = Queue()
+        self._idle: LifoQueue[Lane] = (
+            LifoQueue()
+        )  # a process that has started is taken before one that has not
         for lane in self._lanes:
             self._idle.put(lane)
         self._threads = ThreadPoolExecutor(number, thread_name_prefix="document")

@@ -216,8 +216,8 @@ def test_a_hang_ends_at_the_time_limit(open_reader: Open, document: Callable[[],
 
 def test_a_process_killed_in_the_middle_costs_its_document_alone(open_reader: Open) -> None:
     reader = open_reader(document_workers=2)
-    read_one(reader)  # in one process
-    read_one(reader)  # in the other
+    for future in [reader.extract(pdfs.slow(5), FAST) for _ in range(2)]:
+        future.result()  # so both processes have started
     process, doomed = busy_worker(reader)
     other = reader.extract(pdfs.slow(30), FAST)
     waiting = reader.extract(DOCUMENT, FAST)
