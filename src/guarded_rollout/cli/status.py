@@ -7,10 +7,13 @@ from guarded_rollout.backup.catalog import latest
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.cli.app import AsJson, Env, Session, app, session
 from guarded_rollout.errors import RolloutError
+from guarded_rollout.gates.verdict import span
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.lock import owner
 from guarded_rollout.rollout import in_words
 from guarded_rollout.steps.watch import window
+from guarded_rollout.watch import heartbeat
+from guarded_rollout.watch.engine import EngineRollouts
 
 
 @app.command(epilog="Example: rollout status --env staging --json")
@@ -78,12 +81,17 @@ def _step(work: Session) -> str | None:
 
 
 def _watched_by(work: Session) -> str | None:
-    rollout = work.journal.open_rollout(work.environment.name)
-    if rollout is None or window(rollout) is None:
+    """Who watches the open window; a process that runs and does not beat watches nothing."""
+    rollouts = EngineRollouts(work.environment, work.site.clock, lambda line: None)
+    opened = rollouts.open_window()
+    rollouts.close()
+    if opened is None:
         return None
-    if work.site.processes.up() and (state := work.site.processes.state("watcher")).running:
-        return f"the background watcher, pid {state.pid}"
-    return "nobody: run `rollout monitor`"
+    beat = heartbeat.last(work.environment)
+    silent = heartbeat.unwatched_seconds(beat, opened, work.site.clock.now().timestamp())
+    if beat is not None and not silent:
+        return f"process {beat.pid}, its log is {beat.log}"
+    return f"nobody, for {span(silent)}: run `rollout monitor --env {work.environment.name}`"
 
 
 def _schema(work: Session) -> str | None:
