@@ -46,7 +46,7 @@ def healthy(windows: int) -> Table:
                 )
             )
     return Table(
-        f"Of {windows} healthy windows of an hour, how many are rolled back? (over {LIMIT:.0%} in 10 minutes)",
+        f"Of {windows} healthy windows of an hour, how many are rolled back? (limit {LIMIT:.0%}, 10 minutes)",
         ("", "literal", "guarded: early", "guarded: early or full", "… with 0.99 asked of the full"),
         rows,
         [Target("healthy windows decided early, worst cell", "≤ 0.2 %", f"{worst:.1%}", worst <= 0.002)],
