@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -15,13 +16,15 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
-from guarded_rollout.errors import LockHeldError, OutboxError, RolloutError, UnknownEnvironmentError
+from guarded_rollout.errors import LockHeldError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
+from guarded_rollout.journal import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import Line, configure
-from guarded_rollout.notify.notifier import Notifier
+from guarded_rollout.notify import herald
+from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.notify.publisher import DryRun as Rehearsal
 from guarded_rollout.notify.publisher import Publisher, Silent
 from guarded_rollout.watch import heartbeat
@@ -173,6 +176,9 @@ def _watch_environment(
         if window is not None and not request.dry_run:
             looks.append(_beating(environment, path))
         code = made.run(path, rollouts, looks)
+        if window is not None and not request.dry_run:
+            with Journal.open(environment.journal, create=False) as journal:
+                herald.tell(journal.rollout(UUID(window.rollout)), tell, clock.now())
         if supervised():
             Site(environment).processes.forget(WATCHER)  # nothing is left to watch: not started again
         return code
@@ -223,14 +229,8 @@ def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publish
     elif environment is None:
         yield Silent()
     else:
-        try:
-            notifier = Notifier.of(environment)
-        except OutboxError as error:  # a window is watched all the same
-            typer.echo(str(error), err=True)
-            yield Silent()
-            return
-        with notifier:
-            yield notifier
+        with publisher_for(environment) as publisher:
+            yield publisher
 
 
 @contextmanager
