@@ -143,7 +143,7 @@ def _backup(site: Site) -> Iterator[Finding]:
             "latest backup", level, "there is none", "Take one with `rollout backup` or --backup-first."
         )
         return
-    verify(newest.path)
+    verify(newest.path, allowed_signers=site.environment.allowed_signers)
     yield Finding("latest backup", Level.OK, f"{newest.name} is verified")
 
 

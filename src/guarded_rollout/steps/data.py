@@ -40,7 +40,8 @@ class RestoreData(ForwardStep):
             return {"data": Data.NONE}
         site = work.site
         with tempfile.TemporaryDirectory(dir=site.environment.root, prefix="restore-") as scratch:
-            found = unpack(Path(work.options.backup), Path(scratch))
+            signers = site.environment.allowed_signers
+            found = unpack(Path(work.options.backup), Path(scratch), allowed_signers=signers)
             snapshot = Path(scratch) / found.manifest.snapshot
             aside = _aside(work)
             if aside is None:
