@@ -1,5 +1,6 @@
 """Settings, from `DHASH_…` environment variables: one field each, with its default and what it does."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -8,6 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 
 from dhash_service.errors import SettingError
+
+STORE_URL = re.compile(r"(sqlite|postgres(ql)?)(\+\w+)?://", re.ASCII)
+PASSWORD = re.compile(r"(://[^:@/]*:)[^@/]*(?=@)|([?&]password=)[^&]*")
 
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -65,13 +69,12 @@ class Settings(BaseSettings):
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
             settings = cls(**given)  # type: ignore[arg-type]
-            make_url(settings.store.get_secret_value())
         except ValidationError as error:
             first = error.errors()[0]
             variable = "DHASH_" + "_".join(str(part) for part in first["loc"]).upper()
             raise SettingError(f"{variable}={first['input']!r}: {first['msg']}.") from None
-        except Exception:
-            raise SettingError("DHASH_STORE is not a database URL.") from None
+        if not STORE_URL.match(settings.store.get_secret_value()):
+            raise SettingError("DHASH_STORE is not a database URL.", "Use sqlite:///PATH or postgresql://…")
         return settings
 
     @classmethod
@@ -83,5 +86,5 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, object]:
         """All settings as JSON values, secrets as `***`."""
         values: dict[str, object] = self.model_dump(mode="json")
-        values["store"] = make_url(self.store.get_secret_value()).render_as_string(hide_password=True)
+        values["store"] = PASSWORD.sub(r"\1\2***", self.store.get_secret_value())
         return values

@@ -43,11 +43,21 @@ def test_a_store_that_is_no_url_is_refused_without_repeating_it(monkeypatch: pyt
     assert "hunter2" not in str(error.value)
 
 
-def test_a_password_is_nowhere_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DHASH_STORE", "postgresql://dhash:hunter2@db/pictures")
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://dhash:hunter2@db/pictures", "postgresql://dhash:***@db/pictures"),
+        ("postgresql+psycopg://dhash:hunter2%40x@db:5432/p", "postgresql+psycopg://dhash:***@db:5432/p"),
+        ("postgresql://db/p?user=dhash&password=hunter2", "postgresql://db/p?user=dhash&password=***"),
+        ("postgresql://dhash@db/pictures", "postgresql://dhash@db/pictures"),
+        ("sqlite:////srv/dhash.db", "sqlite:////srv/dhash.db"),
+    ],
+)
+def test_a_password_is_nowhere_to_be_read(monkeypatch: pytest.MonkeyPatch, url: str, shown: str) -> None:
+    monkeypatch.setenv("DHASH_STORE", url)
     settings = Settings.load()
     assert "hunter2" not in f"{settings!r} {settings} {settings.public()}"
-    assert settings.public()["store"] == "postgresql://dhash:***@db/pictures"
+    assert settings.public()["store"] == shown
 
 
 def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
