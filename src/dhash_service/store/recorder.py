@@ -7,10 +7,11 @@ writes. Every insert passes over a row that is there already, so writing a fact 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, func, or_, select
+from sqlalchemy import Connection, Insert, Table, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dhash_service.errors import BadRequestError, NotFoundError
@@ -96,9 +97,10 @@ class Recorder:
 
     def _insert_images(self, connection: Connection, pictures: Sequence[Picture], now: datetime) -> None:
         stamp = {"release": self._release, "created_at": now}
-        ids = [picture.id for picture in pictures]
-        before = fingerprinted(connection, ids)
-        self._bring_back(connection, ids, now)
+        # An image that is not in search may still be here: hidden, or under another algorithm.
+        seen = present(connection, [picture.id for picture in pictures])
+        before = fingerprinted(connection, seen)
+        self._bring_back(connection, seen, now)
         add(connection, images, [image_row(picture) | stamp for picture in pictures])
         add(
             connection,
@@ -311,8 +313,23 @@ def fingerprint_row(picture: Picture) -> Row:
 def add(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, passing over those whose key is there."""
     if rows:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(insertion(table, connection.dialect.name), rows)
+
+
+@cache
+def insertion(table: Table, dialect: str) -> Insert:
+    """The statement that adds rows to a table. Building it costs more than running it."""
+    kind = postgresql if dialect == "postgresql" else sqlite
+    statement: Insert = kind.insert(table).on_conflict_do_nothing()
+    return statement
+
+
+PRESENT = select(images.c.id).where(images.c.id.in_(bindparam("wanted", expanding=True)))
+
+
+def present(connection: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """Which of these images have a row, in search or not."""
+    return [id for chunk in chunks(ids) for id in connection.scalars(PRESENT, {"wanted": chunk})]
 
 
 def fingerprinted(connection: Connection, ids: Iterable[UUID]) -> set[UUID]:
