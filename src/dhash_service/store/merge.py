@@ -182,7 +182,8 @@ class Taker:
 
     def _add(self, connection: Connection, rows: Sequence[Row]) -> int:
         try:
-            return connection.execute(self._insert, rows).rowcount
+            counting = {"preserve_rowcount": True}
+            return connection.execute(self._insert, rows, execution_options=counting).rowcount
         except IntegrityError:
             raise StoreDamagedError(
                 f"The snapshot has rows of {self._table.name} whose parents are missing.",

@@ -1,0 +1,430 @@
+"""Snapshots and merges, between both databases, of sound files and of damaged ones."""
+
+import contextlib
+import random
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, delete, select
+
+from dhash_service.errors import (
+    StoreAlgorithmError,
+    StoreDamagedError,
+    StoreError,
+    StoreSchemaError,
+    StoreUnreachableError,
+)
+from dhash_service.facts import Algorithm, Role, Sha256, Source, Token, Verdict, new_id
+from dhash_service.store import Store, snapshot
+from dhash_service.store.check import check
+from dhash_service.store.engine import reading, writing
+from dhash_service.store.merge import OWN, merge
+from dhash_service.store.migrate import downgrade, upgrade
+from dhash_service.store.snapshot import take
+from dhash_service.store.tables import FACTS, fingerprints, images
+from tests.dhash_service.store_facts import (
+    FAST,
+    NEW,
+    NOON,
+    add,
+    decision,
+    hide_image,
+    in_search,
+    picture,
+    quarantine,
+    queued,
+)
+
+OpenStore = Callable[..., Store]
+Facts = dict[str, set[tuple[Any, ...]]]
+
+CONTENT_ADDRESSED = {"images", "fingerprints", "thumbnails"}
+STAMP = {"release", "created_at"}
+
+
+def facts_of(engine: Engine, *, stamped: bool = True) -> Facts:
+    """Every fact of a store. Without the stamp, what follows from a picture's bytes has none of its maker."""
+    found: Facts = {}
+    with reading(engine) as connection:
+        for table in FACTS:
+            left_out = set(OWN)
+            if not stamped and table.name in CONTENT_ADDRESSED:
+                left_out |= STAMP if table is not fingerprints else {"created_at"}
+            columns = [column for column in table.columns if column.name not in left_out]
+            found[table.name] = {tuple(row) for row in connection.execute(select(*columns))}
+    return found
+
+
+def within(some: Facts, all_of: Facts) -> bool:
+    return all(rows <= all_of[table] for table, rows in some.items())
+
+
+def emptied(store: Store) -> Store:
+    """The same store without its facts."""
+    with writing(store.engine) as connection:
+        for table in reversed(FACTS):
+            connection.execute(delete(table))
+    return store
+
+
+def sqlite_store(folder: Path, name: str = "other", release: str = "r2") -> Store:
+    return Store.open(f"sqlite:///{folder / name}.db", release=release, algorithm=FAST, migrate=True)
+
+
+# ---- what a merge promises, whatever happened in the stores before
+
+Step = tuple[str, int]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "queue", "decide", "hide", "show", "quarantine", "lift", "token", "revoke"]),
+        st.integers(0, 4),
+    ),
+    max_size=10,
+)
+
+
+def play(store: Store, steps: Sequence[Step]) -> None:
+    """Let things happen in a store; what cannot happen there is passed over."""
+    lookups = []
+    for number, (step, which) in enumerate(steps):
+        at = NOON + timedelta(seconds=number)
+        image = store.image(picture(which).id)
+        if step == "add":
+            add(store, which)
+        elif step == "queue" and image:
+            lookups.append(queued(store, f"{which}-{number % 3}", image, "close"))
+        elif step == "decide" and lookups and lookups[-1]:
+            store.add_decision(decision(lookups[-1], list(Verdict)[which % 3], at=at)).result(10)
+        elif step in ("hide", "show") and image:
+            store.add_tombstone(hide_image(image, hidden=step == "hide", at=at)).result(10)
+        elif step in ("quarantine", "lift"):
+            store.add_tombstone(quarantine(f"r{which % 3}", hidden=step == "quarantine", at=at)).result(10)
+        elif step == "token":
+            name = f"t{which}"
+            if all(token.revoked_at for token in store.tokens() if token.name == name):
+                token = Token(new_id(), name, Role.ADMIN, Sha256(new_id().hex * 2), store.release, at)
+                store.add_token(token).result(10)
+        elif step == "revoke" and any(not token.revoked_at for token in store.tokens()):
+            store.revoke_token(next(t.name for t in store.tokens() if not t.revoked_at)).result(10)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A second store, on SQLite, used over and over."""
+    with sqlite_store(tmp_path_factory.mktemp("played")) as store:
+        yield store
+
+
+@given(ours=STEPS, theirs=STEPS)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_merge_loses_nothing_changes_nothing_and_adds_once(
+    ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path
+) -> None:
+    play(emptied(store), ours)
+    play(emptied(played), theirs)
+    shutil.rmtree(tmp_path / "snapshots", ignore_errors=True)
+    taken = take(played.engine, tmp_path / "snapshots" / "theirs.db").path
+    before, offered = facts_of(store.engine), facts_of(played.engine, stamped=False)
+
+    merged = merge(store.engine, taken, algorithm=FAST)
+    after = facts_of(store.engine)
+    assert within(before, after)
+    assert within(offered, facts_of(store.engine, stamped=False))
+    assert sum(merged.added.values()) == sum(len(after[name]) - len(before[name]) for name in after)
+    assert [finding for finding in check(store.engine, FAST) if not finding.ok] == []
+
+    assert sum(merge(store.engine, taken, algorithm=FAST).added.values()) == 0
+    assert facts_of(store.engine) == after
+
+
+@given(ours=STEPS, theirs=STEPS)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_two_stores_merged_either_way_hold_the_same_facts(
+    ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path
+) -> None:
+    play(emptied(store), ours)
+    play(emptied(played), theirs)
+    shutil.rmtree(tmp_path / "snapshots", ignore_errors=True)
+    mine = take(store.engine, tmp_path / "snapshots" / "ours.db").path
+    other = take(played.engine, tmp_path / "snapshots" / "theirs.db").path
+    merge(store.engine, other, algorithm=FAST)
+    merge(played.engine, mine, algorithm=FAST)
+    assert facts_of(store.engine, stamped=False) == facts_of(played.engine, stamped=False)
+    assert set(in_search(store).values()) == set(in_search(played).values())
+
+
+# ---- snapshots
+
+
+def test_a_snapshot_holds_every_fact_and_is_a_store_itself(store: Store, tmp_path: Path) -> None:
+    play(store, [("add", 0), ("add", 1), ("queue", 0), ("decide", 2), ("token", 1), ("hide", 1)])
+    taken = take(store.engine, tmp_path / "copy.db")
+    assert taken.revision == "0002"
+    assert taken.rows["images"] == 3
+    with Store.open(f"sqlite:///{taken.path}", release="r9", algorithm=FAST) as copy:
+        assert facts_of(copy.engine) == facts_of(store.engine)
+        assert in_search(copy) == in_search(store)
+        assert [finding for finding in check(copy.engine, FAST) if not finding.ok] == []
+        add(copy, "goes on")
+
+
+def test_a_snapshot_is_of_one_moment_while_writers_go_on(store: Store, tmp_path: Path) -> None:
+    heavy = replace(picture("x"), thumbnail=b"RIFF" + bytes(8_000))
+    for number in range(200):
+        store.add_image(replace(heavy, sha256=picture(f"before {number}").sha256), NEW)
+    add(store, "last before")
+    stop, written = threading.Event(), []
+
+    def write() -> None:
+        while not stop.is_set():
+            written.append(add(store, f"during {len(written)}"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        taken = take(store.engine, tmp_path / "copy.db")
+    finally:
+        stop.set()
+        writer.join()
+    assert written
+    with Store.open(f"sqlite:///{taken.path}", release="r", algorithm=FAST) as copy:
+        held = copy.count()
+        assert held >= 201
+        there = [copy.image(image.id) is not None for image in written]
+        assert there == sorted(there, reverse=True)  # a prefix of what was written: one moment
+        assert sum(there) == held - 201
+        assert [finding for finding in check(copy.engine, FAST) if not finding.ok] == []
+
+
+def test_a_snapshot_overwrites_nothing_and_leaves_nothing_when_it_fails(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    taken = folder / "taken.db"
+    taken.write_text("mine")
+    with pytest.raises(StoreError, match="exists already"):
+        take(store.engine, taken)
+    assert taken.read_text() == "mine"
+    (folder / "file").touch()
+    with pytest.raises(StoreUnreachableError):
+        take(store.engine, folder / "file" / "x.db")
+    assert sorted(path.name for path in folder.iterdir()) == ["file", "taken.db"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (lambda path: execute(path, "DELETE FROM thumbnails"), "0 of 1 rows of thumbnails"),
+        (lambda path: execute(path, "DELETE FROM schema_revisions"), "rows of schema_revisions"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4096]), "SQLite says|damaged"),
+    ],
+    ids=["a row short", "no revision", "a page short"],
+)
+def test_a_copy_that_is_not_whole_never_gets_its_name(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], object],
+    fault: str,
+) -> None:
+    add(store, "a")
+    for name in ("copy_pages", "copy_rows"):
+        copy = getattr(snapshot, name)
+
+        def copy_and_spoil(connection: Any, path: Path, copy: Callable[..., None] = copy) -> None:
+            copy(connection, path)
+            spoil(path)
+
+        monkeypatch.setattr(snapshot, name, copy_and_spoil)
+    with pytest.raises(StoreDamagedError, match=fault):
+        take(store.engine, tmp_path / "copies" / "copy.db")
+    assert list((tmp_path / "copies").iterdir()) == []
+
+
+def execute(path: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def test_the_newer_columns_of_a_store_are_in_its_snapshot_and_in_a_merge(
+    store: Store, open_store: OpenStore, tmp_path: Path
+) -> None:
+    add(store, "a")
+    with writing(store.engine) as connection:  # what a newer release's expanding revision does
+        connection.exec_driver_sql("ALTER TABLE images ADD COLUMN note TEXT")
+        connection.exec_driver_sql("UPDATE images SET note = 'kept'")
+        connection.exec_driver_sql("CREATE TABLE albums (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+        connection.exec_driver_sql("INSERT INTO albums (id, name) VALUES (7, 'spring')")
+    taken = take(store.engine, tmp_path / "copy.db")
+    with sqlite3.connect(taken.path) as copy:
+        assert copy.execute("SELECT note FROM images").fetchall() == [("kept",)]
+        assert copy.execute("SELECT id, name FROM albums").fetchall() == [(7, "spring")]
+    with sqlite_store(tmp_path) as narrow:
+        with pytest.raises(StoreSchemaError, match=r"no .*images\.note.*albums|no .*albums.*images\.note"):
+            merge(narrow.engine, taken.path, algorithm=FAST)
+        assert narrow.count() == 0
+    emptied(store)
+    with writing(store.engine) as connection:
+        connection.exec_driver_sql("DELETE FROM albums")
+    merge(store.engine, taken.path, algorithm=FAST)
+    with reading(store.engine) as connection:
+        assert connection.exec_driver_sql("SELECT note FROM images").scalar() == "kept"
+        assert connection.exec_driver_sql("SELECT name FROM albums").scalar() == "spring"
+
+
+# ---- merges
+
+
+def test_a_snapshot_of_an_older_schema_merges_into_a_newer_store(store: Store, tmp_path: Path) -> None:
+    with sqlite_store(tmp_path, "old") as old:
+        waiting = queued(old, "b", add(old, "a"))
+    downgrade(f"sqlite:///{tmp_path / 'old.db'}", "0001")
+    merge(store.engine, tmp_path / "old.db", algorithm=FAST)
+    lookup = store.lookup(waiting)
+    assert lookup is not None
+    assert lookup.source is None
+
+
+def test_a_snapshot_with_more_than_an_older_store_can_hold_is_refused(store_url: str, tmp_path: Path) -> None:
+    upgrade(store_url, "0001", release="old")
+    with sqlite_store(tmp_path, "new") as newer:
+        source = Source(Sha256("cd" * 32), 1, (0, 0, 1, 1))
+        newer.add_image(picture("a"), NEW, source).result(10)
+    from dhash_service.store.engine import connect
+
+    engine = connect(store_url)
+    try:
+        with pytest.raises(StoreSchemaError, match=r"lookups\.document"):
+            merge(engine, tmp_path / "new.db", algorithm=FAST)
+        with reading(engine) as connection:
+            assert connection.scalar(select(sa.func.count()).select_from(images)) == 0
+    finally:
+        engine.dispose()
+
+
+def test_a_snapshot_of_another_algorithm_is_refused(store: Store, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'exact.db'}"
+    Store.open(url, release="r", algorithm=Algorithm("dhash-64", 1), migrate=True).close()
+    with pytest.raises(StoreAlgorithmError, match="dhash-64/1"):
+        merge(store.engine, tmp_path / "exact.db", algorithm=FAST)
+
+
+def test_a_running_service_writes_while_a_merge_goes_on(store: Store, tmp_path: Path) -> None:
+    with sqlite_store(tmp_path) as other:
+        futures = [other.add_image(picture(f"theirs {number}"), NEW) for number in range(3_000)]
+        futures[-1].result(60)
+    before = store.feed.changes(None)
+    during: list[float] = []
+    merge(
+        store.engine,
+        tmp_path / "other.db",
+        algorithm=FAST,
+        progress=lambda table, done, of: during.append(add(store, f"ours {len(during)}").size),
+    )
+    assert store.count() == 3_000 + len(during)
+    came = store.feed.changes(before.position)
+    assert len(came.keys) == store.count()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all" * 500])
+def test_what_is_no_store_is_refused(store: Store, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.db").write_bytes(content)
+    with pytest.raises((StoreSchemaError, StoreDamagedError)):
+        merge(store.engine, tmp_path / "x.db", algorithm=FAST)
+    with pytest.raises(StoreUnreachableError, match="no file"):
+        merge(store.engine, tmp_path / "y.db", algorithm=FAST)
+
+
+HOSTILE = [
+    ("UPDATE images SET sha256 = zeroblob(32)", "does not follow from its digest"),
+    ("UPDATE images SET width = 'wide'", "width is 'wide'"),
+    ("UPDATE images SET width = 1 << 40", "width is 1099511627776"),
+    ("UPDATE images SET format = 'a' || char(0)", "format holds a NUL"),
+    ("UPDATE images SET size = NULL", "size is missing"),
+    ("UPDATE fingerprints SET algorithm = 'other'", "the fingerprint is of other version 1"),
+    ("UPDATE lookups SET status = 'maybe'", "status is 'maybe'"),
+    ("UPDATE lookups SET reasons = '{'", "not sound"),
+    ("UPDATE thumbnails SET webp = 5", "webp is 5"),
+    ("UPDATE lookups SET created_at = 1 << 62", "not sound"),
+    ("DELETE FROM images", "parents are missing"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "fault"), HOSTILE)
+def test_a_row_that_cannot_be_ours_is_refused_and_left_out_by_salvage(
+    store: Store, tmp_path: Path, spoil: str, fault: str
+) -> None:
+    with sqlite_store(tmp_path) as other:
+        add(other, "a")
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA ignore_check_constraints = ON")
+        raw.execute("PRAGMA writable_schema = ON")  # SQLite is told that NULL is welcome everywhere
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'images'")
+    with sqlite3.connect(path) as raw:
+        raw.execute(spoil)
+    raw.close()
+    with pytest.raises(StoreDamagedError, match=fault):
+        merge(store.engine, path, algorithm=FAST)
+    merged = merge(store.engine, path, algorithm=FAST, salvage=True)
+    assert sum(merged.left_out.values()) >= 1
+    assert [finding.check for finding in check(store.engine, FAST) if not finding.ok] in (
+        [],
+        ["fingerprints"],
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_can_be_read_of_a_damaged_file_is_saved_and_a_better_copy_adds_the_rest(
+    store: Store, tmp_path: Path, seed: int
+) -> None:
+    with sqlite_store(tmp_path) as other:
+        first = add(other, "first")
+        for number in range(600):
+            heavy = replace(picture(number), thumbnail=b"RIFF" + bytes(3_000))
+            last = other.add_image(heavy, NEW)
+        last.result(60)
+        for number in range(50):
+            queued(other, f"queued {number}", first)
+        whole, everything = take(other.engine, tmp_path / "whole.db").path, facts_of(other.engine)
+    broken = tmp_path / "broken.db"
+    content = bytearray(whole.read_bytes())
+    pages = len(content) // 4096
+    for page in random.Random(seed).sample(range(40, pages), 6):
+        content[page * 4096 : (page + 1) * 4096] = random.Random(page).randbytes(4096)
+    broken.write_bytes(content)
+
+    with pytest.raises(StoreDamagedError, match="--salvage"):
+        merge(store.engine, broken, algorithm=FAST)
+    emptied(store)
+    merged = merge(store.engine, broken, algorithm=FAST, salvage=True)
+    saved = facts_of(store.engine)
+    assert within({name: saved[name] for name in ("images", "lookups")}, everything)
+    assert sum(map(len, saved.values())) > 0.7 * sum(map(len, everything.values()))
+    assert sum(merged.lost.values()) + sum(merged.left_out.values()) > 0
+    assert [found.check for found in check(store.engine, FAST) if not found.ok] in ([], ["fingerprints"])
+
+    merge(store.engine, whole, algorithm=FAST)
+    assert within(everything, facts_of(store.engine))
+    assert [finding for finding in check(store.engine, FAST) if not finding.ok] == []
+
+
+def test_the_check_names_what_is_wrong(store: Store) -> None:
+    add(store, "a")
+    add(store, "b")
+    with writing(store.engine) as connection:
+        connection.execute(delete(fingerprints).where(fingerprints.c.image_id == picture("a").id))
+        connection.execute(fingerprints.update().values(algorithm="other", repeats=True))
+    found = {finding.check: finding.detail for finding in check(store.engine, FAST) if not finding.ok}
+    assert found.keys() == {"algorithm", "fingerprints", "repeats"}
+    assert str(picture("a").id) in found["fingerprints"]
+    assert "1 fingerprints are of another algorithm" in found["algorithm"]
