@@ -144,6 +144,11 @@ class NotHealthyError(RolloutError):
     advice = "Its log is in the environment's logs/ folder."
 
 
+class DoesNotStopError(RolloutError):
+    message = "Release {release} did not stop within {seconds} s after SIGTERM: it would drop requests."
+    advice = "Mend its shutdown, or raise drain_seconds if it has that much to finish."
+
+
 class GoldenRejectedError(RolloutError):
     message = "Release {release} gives other golden fingerprints than {judge} recorded: {reason}."
     advice = "Fingerprints must not move: mend the release."
@@ -172,6 +177,11 @@ class MigrationFailedError(RolloutError):
 class SchemaMissingError(RolloutError):
     message = "Release {release} needs schema revision {needed}, which the store does not have."
     advice = "Run `rollout migrate` first, or `rollout up`, which does both."
+
+
+class SchemaNotBroughtError(RolloutError):
+    message = "Release {release} needs schema revision {needed}, but brings no migration to it."
+    advice = "Build it again with the migration in it."
 
 
 class WindowOpenError(RolloutError):
@@ -331,3 +341,16 @@ class OutboxError(RolloutError):
 class FallbackFileError(RolloutError):
     message = "{path} cannot be {verb}: {reason}."
     advice = "Give this user access to it, or set another `logs` folder in rollout.toml."
+
+
+# ---- before a merge
+
+
+class ArtifactsError(RolloutError):
+    message = "The pre-merge artifacts do not hold: {path}: {problem}."
+    advice = "`rollout premerge` makes them anew."
+
+
+class ReviewsError(RolloutError):
+    message = "{path} has no reviews that can be read: {problem}."
+    advice = "Make it with `gh pr view --json reviews,headRefOid > FILE`."

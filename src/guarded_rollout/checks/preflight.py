@@ -9,7 +9,11 @@ from pathlib import Path
 
 from guarded_rollout.backup.catalog import latest
 from guarded_rollout.backup.verify import verify
+from guarded_rollout.checks import manifest
 from guarded_rollout.checks.migrations import lint
+from guarded_rollout.checks.premerge import revision
+from guarded_rollout.checks.reviews import judge
+from guarded_rollout.checks.reviews import read as read_reviews
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.config import gates
 from guarded_rollout.errors import DiskFullError, PreflightError, RolloutError
@@ -43,7 +47,15 @@ class Finding:
         return f"{self.level}: {self.name}: {self.detail}" + (f" {self.advice}" if self.advice else "")
 
 
-def inspect(site: Site, journal: Journal, release: Release | None, *, health: bool = True) -> list[Finding]:
+def inspect(
+    site: Site,
+    journal: Journal,
+    release: Release | None,
+    *,
+    health: bool = True,
+    reviews: Path | None = None,
+    artifacts: Path | None = None,
+) -> list[Finding]:
     """Go through the checklist; every row is looked at, whatever another one says."""
     rows: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("disk space", lambda: _disk(site)),
@@ -60,6 +72,10 @@ def inspect(site: Site, journal: Journal, release: Release | None, *, health: bo
             ("release", lambda: _release(release, journal)),
             ("migration plan", lambda: _migrations(site, release)),
         ]
+    if artifacts is not None:
+        rows.append(("pre-merge artifacts", lambda: _artifacts(site, artifacts)))
+    if reviews is not None:
+        rows.append(("reviews", lambda: _reviews(site, reviews)))
     return [finding for name, look in rows for finding in _looked(name, look)]
 
 
@@ -174,3 +190,43 @@ def _migrations(site: Site, release: Release) -> Iterator[Finding]:
         )
     else:
         yield Finding("migration plan", Level.OK, "nothing to migrate")
+
+
+def _artifacts(site: Site, folder: Path) -> Iterator[Finding]:
+    """What `rollout premerge` left: whole, passed, and about the commit that is checked out."""
+    name = "pre-merge artifacts"
+    if not (folder / manifest.FILE).exists():
+        yield Finding(
+            name, Level.WARNING, f"there are none in {folder.name}/", "`rollout premerge` makes them."
+        )
+        return
+    found = manifest.read(folder)
+    commit, _ = revision(site.environment.service.source)
+    failed = [check.name for check in found.checks if not check.passed]
+    if failed or not found.passed:
+        yield Finding(
+            name, Level.FAILED, f"failed: {', '.join(failed) or 'nothing was run'}", "See its report.md."
+        )
+    elif found.commit != commit:
+        made, here = found.commit[:12] or "no commit", commit[:12] or "no commit"
+        about = f"they are about {made}, and {here} is checked out"
+        yield Finding(name, Level.FAILED, about, "Run `rollout premerge` on this commit.")
+    elif found.dirty:
+        advice = "Commit, and run `rollout premerge` again."
+        yield Finding(name, Level.WARNING, "they were made with uncommitted changes", advice)
+    else:
+        yield Finding(name, Level.OK, f"{len(found.checks)} checks passed at {found.commit[:12]}")
+
+
+def _reviews(site: Site, path: Path) -> Iterator[Finding]:
+    """Enough approvals of what is checked out, one of them by ops."""
+    reviews, asked_for = read_reviews(path)
+    commit, _ = revision(site.environment.service.source)
+    approval = judge(reviews, asked_for or commit)
+    problems = approval.problems(site.environment.approvals, site.environment.ops)
+    if asked_for and commit and asked_for != commit:
+        problems.append(f"they are about {asked_for[:12]}, and {commit[:12]} is checked out")
+    if problems:
+        yield Finding("reviews", Level.FAILED, "; ".join(problems), "Ask for the reviews that are missing.")
+    else:
+        yield Finding("reviews", Level.OK, f"approved by {', '.join(approval.approved)}")

@@ -17,6 +17,7 @@ def register() -> None:
         monitor,
         notify,
         preflight,
+        premerge,
         prune,
         rollback,
         smoke,

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -14,13 +15,23 @@ COLOURS = {Level.OK: typer.colors.GREEN, Level.WARNING: typer.colors.YELLOW, Lev
 
 @app.command(epilog="Example: rollout preflight --env production")
 def preflight(
-    env: Env = "production", source: From = None, verbose: Verbose = False, as_json: AsJson = False
+    env: Env = "production",
+    source: From = None,
+    reviews: Annotated[
+        Path | None,
+        typer.Option(help="Reviews as `gh pr view --json reviews,headRefOid` prints them; checked too."),
+    ] = None,
+    artifacts: Annotated[Path, typer.Option(help="Folder of the pre-merge artifacts.")] = Path(
+        "premerge_artifacts"
+    ),
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at everything a deployment needs, and change nothing. Exits 1 if something is missing."""
     with session(env, "preflight", as_json=as_json, verbose=verbose, exclusive=False) as work:
         with tempfile.TemporaryDirectory(prefix="preflight-") as scratch:
             release = work.site.build(source, Path(scratch))
-            findings = inspect(work.site, work.journal, release)
+            findings = inspect(work.site, work.journal, release, reviews=reviews, artifacts=artifacts)
             make_removable(Path(scratch))
         for finding in findings:
             work.out.say(

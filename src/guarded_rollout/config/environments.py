@@ -77,6 +77,8 @@ class Environment:
     keep_backups: int
     signing_key: Path | None
     allowed_signers: Path | None
+    approvals: int
+    ops: tuple[str, ...]
 
     @property
     def run(self) -> Path:
@@ -202,7 +204,7 @@ def _project(tables: Table, path: Path) -> Project:
         variables=service["variables"],
     )
     environments = {
-        name: _environment(name, _merge(tables["defaults"], table), project, built, folder)
+        name: _environment(name, _merge(tables["defaults"], table), project, tables["review"], built, folder)
         for name, table in tables["environments"].items()
     }
     _require_distinct(environments)
@@ -216,7 +218,9 @@ def _project(tables: Table, path: Path) -> Project:
     )
 
 
-def _environment(name: str, table: Table, project: Table, service: Service, folder: Path) -> Environment:
+def _environment(
+    name: str, table: Table, project: Table, review: Table, service: Service, folder: Path
+) -> Environment:
     where = f"environments.{name}"
     root = folder / table["root"].replace("{name}", name)
     checks = Checks(**table["checks"])
@@ -252,6 +256,8 @@ def _environment(name: str, table: Table, project: Table, service: Service, fold
         keep_backups=project["keep_backups"],
         signing_key=_optional(folder, project["signing_key"]),
         allowed_signers=_optional(folder, project["allowed_signers"]),
+        approvals=review["approvals"],
+        ops=tuple(filter(None, review["ops"])),
     )
 
 

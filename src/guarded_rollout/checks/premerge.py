@@ -1,0 +1,233 @@
+"""The pre-merge validation: a whole system from the checkout, deployed aside, and every check run on it.
+
+It is set up in a scratch folder on a free port, so it neither needs nor touches what runs on the machine.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from guarded_rollout.checks.manifest import Artifacts, Ran
+from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.host.site import Site
+
+PATIENCE_SECONDS = 600
+REPORT = "report.md"
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of the validation. With a code of `passing` it passed."""
+
+    name: str
+    file: str
+    words: tuple[str, ...]
+    passing: tuple[int, ...] = (0,)
+
+
+def steps(environment: str, folder: Path, gates: Path) -> tuple[Step, ...]:
+    """What is run, in order; the guide's names of the files."""
+    env = ("--env", environment)
+    junit = ("--junit", str(folder / "smoke.xml"))
+    return (
+        Step("gates check", "gates-check.log", ("gates", "check", str(gates), *env)),
+        Step("deploy", "deploy.log", ("deploy", *env, "--verbose")),
+        Step("backup, dry run", "backup-dryrun.log", ("backup", *env, "--dry-run", "--verbose")),
+        Step("migrate, dry run", "migrate-dryrun.log", ("migrate", *env, "--dry-run", "--verbose")),
+        Step("deploy, dry run", "deploy-dryrun.log", ("deploy", *env, "--dry-run", "--restart", "--verbose")),
+        Step("smoke tests", "postdeploy-smoketests.log", ("smoke", *env, "--verbose", *junit)),
+        Step("logging", "test_logging.log", ("validate-logging", *env, "--verbose"), passing=(0, 2)),
+    )
+
+
+def validate(
+    project: Environment, folder: Path, scratch: Path, tell: Callable[[Ran], None], *, at: datetime
+) -> Artifacts:
+    """Run everything, and write what each printed into `folder`. What fails does not stop the others."""
+    _empty(folder)
+    settings = set_up(project, scratch)
+    environment = load(settings).environment(project.name)
+    checks = []
+    try:
+        for ran in _all(environment, settings, folder):
+            tell(ran)
+            checks.append(ran)
+        serving = Site(environment).serving()
+    finally:
+        run(Step("down", "", ("down", "--env", project.name)), settings, os.devnull)
+    commit, dirty = revision(project.service.source)
+    release = serving.id if serving else ""
+    artifacts = Artifacts(project.name, release, commit, dirty, at.isoformat(), tuple(checks))
+    (folder / REPORT).write_text(report(artifacts, folder))
+    return artifacts
+
+
+def _all(environment: Environment, settings: Path, folder: Path) -> Iterator[Ran]:
+    for step in steps(environment.name, folder, environment.gates):
+        yield run(step, settings, folder / step.file)
+    yield golden(Site(environment), folder / "golden-check.log")
+
+
+def run(step: Step, settings: Path, log: Path | str) -> Ran:
+    """Run one rollout command in the scratch project, all that it prints into a file."""
+    words = [sys.executable, "-m", "guarded_rollout.cli", *step.words]
+    shown = " ".join(("rollout", *step.words))
+    begun = time.monotonic()
+    with open(log, "w", encoding="utf-8") as output:
+        output.write(f"$ {shown}\n")
+        output.flush()
+        try:
+            code = subprocess.run(
+                words,
+                cwd=settings.parent,
+                env={**os.environ, "ROLLOUT_TOML": str(settings)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=PATIENCE_SECONDS,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            output.write(f"ended after {PATIENCE_SECONDS} s\n")
+            code = 124
+    return Ran(step.name, shown, code, code in step.passing, _since(begun), Path(log).name)
+
+
+def golden(site: Site, log: Path) -> Ran:
+    """Ask the release that was deployed for its golden fingerprints."""
+    begun = time.monotonic()
+    release = site.serving()
+    shown = " ".join(site.environment.service.commands["golden"])
+    if release is None:
+        log.write_text(f"$ {shown}\nNo release serves.\n")
+        return Ran("golden check", shown, 1, False, _since(begun), log.name)
+    result = site.command(release, "golden", slot=site.traffic.serving())
+    log.write_text(f"$ {shown}\n{result.output}{result.errors}")
+    return Ran("golden check", shown, int(not result.ok), result.ok, _since(begun), log.name)
+
+
+# ---- the scratch project
+
+
+def set_up(project: Environment, scratch: Path) -> Path:
+    """A project folder with the real one's settings, but its own port and folders, and no holds.
+
+    Returns its rollout.toml.
+    """
+    original = project.project / "rollout.toml"
+    tables = tomllib.loads(original.read_text()) if original.exists() else {}
+    shutil.copyfile(project.gates, scratch / "gates.json")
+    tables["project"] = {
+        "gates": "gates.json",
+        "minimum_free_mb": project.minimum_free_mb,
+    }
+    tables["service"] = {**tables.get("service", {}), "source": str(project.service.source.absolute())}
+    tables["environments"] = {
+        project.name: {
+            **tables.get("environments", {}).get(project.name, {}),
+            "port": _free_port(),
+            "root": "e",  # short: it holds unix sockets
+            "store": "sqlite:///{root}/data/dhash.db",
+            "confirm": False,
+            "traffic": [{"percent": 100, "hold_seconds": 0.0}],
+        }
+    }
+    settings = scratch / "rollout.toml"
+    settings.write_text("\n".join(as_toml(tables)) + "\n")
+    return settings
+
+
+def as_toml(table: Mapping[str, Any], name: str = "") -> Iterator[str]:
+    """The lines of a TOML document (v1.0): values first, then tables."""
+    values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    if name and (values or not table):
+        yield f"[{name}]"
+    for key, value in values.items():
+        yield f"{key} = {_toml_value(value)}"
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from as_toml(value, f"{name}.{key}" if name else key)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)  # texts, numbers and booleans are written alike
+
+
+def revision(source: Path) -> tuple[str, bool]:
+    """The commit of a checkout, and whether there is more in it than that; empty outside of git."""
+    commit = _git(source, "rev-parse", "HEAD")
+    return commit, bool(commit and _git(source, "status", "--porcelain", "--untracked-files=no"))
+
+
+def _git(source: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _empty(folder: Path) -> None:
+    """Nothing of an earlier run may pass for one of this."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_file() and path.suffix in (".log", ".json", ".md", ".xml"):
+            path.unlink()
+
+
+def _since(begun: float) -> float:
+    return round(time.monotonic() - begun, 2)
+
+
+# ---- the report
+
+
+def report(artifacts: Artifacts, folder: Path) -> str:
+    """Markdown for the pull request: a table, and the end of whatever failed."""
+    outcome = "passed" if artifacts.passed else "FAILED"
+    commit = artifacts.commit[:12] or "no commit"
+    lines = [
+        f"## Pre-merge validation {outcome}",
+        "",
+        f"`{artifacts.release or 'no release'}` at `{commit}`{' with uncommitted changes' * artifacts.dirty},"
+        f" as {artifacts.environment}, {artifacts.created_at[:19]} UTC.",
+        "",
+        "| check | outcome | seconds | artifact |",
+        "|---|---|---|---|",
+        *(_row(check) for check in artifacts.checks),
+    ]
+    for check in artifacts.checks:
+        if not check.passed:
+            lines += ["", f"### {check.name}", "", "```", *_tail(folder / check.file), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(check: Ran) -> str:
+    outcome = "passed" if check.passed else f"**failed** ({check.exit_code})"
+    return f"| {check.name} | {outcome} | {check.seconds:g} | `{check.file}` |"
+
+
+def _tail(path: Path) -> Sequence[str]:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", path.read_text(errors="replace")).replace("```", "'''")
+    return text.splitlines()[-TAIL_LINES:]

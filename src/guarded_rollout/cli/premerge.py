@@ -1,0 +1,60 @@
+"""`rollout premerge`: the artifacts that a pull request must bring."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guarded_rollout.checks import manifest
+from guarded_rollout.checks.manifest import Ran
+from guarded_rollout.checks.premerge import REPORT, steps, validate
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, Verbose, app, reporting, settings_file
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config.environments import load
+
+
+@app.command(epilog="Example: rollout premerge --env production")
+def premerge(
+    env: Env = "production",
+    output: Annotated[Path, typer.Option(help="Folder for the artifacts.")] = Path("premerge_artifacts"),
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy the checkout aside, on a free port, and run every check on it; fails if any of them does.
+
+    Writes what each check printed, a report for the pull request, and a manifest with the hash of each.
+    """
+    out = Output(as_json, verbose)
+    with reporting(out, env):
+        environment = load(settings_file()).environment(env)
+        folder = output.absolute()
+        if dry_run:
+            for step in steps(env, folder, environment.gates):
+                out.rehearse(f"would run `rollout {' '.join(step.words)}` into {output / step.file}")
+            return
+        with tempfile.TemporaryDirectory(prefix="pm-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
+            artifacts = validate(
+                environment, folder, Path(scratch), lambda ran: _tell(out, ran), at=SystemClock().now()
+            )
+            _make_removable(Path(scratch))
+        manifest.write(folder, artifacts)
+        outcome = "passed" if artifacts.passed else "failed"
+        out.say(f"Pre-merge validation {outcome}; see {output / REPORT}.")
+        out.result(passed=artifacts.passed, release=artifacts.release, commit=artifacts.commit, folder=output)
+        if not artifacts.passed:
+            raise typer.Exit(1)
+
+
+def _tell(out: Output, ran: Ran) -> None:
+    mark = "PASS" if ran.passed else "FAIL"
+    out.say(f"{mark} {ran.name:18} {ran.seconds:6.1f} s  {ran.file}")
+    out.detail(f"     {ran.command}: exit code {ran.exit_code}")
+
+
+def _make_removable(folder: Path) -> None:
+    """Releases are read-only; a scratch one has to go again."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
