@@ -113,13 +113,13 @@ def test_deep_verification_serves_from_the_archive_and_leaves_nothing(served, sc
 
 
 def test_deep_verification_refuses_a_release_that_rejects_its_golden_pictures(served, tmp_path, scratch):
-    served.edit(
-        "src/sample_service/__init__.py",
-        lambda text: text.replace(
-            'print(json.dumps({"checked": 1, "moved": []}))', 'sys.exit("moved: a.png")'
-        ),
-    )
+    code = served.source / "src/sample_service/__init__.py"
+    good = code.read_text()
+    spoiled = good.replace('print(json.dumps({"checked": 1, "moved": []}))', 'sys.exit("moved: a.png")')
+    assert spoiled != good
+    code.write_text(spoiled)
     bad = served.site.build(None)
+    code.write_text(good)
     subject = Subject(
         environment="production",
         release=bad,
@@ -199,6 +199,25 @@ def test_what_an_open_rollout_may_return_to_is_needed(tmp_path):
         journal.end(rollout, Outcome.FAILED)
     decided = decide(tmp_path, "production", Rule(last=1), opened, now)
     assert [kept.entry.name for kept in decided.keep] == [names[0], names[1], names[3]]
+
+
+def test_an_accepted_rollout_removes_what_the_rule_gives_up(served):
+    project = served.folder / "rollout.toml"
+    settings = project.read_text()
+    project.write_text("[project]\nkeep_backups = 2\n" + settings)
+    old = [
+        served.environment.backups / f"dhash_production_2020010{day}_000000.zip{suffix}"
+        for day in (1, 2, 3)
+        for suffix in ("", ".sha256")
+    ]
+    for path in old:
+        path.touch()
+    served.rollout("backup")
+    served.rollout("backup")
+    served.deploy("3.0.0")
+    assert served.rollout("promote").returncode == 0
+    assert not any(path.exists() for path in old)
+    project.write_text(settings)
 
 
 def test_history_tells_who_did_what_and_how_it_ended(served):

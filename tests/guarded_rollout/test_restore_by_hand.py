@@ -22,13 +22,13 @@ BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "src", "locks")
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served():
     """The project's own service, deployed, with a picture in its store, and a backup of it."""
-    source = tmp_path_factory.mktemp("source")
+    sandbox = Sandbox(None)
+    sandbox.source.mkdir(exist_ok=True)
     for name in BUILT_FROM:
         path = PROJECT / name
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, source / name)
-    sandbox = Sandbox(source, guard_sample=False)
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, sandbox.source / name)
     try:
         sandbox.configure(start_seconds=60)
         sandbox.deploy()

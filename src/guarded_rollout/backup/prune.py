@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from guarded_rollout.backup.catalog import Entry, find, parse
+from guarded_rollout.backup.catalog import SAFETY, Entry, find, parse
 from guarded_rollout.backup.retention import Plan, Rule, plan
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
@@ -26,6 +26,13 @@ def decide(folder: Path, environment: str, rule: Rule, rollout: Rollout | None, 
     """What the rule makes of one environment's backups in a folder, while this rollout is open."""
     entries = find(folder, environment)
     return plan(entries, rule, now=now, needed=needed_by(rollout, entries) if rollout else ())
+
+
+def surplus(environment: Environment, rollout: Rollout | None, now: datetime) -> Iterator[tuple[Path, Plan]]:
+    """What the configured rule makes of the backups and of the safety copies: each folder with its plan."""
+    rule = rule_of(environment)
+    for folder in (environment.backups, environment.backups / SAFETY):
+        yield folder, decide(folder, environment.name, rule, rollout, now)
 
 
 def needed_by(rollout: Rollout, entries: list[Entry]) -> set[str]:

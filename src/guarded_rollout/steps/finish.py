@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from guarded_rollout.backup import prune
+from guarded_rollout.backup.retention import Plan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.host.release import Release, releases, remove
 from guarded_rollout.host.site import Site
@@ -21,6 +23,8 @@ class Finish:
         yield from describe_revisions(plan_for(work.site, work.release).revisions)
         for release in surplus(work.site):
             yield f"remove the old release {release.id}"
+        for _, plan in _backups(work):
+            yield from (f"remove the old backup {entry.name}" for entry in plan.remove)
 
     def do(self, work: Work) -> Evidence:
         site = work.site
@@ -34,10 +38,25 @@ class Finish:
         removed = surplus(site)
         for release in removed:
             remove(release)
-        return {"contracted": contracted, "removed": [release.id for release in removed]}
+        pruned = [
+            entry.name
+            for folder, plan in _backups(work)
+            for entry in prune.remove(plan, folder, site.environment.name, site.clock.now())
+        ]
+        return {
+            "contracted": contracted,
+            "removed": [release.id for release in removed],
+            "backups_removed": pruned,
+        }
 
     def undo(self, work: Work) -> None:
         """Once accepted, a release is taken back by `rollout rollback`, a rollout of its own."""
+
+
+def _backups(work: Work) -> list[tuple[Path, Plan]]:
+    """Each folder of backups, and what is too old or too many in it."""
+    rollout = work.journal.open_rollout(work.site.environment.name)
+    return list(prune.surplus(work.site.environment, rollout, work.site.clock.now()))
 
 
 def surplus(site: Site) -> list[Release]:
