@@ -164,6 +164,8 @@ class _Album:
     def _take(self, image: Any) -> Picture | Skip:
         """The image's picture, or why there is none. Raises `TooManyPixelsError` before pixels exist."""
         width, height = image.get_px_size()
+        if max(width, height) >= 2**31:  # negative in the file
+            return Skip.DAMAGED
         if min(width, height) < SHORTEST_SIDE:
             return Skip.TINY
         if width * height > self._reading.limits.max_pixels:

@@ -276,6 +276,11 @@ def test_a_picture_whose_data_is_broken_costs_itself_alone() -> None:
     assert extraction.skipped == {Skip.DAMAGED: 2}
 
 
+def test_a_negative_size_is_damage_and_not_a_bomb() -> None:
+    extraction = extract(image_bomb((-18, 40), megabytes=1))
+    assert (extraction.pictures, extraction.skipped) == ((), {Skip.DAMAGED: 1})
+
+
 @pytest.mark.parametrize("mutual", [False, True])
 def test_forms_that_draw_themselves_come_to_an_end(mutual: bool) -> None:
     draft = Draft()
