@@ -84,6 +84,7 @@ class Engine:
     end: Ended | None = None
     paused_at: float | None = None
     undoing: bool = False
+    quarantined: bool = False
     manual_command: str = "rollout rollback --to previous --env production"
 
     def open_window(self) -> OpenWindow | None:
@@ -110,8 +111,9 @@ class Engine:
             raise self.backup
         return self.backup
 
-    def roll_back(self, reason: str) -> None:
+    def roll_back(self, reason: str, quarantine: bool) -> None:
         self.asked.append(f"roll back: {reason}")
+        self.quarantined = quarantine
         if self.failures:
             raise self.failures.pop(0)
         self.end = Ended(completed=False, rolled_back=True, reason=reason)

@@ -185,3 +185,29 @@ def test_the_true_quantile_is_within_the_bound_and_over_an_edge_exactly_when_it_
     assert found.low < true <= found.high
     for edge in EDGES:
         assert (found.value > edge) is (true > edge) or found.value == edge == found.low
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.floats(-1000, 1000)), min_size=1, max_size=60),
+    st.integers(10, 200),
+)
+def test_an_average_equals_the_integral_of_what_was_read(
+    readings: list[tuple[int, float]], seconds: int
+) -> None:
+    window, at, seen = AverageWindow(seconds), 0, [(0, 0.0)]
+    window.take(0, 0.0)
+    for step, value in readings:
+        at += step
+        window.take(at, value)
+        if step > seconds:
+            seen.clear()
+        seen.append((at, value))
+    begin = max((when for when, _ in seen if when <= at - seconds), default=seen[0][0])
+    inside = [(when, value) for when, value in seen if when > begin]
+    expected, before = 0.0, begin
+    for when, value in inside:
+        expected += value * (when - before)
+        before = when
+    average, found = window.average(at)
+    assert found.values == (len(inside),)
+    assert average == pytest.approx(expected / (at - begin) if at > begin else 0.0, abs=1e-6)

@@ -365,6 +365,19 @@ def test_without_a_rollout_the_session_has_a_window_of_its_own(tmp_path: Path) -
     assert rehearsal.engine.asked == []
 
 
+def test_a_gate_may_put_what_the_release_wrote_in_doubt(tmp_path: Path) -> None:
+    text = SHIPPED.read_text().replace('"source": "proxy",', '"source": "proxy", "quarantine": true,')
+    found, problems = parse(text)
+    assert found is not None, problems
+    config = found.environment("production")
+    seen = Rehearsal(tmp_path / "a", config, proxy=lambda age: proxy(0, age * 10, age * 20))
+    assert seen.run() == 2
+    assert seen.engine.quarantined
+    other = Rehearsal(tmp_path / "b", config, service=bad(300, images_failed_total=0.5))
+    assert other.run() == 2
+    assert not other.engine.quarantined
+
+
 def test_a_dry_run_judges_the_same_and_touches_nothing(tmp_path: Path) -> None:
     rehearsal = Rehearsal(
         tmp_path, shipped("production"), service=bad(900, images_failed_total=0.5), dry_run=True

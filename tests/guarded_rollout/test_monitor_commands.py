@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -243,3 +244,26 @@ def test_replay_refuses_what_is_no_log(project: Path) -> None:
     code, output = run(project, "gates", "replay", "other.log")
     assert code == 1
     assert "cannot be replayed" in output
+
+
+def test_on_a_terminal_there_is_a_live_view(project: Path, server: Web) -> None:
+    command = [*ROLLOUT, "monitor", "--endpoint", server.url, "--for", "0.03"]
+    reading, writing = pty.openpty()
+    process = subprocess.Popen(command, cwd=project, stdin=writing, stdout=writing, stderr=writing)
+    os.close(writing)
+    screen = b""
+    with contextlib.suppress(OSError):  # the terminal has gone with the process
+        while chunk := os.read(reading, 4096):
+            screen += chunk
+    os.close(reading)
+    assert process.wait(timeout=30) == 0
+    assert b"error_rate" in screen
+    assert b"left" in screen
+
+
+def test_what_was_not_rolled_out_from_here_is_watched_on_its_port(project: Path, server: Web) -> None:
+    port = server.url.rpartition(":")[2]
+    (project / "rollout.toml").write_text(f"[environments.production]\nport = {port}\n")
+    code, output = run(project, "monitor", "--for", "0.012", "--verbose")
+    assert code == 0, output
+    assert "Quality gate passed: error_rate" in output

@@ -140,6 +140,9 @@ def _watch_environment(
 ) -> int:
     """The open rollout of an environment, or what serves there."""
     clock = SystemClock()
+    if not _rolled_out_here(environment) and not supervised():
+        url = f"http://localhost:{environment.port}"
+        return _watch_url(url, environment.name, config, file, request, environment)
     with ExitStack() as stack:
         look, show = stack.enter_context(_printing(request.verbose, lambda: _share(environment)))
         if not request.dry_run:
@@ -155,7 +158,7 @@ def _watch_environment(
                 typer.echo(f"{error.data['owner']} watches {environment.name}: following its log.")
                 return follow(environment, clock, show)
         tell = stack.enter_context(_telling(environment, request.dry_run))
-        rollouts = EngineRollouts(environment, clock, lambda line: show(_aside(environment, line)))
+        rollouts = EngineRollouts(environment, clock, typer.echo)
         stack.callback(rollouts.close)
         while rollouts.rolling_out():
             clock.sleep(1.0)
@@ -165,7 +168,7 @@ def _watch_environment(
             return GOOD
         samplers = samplers_of(environment, window, config, file.global_settings)
         made = _assembly(environment.name, config, file, samplers, request, tell, show)
-        before = heartbeat.last(environment) if window else None
+        before = heartbeat.last(environment) if window and not request.dry_run else None
         path = logs.path_for(request.log_dir or environment.logs, environment.name, clock.now())
         if before is not None and window is not None and before.rollout == window.rollout:
             path = Path(before.log) if Path(before.log).exists() else path
@@ -250,9 +253,10 @@ def _print(line: Line, verbose: bool) -> None:
         typer.echo(in_words(line))
 
 
-def _aside(environment: Environment, words: str) -> Line:
-    """What the engine says while it works, shown beside the log's own lines."""
-    return Line(SystemClock().now().timestamp(), "info", words, environment.name, {})
+def _rolled_out_here(environment: Environment) -> bool:
+    """Whether this project started what serves; else there are no slots to ask, and nothing to return to."""
+    with Journal.open(environment.journal, create=False) as journal:
+        return journal.open_rollout(environment.name) is not None or Site(environment).serving() is not None
 
 
 def _share(environment: Environment) -> str:

@@ -126,6 +126,9 @@ class Gate(Model):
     enabled: bool = True
     description: str = ""
     actions: tuple[Action, ...] = (Action.ALERT,)
+    quarantine: bool = Field(
+        default=False, description="with a rollback, what the release wrote is taken out of search"
+    )
     on_no_data: NoDataPolicy | tuple[NoDataPolicy, ...] = Field(
         NoDataPolicy(), description="one policy, or several that follow each other"
     )

@@ -60,6 +60,8 @@ def describe_gate(gate: Gate, rollback_enabled: bool = True) -> str:
     words = f"{does or 'does nothing'} {_condition(gate)}"
     if isinstance(gate, DecidedGate):
         words += f"; {_rule(gate)}"
+    if gate.quarantine:
+        words += "; what the release wrote is then taken out of search"
     for policy in gate.no_data_policies:
         then = " and ".join(DOES[action] for action in policy.actions) or "does nothing"
         words += f"; after {span(policy.after_seconds)} without data it {then}"

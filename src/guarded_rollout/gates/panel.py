@@ -75,6 +75,10 @@ class Panel:
         """The gates in breach."""
         return tuple(name for name, state in self._states.items() if state.failed)
 
+    def quarantines(self) -> bool:
+        """Whether a gate in breach puts what the release wrote in doubt."""
+        return any(state.failed and state.judge.gate.quarantine for state in self._states.values())
+
     def wants_rollback(self) -> bool:
         """Whether a breach or a silence that asks for a rollback is under way."""
         return any(

@@ -88,14 +88,23 @@ class Assembly:
             session, watcher, rollback, rollouts, errands, timeline, self.clock, log, self.tell, looks=looks
         )
         monitor.window = window
-        if past is None:
-            monitor.begin(judged, unheard)
-        else:
-            monitor.go_on(past.samples, past.alerts, past.failed_probes)
-        return _to_its_end(monitor, log, timeline)
+        try:
+            if past is None:
+                monitor.begin(judged, unheard)
+            else:
+                monitor.go_on(past.samples, past.alerts, past.failed_probes)
+            return _to_its_end(monitor)
+        except KeyboardInterrupt:
+            log.write(timeline.now(), "warning", "Monitoring session interrupted: it watches no more")
+            raise
+        except Exception as error:
+            log.write(timeline.now(), "critical", f"The monitor failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            log.close()
 
 
-def _to_its_end(monitor: Monitor, log: MonitorLog, timeline: Timeline) -> int:
+def _to_its_end(monitor: Monitor) -> int:
     """Run a session; an interruption lets a rollback that has begun end first."""
     try:
         return monitor.run()
@@ -103,13 +112,7 @@ def _to_its_end(monitor: Monitor, log: MonitorLog, timeline: Timeline) -> int:
         if monitor.rollback.state in (State.RUNNING, State.RETRYING):
             with shielded():
                 return monitor.run()
-        log.write(timeline.now(), "warning", "Monitoring session interrupted: it watches no more")
         raise
-    except Exception as error:
-        log.write(timeline.now(), "critical", f"The monitor failed: {type(error).__name__}: {error}")
-        raise
-    finally:
-        log.close()
 
 
 def watcher_of(

@@ -62,7 +62,7 @@ class AutoRollback:
         self._facts = facts
         self._ask = ask
         self._dry_run = dry_run
-        self._reason = ""
+        self._reason, self._quarantine = "", False
         self._attempts = 0
         self._retry_at = math.inf
         self._overdue_at = math.inf
@@ -70,7 +70,7 @@ class AutoRollback:
 
     # ---- what it is told
 
-    def want(self, reason: str, now: float) -> bool:
+    def want(self, reason: str, now: float, *, quarantine: bool = False) -> bool:
         """A gate asks for a rollback. True if one is under way (or was asked for, or done) because of it."""
         if self.state is not State.IDLE:
             return self.state is not State.DECLINED
@@ -78,7 +78,7 @@ class AutoRollback:
             why = "is disabled here" if self._rollouts else "is not possible here"
             self._log.write(now, "warning", f"Auto-rollback {why}: {reason}", **self._data())
             return False
-        self._reason = reason
+        self._reason, self._quarantine = reason, quarantine
         if self._dry_run:
             self._log.write(now, "critical", f"DRY-RUN: TRIGGERING AUTO-ROLLBACK: {reason}", **self._data())
             self.state = State.DONE
@@ -168,13 +168,13 @@ class AutoRollback:
 
     def _start(self, now: float) -> None:
         assert self._rollouts is not None
-        rollouts, reason = self._rollouts, self._reason
+        rollouts, reason, quarantine = self._rollouts, self._reason, self._quarantine
         if not self._attempts:
             self._overdue_at = now + self._settings.rollback_timeout_minutes * 60
             self._errands.start(BACKUP, rollouts.verified_backup)
         self._attempts += 1
         self.state, self._retry_at = State.RUNNING, math.inf
-        self._errands.start(ROLLBACK, lambda: rollouts.roll_back(reason))
+        self._errands.start(ROLLBACK, lambda: rollouts.roll_back(reason, quarantine))
 
     def _note_backup(self, done: Done, now: float) -> None:
         if done.error is not None:

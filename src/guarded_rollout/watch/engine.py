@@ -17,6 +17,7 @@ from guarded_rollout.record import Outcome, Rollout
 from guarded_rollout.rollback import previous
 from guarded_rollout.rollout import Engine, Request, undoing
 from guarded_rollout.steps.backup import shown
+from guarded_rollout.steps.base import Options
 from guarded_rollout.steps.watch import window
 from guarded_rollout.watch.rollouts import Ended, OpenWindow
 
@@ -97,13 +98,14 @@ class EngineRollouts:
         entry = latest(self._environment.backups, self._environment.name)
         return entry.path if entry else None
 
-    def roll_back(self, reason: str) -> None:
+    def roll_back(self, reason: str, quarantine: bool) -> None:
         with self._engine() as engine:
             rollout = engine.journal.open_rollout(self._environment.name)
             if rollout is not None and (is_way_back(rollout) or undoing(rollout)):
                 engine.resume()
                 return
-            request = Request(command="rollback", operator="the monitor", why=reason)
+            options = Options(quarantine=quarantine)
+            request = Request(command="rollback", operator="the monitor", why=reason, options=options)
             engine.roll_back(self._target(engine), request)
 
     def _target(self, engine: Engine) -> Release:

@@ -48,7 +48,8 @@ def _get(place: Place, path: str, accept: str, deadline: float) -> Got:
         "Connection": "close",  # one that was kept alive may have died, which says nothing of the service
     }
     url = path if path.startswith(("http://", "https://")) else place.url.rstrip("/") + path
-    transport = httpx.HTTPTransport(uds=str(place.socket) if place.socket else None)
+    secure = url.startswith("https://")  # elsewhere no certificates are read, which takes long
+    transport = httpx.HTTPTransport(uds=str(place.socket) if place.socket else None, verify=secure)
     try:
         with (
             httpx.Client(transport=transport, timeout=place.timeout, headers=headers) as client,

@@ -130,7 +130,9 @@ class Monitor:
         if silent:
             self._alert_silence(silent)
         if wanting:
-            self.rollback.want("; ".join(f"{one.gate}: {one.reason}" for one in wanting), seen.sample.at)
+            reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting)
+            doubtful = self.watcher.panel.quarantines()
+            self.rollback.want(reason, seen.sample.at, quarantine=doubtful)
         elif not self.watcher.panel.wants_rollback():
             self.rollback.relax(seen.sample.at)
 
@@ -248,7 +250,8 @@ class Monitor:
         wanting = [one for one in self.watcher.panel.verdicts if one.gate in self.watcher.panel.failing]
         if self.watcher.panel.wants_rollback():
             reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting) or "a gate's source is silent"
-            self.rollback.want(reason, self._timeline.now())
+            doubtful = self.watcher.panel.quarantines()
+            self.rollback.want(reason, self._timeline.now(), quarantine=doubtful)
 
     def begin(self, gates: Iterable[str], unheard: Iterable[str]) -> None:
         """Say in the log what is watched, and tell that it is."""

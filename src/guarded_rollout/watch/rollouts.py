@@ -51,8 +51,11 @@ class Rollouts(Protocol):
         """
         ...
 
-    def roll_back(self, reason: str) -> None:
-        """Take the release back, or go on doing so. Raises a `RolloutError`; can be tried again."""
+    def roll_back(self, reason: str, quarantine: bool) -> None:
+        """Take the release back, or go on doing so; with what it wrote, if that is in doubt.
+
+        Raises a `RolloutError`; can be tried again.
+        """
         ...
 
     def finish(self) -> None:
