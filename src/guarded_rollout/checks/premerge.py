@@ -165,7 +165,8 @@ def _toml_value(value: object) -> str:
         return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)  # texts, numbers and booleans are written alike
+    # Texts, numbers and booleans are written alike, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def revision(source: Path) -> tuple[str, bool]:
