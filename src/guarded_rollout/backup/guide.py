@@ -51,6 +51,9 @@ with the variables above, merge that store into this one, or the snapshot into t
 `configuration/` holds the rollout's own settings as they were.
 """
 
+LITERAL = str.maketrans({character: "\\" + character for character in '"\\`$'})
+"""What the shell would take for its own between double quotes."""
+
 
 def restore_guide(site: Site, release: Release) -> str:
     """The guide for one archive, with this service's own commands and variables in it."""
@@ -65,7 +68,7 @@ def restore_guide(site: Site, release: Release) -> str:
         "uds": "",  # by hand it serves on its own port
     }
     exports = (
-        f'export {name}="{word.format_map(values)}"'
+        f'export {name}="{word.translate(LITERAL).format_map(values)}"'
         for name, word in service.variables.items()
         if "{uds}" not in word
     )

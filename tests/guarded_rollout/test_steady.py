@@ -1,0 +1,56 @@
+import os
+
+import pytest
+
+from guarded_rollout.backup import steady
+from guarded_rollout.backup.steady import SteadyFile
+
+
+@pytest.fixture(autouse=True)
+def small_flushes(monkeypatch):
+    monkeypatch.setattr(steady, "FLUSH_BYTES", 1000)
+
+
+def test_a_steady_file_holds_what_was_written(tmp_path):
+    pieces = [os.urandom(300) for _ in range(50)]
+    with SteadyFile(tmp_path / "file") as file:
+        for piece in pieces:
+            file.write(piece)
+    assert (tmp_path / "file").read_bytes() == b"".join(pieces)
+
+
+def test_it_reaches_the_disk_while_it_is_written(tmp_path, monkeypatch):
+    flushed = []
+    fdatasync = os.fdatasync
+
+    def noting(descriptor):
+        fdatasync(descriptor)
+        flushed.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", noting)
+    with SteadyFile(tmp_path / "file") as file:
+        for _ in range(50):
+            file.write(bytes(300))
+    assert len(flushed) >= 10
+    assert flushed == sorted(flushed)
+
+
+@pytest.mark.parametrize("pieces", [5, 50])
+def test_a_disk_that_fails_to_write_is_noticed(tmp_path, monkeypatch, pieces):
+    def failing(descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+
+    def write():
+        with SteadyFile(tmp_path / "file") as file:
+            for _ in range(pieces):
+                file.write(bytes(300))
+
+    with pytest.raises(OSError, match="Input/output error"):
+        write()
+
+
+def test_a_block_that_fails_is_not_hidden_by_the_file(tmp_path):
+    with pytest.raises(KeyError), SteadyFile(tmp_path / "file"):
+        raise KeyError("x")
