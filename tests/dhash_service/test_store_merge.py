@@ -350,11 +350,11 @@ HOSTILE = [
     ("UPDATE images SET width = 1 << 40", "width is 1099511627776"),
     ("UPDATE images SET format = 'a' || char(0)", "format holds a NUL"),
     ("UPDATE images SET size = NULL", "size is missing"),
-    ("UPDATE fingerprints SET algorithm = 'other'", "the fingerprint is of other version 1"),
+    ("UPDATE fingerprints SET algorithm = 'other'", "it is of other version 1"),
     ("UPDATE lookups SET status = 'maybe'", "status is 'maybe'"),
-    ("UPDATE lookups SET reasons = '{'", "not sound"),
+    ("UPDATE lookups SET reasons = '{'", "reasons is"),
     ("UPDATE thumbnails SET webp = 5", "webp is 5"),
-    ("UPDATE lookups SET created_at = 1 << 62", "not sound"),
+    ("UPDATE lookups SET created_at = 1 << 62", "created_at is"),
     ("DELETE FROM images", "parents are missing"),
 ]
 

@@ -11,54 +11,32 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    LargeBinary,
-    Table,
-    Text,
-    select,
-)
+from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from dhash_service.errors import StoreAlgorithmError, StoreDamagedError, StoreSchemaError
-from dhash_service.facts import Algorithm, Role, Sha256, Status, Subject, Verdict, image_id
+from dhash_service.facts import Algorithm
 from dhash_service.store.engine import reading, writing
 from dhash_service.store.recorder import fingerprinted
+from dhash_service.store.repository import chunks
 from dhash_service.store.salvage import Source, source
 from dhash_service.store.snapshot import tables_of
+from dhash_service.store.soundness import Row, RowReader, UnsoundError
 from dhash_service.store.tables import FACTS, metadata
 
-Row = dict[str, Any]
 Progress = Callable[[str, int, int], None]
 
 OWN = frozenset({"seq", "repeats"})
 """Columns that are each store's own."""
 
+KEYS = {
+    "fingerprints": ("image_id", "algorithm", "algorithm_version", "release"),
+    "tombstones": ("id",),
+}
+"""What tells a fact apart, where it is not the primary key."""
+
 BOOKKEEPING = frozenset({"meta", "schema_revisions", "alembic_version"})
-
-SQLITE = sqlite.dialect()
-
-PYTHON_TYPES: Mapping[type, type | tuple[type, ...]] = {
-    Text: str,
-    Integer: int,
-    BigInteger: int,
-    Double: (float, int),
-    Boolean: bool,
-    LargeBinary: bytes,
-}
-
-ALLOWED: Mapping[tuple[str, str], frozenset[str]] = {
-    ("lookups", "status"): frozenset(Status),
-    ("decisions", "verdict"): frozenset(Verdict),
-    ("tombstones", "subject"): frozenset(Subject),
-    ("tokens", "role"): frozenset(Role),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +139,20 @@ class Taker:
         self.left_out = 0
         self._engine = engine
         self._table = table
-        self._algorithm = algorithm
         self._salvage = salvage
-        self._read = [
-            table.c[name].type.dialect_impl(SQLITE).result_processor(SQLITE, None) for name in self.columns
-        ]
+        key = KEYS.get(table.name) or tuple(column.name for column in table.primary_key)
+        self._key = [table.c[name] for name in key]
+        self._reader = RowReader(table, self.columns, key, algorithm)
+        known = metadata.tables.get(table.name)
+        self._parents = list(known.foreign_keys) if known is not None else []
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         self._insert = dialect.insert(table).on_conflict_do_nothing()
 
     def take(self, block: Sequence[tuple[Any, ...]]) -> None:
         """Commit the rows that the store lacks."""
-        rows = [row for raw in block if (row := self._sound(raw)) is not None]
+        rows = [row for raw in self._lacking(block) if (row := self._sound(raw)) is not None]
+        if not rows:
+            return
         with writing(self._engine) as connection:
             if self._salvage:
                 rows = self._with_parents(connection, rows)
@@ -179,6 +160,17 @@ class Taker:
                 mark_repeats(connection, rows)
             if rows:
                 self.added += self._add(connection, rows)
+
+    def _lacking(self, block: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """The rows whose keys the store has not. Mostly it has them all, and the rest need not be read."""
+        keys = [self._reader.key(raw) for raw in block]
+        first = self._key[0]
+        there: set[tuple[Any, ...]] = set()
+        with reading(self._engine) as connection:
+            for chunk in chunks([key[0] for key in keys if key]):
+                found = connection.execute(select(*self._key).where(first.in_(chunk)))
+                there.update(tuple(row) for row in found)
+        return [raw for raw, key in zip(block, keys, strict=True) if key not in there]
 
     def _add(self, connection: Connection, rows: Sequence[Row]) -> int:
         try:
@@ -193,28 +185,19 @@ class Taker:
     def _sound(self, raw: tuple[Any, ...]) -> Row | None:
         """The row as values of ours; None, or `StoreDamagedError`, for one that cannot be one of ours."""
         try:
-            row = {
-                name: value if value is None or convert is None else convert(value)
-                for name, value, convert in zip(self.columns, raw, self._read, strict=True)
-            }
-            fault = fault_of(self._table, row, self._algorithm)
-        except (ValueError, TypeError, OverflowError) as error:
-            fault = str(error)
-        if fault is None:
-            return row
-        if not self._salvage:
-            raise StoreDamagedError(
-                f"The snapshot has a row of {self._table.name} that is not sound: {fault}.",
-                "Merge what is sound with --salvage.",
-            )
+            return self._reader.read(raw)
+        except UnsoundError as fault:
+            if not self._salvage:
+                raise StoreDamagedError(
+                    f"The snapshot has a row of {self._table.name} that is not sound: {fault}.",
+                    "Merge what is sound with --salvage.",
+                ) from None
         self.left_out += 1
         return None
 
     def _with_parents(self, connection: Connection, rows: list[Row]) -> list[Row]:
         """The rows whose parents the store has. The others come with a better copy, whole."""
-        for key in (
-            metadata.tables[self._table.name].foreign_keys if self._table.name in metadata.tables else ()
-        ):
+        for key in self._parents:
             parent, child = key.column, key.parent.name
             wanted = {row[child] for row in rows if row.get(child) is not None}
             there = set(connection.scalars(select(parent).where(parent.in_(wanted)))) if wanted else set()
@@ -222,31 +205,6 @@ class Taker:
             self.left_out += len(rows) - len(kept)
             rows = kept
         return rows
-
-
-def fault_of(table: Table, row: Row, algorithm: Algorithm) -> str | None:
-    """Why a row cannot be one of ours, if so. SQLite lets any value into any column, and bits flip."""
-    for name, value in row.items():
-        column = table.c[name]
-        if value is None:
-            if not column.nullable:
-                return f"{name} is missing"
-            continue
-        if not isinstance(value, PYTHON_TYPES.get(type(column.type), object)):
-            return f"{name} is {value!r:.40}"
-        if type(column.type) is Integer and isinstance(value, int) and abs(value) >= 1 << 31:
-            return f"{name} is {value}"
-        if isinstance(value, str) and "\0" in value:
-            return f"{name} holds a NUL"
-        if value not in ALLOWED.get((table.name, name), (value,)):
-            return f"{name} is {value!r:.40}"
-    if table.name == "images" and row["id"] != image_id(Sha256(row["sha256"])):
-        return "the image's id does not follow from its digest"
-    if table.name == "fingerprints":
-        held = Algorithm(row["algorithm"], row["algorithm_version"])
-        if held != algorithm:
-            return f"the fingerprint is of {held.name} version {held.version}"
-    return None
 
 
 def mark_repeats(connection: Connection, rows: Sequence[Row]) -> None:
