@@ -354,3 +354,8 @@ class ArtifactsError(RolloutError):
 class ReviewsError(RolloutError):
     message = "{path} has no reviews that can be read: {problem}."
     advice = "Make it with `gh pr view --json reviews,headRefOid > FILE`."
+
+
+class BaselineError(RolloutError):
+    message = "The performance baseline {path} cannot be used: {problem}."
+    advice = "Move it aside; the next monthly maintenance begins a new one."

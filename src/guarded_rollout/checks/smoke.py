@@ -175,17 +175,23 @@ def admin(probe: Probe) -> str:
 
 def latency(probe: Probe) -> str:
     """Lookups one after another, each a picture of its own."""
-    times = []
-    for number in range(LOOKUPS):
-        begun = time.perf_counter()
-        _submit(probe, draw(f"{SEED} {number}"), register=False)
-        times.append((time.perf_counter() - begun) * 1000)
+    times = lookup_times(probe)
     slowest, median = max(times), sorted(times)[LOOKUPS // 2]
     if slowest > probe.limit_ms:
         raise SmokeFailure(
             f"the slowest of {LOOKUPS} lookups took {slowest:.0f} ms; {probe.limit_ms:g} are allowed"
         )
     return f"{LOOKUPS} lookups: median {median:.1f} ms, slowest {slowest:.1f} ms of {probe.limit_ms:g}"
+
+
+def lookup_times(probe: Probe) -> list[float]:
+    """Milliseconds that each of `LOOKUPS` lookups took. Raises `SmokeFailure`."""
+    times = []
+    for number in range(LOOKUPS):
+        begun = time.perf_counter()
+        _submit(probe, draw(f"{SEED} {number}"), register=False)
+        times.append((time.perf_counter() - begun) * 1000)
+    return times
 
 
 CHECKS = (

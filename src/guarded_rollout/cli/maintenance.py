@@ -1,0 +1,46 @@
+"""`rollout maintenance`: the guide's regular tasks."""
+
+import typer
+
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, app, reporting, settings_file
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config.environments import load
+from guarded_rollout.logs import LogFile
+from guarded_rollout.maintenance import MONTHLY, WEEKLY, Round, Task, run
+from guarded_rollout.rollout import operator
+
+commands = typer.Typer(no_args_is_help=True, help="The regular tasks, and what each came to.")
+app.add_typer(commands, name="maintenance")
+
+
+@commands.command(epilog="Example: rollout maintenance weekly --env production --dry-run")
+def weekly(env: Env = "production", dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Rotate logs, prune backups, forget delivered notifications, validate logging."""
+    _go_round("weekly", WEEKLY, env, dry_run=dry_run, as_json=as_json)
+
+
+@commands.command(epilog="Example: rollout maintenance monthly --env production")
+def monthly(env: Env = "production", dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Review thresholds, test the notification channels, compare performance with the months before."""
+    _go_round("monthly", MONTHLY, env, dry_run=dry_run, as_json=as_json)
+
+
+def _go_round(name: str, tasks: dict[str, Task], env: str, *, dry_run: bool, as_json: bool) -> None:
+    """Do the tasks; exits with 1 if one of them wants attention."""
+    out = Output(as_json)
+    with reporting(out, env):
+        environment = load(settings_file()).environment(env)
+        if not dry_run:
+            out.log = LogFile.open(environment.logs, f"maintenance_{name}", env)
+        notes = []
+        for note in run(tasks, Round(environment, SystemClock(), operator(), dry_run)):
+            line = f"{note.task}: {note.words}" + ("" if note.well else "  <- look at this")
+            (out.rehearse if dry_run else out.say)(line)
+            notes.append(note)
+        out.result(
+            environment=env,
+            dry_run=dry_run,
+            notes=[{"task": note.task, "words": note.words, "well": note.well} for note in notes],
+        )
+        if not all(note.well for note in notes):
+            raise typer.Exit(1)

@@ -1,0 +1,187 @@
+"""The guide's weekly and monthly tasks: each says what it did, or would do."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from guarded_rollout.backup.prune import remove, surplus
+from guarded_rollout.checks import baseline
+from guarded_rollout.checks.baseline import Measured
+from guarded_rollout.checks.log_validation import validate
+from guarded_rollout.checks.preflight import Level
+from guarded_rollout.checks.probe import Probe, SmokeFailure
+from guarded_rollout.checks.smoke import lookup_times
+from guarded_rollout.clock import Clock
+from guarded_rollout.config import gates
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.errors import RolloutError
+from guarded_rollout.gates.describe import describe_environment
+from guarded_rollout.host.site import Site
+from guarded_rollout.journal import Journal
+from guarded_rollout.notify.events import Kind, event
+from guarded_rollout.notify.notifier import Notifier
+from guarded_rollout.notify.outbox import Outbox
+from guarded_rollout.rotation import DAY, carry_out, due, look
+from guarded_rollout.watch.review import lines_of, newest_sessions, review
+
+REMEMBERED = timedelta(days=30)
+SESSIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a task did or found. One that is not `well` wants someone's attention."""
+
+    task: str
+    words: str
+    well: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What tasks work with."""
+
+    environment: Environment
+    clock: Clock
+    operator: str
+    dry_run: bool
+
+
+Task = Callable[[Round], Iterator[tuple[str, bool]]]
+
+
+def run(tasks: dict[str, Task], work: Round) -> Iterator[Note]:
+    """Do the tasks one after another, each whatever another one came to."""
+    for name, task in tasks.items():
+        try:
+            for words, well in task(work):
+                yield Note(name, words, well)
+        except RolloutError as error:
+            yield Note(name, str(error), False)
+
+
+# ---- weekly
+
+
+def logs(work: Round) -> Iterator[tuple[str, bool]]:
+    """Review the logs, and rotate what is due."""
+    now = work.clock.now()
+    found = list(look(work.environment.logs, work.environment.service_logs))
+    size = sum(one.size for one in found) / 2**20
+    old = sum(now.timestamp() - one.changed_at > 7 * DAY for one in found)
+    yield f"{len(found)} logs with {size:.1f} MB, {old} of them older than a week", True
+    actions = due(work.environment.logs, work.environment.service_logs, now)
+    for action in actions:
+        yield (f"would {action}" if work.dry_run else str(action)), True
+    if not work.dry_run:
+        carry_out(actions, now)
+
+
+def backups(work: Round) -> Iterator[tuple[str, bool]]:
+    """Keep the last ten backups, what is young, and what an open rollout needs."""
+    now, name = work.clock.now(), work.environment.name
+    with Journal.open(work.environment.journal, create=False) as journal:
+        for folder, decided in surplus(work.environment, journal.open_rollout(name), now):
+            for entry in decided.remove if work.dry_run else remove(decided, folder, name, now):
+                yield f"{'would remove' if work.dry_run else 'removed'} {entry.name}", True
+            if folder == work.environment.backups:
+                yield f"{len(decided.keep)} backups stay", bool(decided.keep) or not decided.remove
+
+
+def notifications(work: Round) -> Iterator[tuple[str, bool]]:
+    """Forget what was delivered long ago."""
+    path = work.environment.root / "notifications.db"
+    if not path.exists():
+        yield "nothing was ever told", True
+        return
+    outbox = Outbox.open(path)
+    try:
+        waiting = outbox.waiting()
+        yield f"{waiting} messages wait", not waiting
+        if not work.dry_run:
+            yield f"{outbox.forget(work.clock.now() - REMEMBERED)} delivered events were forgotten", True
+    finally:
+        outbox.close()
+
+
+def logging(work: Round) -> Iterator[tuple[str, bool]]:
+    """Validate the logging system; only aside, so a dry run does it too."""
+    with tempfile.TemporaryDirectory(prefix="logging-") as scratch:
+        findings = list(validate(work.environment, Path(scratch)))
+    for finding in findings:
+        if finding.level is not Level.OK:
+            yield f"{finding.name}: {finding.detail} {finding.advice}".rstrip(), False
+    yield f"{sum(finding.level is Level.OK for finding in findings)} of {len(findings)} checks passed", True
+
+
+# ---- monthly
+
+
+def thresholds(work: Round) -> Iterator[tuple[str, bool]]:
+    """What the gates are, and how they compare with what the last windows saw."""
+    configured = gates.load(work.environment.gates).environment(work.environment.name)
+    for line in describe_environment(configured):
+        yield line, True
+    sessions = newest_sessions(work.environment.logs, work.environment.name, SESSIONS)
+    for one in review([lines_of(path) for path in sessions]):
+        most = "no value" if one.most is None else f"{one.most:.4g} {one.unit}"
+        yield f"{one.gate}: at most {most} in {one.windows} windows: {one.advice}", True
+
+
+def test_message(work: Round) -> Iterator[tuple[str, bool]]:
+    """Tell every configured channel but the pager that this is a test."""
+    with Notifier.of(work.environment, clock=work.clock) as notifier:
+        told = event(
+            Kind.MESSAGE,
+            work.environment.name,
+            work.clock.now(),
+            message="Monthly notification test; nothing has happened.",
+            operator=work.operator,
+        )
+        channels = notifier.everyone(told)
+        if work.dry_run:
+            yield f"would send a test message to {', '.join(channels)}", True
+            return
+        notifier.send(told, channels)
+        notifier.settle([told])
+        for channel, result in notifier.outcome(told).items():
+            yield f"{channel}: {result}", result == "delivered"
+
+
+def performance(work: Round) -> Iterator[tuple[str, bool]]:
+    """Measure lookups, and compare with the months before."""
+    path = work.environment.root / "baseline.json"
+    before = baseline.read(path)
+    site = Site(work.environment, work.clock)
+    serving = site.serving()
+    if work.dry_run or serving is None:
+        yield ("would measure lookups" if serving else "nothing serves, so nothing is measured"), True
+        return
+    with httpx.Client(base_url=f"http://127.0.0.1:{work.environment.port}", timeout=30) as client:
+        try:
+            times = lookup_times(Probe(client, token=site.token()))
+        except SmokeFailure as failure:
+            yield str(failure), False
+            return
+    now = Measured(work.clock.now().isoformat(), serving.id, round(median(times), 2), round(max(times), 2))
+    as_usual, words = baseline.compare(now, before)
+    yield words, as_usual
+    baseline.keep(path, [*before, now])
+
+
+WEEKLY: dict[str, Task] = {
+    "logs": logs,
+    "backups": backups,
+    "notifications": notifications,
+    "logging": logging,
+}
+MONTHLY: dict[str, Task] = {
+    "thresholds": thresholds,
+    "notification test": test_message,
+    "performance": performance,
+}
