@@ -1,0 +1,168 @@
+"""`dhash db`, as operators and the rollout call it, on both databases."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dhash_service.cli import db
+from dhash_service.cli.app import app
+from dhash_service.errors import StoreDamagedError, StoreError, StoreLossError, StoreSchemaError
+from dhash_service.facts import Sha256, Source
+from dhash_service.store import Store
+from tests.dhash_service.store_facts import FAST, NEW, add, picture
+
+assert db
+
+
+@pytest.fixture
+def environment(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The environment of a deployed release."""
+    monkeypatch.setenv("DHASH_STORE", store_url)
+    monkeypatch.setenv("DHASH_RELEASE", "r1")
+    return store_url
+
+
+def dhash(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["db", *arguments])
+
+
+def lines(*arguments: str) -> list[dict[str, Any]]:
+    """What a command that goes well tells a program."""
+    result = dhash(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def refused(kind: type[Exception], *arguments: str) -> str:
+    result = dhash(*arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, kind)
+    return str(result.exception)
+
+
+def test_a_store_goes_up_and_down_and_says_where_it_is(environment: str) -> None:
+    assert lines("current") == [
+        {"revision": None, "head": "0002", "pending": ["0001", "0002"], "applied": []}
+    ]
+    planned = lines("plan")
+    assert [(each["revision"], each["kind"], each["findings"]) for each in planned] == [
+        ("0001", "expand", []),
+        ("0002", "expand", []),
+    ]
+    assert "CREATE TABLE images" in planned[0]["sql"]
+    assert lines("upgrade", "0001") == [{"revision": "0001", "done": ["0001"]}]
+    assert lines("upgrade", "--expand-only") == [{"revision": "0002", "done": ["0002"]}]
+    assert lines("plan") == []
+    (now,) = lines("current")
+    assert (now["revision"], now["pending"]) == ("0002", [])
+    assert [(each["revision"], each["release"]) for each in now["applied"]] == [
+        ("0001", "r1"),
+        ("0002", "r1"),
+    ]
+    assert lines("downgrade", "base") == [{"revision": None, "done": ["0002", "0001"]}]
+
+
+def test_every_revision_passes_the_lint(environment: str) -> None:
+    assert [each["findings"] for each in lines("lint")] == [[], []]
+
+
+def test_a_downgrade_asks_before_it_loses_data(environment: str) -> None:
+    with Store.open(environment, release="r1", algorithm=FAST, migrate=True) as store:
+        store.add_image(picture("a"), NEW, Source(Sha256("cd" * 32), 1, (0, 0, 1, 1))).result(10)
+    assert "lookups.document" in refused(StoreLossError, "downgrade", "0001")
+    assert lines("downgrade", "0001", "--accept-loss") == [{"revision": "0001", "done": ["0002"]}]
+
+
+def test_a_check_is_silent_about_nothing(environment: str) -> None:
+    dhash("upgrade", "0001")
+    result = dhash("check", "--json")
+    assert result.exit_code == 1
+    found = {each["check"]: each["ok"] for each in map(json.loads, result.stdout.splitlines())}
+    assert found == {
+        "integrity": True,
+        "references": True,
+        "schema": False,
+        "algorithm": False,
+        "fingerprints": True,
+        "repeats": True,
+    }
+    assert "needs 0002" in dhash("check").output
+    Store.open(environment, release="r1", algorithm=FAST, migrate=True).close()
+    assert all(each["ok"] for each in lines("check"))
+
+
+def test_a_snapshot_merges_into_another_store(
+    environment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(environment, release="r1", algorithm=FAST, migrate=True) as store:
+        for number in range(3):
+            add(store, number)
+    file = tmp_path / "snapshots" / "one.db"
+    (taken,) = lines("snapshot", str(file))
+    assert (taken["path"], taken["revision"], taken["rows"]["images"]) == (str(file), "0002", 3)
+    assert taken["size"] == file.stat().st_size
+    assert "exists already" in refused(StoreError, "snapshot", str(file))
+
+    monkeypatch.setenv("DHASH_STORE", f"sqlite:///{tmp_path / 'new' / 'dhash.db'}")
+    assert "dhash db upgrade" in refused(StoreSchemaError, "merge", str(file))
+    dhash("upgrade")
+    (merged,) = lines("merge", str(file))
+    assert (merged["added"]["images"], merged["added"]["fingerprints"]) == (3, 3)
+    (again,) = lines("merge", str(file))
+    assert sum(again["added"].values()) == 0
+    assert "0 rows added" in dhash("merge", str(file)).output
+
+
+def test_a_damaged_file_is_salvaged_only_when_asked(environment: str, tmp_path: Path) -> None:
+    dhash("upgrade")
+    other = tmp_path / "other.db"
+    with Store.open(f"sqlite:///{other}", release="r", algorithm=FAST, migrate=True) as store:
+        for number in range(300):
+            last = store.add_image(picture(number), NEW)
+        last.result(30)
+    content = bytearray(other.read_bytes())
+    for page in range(50, 53):
+        content[page * 4096 : (page + 1) * 4096] = b"\xff" * 4096
+    other.write_bytes(content)
+    assert "--salvage" in refused(StoreDamagedError, "merge", str(other))
+    (merged,) = lines("merge", str(other), "--salvage")
+    assert 0 < merged["added"]["images"] <= 300
+    assert "left out" in dhash("merge", str(other), "--salvage").output
+
+
+def test_a_releases_fingerprints_leave_search_and_come_back(environment: str) -> None:
+    with Store.open(environment, release="bad", algorithm=FAST, migrate=True) as store:
+        image = add(store, "a")
+        assert lines("quarantine", "--release", "bad", "--reason", "wrong bits") == [
+            {"release": "bad", "hidden": True, "fingerprints": 1}
+        ]
+        assert store.image(image.id) is None
+        assert lines("quarantine", "--release", "bad", "--lift", "--reason", "they were right") == [
+            {"release": "bad", "hidden": False, "fingerprints": 1}
+        ]
+        assert store.image(image.id) == image
+    assert "back in search" in dhash("quarantine", "--release", "bad", "--lift", "--reason", "x").output
+
+
+def test_a_store_that_is_not_there_is_not_made_by_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DHASH_STORE", f"sqlite:///{tmp_path / 'none' / 'dhash.db'}")
+    for command in (["check"], ["snapshot", str(tmp_path / "x.db")]):
+        assert "There is no store" in refused(StoreSchemaError, *command)
+    assert lines("current")[0]["revision"] is None
+    assert len(lines("plan")) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["current", "plan", "lint", "upgrade", "downgrade", "check", "snapshot", "merge", "quarantine"],
+)
+def test_every_command_shows_an_example(command: str) -> None:
+    result = dhash(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: dhash db {command}" in " ".join(result.output.split())
