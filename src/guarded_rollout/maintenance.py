@@ -23,6 +23,8 @@ from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.describe import describe_environment
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
+from guarded_rollout.notify import settings
+from guarded_rollout.notify.channels import factory
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import Outbox
@@ -135,6 +137,10 @@ def thresholds(work: Round) -> Iterator[tuple[str, bool]]:
 
 def test_message(work: Round) -> Iterator[tuple[str, bool]]:
     """Tell every configured channel but the pager that this is a test."""
+    if work.dry_run:
+        on = factory.configured(settings.load(work.environment.project))
+        yield f"would send a test message to {', '.join(on) or 'no channel, for none is configured'}", True
+        return
     with Notifier.of(work.environment, clock=work.clock) as notifier:
         told = event(
             Kind.MESSAGE,
@@ -143,11 +149,7 @@ def test_message(work: Round) -> Iterator[tuple[str, bool]]:
             message="Monthly notification test; nothing has happened.",
             operator=work.operator,
         )
-        channels = notifier.everyone(told)
-        if work.dry_run:
-            yield f"would send a test message to {', '.join(channels)}", True
-            return
-        notifier.send(told, channels)
+        notifier.send(told, notifier.everyone(told))
         notifier.settle([told])
         for channel, result in notifier.outcome(told).items():
             yield f"{channel}: {result}", result == "delivered"

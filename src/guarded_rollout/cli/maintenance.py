@@ -42,5 +42,5 @@ def _go_round(name: str, tasks: dict[str, Task], env: str, *, dry_run: bool, as_
             dry_run=dry_run,
             notes=[{"task": note.task, "words": note.words, "well": note.well} for note in notes],
         )
-        if not all(note.well for note in notes):
+        if not dry_run and not all(note.well for note in notes):
             raise typer.Exit(1)
