@@ -42,12 +42,14 @@ NO_HOLDS = ((50, 0.0), (100, 0.0))
 class Sandbox:
     """One project. `source` is what its releases are built from; tests change it as an editor would."""
 
-    def __init__(self, source: Path = SAMPLE, *, guard_sample: bool = True) -> None:
+    def __init__(self, source: Path | None = SAMPLE) -> None:
+        """Without a source the project's own service is guarded, once it has been put into `source`."""
         self.folder = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # short: sockets live below
         self.source = self.folder / "src"
         self.port = free_port()
-        self._sample = guard_sample
-        shutil.copytree(source, self.source)
+        self._sample = source is not None
+        if source is not None:
+            shutil.copytree(source, self.source)
         self.configure()
 
     def configure(
@@ -56,6 +58,7 @@ class Sandbox:
         window_seconds: float = 60,
         steps: tuple[tuple[int, float], ...] = NO_HOLDS,
         start_seconds: float = 15,
+        confirm: bool = False,
     ) -> None:
         """Write rollout.toml and the gates; checks are quick, so that tests are."""
         lock = "requirements.txt" if self._sample else "locks/service.txt"
@@ -69,6 +72,7 @@ class Sandbox:
         lines += [
             "[environments.production]",
             f"port = {self.port}",
+            f"confirm = {json.dumps(confirm)}",
             f"traffic = [{traffic}]",
             "[environments.production.checks]",
             "interval_seconds = 0.05",

@@ -93,10 +93,7 @@ def test_a_rehearsal_beside_a_running_release_tells_the_real_plan_and_changes_no
 
 
 def test_migrate_shows_its_sql_asks_and_runs(sandbox):
-    file = sandbox.folder / "rollout.toml"
-    file.write_text(
-        file.read_text().replace("[environments.production]", "[environments.production]\nconfirm = true")
-    )
+    sandbox.configure(confirm=True)
     rehearsed = sandbox.rollout("migrate", "--dry-run")
     assert "DRY-RUN:   CREATE TABLE picture" in rehearsed.stdout
     assert not sandbox.environment.root.exists()

@@ -139,6 +139,33 @@ def test_a_damaged_release_is_rebuilt_under_its_own_name(sandbox):
         rebuild(origin, sandbox.environment.releases)
 
 
+def test_one_more_release_shares_what_it_has_in_common_with_the_one_before(sandbox):
+    first = sandbox.site.build(None)
+    sandbox.version("2.0.0")
+    second = sandbox.site.build(None)
+    shared, own = (list(second.folder.rglob(pattern)) for pattern in ("uvicorn/*.py", "sample_service/*.py"))
+    assert shared
+    for path in shared:
+        assert path.samefile(first.folder / path.relative_to(second.folder)), path
+    for path in [*own, second.programs / "sample"]:
+        assert not path.samefile(first.folder / path.relative_to(second.folder)), path
+    code = "import importlib.metadata as m; print(m.version('sample-service'))"
+    for release in (first, second):
+        done = subprocess.run([release.programs / "python", "-c", code], capture_output=True, text=True)
+        assert done.stdout.strip() == release.version
+
+
+def test_a_release_that_cannot_be_read_stops_no_other(sandbox):
+    first = sandbox.site.build(None)
+    (first.folder / "RELEASE.json").chmod(0o644)
+    (first.folder / "RELEASE.json").write_text("{half")
+    with pytest.raises(ReleaseDamagedError):
+        Release.load(first.folder)
+    sandbox.version("2.0.0")
+    second = sandbox.site.build(None)
+    assert releases(sandbox.environment.releases) == [second]
+
+
 def test_releases_are_listed_oldest_first_and_can_be_removed(sandbox):
     built = [sandbox.site.build(None)]
     sandbox.version("2.0.0")

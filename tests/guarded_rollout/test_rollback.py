@@ -221,10 +221,7 @@ def test_an_empty_machine_comes_back_from_a_backup_alone(sandbox):
 
 def test_production_asks_twice_and_no_is_not_success(sandbox):
     old = sandbox.deploy().release
-    file = sandbox.folder / "rollout.toml"
-    file.write_text(
-        file.read_text().replace("[environments.production]", "[environments.production]\nconfirm = true")
-    )
+    sandbox.configure(confirm=True)
     new = sandbox.deploy("2.0.0").release
     for given in ("", "no\n", "yes\n", "yes\nno\n", "yes\nrollback\n"):
         done = sandbox.rollout("rollback", "--to", "previous", given=given)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Checks
 from guarded_rollout.errors import (
+    DoesNotStopError,
     GoldenRejectedError,
     NoAnswerError,
     NotHealthyError,
@@ -31,16 +32,17 @@ def require_healthy(
     clock: Clock,
     *,
     interval_seconds: float,
+    consecutive: int | None = None,
     require_running: Callable[[], object] = lambda: None,
 ) -> Evidence:
-    """Wait for `checks.consecutive` healthy answers in a row, this far apart.
+    """Wait for so many healthy answers in a row (`checks.consecutive`), this far apart.
 
     `require_running` raises when the process has gone, which ends the wait at once.
     Raises `NotHealthyError` with the last answer when `start_seconds` are over without the first healthy one.
     """
-    started = clock.monotonic()
+    started, wanted = clock.monotonic(), consecutive or checks.consecutive
     in_a_row, asked, last = 0, 0, "no answer"
-    while in_a_row < checks.consecutive:
+    while in_a_row < wanted:
         if in_a_row:
             clock.sleep(interval_seconds)
         require_running()
@@ -56,6 +58,20 @@ def require_healthy(
                 raise NotHealthyError(endpoint=endpoint, seconds=checks.start_seconds, last=last)
             clock.sleep(min(0.1, interval_seconds))
     return {"healthy_checks": in_a_row, "asked": asked, "seconds": round(clock.monotonic() - started, 2)}
+
+
+def require_graceful_stop(site: Site, slot: Slot, release: Release) -> Evidence:
+    """Stop the release and start it again. Raises `DoesNotStopError` if it had to be killed.
+
+    One that does not stop when asked would drop requests on the day it is replaced; now nobody is there yet.
+    """
+    allowed, begin = site.environment.checks.drain_seconds, site.clock.monotonic()
+    site.processes.stop(slot)
+    seconds = site.clock.monotonic() - begin
+    if seconds >= allowed:
+        raise DoesNotStopError(release=release.id, seconds=allowed)
+    site.start(slot, release)
+    return {"stopped_in_seconds": round(seconds, 2)}
 
 
 def require_golden(site: Site, slot: Slot, release: Release, stable: Release | None) -> Evidence:

@@ -5,7 +5,12 @@ from typing import ClassVar
 
 from guarded_rollout.checks.migrations import Plan, Revision, lint
 from guarded_rollout.checks.schema import plan_for, revision_of
-from guarded_rollout.errors import MigrationFailedError, MigrationRefusedError, SchemaMissingError
+from guarded_rollout.errors import (
+    MigrationFailedError,
+    MigrationRefusedError,
+    SchemaMissingError,
+    SchemaNotBroughtError,
+)
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Evidence, Work
@@ -43,6 +48,9 @@ def require_schema(release: Release, plan: Plan) -> None:
     """Raise `SchemaMissingError` unless the store has what this release can start with."""
     if left := plan.expanding():
         raise SchemaMissingError(release=release.id, needed=left[-1].id)
+    known = {revision.id for revision in (*plan.applied, *plan.revisions)}
+    if plan.head is not None and plan.head not in known:
+        raise SchemaNotBroughtError(release=release.id, needed=plan.head)
 
 
 def expand(site: Site, release: Release, plan: Plan) -> list[str]:

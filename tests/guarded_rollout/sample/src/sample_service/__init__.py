@@ -37,7 +37,7 @@ def current() -> str | None:
         return None
     with connect() as connection:
         number = connection.execute("PRAGMA user_version").fetchone()[0]
-    return str(REVISIONS[number - 1]["revision"]) if number else None
+    return f"{number:04d}" if number else None
 
 
 def pending() -> list[dict[str, Any]]:

@@ -1,0 +1,224 @@
+"""Releases that are wrong in one way each, built from the real source: each is stopped where it should be."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from guarded_rollout.errors import BuildError, RolledBackError
+from guarded_rollout.record import Outcome
+from tests.guarded_rollout.sandbox import Sandbox
+from tests.guarded_rollout.test_rollback import last
+
+ROOT = Path(__file__).parents[2]
+SOURCE = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "src/dhash_service",
+    "src/guarded_rollout",
+    "locks/service.txt",
+)
+SERVICE = "src/dhash_service"
+MIGRATION = '''"""{summary}"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{below}"
+branch_labels = None
+depends_on = None
+kind = "{kind}"
+
+
+def upgrade() -> None:
+{up}
+
+
+def downgrade() -> None:
+    pass
+'''
+
+
+def copy_source(target: Path) -> None:
+    """What a release is built from, as it stands in this checkout."""
+    for name in SOURCE:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, target / name)
+
+
+@pytest.fixture(scope="module")
+def stable():
+    """The real service, rolled out; every faulty release has to leave it as it is."""
+    sandbox = Sandbox(None)
+    try:
+        copy_source(sandbox.source)
+        sandbox.deploy()
+        yield sandbox
+    finally:
+        sandbox.close()
+
+
+@pytest.fixture
+def dhash(stable: Sandbox):
+    """Its source, to be spoilt; mended again afterwards."""
+    yield stable
+    shutil.rmtree(stable.source)
+    copy_source(stable.source)
+
+
+def replaced(name: str, old: str, new: str) -> Callable[[Sandbox], None]:
+    return lambda sandbox: sandbox.edit(f"{SERVICE}/{name}", lambda text: text.replace(old, new, 1))
+
+
+def newest_revision(sandbox: Sandbox) -> str:
+    folder = sandbox.source / SERVICE / "store" / "migrations" / "versions"
+    return max(path.name[:4] for path in folder.glob("[0-9]*.py"))
+
+
+def migration(kind: str, up: str, *, brought: bool = True) -> Callable[[Sandbox], None]:
+    """One more revision, known to the release and (unless it forgets it) brought along."""
+
+    def spoil(sandbox: Sandbox) -> None:
+        below = newest_revision(sandbox)
+        revision = f"{int(below) + 1:04d}"
+        folder = sandbox.source / SERVICE / "store" / "migrations" / "versions"
+        if brought:
+            content = MIGRATION.format(summary="more", revision=revision, below=below, kind=kind, up=up)
+            (folder / f"{revision}_more.py").write_text(content)
+        last_known = f'("{below}", Kind.EXPAND)'
+        sandbox.edit(
+            f"{SERVICE}/store/schema.py",
+            lambda text: text.replace(last_known, f'{last_known}, ("{revision}", Kind.{kind.upper()})', 1),
+        )
+
+    return spoil
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    spoil: Callable[[Sandbox], None]
+    step: str
+    says: str
+
+
+FAULTS = [
+    Fault(
+        "crashes at start",
+        replaced("cli/serve.py", "    import uvicorn\n", '    raise SystemExit("no such device: gpu0")\n'),
+        "stage verify",
+        "green does not run: no such device: gpu0",
+    ),
+    Fault(
+        "never gets healthy",
+        replaced("api/operations.py", "    failing = not all", "    failing = True or not all"),
+        "verify",
+        "did not get healthy within 3 s; its last answer: 503",
+    ),
+    Fault(
+        "answers 500 to submits",
+        replaced(
+            "api/submit.py", "    submission = await", "    assert not register\n    submission = await"
+        ),
+        "verify",
+        "a submitted picture was answered 500",
+    ),
+    Fault(
+        "one bit of its fingerprints is wrong",
+        replaced("facts.py", 'return f"{self.value:016x}"', 'return f"{self.value ^ 1:016x}"'),
+        "verify",
+        "gives other golden fingerprints",
+    ),
+    Fault(
+        "rejects golden pictures",
+        replaced(
+            "settings.py",
+            "    max_pixels: int = Field(",
+            "    max_pixels: int = Field(500) if True else Field(",
+        ),
+        "verify",
+        "gives other golden fingerprints",
+    ),
+    Fault(
+        "hangs on SIGTERM",
+        replaced(
+            "cli/serve.py",
+            "    import uvicorn\n",
+            "    import signal\n\n    import uvicorn\n    import uvicorn.server\n\n"
+            "    uvicorn.server.HANDLED_SIGNALS = ()\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
+        ),
+        "verify",
+        "did not stop within 3 s after SIGTERM",
+    ),
+    Fault(
+        "drops a table while it says it expands",
+        migration("expand", '    op.drop_table("decisions")'),
+        "preflight",
+        "drops table",
+    ),
+    Fault(
+        "a migration that fails half way, over rows that are there",
+        migration(
+            "expand",
+            '    op.create_table("more", sa.Column("id", sa.Integer, sa.CheckConstraint("id < 0")))\n'
+            '    op.execute("INSERT INTO more SELECT 1 FROM images")',
+        ),
+        "migrate",
+        "CHECK constraint failed",
+    ),
+    Fault(
+        "needs a schema that it does not bring",
+        migration("expand", "", brought=False),
+        "migrate",
+        "but brings no migration to it",
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_it_is_stopped_where_it_should_be_and_stable_goes_on_serving(dhash, fault):
+    serving = dhash.served_by()
+    schema = newest_revision(dhash)
+    dhash.configure(start_seconds=3 if "healthy" in fault.name else 20)
+    fault.spoil(dhash)
+    with pytest.raises(RolledBackError) as error:
+        dhash.deploy(migrate=True)
+    assert fault.says in str(error.value)
+    assert f"{serving} serves as before" in str(error.value)
+    ended = last(dhash)
+    assert ended.outcome is Outcome.ROLLED_BACK
+    failed = [step.name for step in ended.steps if step.evidence and "error" in step.evidence]
+    assert failed
+    assert failed[0] in fault.step.split()
+    assert dhash.served_by() == serving
+    assert set(dhash.pids()) == {"proxy", dhash.slot_of(serving)}
+    told = dhash.site.require(dhash.site.serving(), "schema_current").json()
+    assert told["revision"] == schema, "the schema stands at the last good revision"
+
+
+def test_a_release_that_cannot_even_be_imported_is_not_built(dhash):
+    serving = dhash.served_by()
+    built = set(dhash.environment.releases.iterdir())
+    dhash.edit(f"{SERVICE}/__init__.py", lambda text: text + "\nraise RuntimeError('half merged')\n")
+    with pytest.raises(BuildError, match="half merged"):
+        dhash.deploy()
+    assert set(dhash.environment.releases.iterdir()) == built
+    assert dhash.served_by() == serving
+
+
+def test_a_good_release_of_the_real_service_expands_now_and_contracts_when_it_is_accepted(dhash):
+    dhash.configure()
+    migration("expand", '    op.create_table("more", sa.Column("id", sa.Text))')(dhash)
+    old = dhash.served_by()
+    new = dhash.deploy(migrate=True).release
+    assert dhash.site.answers(dhash.slot_of(old)), "the old release lives with the expanded schema"
+    with dhash.engine() as engine:
+        engine.promote()
+    assert dhash.served_by() == new.id
