@@ -102,12 +102,12 @@ def test_one_slow_endpoint_delays_nobody_else_and_does_not_drift(tmp_path: Path)
 
 
 def test_an_endpoint_that_never_answers_is_silence_and_is_not_asked_twice_at_once(tmp_path: Path) -> None:
-    rehearsal = Rehearsal(tmp_path, shipped("production"), takes={"service-candidate": 1e9})
+    rehearsal = Rehearsal(tmp_path, shipped("production"), rollout=False, takes={"service-candidate": 1e9})
     assert rehearsal.run() == 1
     assert [name for _, name in rehearsal.errands.started].count("service-candidate") == 1
     silent = rehearsal.said("Quality gate silent")
     assert len(silent) == 5
-    assert rehearsal.told.kinds() == [Kind.GATE_ALERT]
+    assert rehearsal.told.kinds() == [Kind.GATE_ALERT, Kind.GATE_ALERT]  # when it fell silent, and at the end
     assert rehearsal.ages("Quality gate silent")[0] == pytest.approx(124, abs=32)
 
 
@@ -393,29 +393,44 @@ def test_a_dry_run_judges_the_same_and_touches_nothing(tmp_path: Path) -> None:
 # ---- silence
 
 
-def test_a_silent_metrics_endpoint_is_told_after_two_minutes_and_never_ends_as_all_good(
+def test_a_silent_metrics_endpoint_is_told_after_two_minutes_and_the_release_is_not_accepted(
     tmp_path: Path,
 ) -> None:
     def gone(age: float) -> Sample:
         return good(age) if age < 900 else Sample(good(0).source, 0, problem="connection refused")
 
     rehearsal = Rehearsal(tmp_path, shipped("production"), service=gone)
-    assert rehearsal.run() == 1
-    assert rehearsal.told.kinds() == [Kind.GATE_ALERT]
+    while rehearsal.age() < 7200:
+        rehearsal.monitor.turn()
+    assert rehearsal.engine.asked == []
+    assert rehearsal.told.kinds() == [Kind.GATE_ALERT, Kind.GATE_ALERT]
     assert rehearsal.ages("Quality gate silent")[0] == pytest.approx(900 + 115, abs=6)
+    assert rehearsal.ages("Quality gate without data at the end")[0] == pytest.approx(3600, abs=5)
     assert "low_confidence_queue" in rehearsal.told.events[0].facts["gate"]
+    rehearsal.engine.end = Ended(completed=True, rolled_back=False)  # somebody promotes it
+    assert rehearsal.run() == 1
 
 
-def test_silence_of_all_sources_for_an_hour(tmp_path: Path) -> None:
+def test_a_release_is_accepted_as_soon_as_the_data_is_back(tmp_path: Path) -> None:
+    def late(age: float) -> Sample:
+        return good(age) if not 3500 < age < 3900 else Sample(good(0).source, 0, problem="refused")
+
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=late)
+    assert rehearsal.run() == 1
+    assert rehearsal.engine.asked == ["finish"]
+    assert rehearsal.age() == pytest.approx(3960, abs=65)
+
+
+def test_silence_of_all_sources_for_an_hour_is_never_all_good(tmp_path: Path) -> None:
     silent = {
         "service": lambda age: Sample(good(0).source, 0, problem="refused"),
         "proxy": lambda age: Sample(proxy(0, 0, 0).source, 0, problem="refused"),
     }
-    rehearsal = Rehearsal(
-        tmp_path, changed("production", enabled=False), probe=lambda age: probe(0, ok=False), **silent
-    )
+    config = changed("production", enabled=False)
+    rehearsal = Rehearsal(tmp_path, config, probe=lambda age: probe(0, ok=False), rollout=False, **silent)
     assert rehearsal.run() == 1
-    assert rehearsal.told.kinds() == [Kind.GATE_ALERT] * 3  # health, the service's gates, the proxy's gate
+    # health, the service's gates, the proxy's gate, and all that could have rolled back at the end
+    assert rehearsal.told.kinds() == [Kind.GATE_ALERT] * 4
 
 
 def test_silence_may_roll_back_by_its_own_policy(tmp_path: Path) -> None:

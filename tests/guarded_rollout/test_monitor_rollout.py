@@ -220,12 +220,17 @@ def test_while_traffic_is_shifted_the_gates_take_a_failing_release_back(stack: S
     stack.version("2.0.0")
     with Clients(stack.port), stack.engine(guard=guard) as engine:
         release = engine.site.build(None)
-        threading.Timer(1.5, break_it, (stack, release.id)).start()
+        threading.Thread(target=break_once_shared, args=(stack, release.id)).start()
         with pytest.raises(RolledBackError, match="Quality gate failed"):
             engine.deploy(release, Request(command="deploy", operator="test"))
     assert stack.served_by() == old
     shares = [note.data["percent"] for note in history(stack)[0].notes if note.name == "share"]
     assert shares == [50]
+
+
+def break_once_shared(sandbox: Sandbox, release: str) -> None:
+    wait_until(lambda: 50 in sandbox.site.traffic.share().values(), what="the traffic is shared")
+    break_it(sandbox, release)
 
 
 def test_a_dry_run_touches_nothing_and_confirmation_holds_the_traffic_until_somebody_aborts(

@@ -75,6 +75,16 @@ class Panel:
         """The gates in breach."""
         return tuple(name for name, state in self._states.items() if state.failed)
 
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """The gates that could roll back and have no data now."""
+        return tuple(
+            name
+            for name, state in self._states.items()
+            if state.last is None or state.last.outcome is Outcome.NO_DATA
+            if Action.AUTO_ROLLBACK in state.judge.gate.actions
+        )
+
     def quarantines(self) -> bool:
         """Whether a gate in breach puts what the release wrote in doubt."""
         return any(state.failed and state.judge.gate.quarantine for state in self._states.values())

@@ -70,7 +70,7 @@ class AutoRollback:
 
     # ---- what it is told
 
-    def want(self, reason: str, now: float, *, quarantine: bool = False) -> bool:
+    def want(self, reason: str, now: float, facts: Facts, *, quarantine: bool = False) -> bool:
         """A gate asks for a rollback. True if one is under way (or was asked for, or done) because of it."""
         if self.state is not State.IDLE:
             return self.state is not State.DECLINED
@@ -79,6 +79,7 @@ class AutoRollback:
             self._log.write(now, "warning", f"Auto-rollback {why}: {reason}", **self._data())
             return False
         self._reason, self._quarantine = reason, quarantine
+        self._facts = Facts(**{**self._facts, **facts})
         if self._dry_run:
             self._log.write(now, "critical", f"DRY-RUN: TRIGGERING AUTO-ROLLBACK: {reason}", **self._data())
             self.state = State.DONE

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import LockHeldError
-from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.verdict import Verdict, span
-from guarded_rollout.notify.events import Facts, Kind, event
+from guarded_rollout.notify.events import Facts
 from guarded_rollout.notify.publisher import Publisher
 from guarded_rollout.watch.auto_rollback import AutoRollback, State
 from guarded_rollout.watch.errands import Done, Errands
 from guarded_rollout.watch.log import MonitorLog
 from guarded_rollout.watch.rollouts import OpenWindow, Rollouts
+from guarded_rollout.watch.telling import Teller, facts_of
 from guarded_rollout.watch.timeline import Timeline
 from guarded_rollout.watch.watcher import Seen, Watcher
 
@@ -62,13 +63,12 @@ class Monitor:
         self._rollouts = rollouts
         self._errands = errands
         self._timeline = timeline
-        self._clock = clock
         self._log = log
-        self._tell = tell
+        self.told = Teller(tell, clock, session.environment, session.release, session.rollout)
         self._looks = tuple(looks)  # a heartbeat, a live view: called at every turn with the time
         self.window: OpenWindow | None = None
-        self.alerts = 0
         self._failed_probes = 0
+        self._told_blind = False
         self._finishing = False
         self._finish_attempts = 0
         self._finish_at = 0.0
@@ -78,7 +78,7 @@ class Monitor:
         """Watch until the window is over or the release is rolled back. Returns the exit code."""
         while self._exit_code is None:
             self.turn()
-        self._say("info", "Monitoring session completed", exit_code=self._exit_code, alerts=self.alerts)
+        self._say("info", "Monitoring session completed", exit_code=self._exit_code, alerts=self.told.alerts)
         return self._exit_code
 
     def turn(self) -> None:
@@ -124,15 +124,15 @@ class Monitor:
             if change.news is News.SILENT:
                 silent.append(change.verdict)
             elif change.news is News.FAILED:
-                self._alert(change)
+                self.told.breach(change.verdict, self.watcher.panel.failing)
             elif change.news in (News.RECOVERED, News.HEARD):
-                self._publish(Kind.GATE_CLEARED, change.verdict)
+                self.told.over(change.verdict, self.watcher.panel.failing)
         if silent:
-            self._alert_silence(silent)
+            self.told.silence(silent)
         if wanting:
             reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting)
             doubtful = self.watcher.panel.quarantines()
-            self.rollback.want(reason, seen.sample.at, quarantine=doubtful)
+            self.rollback.want(reason, seen.sample.at, facts_of(wanting[0]), quarantine=doubtful)
         elif not self.watcher.panel.wants_rollback():
             self.rollback.relax(seen.sample.at)
 
@@ -149,31 +149,18 @@ class Monitor:
             self._log.write(sample.at, "info", "Health check recovered", after=self._failed_probes)
             self._failed_probes = 0
 
-    # ---- telling
-
-    def _alert(self, change: Change) -> None:
-        """Tell a breach once, even of a gate that only rolls back: that may be disabled."""
-        self.alerts += 1
-        self._publish(Kind.GATE_ALERT, change.verdict)
-
-    def _alert_silence(self, silent: list[Verdict]) -> None:
-        """One source that falls silent silences several gates: one message for all of them."""
-        self.alerts += 1
-        names = ", ".join(verdict.gate for verdict in silent)
-        self._publish(Kind.GATE_ALERT, silent[0], gate=names, reason=f"{names}: {silent[0].reason}")
-
-    def _publish(self, kind: Kind, verdict: Verdict, **facts: str) -> None:
-        known = Facts(
-            gate=verdict.gate,
-            threshold=f"{verdict.limit:g} {verdict.unit}".strip(),
-            actual="no data" if verdict.value is None else f"{verdict.value:.4g} {verdict.unit}".strip(),
-            reason=verdict.reason,
-            release=self.session.release,
-            deployment=self.session.rollout,
-            active_gates=self.watcher.panel.failing,
-        )
-        known.update(facts)  # type: ignore[typeddict-item]
-        self._tell.publish(event(kind, self.session.environment, self._clock.now(), **known))
+    def _note_blindness(self, now: float) -> bool:
+        """At the end: whether gates that could roll back have no data. Told once."""
+        blind = self.watcher.panel.blind
+        if blind and not self._told_blind:
+            self._told_blind = True
+            names = ", ".join(blind)
+            reason = f"the window is over and there is no data for {names}"
+            if self.session.rollout:
+                reason += "; it stays open until there is, or `rollout promote` accepts the release"
+            self._log.write(now, "error", f"Quality gate without data at the end: {reason}", gates=blind)
+            self.told.blind(blind, reason)
+        return bool(blind)
 
     # ---- the window
 
@@ -186,6 +173,7 @@ class Monitor:
             return
         elif not self.session.rollout:
             if now >= self.session.ends_at and not self.rollback.blocking:
+                self._note_blindness(now)
                 self._exit_code = self._verdict_of_all()
         else:
             self._look_at_rollout(now)
@@ -200,6 +188,8 @@ class Monitor:
         elif window.undoing:
             self.rollback.go_on("it was being rolled back", now)
         elif window.left <= 0 and not self.rollback.blocking and now >= self._finish_at:
+            if self._note_blindness(now) and not self.session.dry_run:
+                return  # silence is no pass: it stays open until there is data, or somebody promotes it
             self._finish(now)
 
     def _ended_elsewhere(self) -> None:
@@ -236,7 +226,7 @@ class Monitor:
             self._exit_code = FAILED
 
     def _verdict_of_all(self) -> int:
-        return ALERTED if self.alerts else GOOD
+        return ALERTED if self.told.alerts else GOOD
 
     def _say(self, level: str, words: str, **data: object) -> None:
         self._log.write(self._timeline.now(), level, words, **data)
@@ -246,12 +236,13 @@ class Monitor:
     def go_on(self, samples: int, alerts: int, failed_probes: int) -> None:
         """Take over what an earlier process of this session had done; what it had not come to is done now."""
         self._say("info", f"Going on with this session, with {samples} samples", samples=samples)
-        self.alerts, self._failed_probes = alerts, failed_probes
+        self.told.alerts, self._failed_probes = alerts, failed_probes
         wanting = [one for one in self.watcher.panel.verdicts if one.gate in self.watcher.panel.failing]
         if self.watcher.panel.wants_rollback():
             reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting) or "a gate's source is silent"
             doubtful = self.watcher.panel.quarantines()
-            self.rollback.want(reason, self._timeline.now(), quarantine=doubtful)
+            facts = facts_of(wanting[0]) if wanting else Facts()
+            self.rollback.want(reason, self._timeline.now(), facts, quarantine=doubtful)
 
     def begin(self, gates: Iterable[str], unheard: Iterable[str]) -> None:
         """Say in the log what is watched, and tell that it is."""
@@ -270,7 +261,4 @@ class Monitor:
         )
         for name in missing:
             self._log.write(now, "warning", f"{name} is not judged: its source cannot be asked here")
-        facts = Facts(release=self.session.release, deployment=self.session.rollout, active_gates=names)
-        self._tell.publish(
-            event(Kind.MONITORING_STARTED, self.session.environment, self._clock.now(), **facts)
-        )
+        self.told.started(names)

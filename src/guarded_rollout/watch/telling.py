@@ -1,0 +1,57 @@
+"""What people are told of a session's gates."""
+
+from collections.abc import Sequence
+
+from guarded_rollout.clock import Clock
+from guarded_rollout.gates.verdict import Verdict
+from guarded_rollout.notify.events import Facts, Kind, event
+from guarded_rollout.notify.publisher import Publisher
+
+
+class Teller:
+    """Publishes the news of one session; `alerts` counts what was worth an alert."""
+
+    def __init__(self, tell: Publisher, clock: Clock, environment: str, release: str, rollout: str) -> None:
+        self.alerts = 0
+        self._tell = tell
+        self._clock = clock
+        self._environment = environment
+        self._session = Facts(release=release, deployment=rollout)
+
+    def started(self, gates: Sequence[str]) -> None:
+        self._publish(Kind.MONITORING_STARTED, Facts(active_gates=tuple(gates)))
+
+    def breach(self, verdict: Verdict, failing: Sequence[str]) -> None:
+        """A breach begins; told also of a gate that only rolls back, as that may be disabled."""
+        self.alerts += 1
+        self._publish(Kind.GATE_ALERT, Facts(**facts_of(verdict), active_gates=tuple(failing)))
+
+    def over(self, verdict: Verdict, failing: Sequence[str]) -> None:
+        """A breach or a silence is over."""
+        self._publish(Kind.GATE_CLEARED, Facts(**facts_of(verdict), active_gates=tuple(failing)))
+
+    def silence(self, silent: Sequence[Verdict]) -> None:
+        """One source that falls silent silences several gates: one message for all of them."""
+        self.alerts += 1
+        names = ", ".join(verdict.gate for verdict in silent)
+        facts: Facts = {**facts_of(silent[0]), "gate": names, "reason": f"{names}: {silent[0].reason}"}
+        self._publish(Kind.GATE_ALERT, facts)
+
+    def blind(self, gates: Sequence[str], reason: str) -> None:
+        """The end has come, and these gates have no data."""
+        self.alerts += 1
+        self._publish(Kind.GATE_ALERT, Facts(gate=", ".join(gates), reason=reason, actual="no data"))
+
+    def _publish(self, kind: Kind, facts: Facts) -> None:
+        known = Facts(**{**self._session, **facts})
+        self._tell.publish(event(kind, self._environment, self._clock.now(), **known))
+
+
+def facts_of(verdict: Verdict) -> Facts:
+    """A verdict as a message carries it."""
+    return Facts(
+        gate=verdict.gate,
+        threshold=f"{verdict.limit:g} {verdict.unit}".strip(),
+        actual="no data" if verdict.value is None else f"{verdict.value:.4g} {verdict.unit}".strip(),
+        reason=verdict.reason,
+    )
