@@ -97,27 +97,47 @@ def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contest
 
         return both
 
-    def borg(place: Path) -> Callable[[], object]:
-        environment = {"BORG_BASE_DIR": str(place), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
-        run("borg", "init", "-e", "none", place / "repo", **environment)
-        return lambda: run("borg", "create", f"{place}/repo::a", frozen, **environment)
+    def borg(*, check: bool) -> Prepare:
+        def prepare(place: Path) -> Callable[[], object]:
+            environment = {"BORG_BASE_DIR": str(place), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+            run("borg", "init", "-e", "none", place / "repo", **environment)
 
-    def restic(place: Path) -> Callable[[], object]:
-        environment = {"RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(place / "cache")}
-        run("restic", "-q", "-r", place / "repo", "init", **environment)
-        return lambda: run("restic", "-q", "-r", place / "repo", "backup", frozen, **environment)
+            def create() -> None:
+                run("borg", "create", f"{place}/repo::a", frozen, **environment)
+                if check:
+                    run("borg", "check", "--verify-data", place / "repo", **environment)
 
-    peers = {
-        "zip": Contestant("zip + sha256sum", zip_and_sum, "nothing read back"),
-        "borg": Contestant("borg create", borg, "new repository, lz4, nothing read back"),
-        "restic": Contestant("restic backup", restic, "new repository, nothing read back"),
-    }
+            return create
+
+        return prepare
+
+    def restic(*, check: bool) -> Prepare:
+        def prepare(place: Path) -> Callable[[], object]:
+            environment = {"RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(place / "cache")}
+            run("restic", "-q", "-r", place / "repo", "init", **environment)
+
+            def back_up() -> None:
+                run("restic", "-q", "-r", place / "repo", "backup", frozen, **environment)
+                if check:
+                    run("restic", "-q", "-r", place / "repo", "check", "--read-data", **environment)
+
+            return back_up
+
+        return prepare
+
+    peers = [
+        ("zip", Contestant("zip + sha256sum", zip_and_sum, "nothing read back")),
+        ("borg", Contestant("borg create", borg(check=False), "nothing read back")),
+        ("borg", Contestant("borg create, check --verify-data", borg(check=True), "read back")),
+        ("restic", Contestant("restic backup", restic(check=False), "nothing read back")),
+        ("restic", Contestant("restic backup, check --read-data", restic(check=True), "read back")),
+    ]
     return [
         Contestant(
             "ours, of the same bytes", ours(lambda file: os.link(frozen, file)), "read back, verified"
         ),
         Contestant("ours, snapshot first", ours(lambda file: snapshot(store, file)), "consistent, read back"),
-        *(peer for program, peer in peers.items() if shutil.which(program)),
+        *(peer for program, peer in peers if shutil.which(program)),
     ]
 
 

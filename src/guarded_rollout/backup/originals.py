@@ -60,6 +60,11 @@ def folder_of(archive: Path) -> Path:
     return archive.parent.parent if archive.parent.name == SAFETY else archive.parent
 
 
+def find(source: Path) -> dict[str, Path]:
+    """Every original in the service's folder, by its SHA-256."""
+    return {digest: path for path, digest in _originals(source)}
+
+
 def _originals(source: Path) -> Iterator[tuple[Path, str]]:
     for path in source.rglob("*") if source.is_dir() else ():
         if (found := NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink():

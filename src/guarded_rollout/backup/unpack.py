@@ -12,6 +12,7 @@ from guarded_rollout.backup.pack import CHUNK, UNIX
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 
 ENTRIES_MOST = 10_000  # ours have a dozen
+PIECE = 4 * CHUNK  # most bytes unpacked at a time: bounds memory, whatever the archive says
 UNPACK_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub calls a class a value
 
 
@@ -76,7 +77,7 @@ class ZipReader:
                 if not packed:
                     raise self._damaged(info.filename, "it is cut off")
             try:
-                piece = unpacker.decompress(packed, CHUNK)
+                piece = unpacker.decompress(packed, PIECE)
             except UNPACK_ERROR as error:
                 raise self._damaged(info.filename, f"it cannot be unpacked ({error})") from error
             packed = unpacker.unconsumed_tail
