@@ -130,6 +130,7 @@ def configure(level: str = "warning", environment: str = "", stream: TextIO | No
     )
     structlog.configure(
         processors=[
+            lambda logger, method, fields: {"environment": environment, **fields},
             structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
@@ -140,7 +141,6 @@ def configure(level: str = "warning", environment: str = "", stream: TextIO | No
         logger_factory=lambda *_: Printer(stream),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(environment=environment)
 
 
 def as_contract(
