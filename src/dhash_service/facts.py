@@ -105,7 +105,7 @@ class Picture:
     format: str  # Pillow's name: JPEG, PNG, WEBP, GIF, BMP, TIFF
     size: int  # bytes
     fingerprint: Fingerprint
-    thumbnail: bytes | None  # WebP, at most 256 px; None where not asked for
+    thumbnail: bytes | None  # JPEG or WebP, at most 256 px; None where not asked for
     content: bytes | None = field(default=None, repr=False)  # the file itself, where originals are kept
 
     @property

@@ -15,7 +15,7 @@ def thumbnail_of(data: bytes, algorithm: str = "dhash-64-fast") -> Image.Image:
     picture = read_picture(data, ALGORITHMS[algorithm])
     assert picture.thumbnail is not None
     image = Image.open(io.BytesIO(picture.thumbnail))
-    assert image.format == "WEBP"
+    assert image.format == ("WEBP" if image.mode == "RGBA" else "JPEG")
     return image
 
 

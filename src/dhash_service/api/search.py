@@ -9,6 +9,7 @@ from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
 from dhash_service.api.models import Known, SearchAnswer
 from dhash_service.api.problems import PROBLEMS
+from dhash_service.decoding import sniff
 from dhash_service.errors import NotFoundError
 
 router = APIRouter(prefix="/api/dhash", tags=["search"], responses=PROBLEMS)
@@ -52,19 +53,24 @@ async def image(service: Running, client: Client, id: UUID) -> Known:
     return Known.of(known)
 
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
 @router.get(
     "/{id:uuid}/thumbnail",
-    summary="A small WebP of a known picture",
+    summary="A known picture, at most 256 px: JPEG, or WebP where it is transparent",
     response_class=Response,
-    responses={200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={200: {"content": {"image/jpeg": BINARY, "image/webp": BINARY}}},
 )
 async def thumbnail(service: Running, client: Client, id: UUID) -> Response:
-    webp = await service.read(lambda: service.store.thumbnail(id))
-    if webp is None:
+    small = await service.read(lambda: service.store.thumbnail(id))
+    if small is None:
         raise NotFoundError(f"There is no thumbnail of {id}.")
-    # An id follows from the picture's bytes, so what it names never changes.
     return Response(
-        webp, media_type="image/webp", headers={"Cache-Control": "private, max-age=31536000, immutable"}
+        small,
+        media_type=f"image/{str(sniff(small)).lower()}",
+        # An id follows from the picture's bytes, so what it names never changes.
+        headers={"Cache-Control": "private, max-age=31536000, immutable"},
     )
 
 

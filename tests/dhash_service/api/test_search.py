@@ -46,7 +46,7 @@ def test_a_known_picture_and_its_thumbnail(client: httpx.Client) -> None:
     known = client.get(f"/api/dhash/{body['id']}").json()
     assert (known["format"], known["width"], known["height"]) == ("JPEG", 1200, 900)
     answer = client.get(f"/api/dhash/{body['id']}/thumbnail")
-    assert answer.headers["content-type"] == "image/webp"
+    assert answer.headers["content-type"] == "image/jpeg"
     thumbnail = Image.open(io.BytesIO(answer.content))
     assert max(thumbnail.size) <= 256
     assert thumbnail.mode == "RGB"
