@@ -66,7 +66,8 @@ async def ready(service: Running, response: Response) -> Health:
 async def metrics(request: Request, service: Running) -> Any:
     length = await service.read(service.queue_length)
     accept = request.headers.get("accept", "")
-    if "text/plain" in accept or "openmetrics" in accept:
+    # A scraper asks for text alone; whoever reads JSON as well gets the contract's default.
+    if "application/json" not in accept and ("text/plain" in accept or "openmetrics" in accept):
         text = await service.read(lambda: service.metrics.as_prometheus(length))
         return PlainTextResponse(text, media_type=PROMETHEUS)
     return await service.read(lambda: service.metrics.as_json(length))

@@ -48,6 +48,12 @@ def test_metrics_hold_the_contracts_gauges_and_raw_totals(client: httpx.Client) 
     assert buckets["+Inf"] == after["histograms"]["hash_seconds"]["count"]
 
 
+def test_whoever_reads_json_as_well_gets_json(client: httpx.Client) -> None:
+    accept = "application/json, text/plain;version=0.0.4;q=0.5"
+    answer = client.get("/metrics", headers={"Accept": accept})
+    assert "images_ok_total" in answer.json()["counters"]
+
+
 def test_prometheus_gets_its_own_format(client: httpx.Client) -> None:
     answer = client.get("/metrics", headers={"Accept": "text/plain; version=0.0.4"})
     assert answer.headers["content-type"].startswith("text/plain")
