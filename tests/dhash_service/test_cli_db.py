@@ -140,10 +140,13 @@ def test_a_releases_fingerprints_leave_search_and_come_back(environment: str) ->
             {"release": "bad", "hidden": True, "fingerprints": 1}
         ]
         assert store.image(image.id) is None
+        assert lines("gone", "--release", "bad") == [{"sha256": image.sha256}]
+        assert lines("gone", "--release", "good") == []
         assert lines("quarantine", "--release", "bad", "--lift", "--reason", "they were right") == [
             {"release": "bad", "hidden": False, "fingerprints": 1}
         ]
         assert store.image(image.id) == image
+        assert lines("gone", "--release", "bad") == []
     assert "back in search" in dhash("quarantine", "--release", "bad", "--lift", "--reason", "x").output
 
 
@@ -160,7 +163,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(
 
 @pytest.mark.parametrize(
     "command",
-    ["current", "plan", "lint", "upgrade", "downgrade", "check", "snapshot", "merge", "quarantine"],
+    ["current", "plan", "lint", "upgrade", "downgrade", "check", "snapshot", "merge", "quarantine", "gone"],
 )
 def test_every_command_shows_an_example(command: str) -> None:
     result = dhash(command, "--help")

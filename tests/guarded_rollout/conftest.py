@@ -15,3 +15,21 @@ def sandbox() -> Iterator[Sandbox]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="session")
+def _project() -> Iterator[Sandbox]:
+    made = Sandbox(None)
+    try:
+        made.deploy()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def dhash(_project: Sandbox) -> Iterator[Sandbox]:
+    """The real service, rolled out once; what a test does to its source is mended afterwards."""
+    _project.configure()
+    yield _project
+    _project.restore_source()

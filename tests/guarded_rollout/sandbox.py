@@ -35,6 +35,15 @@ COMMANDS = {
     "store_quarantine": "db quarantine",
     "golden": "golden check",
 }
+ROOT = Path(__file__).parents[2]
+SOURCE = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "src/dhash_service",
+    "src/guarded_rollout",
+    "locks/service.txt",
+)
 SERVICE = "src/sample_service/__init__.py"
 NO_HOLDS = ((50, 0.0), (100, 0.0))
 
@@ -43,14 +52,24 @@ class Sandbox:
     """One project. `source` is what its releases are built from; tests change it as an editor would."""
 
     def __init__(self, source: Path | None = SAMPLE) -> None:
-        """Without a source the project's own service is guarded, once it has been put into `source`."""
+        """Without a source the project's own service is guarded."""
         self.folder = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # short: sockets live below
         self.source = self.folder / "src"
         self.port = free_port()
         self._sample = source is not None
-        if source is not None:
-            shutil.copytree(source, self.source)
+        self._pristine = source or self.folder / "pristine"
+        if source is None:
+            for name in SOURCE:
+                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+                (self._pristine / name).parent.mkdir(parents=True, exist_ok=True)
+                copy(ROOT / name, self._pristine / name)
+        self.restore_source()
         self.configure()
+
+    def restore_source(self) -> None:
+        """What a release of the project's own service is built from, as it stood when this was made."""
+        shutil.rmtree(self.source, ignore_errors=True)
+        shutil.copytree(self._pristine, self.source)
 
     def configure(
         self,

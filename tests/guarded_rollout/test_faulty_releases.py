@@ -1,9 +1,7 @@
 """Releases that are wrong in one way each, built from the real source: each is stopped where it should be."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -12,15 +10,6 @@ from guarded_rollout.record import Outcome
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.test_rollback import last
 
-ROOT = Path(__file__).parents[2]
-SOURCE = (
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-    "src/dhash_service",
-    "src/guarded_rollout",
-    "locks/service.txt",
-)
 SERVICE = "src/dhash_service"
 MIGRATION = '''"""{summary}"""
 
@@ -41,36 +30,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     pass
 '''
-
-
-def copy_source(target: Path) -> None:
-    """What a release is built from, as it stands in this checkout."""
-    for name in SOURCE:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, target / name)
-
-
-@pytest.fixture(scope="module")
-def stable():
-    """The real service, rolled out; every faulty release has to leave it as it is."""
-    sandbox = Sandbox(None)
-    try:
-        copy_source(sandbox.source)
-        sandbox.deploy()
-        yield sandbox
-    finally:
-        sandbox.close()
-
-
-@pytest.fixture
-def dhash(stable: Sandbox):
-    """Its source, to be spoilt; mended again afterwards."""
-    yield stable
-    shutil.rmtree(stable.source)
-    copy_source(stable.source)
 
 
 def replaced(name: str, old: str, new: str) -> Callable[[Sandbox], None]:

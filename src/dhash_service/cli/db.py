@@ -216,6 +216,20 @@ def quarantine(
     typer.echo(f"{count:,} fingerprints of {release} are {where}.")
 
 
+@db.command(epilog="Example: dhash db gone --release 1.4.0-3fa2 > send-again.txt")
+def gone(
+    release: Annotated[str, typer.Option(help="A release in quarantine.")], as_json: AsJson = False
+) -> None:
+    """Name the images that left search with a release: one that is sent again is fingerprinted anew."""
+    from dhash_service.settings import Settings
+    from dhash_service.store import Store
+
+    with Store.open_from(Settings.load()) as store:
+        found = store.gone_with(release)
+    for digest in found:
+        typer.echo(json.dumps({"sha256": digest}) if as_json else digest)
+
+
 def store_url(settings: "Settings") -> str:
     """The store's URL, password included: for opening it, never for printing."""
     return settings.store.get_secret_value()

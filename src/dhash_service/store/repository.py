@@ -35,7 +35,7 @@ from dhash_service.store.tables import (
     token_revocations,
     tokens,
 )
-from dhash_service.store.visibility import aside, stands, visible, visible_image
+from dhash_service.store.visibility import aside, gone_image, stands, visible, visible_image
 
 T = TypeVar("T")
 
@@ -106,6 +106,17 @@ class Repository:
         counted = select(func.count()).select_from(fingerprints).where(fingerprints.c.release == release)
         with reading(self._engine) as connection:
             return connection.scalar(counted) or 0
+
+    def gone_with(self, release: str) -> list[Sha256]:
+        """The images that this release fingerprinted and that are not in search, by their SHA-256."""
+        wanted = (
+            select(images.c.sha256)
+            .join(fingerprints, fingerprints.c.image_id == images.c.id)
+            .where(fingerprints.c.release == release, gone_image(images.c.id))
+            .order_by(images.c.sha256)
+        )
+        with reading(self._engine) as connection:
+            return [Sha256(digest) for digest in connection.scalars(wanted)]
 
     # ---- review
 

@@ -224,6 +224,10 @@ class Store:
         """How many fingerprints a release has computed."""
         return self._repository.fingerprints_of(release)
 
+    def gone_with(self, release: str) -> list[Sha256]:
+        """The images that this release fingerprinted and that are not in search, by their SHA-256."""
+        return self._repository.gone_with(release)
+
     def lookup(self, id: UUID) -> Lookup | None:
         """One lookup, decided or not."""
         return self._repository.lookup(id)

@@ -86,11 +86,12 @@ class Site:
         standing = {slot: release for slot in SLOTS if (release := self.slots.release(slot))}
         if standing:
             self.traffic.ensure()
-        idle = [slot for slot in standing if self.processes.state(slot).uptime_seconds < SETTLED_SECONDS]
+        young = [slot for slot in standing if self.processes.state(slot).uptime_seconds < SETTLED_SECONDS]
         for slot, release in standing.items():
-            self.start(slot, release)
+            if not self.processes.wanted(slot):  # one that runs keeps the configuration it was started with
+                self.start(slot, release)
         until = self.clock.monotonic() + SETTLED_SECONDS
-        while any(not self.answers(slot) for slot in idle) and self.clock.monotonic() < until:
+        while any(not self.answers(slot) for slot in young) and self.clock.monotonic() < until:
             self.clock.sleep(0.1)
 
     def answers(self, slot: Slot) -> bool:

@@ -1,9 +1,16 @@
-"""Take what a bad release wrote out of search; nothing is deleted."""
+"""Take what a bad release wrote out of search; nothing is deleted, and what can be is fingerprinted again."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
 
+from guarded_rollout.backup.originals import find
+from guarded_rollout.errors import NoAnswerError
+from guarded_rollout.files import write_atomic
+from guarded_rollout.steps.backup import shown
 from guarded_rollout.steps.base import Evidence, ForwardStep, Work
+
+PATH = "/api/dhash"
 
 
 class Quarantine(ForwardStep):
@@ -11,14 +18,43 @@ class Quarantine(ForwardStep):
 
     def describe(self, work: Work) -> Iterator[str]:
         if work.options.quarantine and work.stable is not None:
-            yield f"take the fingerprints that {work.stable.id} computed out of search, and compute them anew"
+            yield f"take the fingerprints that {work.stable.id} computed out of search"
+            yield f"let {work.release.id} compute those anew whose original is kept, and list the others"
 
     def do(self, work: Work) -> Evidence:
-        if not work.options.quarantine or work.stable is None or work.stable.id == work.release.id:
+        bad = work.stable
+        if not work.options.quarantine or bad is None or bad.id == work.release.id:
             return {"quarantined": None}
         reason = work.journal.rollout(work.rollout).why or "rolled back"
-        answer = work.site.require(
-            work.release, "store_quarantine", "--release", work.stable.id, "--reason", reason
-        ).json()
-        work.say(f"quarantined what {work.stable.id} wrote: {answer}")
-        return {"quarantined": work.stable.id, **answer}
+        work.site.require(work.release, "store_quarantine", "--release", bad.id, "--reason", reason)
+        gone = self._gone(work, bad.id)
+        originals = find(work.site.environment.data / "originals")
+        again = [digest for digest in gone if digest in originals and submit(work, originals[digest])]
+        left = self._gone(work, bad.id)
+        listed = self._list(work, left) if left else None
+        work.say(
+            f"quarantined what {bad.id} wrote: {len(again)} pictures fingerprinted again, {len(left)} left"
+        )
+        if listed:
+            work.say(f"send these again, by their SHA-256: {shown(listed, work.site)}")
+        return {"quarantined": bad.id, "again": len(again), "left": len(left), "list": str(listed or "")}
+
+    def _gone(self, work: Work, release: str) -> list[str]:
+        lines = work.site.require(work.release, "store_gone", "--release", release).lines()
+        return [str(line["sha256"]) for line in lines]
+
+    def _list(self, work: Work, digests: list[str]) -> Path:
+        work.site.environment.logs.mkdir(parents=True, exist_ok=True)
+        path = work.site.environment.logs / f"resubmit_{work.site.environment.name}_{work.rollout}.txt"
+        write_atomic(path, "".join(f"{digest}\n" for digest in digests))
+        return path
+
+
+def submit(work: Work, original: Path) -> bool:
+    """Send a kept original to the release that is returned to. One that it refuses stays in the list."""
+    token = work.site.token()
+    headers = {"Content-Type": "image/*"} | ({"Authorization": f"Bearer {token.reveal()}"} if token else {})
+    try:
+        return work.site.private(work.slot).ask("POST", PATH, body=original.read_bytes(), headers=headers).ok
+    except NoAnswerError:
+        return False

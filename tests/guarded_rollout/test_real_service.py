@@ -1,0 +1,132 @@
+"""The whole way with the project's own service: what it acknowledged, found again after everything."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guarded_rollout.checks.verify import draw
+from guarded_rollout.rollout import Request
+from guarded_rollout.steps.backup import take_backup
+from guarded_rollout.steps.base import Data, Options
+from tests.guarded_rollout.sandbox import Sandbox
+from tests.guarded_rollout.test_rollback import last
+
+
+def submit(dhash: Sandbox, seed: str) -> tuple[str, str]:
+    """Send a picture; its SHA-256 and the fingerprint that was acknowledged."""
+    picture = draw(seed)
+    answer = dhash.site.public().ask(
+        "POST", "/api/dhash", body=picture, headers={"Content-Type": "image/png"}
+    )
+    assert answer.status in (200, 201), answer.summary()
+    told = answer.json()
+    assert isinstance(told, dict)
+    return hashlib.sha256(picture).hexdigest(), str(told["hash"])
+
+
+def found(dhash: Sandbox, sent: tuple[str, str]) -> bool:
+    """Whether a search by its fingerprint finds it."""
+    told = dhash.site.public().ask("GET", f"/api/dhash/search?hash={sent[1]}&radius=0&limit=1000").json()
+    assert isinstance(told, dict)
+    return any(result["sha256"] == sent[0] for result in told["results"])
+
+
+def roll_back(dhash: Sandbox, release, **options: object) -> None:
+    request = Request(command="rollback", operator="test", why="to see", options=Options(**options))  # type: ignore[arg-type]
+    with dhash.engine() as engine:
+        engine.roll_back(release, request)
+
+
+def promote(dhash: Sandbox) -> None:
+    with dhash.engine() as engine:
+        engine.promote()
+
+
+def test_data_is_merged_after_a_bad_release_lost_some_of_it(dhash):
+    old = dhash.site.serving()
+    before = submit(dhash, "before the backup")
+    backup = take_backup(dhash.site).entry.path
+    dhash.deploy("1.7.0")
+    after = submit(dhash, "after the deployment")
+    roll_back(dhash, old, backup=str(backup), data=Data.MERGE)
+    assert dhash.served_by() == old.id
+    assert found(dhash, before)
+    assert found(dhash, after)
+
+
+def test_exact_takes_the_data_back_to_the_backup_too(dhash):
+    old = dhash.site.serving()
+    before = submit(dhash, "kept")
+    backup = take_backup(dhash.site).entry.path
+    after = submit(dhash, "since then")
+    roll_back(dhash, old, backup=str(backup), data=Data.EXACT)
+    assert found(dhash, before)
+    assert not found(dhash, after)
+
+
+@pytest.mark.parametrize("originals", [True, False])
+def test_what_a_bad_release_wrote_leaves_search_and_comes_back_by_its_original(dhash, originals):
+    if originals:
+        file = dhash.folder / "rollout.toml"
+        file.write_text(file.read_text() + '[service.variables]\nDHASH_KEEP_ORIGINALS = "true"\n')
+    old = dhash.site.serving()
+    earlier = submit(dhash, f"written before, {originals}")
+    bad = dhash.deploy(f"1.8.{int(originals)}").release
+    sent = submit(dhash, f"written by the bad release, {originals}")
+    assert found(dhash, sent)
+    roll_back(dhash, old, quarantine=True)
+    told = last(dhash).last("quarantine").evidence
+    assert told["quarantined"] == bad.id
+    assert found(dhash, earlier)
+    assert found(dhash, sent) is originals
+    if not originals:
+        listed = Path(told["list"]).read_text().splitlines()
+        assert sent[0] in listed
+        assert submit(dhash, "written by the bad release, False") == sent
+    assert found(dhash, sent)
+
+
+def test_a_restart_goes_through_the_other_slot(dhash):
+    release, slot = dhash.site.serving(), dhash.site.traffic.serving()
+    with dhash.engine() as engine:
+        engine.deploy(release, Request(command="deploy", operator="test", restart=True))
+        engine.promote()
+    assert dhash.site.traffic.serving() != slot
+    assert dhash.served_by() == release.id
+
+
+def test_changed_settings_wait_for_the_next_start(dhash):
+    pids = dhash.pids()
+    file = dhash.folder / "rollout.toml"
+    file.write_text(file.read_text() + '[service.variables]\nDHASH_LOG_LEVEL = "error"\n')
+    dhash.site.ensure()
+    assert dhash.pids() == pids
+
+
+def test_the_guides_standard_deployment_works_as_it_is_written(dhash):
+    dhash.version("1.9.0")
+    script = "\n".join(
+        (
+            "set -eu",
+            "rollout backup --env production --verbose",
+            "LATEST_BACKUP=$(ls -1 backups/dhash_production_*.zip | sort -r | head -n1)",
+            'sha256sum -c "${LATEST_BACKUP}.sha256"',
+            "rollout migrate --env production --verbose",
+            "rollout deploy --env production --backup-first --verbose",
+            "rollout promote --env production",
+            'rollout rollback --backup "$LATEST_BACKUP" --env production --force',
+        )
+    )
+    rollout = " ".join(dhash.command())
+    done = subprocess.run(
+        ["bash", "-c", f'rollout() {{ {rollout} "$@"; }}\n{script}'],
+        cwd=dhash.folder,
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Using backup file: backups/dhash_production_" in done.stdout
+    assert "Rollback completed" in done.stdout
