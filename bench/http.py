@@ -73,6 +73,12 @@ def load(server: Server, requests: Sequence[tuple[str, str, bytes]], clients: in
     return Load(len(requests) / elapsed, seconds)
 
 
+def distinct(picture: bytes, number: int) -> bytes:
+    """The same JPEG as a file of its own: a comment segment after the first marker."""
+    comment = number.to_bytes(8, "big")
+    return picture[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + picture[2:]
+
+
 class Camera:
     """An endless supply of distinct 2 MP JPEGs: parts of one large photo, at a camera's quality."""
 
