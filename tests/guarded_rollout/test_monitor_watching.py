@@ -152,6 +152,8 @@ def test_people_see_news_and_with_verbose_every_verdict_but_never_samples(tmp_pa
     assert any("Quality gate failed" in line.message for line in few)
     assert len(few) < len(many) < len(lines)
     assert not any(line.message == logs.SAMPLE for line in many)
+    loud = [line for line in lines if worth_showing(line, verbose=True, least="error")]
+    assert {line.level for line in loud} == {"error"}
 
 
 def test_a_cadence_keeps_its_rhythm_whatever_is_late() -> None:

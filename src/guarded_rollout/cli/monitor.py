@@ -130,7 +130,10 @@ def _watch_url(
     """Any service at a URL: it is judged and told of; nothing can be rolled back."""
     samplers = of_place(place_of(url, file.global_settings), config, file.global_settings)
     folder = request.log_dir or (known.logs if known else LOGS)
-    with _telling(known, request.dry_run) as tell, _printing(request.verbose, lambda: url) as (look, show):
+    with (
+        _telling(known, request.dry_run) as tell,
+        _printing(request.verbose, file, lambda: url) as (look, show),
+    ):
         made = _assembly(name, config, file, samplers, request, tell, show)
         return made.run(logs.path_for(folder, name, made.clock.now()), None, [look] if look else [])
 
@@ -144,7 +147,7 @@ def _watch_environment(
         url = f"http://localhost:{environment.port}"
         return _watch_url(url, environment.name, config, file, request, environment)
     with ExitStack() as stack:
-        look, show = stack.enter_context(_printing(request.verbose, lambda: _share(environment)))
+        look, show = stack.enter_context(_printing(request.verbose, file, lambda: _share(environment)))
         if not request.dry_run:
             try:
                 stack.enter_context(
@@ -238,18 +241,19 @@ def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publish
 
 @contextmanager
 def _printing(
-    verbose: bool, share: Callable[[], str]
+    verbose: bool, file: GatesFile, share: Callable[[], str]
 ) -> Iterator[tuple[Look | None, Callable[[Line], None]]]:
-    """A live view on a terminal, lines elsewhere."""
+    """A live view on a terminal, lines elsewhere; the log's file holds all of them."""
+    least = file.global_settings.log_level
     if sys.stdout.isatty() and not supervised():
-        with LiveView(Console(), share, verbose) as view:
+        with LiveView(Console(), share, verbose, least) as view:
             yield view, view.show
     else:
-        yield None, lambda line: _print(line, verbose)
+        yield None, lambda line: _print(line, verbose, least)
 
 
-def _print(line: Line, verbose: bool) -> None:
-    if worth_showing(line, verbose):
+def _print(line: Line, verbose: bool, least: str) -> None:
+    if worth_showing(line, verbose, least):
         typer.echo(in_words(line))
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guarded_rollout.gates.verdict import Outcome, Verdict, span
-from guarded_rollout.logs import Line
+from guarded_rollout.logs import LEVELS, Line
 from guarded_rollout.watch.monitor import Monitor
 
 STYLES = {
@@ -25,10 +25,13 @@ BARS = "▁▂▃▄▅▆▇█"
 class LiveView:
     """A monitor's `look` that draws; lines of the log are printed above it."""
 
-    def __init__(self, console: Console, share: Callable[[], str], verbose: bool = False) -> None:
+    def __init__(
+        self, console: Console, share: Callable[[], str], verbose: bool = False, least: str = "info"
+    ) -> None:
         self._console = console
         self._share = share
         self._verbose = verbose
+        self._least = least
         self._values: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=24))
         self._judged: dict[str, Verdict] = {}
         self._drawn_at = 0.0
@@ -54,7 +57,7 @@ class LiveView:
 
     def show(self, line: Line) -> None:
         """A line of the log that people are to see."""
-        if worth_showing(line, self._verbose):
+        if worth_showing(line, self._verbose, self._least):
             self._live.console.print(Text(in_words(line)))
 
     def picture(self, monitor: Monitor, now: float) -> Group:
@@ -85,9 +88,9 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(BARS[round((value - low) * scale)] for value in values)
 
 
-def worth_showing(line: Line, verbose: bool) -> bool:
-    """Whether people want to see a line: news always, other verdicts if verbose, samples never."""
-    if line.level == "debug":
+def worth_showing(line: Line, verbose: bool, least: str = "info") -> bool:
+    """Whether people want to see a line: news from a level on, other verdicts if verbose, no samples."""
+    if line.level == "debug" or LEVELS.index(line.level) < LEVELS.index(least):
         return False
     return verbose or line.data.get("news") != "judged" or line.level != "info"
 

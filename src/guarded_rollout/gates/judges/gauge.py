@@ -33,7 +33,7 @@ class GaugeJudge(Judge):
         if value is None:
             return Verdict(self.name, Outcome.INSUFFICIENT, "not read yet", limit, unit, needed=1)
         over = value > limit
-        reason = f"{value:g} {unit} is {'more than' if over else 'within'} {limit:g}".replace("  ", " ")
+        reason = f"{value:g} is {'more than' if over else 'within'} {limit:g} {unit}".rstrip()
         outcome = Outcome.FAIL if over else Outcome.PASS
         return Verdict(
             self.name, outcome, reason, limit, unit, value, samples=self._readings, needed=1, full=True
