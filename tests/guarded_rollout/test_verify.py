@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guarded_rollout.backup import checksum
+from guarded_rollout.backup import checksum, originals
 from guarded_rollout.backup.catalog import checksum_of
 from guarded_rollout.backup.manifest import Manifest
 from guarded_rollout.backup.verify import read_through, unpack, verify
@@ -216,18 +217,66 @@ def test_a_zip_without_manifest_is_no_backup(archive):
         verify(archive)
 
 
-@pytest.mark.parametrize("spoil", ["missing", "changed"])
-def test_an_original_that_is_missing_or_changed_is_named(project, tmp_path, spoil):
-    originals = tmp_path / "originals"
-    originals.mkdir()
-    (originals / "picture").write_bytes(b"picture")
-    digest = sha256(originals / "picture")
-    (originals / "picture").rename(originals / digest)
-    entry = project.take(project.shelf(tmp_path / "backups"), originals=originals).entry
-    kept = tmp_path / "backups" / "originals" / digest[:2] / digest
-    kept.unlink() if spoil == "missing" else kept.write_bytes(b"another")
-    with pytest.raises(BackupDamagedError, match=f"the original .*{digest} (is missing|was changed)"):
-        verify(entry.path)
+@pytest.fixture
+def with_original(project, tmp_path):
+    """A backup with one kept original; the archive, and where the original stands."""
+    digest = hashlib.sha256(b"picture").hexdigest()
+    path = f"{digest[:2]}/{digest[2:4]}/{digest}"
+    kept = tmp_path / "kept" / path
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"picture")
+    entry = project.take(project.shelf(tmp_path / "backups"), originals=tmp_path / "kept").entry
+    return entry.path, tmp_path / "backups" / "originals" / path
+
+
+def test_an_original_that_is_missing_is_named(with_original):
+    archive, original = with_original
+    assert "1 originals present beside it" in verify(archive).checks
+    original.unlink()
+    with pytest.raises(BackupDamagedError, match=f"the original {original} is missing"):
+        verify(archive)
+
+
+def test_an_original_that_was_changed_is_named_when_they_are_read_too(with_original):
+    archive, original = with_original
+    assert "1 originals whole beside it" in verify(archive, originals_too=True).checks
+    original.write_bytes(b"another")
+    with pytest.raises(BackupDamagedError, match=f"the original {original} was changed"):
+        verify(archive, originals_too=True)
+
+
+def test_originals_come_back_to_where_they_stood(with_original, tmp_path):
+    archive, original = with_original
+    unpack(archive, tmp_path / "out")
+    lacking = tmp_path / "lacking"
+    assert originals.restore(archive, tmp_path / "out" / "originals.sha256", lacking) == 1
+    assert originals.restore(archive, tmp_path / "out" / "originals.sha256", lacking) == 0
+    [back] = [path for path in lacking.rglob("*") if path.is_file()]
+    assert back.relative_to(lacking) == original.relative_to(tmp_path / "backups" / "originals")
+    assert back.read_bytes() == b"picture"
+    back.unlink()
+    original.write_bytes(b"another")
+    with pytest.raises(BackupDamagedError, match="is missing or was changed"):
+        originals.restore(archive, tmp_path / "out" / "originals.sha256", lacking)
+    assert not back.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0" * 64 + "  originals/../../../etc/" + "0" * 64,
+        "0" * 64 + "  /etc/passwd",
+        "0" * 64 + "  originals/ab/" + "1" * 64,
+        "0" * 64 + "  elsewhere/" + "0" * 64,
+        "short  originals/short",
+        "",
+    ],
+)
+def test_a_list_of_originals_that_leads_elsewhere_is_refused(archive, tmp_path, line):
+    list_ = tmp_path / "list"
+    list_.write_text(line + "\n")
+    with pytest.raises(BackupFormatError, match="no line of a list of originals"):
+        originals.listed(archive, list_)
 
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=30)

@@ -14,6 +14,7 @@ from guarded_rollout.backup import originals
 from guarded_rollout.backup.catalog import Entry
 from guarded_rollout.backup.integrity import problem_of
 from guarded_rollout.backup.manifest import FORMAT, NAME, Manifest, Originals, contents
+from guarded_rollout.backup.originals import Original
 from guarded_rollout.backup.pack import Written, ZipWriter
 from guarded_rollout.backup.quiet import behind_others
 from guarded_rollout.backup.shelf import Shelf
@@ -98,7 +99,9 @@ def _write(subject: Subject, archive: Path, scratch: Path, shelf: Shelf, created
     return manifest
 
 
-def _pack(subject: Subject, snapshot: Path, kept: list[str] | None, writer: ZipWriter) -> Iterator[Written]:
+def _pack(
+    subject: Subject, snapshot: Path, kept: list[Original] | None, writer: ZipWriter
+) -> Iterator[Written]:
     release = subject.release
     yield _add(writer, RELEASE + MANIFEST, release.folder / MANIFEST)
     yield _add(writer, RELEASE + REQUIREMENTS, release.folder / REQUIREMENTS)
@@ -112,7 +115,7 @@ def _pack(subject: Subject, snapshot: Path, kept: list[str] | None, writer: ZipW
 
 
 def _manifest(
-    subject: Subject, written: list[Written], kept: list[str] | None, created_at: datetime
+    subject: Subject, written: list[Written], kept: list[Original] | None, created_at: datetime
 ) -> Manifest:
     return Manifest(
         format=FORMAT,

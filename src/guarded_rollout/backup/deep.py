@@ -22,7 +22,8 @@ def rehearse_restore(archive: Path, site: Site) -> Verified:
     """
     with tempfile.TemporaryDirectory(prefix="deep-") as name:
         scratch = Path(name)
-        found = unpack(archive, scratch / "archive", allowed_signers=site.environment.allowed_signers)
+        signers = site.environment.allowed_signers
+        found = unpack(archive, scratch / "archive", allowed_signers=signers, originals_too=True)
         snapshot = scratch / "archive" / found.manifest.snapshot
         if not is_sqlite(snapshot):
             raise BackupFormatError(

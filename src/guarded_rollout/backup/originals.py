@@ -1,74 +1,111 @@
 """Kept originals: each stands once in `backups/originals/`, for all backups that name it.
 
-They are content-addressed and never change, so a backup lists their hashes and copies only what is new.
+They are content-addressed and never change, so a backup lists their hashes and copies only what is new. Their
+paths are those of the service's own folder, so that bringing them back needs no knowledge of its layout.
 """
 
 import hashlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from guarded_rollout.backup.catalog import SAFETY
-from guarded_rollout.errors import BackupDamagedError
+from guarded_rollout.backup.unpack import is_plain
+from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 from guarded_rollout.files import replacing, sha256
 
 FOLDER = "originals"
 NAME = re.compile(r"([0-9a-f]{64})(\.\w+)?")
+LINE = re.compile(rf"([0-9a-f]{{64}})  {FOLDER}/(.+)")
 CHUNK = 1024 * 1024
 
 
-def store(source: Path, backups: Path) -> list[str]:
-    """Copy what is new from the service's folder; returns the hashes of all that are there, sorted.
+@dataclass(frozen=True, slots=True, order=True)
+class Original:
+    """One file: where it stands below the folder of originals, and its SHA-256."""
+
+    path: str
+    sha256: str
+
+
+def store(source: Path, backups: Path) -> list[Original]:
+    """Copy what is new from the service's folder; returns all that are there, in the order of their paths.
 
     A file whose content is not what its name says is left out: a backup of it would be worth nothing.
     """
     kept = []
-    for path, digest in _originals(source):
-        target = place(backups, digest)
+    for path, digest in _found(source):
+        relative = path.relative_to(source)
+        target = backups / FOLDER / relative
         if target.exists() or _copy(path, target, digest):
-            kept.append(digest)
+            kept.append(Original(relative.as_posix(), digest))
     return sorted(kept)
 
 
-def listing(digests: list[str]) -> bytes:
+def listing(originals: list[Original]) -> bytes:
     """The list as `sha256sum -c` reads it in the folder of backups."""
-    return "".join(f"{digest}  {place(Path(), digest)}\n" for digest in digests).encode()
+    return "".join(f"{each.sha256}  {FOLDER}/{each.path}\n" for each in originals).encode()
 
 
-def place(backups: Path, digest: str) -> Path:
-    """Where an original stands."""
-    return backups / FOLDER / digest[:2] / digest
+def listed(archive: Path, list_: Path) -> list[Original]:
+    """What a list names. Raises `BackupFormatError` for one that `listing` would not write."""
+    originals = []
+    for line in list_.read_text(errors="replace").splitlines():
+        found = LINE.fullmatch(line)
+        if found is None or not is_plain(found[2]) or PurePosixPath(found[2]).stem != found[1]:
+            raise BackupFormatError(path=archive, problem=f"{line[:200]!r} is no line of a list of originals")
+        originals.append(Original(found[2], found[1]))
+    return originals
 
 
-def check(archive: Path, list_: Path) -> None:
-    """Require every listed original, whole. Raises `BackupDamagedError`."""
-    for digest in digests_of(list_):
-        path = place(folder_of(archive), digest)
+def require(archive: Path, list_: Path, *, whole: bool) -> int:
+    """Require every listed original, and with `whole` its content too; how many there are.
+
+    Raises `BackupDamagedError` naming the one that is missing or was changed.
+    """
+    originals = listed(archive, list_)
+    for original in originals:
+        path = folder_of(archive) / original.path
         if not path.is_file():
             raise BackupDamagedError(path=archive, problem=f"the original {path} is missing")
-        if sha256(path) != digest:
+        if whole and sha256(path) != original.sha256:
             raise BackupDamagedError(path=archive, problem=f"the original {path} was changed")
+    return len(originals)
 
 
-def digests_of(list_: Path) -> list[str]:
-    """The hashes in a list that `listing` wrote."""
-    return [line[:64] for line in list_.read_text().splitlines()]
+def restore(archive: Path, list_: Path, target: Path) -> int:
+    """Copy the listed originals that the service's folder lacks; how many that were.
 
-
-def folder_of(archive: Path) -> Path:
-    """The folder that an archive's originals stand in; safety copies share it with the backups."""
-    return archive.parent.parent if archive.parent.name == SAFETY else archive.parent
+    Raises `BackupDamagedError` naming one that is not what the list says.
+    """
+    copied = 0
+    for original in listed(archive, list_):
+        if (target / original.path).exists():
+            continue
+        kept = folder_of(archive) / original.path
+        if not kept.is_file() or not _copy(kept, target / original.path, original.sha256):
+            raise BackupDamagedError(path=archive, problem=f"the original {kept} is missing or was changed")
+        copied += 1
+    return copied
 
 
 def find(source: Path) -> dict[str, Path]:
     """Every original in the service's folder, by its SHA-256."""
-    return {digest: path for path, digest in _originals(source)}
+    return {digest: path for path, digest in _found(source)}
 
 
-def _originals(source: Path) -> Iterator[tuple[Path, str]]:
+def folder_of(archive: Path) -> Path:
+    """The folder that an archive's originals stand in; safety copies share it with the backups."""
+    backups = archive.parent.parent if archive.parent.name == SAFETY else archive.parent
+    return backups / FOLDER
+
+
+def _found(source: Path) -> Iterator[tuple[Path, str]]:
     for path in source.rglob("*") if source.is_dir() else ():
-        if (found := NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink():
-            yield path, found[1]
+        name = NAME.fullmatch(path.name)
+        if name and path.is_file() and not path.is_symlink():
+            yield path, name[1]
 
 
 def _copy(path: Path, target: Path, digest: str) -> bool:

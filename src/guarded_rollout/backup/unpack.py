@@ -106,7 +106,7 @@ class ZipReader:
         end = 0
         for info in sorted(self._infos, key=lambda info: info.header_offset):
             mode = info.external_attr >> 16
-            if not _is_plain(info.orig_filename):
+            if not is_plain(info.orig_filename):
                 raise self._odd(info.orig_filename, "its path leads elsewhere")
             if info.create_system == UNIX and mode and mode & 0o170000 not in (0, 0o100000):
                 raise self._odd(info.filename, "it is a link or a special file")
@@ -123,7 +123,7 @@ class ZipReader:
         return BackupFormatError(path=self._path, problem=f"{name!r}: {problem}")
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """A relative path of ordinary names, below where it is unpacked, the same on every system."""
     parts = name.split("/")
     return (

@@ -31,16 +31,19 @@ class Verified:
     checks: tuple[str, ...]
 
 
-def verify(archive: Path, *, allowed_signers: Path | None = None) -> Verified:
+def verify(archive: Path, *, allowed_signers: Path | None = None, originals_too: bool = False) -> Verified:
     """Check everything that `unpack` checks, and leave nothing behind."""
     with tempfile.TemporaryDirectory(prefix="rollout-verify-") as scratch:
-        return unpack(archive, Path(scratch), allowed_signers=allowed_signers)
+        return unpack(archive, Path(scratch), allowed_signers=allowed_signers, originals_too=originals_too)
 
 
-def unpack(archive: Path, into: Path, *, allowed_signers: Path | None = None) -> Verified:
+def unpack(
+    archive: Path, into: Path, *, allowed_signers: Path | None = None, originals_too: bool = False
+) -> Verified:
     """Unpack an archive into a folder, checking all of it on the way.
 
-    That is its checksum, its signature (if signers are given), every file, the snapshot, the originals.
+    That is its checksum, its signature (if signers are given), every file, and the snapshot. The originals
+    beside it must be there; with `originals_too` each is read as well, which may take a while.
     Raises `BackupMissingError`, `BackupDamagedError`, `BackupFormatError`, `SignatureError`, `DiskFullError`.
     """
     if not archive.is_file():
@@ -60,8 +63,8 @@ def unpack(archive: Path, into: Path, *, allowed_signers: Path | None = None) ->
         raise BackupDamagedError(path=archive, problem=f"{found.snapshot}: {problem}")
     checks.append("the snapshot is a whole database")
     if found.originals is not None:
-        originals.check(archive, into / found.originals.list)
-        checks.append(f"{found.originals.count} originals beside it")
+        count = originals.require(archive, into / found.originals.list, whole=originals_too)
+        checks.append(f"{count} originals {'whole' if originals_too else 'present'} beside it")
     return Verified(archive, expected, found, tuple(checks))
 
 

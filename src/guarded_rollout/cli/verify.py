@@ -27,10 +27,11 @@ def verify(
         if dry_run:
             work.out.rehearse(f"read all of {backup}" + ", and start it aside" * deep)
             return
-        signers = work.environment.allowed_signers
-        found = (
-            rehearse_restore(backup, work.site) if deep else verify_archive(backup, allowed_signers=signers)
-        )
+        if deep:
+            found = rehearse_restore(backup, work.site)
+        else:
+            signers = work.environment.allowed_signers
+            found = verify_archive(backup, allowed_signers=signers, originals_too=True)
         for check in found.checks:
             work.out.detail(f"  ok: {check}")
         manifest = found.manifest

@@ -90,6 +90,11 @@ class Environment:
         return self.root / "data"
 
     @property
+    def originals(self) -> Path:
+        """Submitted files that the service keeps, if it does; see DHASH_ORIGINALS in rollout.toml."""
+        return self.data / "originals"
+
+    @property
     def service_logs(self) -> Path:
         """What the supervised processes print."""
         return self.root / "logs"

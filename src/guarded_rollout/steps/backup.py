@@ -42,14 +42,13 @@ def take_backup(
     """
     environment, release = site.environment, release or site.require_serving()
     files = (environment.project / "rollout.toml", environment.gates)
-    originals = environment.data / "originals"
     subject = Subject(
         environment=environment.name,
         release=release,
         schema_revision=revision_of(site, release),
         snapshot=lambda path: site.require(release, "store_snapshot", str(path)),
         configuration=tuple(path for path in files if path.exists()),
-        originals=originals if originals.exists() else None,
+        originals=environment.originals if environment.originals.exists() else None,
         restore_guide=restore_guide(site, release),
     )
     shelf = Shelf(folder or environment.backups, environment.project, safety, environment.signing_key)

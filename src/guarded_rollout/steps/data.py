@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from guarded_rollout.backup import originals
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.errors import ExactUnsupportedError
 from guarded_rollout.files import sync_folder
@@ -43,6 +44,10 @@ class RestoreData(ForwardStep):
             signers = site.environment.allowed_signers
             found = unpack(Path(work.options.backup), Path(scratch), allowed_signers=signers)
             snapshot = Path(scratch) / found.manifest.snapshot
+            if found.manifest.originals is not None:  # first: the store's facts may name them
+                originals.restore(
+                    found.archive, Path(scratch) / found.manifest.originals.list, site.environment.originals
+                )
             aside = _aside(work)
             if aside is None:
                 merged = site.require(work.release, "store_merge", str(snapshot)).json()
