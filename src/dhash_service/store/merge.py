@@ -8,7 +8,6 @@ bounded, and a merge that was interrupted is simply done again.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Table, select
@@ -20,9 +19,9 @@ from dhash_service.facts import Algorithm
 from dhash_service.store.engine import reading, writing
 from dhash_service.store.recorder import fingerprinted
 from dhash_service.store.repository import chunks
-from dhash_service.store.salvage import Source, source
+from dhash_service.store.salvage import RawRow, Source, source
 from dhash_service.store.snapshot import tables_of
-from dhash_service.store.soundness import Row, RowReader, UnsoundError
+from dhash_service.store.soundness import KeyReader, Row, RowReader, UnsoundError
 from dhash_service.store.tables import FACTS, metadata
 
 Progress = Callable[[str, int, int], None]
@@ -77,8 +76,9 @@ def merge(
                 continue
             taker = Taker(engine, table, theirs[table.name], algorithm, salvage)
             of, done = snapshot.count(table.name), 0
-            for block in snapshot.blocks(table.name, taker.columns):
-                taker.take(block)
+            # Mostly the store has them all: their keys are enough, and the thumbnails stay unread.
+            for block in snapshot.blocks(table.name, ["rowid", *taker.key]):
+                taker.take(snapshot.rows(table.name, taker.columns, taker.lacking(block)))
                 done += len(block)
                 progress(table.name, done, of)
             read[table.name], added[table.name], left_out[table.name] = done, taker.added, taker.left_out
@@ -140,17 +140,26 @@ class Taker:
         self._engine = engine
         self._table = table
         self._salvage = salvage
-        key = KEYS.get(table.name) or tuple(column.name for column in table.primary_key)
-        self._key = [table.c[name] for name in key]
-        self._reader = RowReader(table, self.columns, key, algorithm)
+        self.key = KEYS.get(table.name) or tuple(column.name for column in table.primary_key)
+        self._keys = KeyReader(table, self.key, raw=engine.dialect.name == "sqlite")
+        self._reader = RowReader(table, self.columns, algorithm)
         known = metadata.tables.get(table.name)
         self._parents = list(known.foreign_keys) if known is not None else []
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         self._insert = dialect.insert(table).on_conflict_do_nothing()
 
-    def take(self, block: Sequence[tuple[Any, ...]]) -> None:
-        """Commit the rows that the store lacks."""
-        rows = [row for raw in self._lacking(block) if (row := self._sound(raw)) is not None]
+    def lacking(self, block: Sequence[RawRow]) -> list[int]:
+        """Of rows given by number and key, the numbers of those whose keys the store has not."""
+        keys = [self._keys.read(raw[1:]) for raw in block]
+        there: set[RawRow] = set()
+        with reading(self._engine) as connection:
+            for chunk in chunks([key for key in keys if key]):
+                there.update(self._keys.there(connection, chunk))
+        return [raw[0] for raw, key in zip(block, keys, strict=True) if key not in there]
+
+    def take(self, block: Sequence[RawRow]) -> None:
+        """Commit rows that the store lacks, those that are sound."""
+        rows = [row for raw in block if (row := self._sound(raw)) is not None]
         if not rows:
             return
         with writing(self._engine) as connection:
@@ -160,17 +169,6 @@ class Taker:
                 mark_repeats(connection, rows)
             if rows:
                 self.added += self._add(connection, rows)
-
-    def _lacking(self, block: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """The rows whose keys the store has not. Mostly it has them all, and the rest need not be read."""
-        keys = [self._reader.key(raw) for raw in block]
-        first = self._key[0]
-        there: set[tuple[Any, ...]] = set()
-        with reading(self._engine) as connection:
-            for chunk in chunks([key[0] for key in keys if key]):
-                found = connection.execute(select(*self._key).where(first.in_(chunk)))
-                there.update(tuple(row) for row in found)
-        return [raw for raw, key in zip(block, keys, strict=True) if key not in there]
 
     def _add(self, connection: Connection, rows: Sequence[Row]) -> int:
         try:
@@ -182,7 +180,7 @@ class Taker:
                 "Merge the others with --salvage.",
             ) from None
 
-    def _sound(self, raw: tuple[Any, ...]) -> Row | None:
+    def _sound(self, raw: RawRow) -> Row | None:
         """The row as values of ours; None, or `StoreDamagedError`, for one that cannot be one of ours."""
         try:
             return self._reader.read(raw)

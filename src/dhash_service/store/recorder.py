@@ -78,12 +78,15 @@ class Recorder:
     def add_images(self, connection: Connection, new: Sequence[NewImage]) -> list[Registered]:
         """Keep pictures and their lookups. A hidden image that is sent again comes back to search."""
         now = self._clock()
-        known = images_by_id(connection, {item.picture.id for item in new}, self._algorithm)
+        # A new image, the most frequent case, is asked about once: only one that is here has a past.
+        here = present(connection, list({item.picture.id for item in new}))
+        known = images_by_id(connection, here, self._algorithm)
         firsts: dict[UUID, NewImage] = {}
         for item in new:
             if item.picture.id not in known:
                 firsts.setdefault(item.picture.id, item)
-        self._insert_images(connection, [item.picture for item in firsts.values()], now)
+        hidden = [id for id in here if id not in known]
+        self._insert_images(connection, [item.picture for item in firsts.values()], hidden, now)
         kept = {id: self._image(item.picture, now) for id, item in firsts.items()}
         ids = {id: new_id() for id in firsts}
         add(connection, lookups, [self._lookup(ids[id], item, now) for id, item in firsts.items()])
@@ -95,12 +98,12 @@ class Recorder:
             answers.append(Registered(image, created, ids[id] if created else None))
         return answers
 
-    def _insert_images(self, connection: Connection, pictures: Sequence[Picture], now: datetime) -> None:
+    def _insert_images(
+        self, connection: Connection, pictures: Sequence[Picture], hidden: Sequence[UUID], now: datetime
+    ) -> None:
         stamp = {"release": self._release, "created_at": now}
-        # An image that is not in search may still be here: hidden, or under another algorithm.
-        seen = present(connection, [picture.id for picture in pictures])
-        before = fingerprinted(connection, seen)
-        self._bring_back(connection, seen, now)
+        before = fingerprinted(connection, hidden)
+        self._bring_back(connection, hidden, now)
         add(connection, images, [image_row(picture) | stamp for picture in pictures])
         add(
             connection,

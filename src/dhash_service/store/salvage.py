@@ -22,6 +22,10 @@ SMALLEST_ROW = 64
 """Bytes that no row of ours is smaller than: bounds the row numbers where the last one cannot be read."""
 
 
+RawRow = tuple[Any, ...]
+"""Values as SQLite has them."""
+
+
 @dataclass(slots=True)
 class Source:
     """A SQLite file that is only read. `lost` counts, per table, row numbers that could not be read."""
@@ -48,26 +52,33 @@ class Source:
         except sqlite3.Error:
             return self._last(table)
 
-    def blocks(self, table: str, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-        """Every readable row of a table, in the order of their numbers, some at a time."""
-        named = ", ".join(f'"{column}"' for column in columns)
-        query = f'SELECT {named} FROM "{table}" WHERE rowid BETWEEN ? AND ? ORDER BY rowid'
+    def blocks(self, table: str, columns: Sequence[str]) -> Iterator[list[RawRow]]:
+        """Every readable row of a table, in the order of their numbers (`rowid`), some at a time."""
         last = self._last(table)
         for start in range(1, last + 1, ROWS):
-            if rows := self._range(table, query, start, min(start + ROWS - 1, last)):
+            if rows := self.rows(table, columns, range(start, min(start + ROWS, last + 1))):
                 yield rows
 
-    def _range(self, table: str, query: str, first: int, last: int) -> list[tuple[Any, ...]]:
+    def rows(self, table: str, columns: Sequence[str], numbers: Sequence[int]) -> list[RawRow]:
+        """The readable rows with these numbers, which rise."""
+        if not numbers:
+            return []
+        named = ", ".join(f'"{column}"' for column in columns)
+        query = f'SELECT {named} FROM "{table}" WHERE rowid'
         try:
-            return self.connection.execute(query, (first, last)).fetchall()
+            if numbers[-1] - numbers[0] == len(numbers) - 1:
+                between = (numbers[0], numbers[-1])
+                return self.connection.execute(f"{query} BETWEEN ? AND ? ORDER BY rowid", between).fetchall()
+            marks = ", ".join("?" * len(numbers))
+            return self.connection.execute(f"{query} IN ({marks}) ORDER BY rowid", tuple(numbers)).fetchall()
         except sqlite3.Error:
             if not self.salvage:
                 raise
-        if first == last:
+        if len(numbers) == 1:
             self.lost[table] = self.lost.get(table, 0) + 1
             return []
-        middle = (first + last) // 2
-        return self._range(table, query, first, middle) + self._range(table, query, middle + 1, last)
+        middle = len(numbers) // 2
+        return self.rows(table, columns, numbers[:middle]) + self.rows(table, columns, numbers[middle:])
 
     def _last(self, table: str) -> int:
         try:

@@ -1,9 +1,9 @@
 """What makes a row one of ours: SQLite lets any value into any column, and bits flip."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Double, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBinary, Table, Text, select
 from sqlalchemy.dialects import sqlite
 
 from dhash_service.facts import Algorithm, Role, Sha256, Status, Subject, Verdict, image_id
@@ -36,11 +36,8 @@ class UnsoundError(ValueError):
 class RowReader:
     """Makes the rows of one table, as SQLite has them, into values of ours."""
 
-    def __init__(
-        self, table: Table, columns: Sequence[str], key: Sequence[str], algorithm: Algorithm
-    ) -> None:
+    def __init__(self, table: Table, columns: Sequence[str], algorithm: Algorithm) -> None:
         self._columns = [ColumnReader(table, name) for name in columns]
-        self._key = [(number, self._columns[number]) for number in map(columns.index, key)]
         self._whole = {"images": follows_from_digest, "fingerprints": of_algorithm(algorithm)}.get(table.name)
 
     def read(self, raw: Sequence[Any]) -> Row:
@@ -50,12 +47,34 @@ class RowReader:
             raise UnsoundError(fault)
         return row
 
-    def key(self, raw: Sequence[Any]) -> tuple[Any, ...] | None:
-        """What tells the row apart; None where that cannot be read."""
+
+class KeyReader:
+    """What tells a table's rows apart; `raw` between two SQLite files, where equal keys are stored alike."""
+
+    def __init__(self, table: Table, key: Sequence[str], *, raw: bool) -> None:
+        self._raw = raw
+        self._columns = [ColumnReader(table, name) for name in key]
+        self._select = select(*(table.c[name] for name in key))
+        self._first = table.c[key[0]]
+        self._sql = f'SELECT {", ".join(key)} FROM "{table.name}" WHERE {key[0]} IN '
+
+    def read(self, raw: Sequence[Any]) -> tuple[Any, ...] | None:
+        """A row's key; None where it cannot be read."""
+        if self._raw:
+            return tuple(raw)
         try:
-            return tuple([column.read(raw[number]) for number, column in self._key])
+            return tuple([column.read(value) for column, value in zip(self._columns, raw, strict=True)])
         except UnsoundError:
             return None
+
+    def there(self, connection: Connection, keys: Sequence[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+        """Those of these keys that a store has, and perhaps some others."""
+        first = [key[0] for key in keys]
+        if self._raw:
+            found = connection.exec_driver_sql(f"{self._sql}({', '.join('?' * len(first))})", tuple(first))
+        else:
+            found = connection.execute(self._select.where(self._first.in_(first)))
+        return (tuple(row) for row in found)
 
 
 class ColumnReader:
