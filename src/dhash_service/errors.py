@@ -228,7 +228,7 @@ class StoreAlgorithmError(StoreError):
 class StoreDamagedError(StoreError):
     type = "store-damaged"
     title = "The database is damaged"
-    advice = "Keep the file; restore a backup, or save what can be read: `dhash db merge --salvage` into a new store."
+    advice = "Keep the file; restore a backup, or `dhash db merge --salvage` it into a new store."
 
 
 class StoreLockedError(StoreError):
