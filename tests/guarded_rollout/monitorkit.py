@@ -79,6 +79,7 @@ class Engine:
     clock: ManualClock
     seconds: float
     failures: list[Exception] = field(default_factory=list)  # of the first attempts to roll back
+    finish_failures: list[Exception] = field(default_factory=list)
     backup: Path | Exception | None = Path("backups/dhash_production_20260101_000000.zip")
     asked: list[str] = field(default_factory=list)
     end: Ended | None = None
@@ -120,6 +121,8 @@ class Engine:
 
     def finish(self) -> None:
         self.asked.append("finish")
+        if self.finish_failures:
+            raise self.finish_failures.pop(0)
         self.end = Ended(completed=True, rolled_back=False)
 
     def hold(self) -> None:

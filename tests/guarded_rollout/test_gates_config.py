@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from guarded_rollout.config.gates import PollIntervals, load, parse, schema
 from guarded_rollout.config.kinds import Action, Decision
 from guarded_rollout.errors import GatesFileError, UnknownGatesEnvironmentError
+from guarded_rollout.gates.describe import describe_gate
 from tests.guarded_rollout.gatekit import SHIPPED, gate, shipped, shipped_gate
 
 DOCUMENT: dict[str, Any] = json.loads(SHIPPED.read_text())
@@ -275,3 +276,51 @@ def test_models_and_published_schema_refuse_and_accept_the_same(path: tuple[Any,
         "default_environment",
     )  # that it names an environment is said by the model alone
     assert (found is not None) == by_schema or (beyond_schema and by_schema), problems
+
+
+def test_every_kind_of_gate_is_described_in_words() -> None:
+    counters = {"numerator": ["bad_total"], "denominator": ["all_total"]}
+    window = {"evaluation_window_minutes": 10, "min_sample_size": 20}
+    own = {
+        "slow": {
+            "kind": "consecutive",
+            "path": "/deep",
+            "threshold": {"consecutive_failures": 1, "check_interval_seconds": 9},
+        },
+        "level": {
+            "kind": "gauge",
+            "metric": "depth",
+            "threshold": {"max_value": 3, "check_interval_seconds": 60},
+        },
+        "share": {
+            "kind": "ratio",
+            **counters,
+            "threshold": {"max_percentage": 5, **window},
+            "quarantine": True,
+            "decision": {"alert": "literal"},
+            "actions": ["alert", "auto_rollback"],
+            "full_window_confidence": 0.99,
+        },
+        "tail": {
+            "kind": "quantile",
+            "histogram": "t",
+            "quantile": 0.5,
+            "threshold": {"max_value": 2, **window},
+        },
+        "worse": {"kind": "regression", **counters, "threshold": {"max_ratio": 2, **window}},
+    }
+    words = {name: describe_gate(gate(name, **one)) for name, one in own.items()}
+    assert words["slow"].startswith(
+        "alerts when GET /deep, asked every 9 s, is not OK more than 1 times in a row"
+    )
+    assert "when depth, looked at every 60 s, is above 3" in words["level"]
+    assert "more than 5 % of all_total (service) are bad_total over 10 min, with 20 samples" in words["share"]
+    assert "for alert: decides as soon as there are enough samples" in words["share"]
+    assert (
+        "for auto_rollback: decides before the window is full only on conclusive evidence" in words["share"]
+    )
+    assert "0.99 confidence" in words["share"]
+    assert "taken out of search" in words["share"]
+    assert "the 0.5 quantile of t (service) is above 2 over 10 min" in words["tail"]
+    assert "surely more than 2 times stable's" in words["worse"]
+    assert "after 2 min without data it alerts" in words["worse"]
