@@ -344,6 +344,8 @@ class Engine:
                         environment=self.site.environment.name,
                     ) from error
                 self.journal.settle(work.rollout, name, StepOutcome.UNDONE)
+            if work.stable is None:
+                self.site.processes.shut_down()  # there is nothing to serve
             outcome = Outcome.ROLLED_BACK if work.stable is not None else Outcome.FAILED
             self.journal.end(work.rollout, outcome, str(cause))
 

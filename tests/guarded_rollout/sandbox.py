@@ -201,9 +201,8 @@ class Sandbox:
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
-        for path in self.folder.rglob("*"):
-            if path.is_dir() and not path.is_symlink():
-                path.chmod(0o755)
+        for folder, _, _ in os.walk(self.folder):
+            os.chmod(folder, 0o755)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -6,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from guarded_rollout.clock import ManualClock
+from guarded_rollout.config.environments import load
 from guarded_rollout.errors import (
     FirstDeploymentError,
     NothingOpenError,
@@ -13,12 +15,13 @@ from guarded_rollout.errors import (
     RolloutError,
     WindowOpenError,
 )
+from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
 from guarded_rollout.record import Outcome
 from guarded_rollout.rollout import Engine, Request
 from guarded_rollout.steps import STEPS
-from guarded_rollout.steps.base import Work
-from tests.guarded_rollout.sandbox import SERVICE, Sandbox, wait_until
+from guarded_rollout.steps.base import Options, Work
+from tests.guarded_rollout.sandbox import SERVICE, Sandbox, free_port, wait_until
 
 REQUEST = Request(command="deploy", operator="test")
 
@@ -33,7 +36,7 @@ def last(sandbox: Sandbox):
 
 
 def make_unhealthy(sandbox: Sandbox) -> None:
-    sandbox.edit(SERVICE, lambda text: text.replace("(503 if pending() else 200)", "503"))
+    sandbox.edit(SERVICE, lambda text: text.replace("(503 if lacking() else 200)", "503"))
 
 
 # ---- the first deployment
@@ -64,6 +67,15 @@ def test_a_first_deployment_that_fails_leaves_nothing_running_and_says_why(sandb
     assert sandbox.pids() == {}
     assert not sandbox.site.processes.up()
     assert last(sandbox).outcome is Outcome.FAILED
+
+
+def test_a_first_deployment_that_is_not_even_begun_leaves_no_supervisor_behind(sandbox):
+    file = sandbox.folder / "rollout.toml"
+    file.write_text(file.read_text() + "[project]\nminimum_free_mb = 1000000000\n")
+    with pytest.raises(FirstDeploymentError, match="1000000000 MB are needed"):
+        sandbox.deploy()
+    assert not sandbox.site.processes.up()
+    assert sandbox.slot_of("1.0.0") is None
 
 
 # ---- the second
@@ -155,6 +167,58 @@ def test_a_guard_that_objects_while_the_share_is_held_takes_the_rollout_back(san
     assert "30 % of the requests fail. The rollout was taken back" in str(error.value)
     assert asked == [50]
     assert sandbox.served_by() == old.id
+
+
+def test_a_contracting_migration_waits_until_the_release_is_accepted(sandbox):
+    sandbox.deploy()
+    sandbox.version("2.0.0")
+    sandbox.add_revision("contract", "DROP INDEX IF EXISTS nothing")
+    sandbox.deploy(migrate=True)
+    told = sandbox.rollout("status", "--json")
+    assert json.loads(told.stdout)["schema"] == "0001", "the old release may still be needed"
+    with sandbox.engine() as engine:
+        engine.promote()
+    assert last(sandbox).last("finish").evidence["contracted"] == ["0002"]
+
+
+def test_the_check_of_what_serves_now_can_be_skipped_and_nothing_else(sandbox):
+    old = sandbox.deploy().release
+    sandbox.edit(
+        SERVICE, lambda text: text.replace('{"release": RELEASE, "pid"', '{"release": RELEASE + "", "pid"')
+    )
+    os.kill(sandbox.supervisor_pid(), signal.SIGSTOP)  # so that what dies stays dead
+    os.kill(sandbox.pids()["blue"], signal.SIGKILL)
+    os.kill(sandbox.supervisor_pid(), signal.SIGKILL)
+    sandbox.site.processes.spec_path("blue").write_text("{}")  # and it does not come up by itself
+    sandbox.version("2.0.0")
+    with pytest.raises(RolledBackError, match="service health"):
+        sandbox.deploy()
+    new = sandbox.deploy(options=Options(skip_health_check=True)).release
+    assert sandbox.served_by() == new.id
+    assert "verify" in [step.name for step in last(sandbox).steps]
+    assert old.id == last(sandbox).source
+
+
+def test_environments_run_side_by_side(sandbox):
+    file = sandbox.folder / "rollout.toml"
+    staging = f"[environments.staging]\nport = {free_port()}\nconfirm = false\n"
+    file.write_text(file.read_text() + staging)
+    gates = sandbox.folder / "quality-gates-config.json"
+    told = json.loads(gates.read_text())
+    told["environments"]["staging"] = told["environments"]["production"]
+    gates.write_text(json.dumps(told))
+    production = sandbox.deploy().release
+    sandbox.version("2.0.0")
+    try:
+        done = sandbox.rollout("up", "--env", "staging")
+        assert done.returncode == 0, done.stderr
+        status = json.loads(sandbox.rollout("status", "--env", "staging", "--json").stdout)
+        assert status["stable"].startswith("2.0.0")
+        assert sandbox.served_by() == production.id
+        assert sandbox.rollout("down", "--env", "staging", "--force").returncode == 0
+        assert sandbox.served_by() == production.id, "stopping one leaves the other"
+    finally:
+        Site(load(file).environment("staging")).processes.shut_down()
 
 
 def test_finish_removes_old_releases_but_none_that_stands_in_a_slot(sandbox):
@@ -298,7 +362,7 @@ def test_the_background_watcher_takes_a_release_back_that_stops_answering(sandbo
                 'case "GET", "/slow":',
                 'case "GET", "/hang" if HANGING.append(1):\n            pass\n        case "GET", "/slow":',
             )
-            .replace("(503 if pending() else 200)", "(503 if HANGING else 200)")
+            .replace("(503 if lacking() else 200)", "(503 if HANGING else 200)")
             .replace("RELEASE = os", "HANGING: list[int] = []\nRELEASE = os")
         ),
     )

@@ -26,5 +26,3 @@ class Stage:
 
     def undo(self, work: Work) -> None:
         work.site.stop(work.slot)
-        if work.stable is None:
-            work.site.processes.shut_down()

@@ -45,6 +45,11 @@ def pending() -> list[dict[str, Any]]:
     return [revision for revision in REVISIONS if at is None or str(revision["revision"]) > at]
 
 
+def lacking() -> bool:
+    """Whether a revision has not run that this release cannot do without."""
+    return any(revision["kind"] == "expand" for revision in pending())
+
+
 def upgrade(target: str) -> None:
     STORE.parent.mkdir(parents=True, exist_ok=True)
     connection = connect()
@@ -110,7 +115,7 @@ async def answer(scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, Any
     query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     match scope["method"], scope["path"]:
         case "GET", "/health" | "/health/ready":
-            return (503 if pending() else 200), {"release": RELEASE, "pid": os.getpid()}
+            return (503 if lacking() else 200), {"release": RELEASE, "pid": os.getpid()}
         case "POST", "/api/dhash":
             return await counted(body)
         case "GET", "/metrics":
