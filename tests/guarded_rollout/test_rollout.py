@@ -172,7 +172,7 @@ def test_a_guard_that_objects_while_the_share_is_held_takes_the_rollout_back(san
 def test_a_contracting_migration_waits_until_the_release_is_accepted(sandbox):
     sandbox.deploy()
     sandbox.version("2.0.0")
-    sandbox.add_revision("contract", "DROP INDEX IF EXISTS nothing")
+    sandbox.add_revision("contract", "DROP INDEX IF EXISTS old")
     sandbox.deploy(migrate=True)
     told = sandbox.rollout("status", "--json")
     assert json.loads(told.stdout)["schema"] == "0001", "the old release may still be needed"
