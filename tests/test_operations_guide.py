@@ -1,0 +1,158 @@
+"""Every bash block of docs/operations-guide.md, in order, on the system that the blocks themselves deploy."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dhash_service.serving import free_port
+from tests.guarded_rollout.notify.receivers import Webhook, webhook
+
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "docs" / "operations-guide.md"
+BLOCK = re.compile(
+    r"^```bash\n(?P<commands>.*?)^```\n(?:```text\n(?P<shown>.*?)^```\n)?", re.MULTILINE | re.DOTALL
+)
+ANSWERS = "yes\nROLLBACK\n"
+PATIENCE = 300
+
+
+class Terminal:
+    """One operator's terminal: the folder and the variables of a block are the next one's."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self._state = folder / "terminal"
+        self._state.write_text("")
+        self._environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DHASH_", "ROLLOUT_", "SLACK_", "VIRTUAL_ENV", "PYTEST_", "COV_"))
+        } | environ
+        self._folder = folder
+
+    def run(self, commands: str) -> subprocess.CompletedProcess[str]:
+        """Type these; questions are answered as the guide says."""
+        script = (
+            f"source {self._state}\nset -e -o pipefail\n{commands}\n"
+            f"set +e +o pipefail\n{{ declare -p DHASH_URL LATEST_BACKUP PATH; echo cd $PWD; }} 2> /dev/null"
+            f" | sed 's/^declare -x/export/; s/^declare --/export/' > {self._state}\n"
+        )
+        return subprocess.run(
+            ["bash", "-c", script],
+            cwd=self._folder,
+            env=self._environ,
+            input=ANSWERS,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+
+def blocks() -> list[tuple[str, str]]:
+    """The commands of each block, and what the guide says they print."""
+    return [(found["commands"], found["shown"] or "") for found in BLOCK.finditer(GUIDE.read_text())]
+
+
+def missing(shown: str, printed: str) -> str:
+    """The first line of the guide that was not printed, in order; nothing if all were."""
+    lines = iter(re.sub(r"\x1b\[[0-9;]*m", "", printed).splitlines())
+    for wanted in filter(None, (line.strip() for line in shown.splitlines())):
+        pattern = re.compile(".*".join(map(re.escape, wanted.split("…"))))
+        if not any(pattern.search(line) for line in lines):
+            return wanted
+    return ""
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ("-c", "user.name=operator", "-c", "user.email=operator@example.org")
+    subprocess.run(["git", *identity, "-C", str(folder), *words], check=True, capture_output=True)
+
+
+def shorten_windows(checkout: Path, ports: dict[str, int]) -> None:
+    """What would take an hour takes seconds: by configuration, not by other commands."""
+    path = checkout / "quality-gates-config.json"
+    file = json.loads(path.read_text())
+    for environment in file["environments"].values():
+        environment["monitoring"]["window_minutes"] = 0.1
+        for gate in environment["quality_gates"].values():
+            if "check_interval_seconds" in gate["threshold"]:
+                gate["threshold"]["check_interval_seconds"] = 1
+    path.write_text(json.dumps(file, indent=2))
+    (checkout / "rollout.toml").write_text(
+        "".join(
+            f"[environments.{name}]\nport = {port}\nconfirm = {'true' if name == 'production' else 'false'}\n"
+            "traffic = [{ percent = 50, hold_seconds = 0.0 }, { percent = 100, hold_seconds = 0.0 }]\n"
+            f"[environments.{name}.checks]\nvalidation_interval_seconds = 0.2\n"
+            for name, port in ports.items()
+        )
+    )
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short: there are unix sockets below it."""
+    made = Path(tempfile.mkdtemp(prefix="og-", dir="/tmp"))
+    try:
+        yield made
+    finally:
+        for path in [made, *made.rglob("*")]:
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)  # releases are read-only
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def slack() -> Iterator[Webhook]:
+    with webhook() as receiver:
+        yield receiver
+
+
+@pytest.mark.timeout(1200)
+def test_every_block_runs_and_prints_what_the_guide_says(folder: Path, slack: Webhook) -> None:
+    upstream, ports = folder / "upstream", {"production": free_port(), "staging": free_port()}
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(upstream)], check=True)
+    shorten_windows(upstream, ports)
+    git(upstream, "commit", "-qam", "Short windows")
+    terminal = Terminal(
+        folder,
+        REPOSITORY=str(upstream),
+        DHASH_URL=f"http://localhost:{ports['production']}",
+        SLACK_WEBHOOK_URL=slack.url(),
+        COLUMNS="160",
+    )
+    try:
+        for commands, shown in blocks():
+            if "git pull" in commands:  # somebody has merged a change
+                module = upstream / "src" / "dhash_service" / "__init__.py"
+                module.write_text(module.read_text() + "\n# A change of no consequence.\n")
+                git(upstream, "commit", "-qam", "A change")
+            done = terminal.run(commands)
+            assert done.returncode == 0, f"{commands}\nended with {done.returncode}:\n{done.stdout}"
+            unsaid = missing(shown, done.stdout)
+            assert not unsaid, f"{commands}\ndid not print {unsaid!r} but:\n{done.stdout}"
+    finally:
+        for name in ports:
+            terminal.run(f"cd {folder}/dhash && .venv/bin/rollout down --env {name} --force")
+    told = [arrived.body["text"] for arrived in slack.accepted]
+    for words in ("deployment of", "monitoring of", "rollback to", "Monthly notification test"):
+        assert any(words in text or words in str(slack.accepted) for text in told), words
+
+
+def test_a_block_that_prints_something_else_is_noticed() -> None:
+    assert missing("one\n… three", "one\ntwo three\n") == ""
+    assert missing("one\nthree", "three\none\n") == "three"
+    assert missing("[x]", "x\n") == "[x]"
+
+
+def test_the_guide_keeps_every_command_that_operators_know() -> None:
+    text = "".join(commands for commands, _ in blocks())
+    for script in (ROOT / "scripts").iterdir():
+        if script.name not in ("lock.sh", "make_venv.sh"):
+            assert f"scripts/{script.name}" in text or "./scripts/$script" in text, script.name
