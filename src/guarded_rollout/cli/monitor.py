@@ -31,13 +31,13 @@ from guarded_rollout.watch import heartbeat
 from guarded_rollout.watch import log as logs
 from guarded_rollout.watch.assembly import Assembly, Look
 from guarded_rollout.watch.background import supervised
-from guarded_rollout.watch.engine import EngineRollouts
 from guarded_rollout.watch.follow import follow
 from guarded_rollout.watch.live import LiveView, in_words, worth_showing
 from guarded_rollout.watch.monitor import FAILED, GOOD, Monitor
 from guarded_rollout.watch.sources import Sampler
 from guarded_rollout.watch.standby import stand_by, unwatched
 from guarded_rollout.watch.targets import base_of, of_place, place_of, samplers_of
+from guarded_rollout.watching import EngineRollouts
 
 LOGS = Path("monitor_logs")
 

@@ -13,7 +13,7 @@ from guarded_rollout.lock import owner
 from guarded_rollout.rollout import in_words
 from guarded_rollout.steps.watch import window
 from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch.engine import EngineRollouts
+from guarded_rollout.watching import EngineRollouts
 
 
 @app.command(epilog="Example: rollout status --env staging --json")

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, settings_file
+from guarded_rollout.guard import guard_of
 from guarded_rollout.rollout import Engine, in_words
 from guarded_rollout.watch.background import start_watching, stop_watching
-from guarded_rollout.watch.guard import guard_of
 
 
 @app.command(epilog="Example: rollout resume --env production")
