@@ -1,13 +1,16 @@
 """Real databases for the tests: a SQLite file, and a PostgreSQL server of the session's own."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from dhash_service.facts import Algorithm
 from dhash_service.store import Store
+from dhash_service.store.migrate import upgrade
 from tests.dhash_service.databases import fresh_database, postgres_server
 
 FAST = Algorithm("dhash-64-fast", 1)
@@ -20,20 +23,47 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def postgres_url(postgres: str) -> Iterator[str]:
-    """A database of the test's own on the session's server."""
+@pytest.fixture(scope="session")
+def postgres_with_schema(postgres: str) -> Iterator[str]:
+    """The name of a database that has the schema and nothing else: copying it is faster than migrating."""
     with fresh_database(postgres) as url:
+        upgrade(url, release="r0")
+        yield psycopg.conninfo.conninfo_to_dict(url)["dbname"]  # type: ignore[misc]
+
+
+@pytest.fixture(scope="session")
+def sqlite_with_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a file."""
+    path = tmp_path_factory.mktemp("schema") / "dhash.db"
+    upgrade(f"sqlite:///{path}", release="r0")
+    return path
+
+
+@pytest.fixture
+def postgres_url(postgres: str, postgres_with_schema: str) -> Iterator[str]:
+    """A store of the test's own on the session's server, without facts."""
+    with fresh_database(postgres, postgres_with_schema) as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store, on each database in turn."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'dhash.db'}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    """The URL of a store without facts, on each database in turn."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    shutil.copy(request.getfixturevalue("sqlite_with_schema"), tmp_path / "dhash.db")
+    return f"sqlite:///{tmp_path / 'dhash.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without even a schema, on each in turn."""
+    if request.param == "postgres":
+        with fresh_database(request.getfixturevalue("postgres")) as url:
+            yield url
+    else:
+        yield f"sqlite:///{tmp_path / 'dhash.db'}"
 
 
 @pytest.fixture

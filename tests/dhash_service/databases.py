@@ -35,11 +35,11 @@ def postgres_server(*, durable: bool) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def fresh_database(server: str) -> Iterator[str]:
-    """The URL of an empty database on a server, dropped at the end."""
+def fresh_database(server: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database on a server, empty or a copy of a template, dropped at the end."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
     try:
         yield server.replace("/postgres?", f"/{name}?")
     finally:

@@ -18,11 +18,11 @@ assert db
 
 
 @pytest.fixture
-def environment(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def environment(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The environment of a deployed release."""
-    monkeypatch.setenv("DHASH_STORE", store_url)
+    monkeypatch.setenv("DHASH_STORE", empty_url)
     monkeypatch.setenv("DHASH_RELEASE", "r1")
-    return store_url
+    return empty_url
 
 
 def dhash(*arguments: str) -> Result:

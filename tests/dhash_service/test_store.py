@@ -1,7 +1,9 @@
 """What a store promises, on both databases."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -112,17 +114,21 @@ def test_a_store_holds_one_algorithm_and_says_so(open_store: OpenStore) -> None:
             open_store(algorithm=other)
 
 
-def test_a_store_that_is_not_there_is_not_made_by_opening_it(open_store: OpenStore) -> None:
+def test_a_store_that_is_not_there_is_not_made_by_opening_it(empty_url: str, tmp_path: Path) -> None:
     with pytest.raises(StoreSchemaError, match="dhash db upgrade"):
-        open_store(migrate=False)
+        Store.open(empty_url, release="r1", algorithm=FAST)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_many_open_a_new_store_at_once(open_store: OpenStore) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        stores = list(threads.map(lambda _: open_store(), range(4)))
-    for number, store in enumerate(stores):
-        add(store, number)
-    assert [store.count() for store in stores] == [4, 4, 4, 4]
+def test_many_open_a_new_store_at_once(empty_url: str) -> None:
+    def open_one(_: int) -> Store:
+        return Store.open(empty_url, release="r1", algorithm=FAST, migrate=True)
+
+    with ThreadPoolExecutor(4) as threads, contextlib.ExitStack() as stack:
+        stores = [stack.enter_context(store) for store in threads.map(open_one, range(4))]
+        for number, store in enumerate(stores):
+            add(store, number)
+        assert [store.count() for store in stores] == [4, 4, 4, 4]
 
 
 def test_what_was_submitted_before_closing_is_written(open_store: OpenStore) -> None:

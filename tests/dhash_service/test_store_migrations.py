@@ -2,10 +2,12 @@
 
 import shutil
 import textwrap
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -13,12 +15,12 @@ from alembic.runtime.migration import MigrationContext
 
 from dhash_service.errors import StoreError, StoreLossError, StoreSchemaError
 from dhash_service.facts import Sha256, Source
-from dhash_service.store import Store
+from dhash_service.store import Store, migrate
 from dhash_service.store.effects import destructive, widens
 from dhash_service.store.engine import connect, reading, writing
 from dhash_service.store.migrate import MIGRATIONS, Migrations, downgrade, upgrade
 from dhash_service.store.plan import current, plan
-from dhash_service.store.schema import KNOWN, Kind, applied, require_fit
+from dhash_service.store.schema import KNOWN, Kind, applied, kind_of, require_fit
 from dhash_service.store.tables import metadata
 from tests.dhash_service.store_facts import FAST, NEW, add, decision, in_search, picture, queued
 
@@ -38,6 +40,12 @@ def upgrade():
 def downgrade():
 {down}
 '''
+
+
+@pytest.fixture
+def store_url(empty_url: str) -> str:
+    """Here nothing has been migrated yet."""
+    return empty_url
 
 
 @pytest.fixture
@@ -353,3 +361,40 @@ def test_a_store_remembers_which_release_brought_each_revision(store_url: str) -
     with writing(engine) as connection:
         assert [(each.id, each.release) for each in applied(connection)] == [("0001", "r1"), ("0002", "r2")]
     engine.dispose()
+
+
+def test_a_step_waits_for_a_long_reader_without_stopping_the_others(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "BRIEFLY", 0.2)
+    with Store.open(postgres_url, release="r1", algorithm=FAST, migrate=True) as store:
+        waiting = queued(store, "b", add(store, "a"))
+        downgrade(postgres_url, "0001")
+        with psycopg.connect(postgres_url) as copying, ThreadPoolExecutor(1) as threads:
+            copying.execute("LOCK TABLE lookups IN ACCESS SHARE MODE")
+            upgrading = threads.submit(upgrade, postgres_url, release="r2")
+            slowest = 0.0
+            began = time.monotonic()
+            while time.monotonic() - began < 1.5:
+                asked = time.monotonic()
+                store.queue_status()
+                slowest = max(slowest, time.monotonic() - asked)
+            assert not upgrading.done()
+            assert slowest < 1.0
+            copying.rollback()
+            assert [done.id for done in upgrading.result(20)] == ["0002"]
+        assert store.lookup(waiting) is not None
+
+
+def test_a_kind_that_this_release_does_not_know_may_take_anything_away() -> None:
+    assert (kind_of("expand"), kind_of("contract"), kind_of("rebuild")) == (
+        Kind.EXPAND,
+        Kind.CONTRACT,
+        Kind.CONTRACT,
+    )
+
+
+def test_taking_down_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StoreSchemaError, match="no store"):
+        downgrade(f"sqlite:///{tmp_path / 'dhash.db'}", "base")
+    assert list(tmp_path.iterdir()) == []

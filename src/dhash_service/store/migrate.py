@@ -6,6 +6,7 @@ lock. So two processes that upgrade at once take turns, and a step that fails le
 
 import io
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +20,15 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, delete, insert
 
-from dhash_service.errors import StoreLossError, StoreSchemaError
+from dhash_service.errors import StoreLockedError, StoreLossError, StoreSchemaError
 from dhash_service.store.effects import breaks, destructive, lost, shape_after
-from dhash_service.store.engine import connect, reading, sqlite_path, writing
+from dhash_service.store.engine import LOCK_SECONDS, connect, parse_url, sqlite_path, writing
 from dhash_service.store.schema import Applied, Kind, Revision, applied
 from dhash_service.store.tables import schema_revisions
+
+BRIEFLY = 1.0
+"""Seconds that a step on PostgreSQL waits for a table. Every reader that comes later waits behind it: while a
+copy takes a minute, it lets go and tries again rather than stop the service for a minute."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -123,7 +128,7 @@ def upgrade(
     release: str,
     expand_only: bool = False,
     migrations: Migrations | None = None,
-    lock_seconds: float = 30.0,
+    lock_seconds: float = LOCK_SECONDS,
 ) -> list[Revision]:
     """Bring a store up, creating it where there is none; returns the revisions this call applied.
 
@@ -133,22 +138,22 @@ def upgrade(
     """
     migrations = migrations or Migrations()
     end = migrations.index(target) if target else len(migrations.scripts)
+
+    def step(connection: Connection) -> Script | None:
+        store = applied(connection)
+        pending: Sequence[Script] = migrations.scripts[len(known_part(store, migrations)) : end]
+        if expand_only:
+            pending = expanding(pending)
+            require_word_kept(migrations, pending)
+        if not pending:
+            return None
+        migrations.up(connection, pending[0], release)
+        return pending[0]
+
     engine = connect(url, lock_seconds=lock_seconds, foreign_keys=False)
     try:
         make_folder(engine)
-        done: list[Revision] = []
-        while True:
-            with writing(engine) as connection:
-                store = applied(connection)
-                pending: Sequence[Script] = migrations.scripts[len(known_part(store, migrations)) : end]
-                if expand_only:
-                    pending = expanding(pending)
-                    require_word_kept(migrations, pending)
-                if not pending:
-                    break
-                migrations.up(connection, pending[0], release)
-                _keep_references(connection, pending[0])
-            done.append(pending[0])
+        done = walk(engine, step, lock_seconds)
         use_write_ahead_log(engine)
         return done
     finally:
@@ -161,7 +166,7 @@ def downgrade(
     *,
     accept_loss: bool = False,
     migrations: Migrations | None = None,
-    lock_seconds: float = 30.0,
+    lock_seconds: float = LOCK_SECONDS,
 ) -> list[Revision]:
     """Take a store down to a revision (or `base`); returns the revisions taken back, newest first.
 
@@ -169,31 +174,49 @@ def downgrade(
     """
     migrations = migrations or Migrations()
     end = migrations.index(target)
+
+    def step(connection: Connection) -> Script | None:
+        store = applied(connection)
+        standing = len(known_part(store, migrations))
+        if unknown := store[standing:]:
+            raise StoreSchemaError(
+                f"Revision {unknown[-1].id} came with release {unknown[-1].release}, not this one.",
+                "Take it back with that release's `dhash db downgrade`.",
+            )
+        if standing <= end:
+            return None
+        # Looked at in the transaction that would cause it: nothing can slip in between.
+        if not accept_loss:
+            _refuse_loss(connection, migrations, standing, end)
+        migrations.down(connection, migrations.scripts[standing - 1])
+        return migrations.scripts[standing - 1]
+
+    if (path := sqlite_path(parse_url(url))) and not path.exists():
+        raise StoreSchemaError(f"There is no store at {path}.", "There is nothing to take down.")
     engine = connect(url, lock_seconds=lock_seconds, foreign_keys=False)
     try:
-        with reading(engine) as connection:
-            store = applied(connection)
-            if unknown := store[len(known_part(store, migrations)) :]:
-                raise StoreSchemaError(
-                    f"Revision {unknown[-1].id} came with release {unknown[-1].release}, not this one.",
-                    "Take it back with that release's `dhash db downgrade`.",
-                )
-        done: list[Revision] = []
-        while True:
-            # The loss is looked at in the transaction that would cause it: nothing can slip in between.
-            with writing(engine) as connection:
-                standing = applied(connection)
-                if len(standing) <= end:
-                    break
-                if not accept_loss:
-                    _refuse_loss(connection, migrations, len(standing), end)
-                script = migrations.scripts[len(standing) - 1]
-                migrations.down(connection, script)
-                _keep_references(connection, script)
-            done.append(script)
-        return done
+        return walk(engine, step, lock_seconds)
     finally:
         engine.dispose()
+
+
+def walk(engine: Engine, step: Callable[[Connection], Script | None], lock_seconds: float) -> list[Revision]:
+    """Take steps, a transaction each, until there is none left to take."""
+    done: list[Revision] = []
+    deadline = time.monotonic() + lock_seconds
+    while True:
+        try:
+            with writing(engine) as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(BRIEFLY * 1000)}")
+                if (taken := step(connection)) is None:
+                    return done
+                _keep_references(connection, taken)
+            done.append(taken)
+        except StoreLockedError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(BRIEFLY / 4)  # let those pass who have queued up behind us
 
 
 def known_part(store: Sequence[Applied], migrations: Migrations) -> Sequence[Applied]:

@@ -49,7 +49,18 @@ def applied(connection: Connection) -> list[Applied]:
     rows = connection.execute(
         select(columns.revision, columns.kind, columns.message, columns.release).order_by(columns.revision)
     )
-    return [Applied(revision, Kind(kind), message, release) for revision, kind, message, release in rows]
+    return [Applied(revision, kind_of(kind), message, release) for revision, kind, message, release in rows]
+
+
+def kind_of(text: str) -> Kind:
+    """The kind a store names. One that this release does not know may take anything away."""
+    return Kind.EXPAND if text == Kind.EXPAND else Kind.CONTRACT
+
+
+def lacking(store: Sequence[Revision], known: Sequence[tuple[str, Kind]] = KNOWN) -> list[str]:
+    """The revisions that a release needs and the store has not had. Contracting ones can wait."""
+    had = {revision.id for revision in store}
+    return [name for name, kind in known if kind is Kind.EXPAND and name not in had]
 
 
 def require_fit(store: Sequence[Revision], known: Sequence[tuple[str, Kind]] = KNOWN) -> None:
@@ -61,8 +72,7 @@ def require_fit(store: Sequence[Revision], known: Sequence[tuple[str, Kind]] = K
     had = {revision.id for revision in store}
     if not had:
         raise StoreSchemaError("There is no store yet.", "Run `dhash db upgrade`.")
-    missing = [name for name, kind in known if kind is Kind.EXPAND and name not in had]
-    if missing:
+    if missing := lacking(store, known):
         raise StoreSchemaError(
             f"The store is at revision {max(had)}; this release needs {', '.join(missing)} as well."
         )

@@ -29,7 +29,15 @@ from dhash_service.originals import Originals
 from dhash_service.settings import Settings
 from dhash_service.store import schema
 from dhash_service.store.changes import Feed
-from dhash_service.store.engine import LOCK_SECONDS, connect, reading, sqlite_path, writing
+from dhash_service.store.engine import (
+    LOCK_SECONDS,
+    connect,
+    existing,
+    parse_url,
+    reading,
+    sqlite_path,
+    writing,
+)
 from dhash_service.store.recorder import NewImage, Recorder, Registered
 from dhash_service.store.repository import Repository
 from dhash_service.store.review import QueuePage, QueueStatus, ReviewQueue
@@ -266,18 +274,17 @@ class Store:
 
 def migrate_for(url: str, *, release: str, lock_seconds: float) -> None:
     """Make a new store whole; give an old one only what no other release can mind."""
-    from dhash_service.store import migrate  # Alembic is slow to import, and a running service needs none
+    had: list[schema.Applied] = []
+    path = sqlite_path(parse_url(url))
+    if path is None or path.exists():
+        with existing(url) as engine, reading(engine) as connection:
+            had = schema.applied(connection)
+        if had and not schema.lacking(had):
+            return
 
-    engine = connect(url, lock_seconds=lock_seconds)
-    try:
-        path = sqlite_path(engine.url)
-        new = path is not None and not path.exists()
-        if not new:
-            with reading(engine) as connection:
-                new = not schema.applied(connection)
-    finally:
-        engine.dispose()
-    migrate.upgrade(url, release=release, expand_only=not new, lock_seconds=lock_seconds)
+    from dhash_service.store import migrate  # Alembic is slow to import, and seldom needed
+
+    migrate.upgrade(url, release=release, expand_only=bool(had), lock_seconds=lock_seconds)
 
 
 def require_algorithm(engine: Engine, algorithm: Algorithm, *, release: str, now: datetime) -> None:
