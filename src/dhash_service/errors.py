@@ -266,6 +266,12 @@ class SettingError(DhashError):
     advice = "See `dhash serve --help`."
 
 
+class AddressInUseError(DhashError):
+    type = "address-in-use"
+    title = "The address cannot be listened on"
+    advice = "Stop what listens there, or choose another: `dhash serve --port 3001`."
+
+
 class GoldenMovedError(DhashError):
     type = "golden-moved"
     title = "Golden fingerprints moved"

@@ -1,16 +1,19 @@
 """Settings, from `DHASH_…` environment variables: one field each, with its default and what it does."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dhash_service.errors import SettingError
 
 STORE_URL = re.compile(r"(sqlite|postgres(ql)?)(\+\w+)?://", re.ASCII)
 PASSWORD = re.compile(r"(://[^:@/]*:)[^@/]*(?=@)|([?&]password=)[^&]*")
+
+SOCKET_PATH_BYTES = 107  # sun_path of Linux's sockaddr_un, less the NUL; macOS has 103
 
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -61,6 +64,13 @@ class Settings(BaseSettings):
     locked: bool = Field(False, description="reading and submitting need a token too")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    @field_validator("uds")
+    @classmethod
+    def _short_enough(cls, path: Path | None) -> Path | None:
+        if path and len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+            raise ValueError(f"a unix socket's path has at most {SOCKET_PATH_BYTES} bytes")
+        return path
 
     @classmethod
     def load(cls, **overrides: object) -> Self:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dhash_service.api.observe import WATCHING
 from dhash_service.api.problems import answer
 from dhash_service.errors import (
     BodyTimeoutError,
@@ -21,9 +22,6 @@ from dhash_service.errors import (
     TooManyRequestsError,
 )
 from dhash_service.settings import Settings
-
-UNLIMITED = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
-"""What operators need most when the service is overloaded."""
 
 
 class Limits:
@@ -36,8 +34,8 @@ class Limits:
         self._body_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in UNLIMITED:
-            await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] in WATCHING:
+            await self._app(scope, receive, send)  # operators need it most when the service is overloaded
             return
         try:
             async with self._body(scope, receive) as body:

@@ -1,14 +1,19 @@
 """`dhash serve`: run the service."""
 
 import os
+import socket
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dhash_service.cli.app import app
+from dhash_service.errors import AddressInUseError
 
 WELCOME = """\
 dhash serves at {url}
@@ -48,29 +53,53 @@ def serve(
     from dhash_service.store import Store
 
     settings = Settings.load(host=host, port=port, uds=uds, processes=processes)
-    # Open the store once before the server starts: what is wrong with it is then a sentence, not a traceback.
+    # Try store and address before the server starts: what is wrong is then a sentence, not a traceback.
+    if not settings.uds:
+        require_free(settings.host, settings.port)
     Store.open_from(settings, migrate=migrate).close()
     for name, value in (("HOST", host), ("PORT", port), ("UDS", uds), ("PROCESSES", processes)):
         if value is not None:
             os.environ[f"DHASH_{name}"] = str(value)  # server processes read the environment
-    if settings.processes > 1:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="dhash-metrics-")
     if welcome:
         url = f"http://localhost:{settings.port}"
         picture = Path(__file__).parents[1] / "golden" / "files" / "photo.jpg"
         store = settings.public()["store"]
         typer.echo(WELCOME.format(url=url, picture=os.path.relpath(picture), store=store))
         sys.stdout.flush()
-    uvicorn.run(
-        "dhash_service.api.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        uds=str(settings.uds) if settings.uds else None,
-        workers=settings.processes,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.drain_seconds,
-        timeout_keep_alive=75,  # longer than the proxy's, so that it never reuses a connection we close
-    )
+    with shared_metrics(settings.processes):
+        uvicorn.run(
+            "dhash_service.api.app:create_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            uds=str(settings.uds) if settings.uds else None,
+            workers=settings.processes,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.drain_seconds,
+            timeout_keep_alive=75,  # longer than the proxy's, so that it never reuses a connection we close
+        )
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise `AddressInUseError` where somebody listens already, or the address is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AddressInUseError(f"{host}:{port}: {error.strerror}.") from None
+
+
+@contextmanager
+def shared_metrics(processes: int) -> Iterator[None]:
+    """Where there are several processes, a folder in which they count together, from one beginning."""
+    if processes == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="dhash-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ["DHASH_STARTED_AT"] = str(time.time())
+        yield

@@ -1,0 +1,127 @@
+"""`dhash serve` as operators run it: several processes, a socket, an orderly end, errors as sentences."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.dhash_service.serving import dhash, serving, start
+from tests.pictures import encode, jpeg, photo
+
+
+def test_several_processes_are_one_service(tmp_path: Path) -> None:
+    with serving(tmp_path, processes=2) as server:
+        for seed in range(20):
+            picture = jpeg(120, 90, seed)
+            # A connection each, so that both processes get some.
+            sent = httpx.post(
+                f"{server.url}/api/dhash", content=picture, headers={"Content-Type": "image/jpeg"}
+            )
+            assert sent.status_code == 201
+        readings = [httpx.get(f"{server.url}/metrics").json() for _ in range(10)]
+        assert {reading["counters"]["images_ok_total"] for reading in readings} == {20}
+        assert len({reading["started_at"] for reading in readings}) == 1
+        deadline = time.monotonic() + 5
+        search = {"hash": sent.json()["hash"], "radius": 0}
+        while time.monotonic() < deadline:
+            answers = [httpx.get(f"{server.url}/api/dhash/search", params=search).json() for _ in range(8)]
+            if all(answer["results"] for answer in answers):
+                break
+        assert all(answer["results"] for answer in answers)
+
+
+def test_requests_in_flight_are_finished_after_sigterm(tmp_path: Path) -> None:
+    slow = encode(photo(4000, 3000, 1, grain=0), "PNG", compress_level=1)
+    answers: list[httpx.Response] = []
+    server = start(tmp_path).wait_until_ready()
+
+    def send() -> None:
+        answers.append(
+            httpx.post(
+                f"{server.url}/api/dhash", content=slow, headers={"Content-Type": "image/png"}, timeout=60
+            )
+        )
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:  # until the picture is being hashed
+        if server.client.get("/api/dhash/queue/status").status_code == 200 and sender.is_alive():
+            break
+    time.sleep(0.1)
+    assert server.stop() in (0, -15)
+    sender.join(60)
+    assert [answer.status_code for answer in answers] == [201]
+
+
+def test_a_unix_socket_serves_and_is_replaced_when_stale() -> None:
+    with tempfile.TemporaryDirectory(prefix="dh-") as name:
+        folder = Path(name)
+        address = folder / "s.sock"
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(address))
+        env = {"DHASH_STORE": f"sqlite:///{folder}/dhash.db", "DHASH_UDS": str(address)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dhash_service", "serve", "--migrate"], env={**os.environ, **env}
+        )
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(address))) as client:
+                deadline = time.monotonic() + 30
+                while True:
+                    try:
+                        assert client.get("http://dhash/health").status_code == 200
+                        break
+                    except httpx.TransportError:
+                        assert time.monotonic() < deadline
+                        time.sleep(0.05)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "said"),
+    [
+        ({"DHASH_PORT": "x"}, 2, "DHASH_PORT"),
+        ({"DHASH_STORE": "mysql://db/x"}, 2, "Use sqlite:///PATH or postgresql://"),
+        ({"DHASH_STORE": "sqlite:////nowhere/at/all/dhash.db"}, 1, "dhash db upgrade"),
+        ({"DHASH_STORE": "postgresql://nobody@127.0.0.1:1/none"}, 1, "DHASH_STORE"),
+        ({"DHASH_UDS": "/tmp/" + "x" * 120}, 2, "107 bytes"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_a_sentence(env: dict[str, str], code: int, said: str) -> None:
+    run = dhash("serve", env=env)
+    assert run.returncode == code, run.stderr
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_store_of_another_algorithm_is_not_served(tmp_path: Path) -> None:
+    env = {"DHASH_STORE": f"sqlite:///{tmp_path}/dhash.db"}
+    assert dhash("db", "upgrade", env=env).returncode == 0
+    assert dhash("token", "create", "x", env=env).returncode == 0  # the first to open it sets the algorithm
+    run = dhash("serve", env={**env, "DHASH_ALGORITHM": "dhash-64"})
+    assert run.returncode == 1
+    assert "dhash-64-fast" in run.stderr
+    assert "DHASH_ALGORITHM" in run.stderr
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        env = {
+            "DHASH_STORE": f"sqlite:///{tmp_path}/dhash.db",
+            "DHASH_PORT": str(taken.getsockname()[1]),
+        }
+        run = dhash("serve", "--migrate", env=env)
+    assert run.returncode == 1
+    assert "in use" in run.stderr
+    assert "Traceback" not in run.stderr
