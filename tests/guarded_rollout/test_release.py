@@ -25,10 +25,12 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if name != ".lock")
 
 
-def test_the_same_source_built_twice_is_one_release(sandbox):
+def test_the_same_source_built_twice_is_one_release(sandbox, tmp_path):
     first = sandbox.site.build(None)
     again = sandbox.site.build(None)
     assert first == again
+    assert sandbox.site.build(None, tmp_path / "rehearsal") == first
+    assert leftovers(tmp_path / "rehearsal") == []
     assert leftovers(sandbox.environment.releases) == [first.id]
     assert first.version == "1.0.0"
     assert first.commit is None

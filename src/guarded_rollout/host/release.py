@@ -113,9 +113,11 @@ def build(
     schema_current: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     clock: Clock,
+    known: Path | None = None,
 ) -> Release:
     """Build a release from a folder, a wheel or `git:REVISION` of the checkout, unless it is built already.
 
+    `known` is another folder of releases that may have it: a rehearsal builds nothing twice.
     `lock` is the requirements' path inside the source; for a wheel, `requirements.txt` beside it, or else
     the checkout's. `schema_current` is the command template that tells the schema revision it needs.
     Raises `BuildError`.
@@ -125,8 +127,9 @@ def build(
         hashes = sha256(source.wheel), sha256(source.lock)
         identity = _identity(source, hashes)
         target = folder / identity
-        if (target / MANIFEST).exists():
-            return Release.load(target)
+        for place in filter(None, (folder, known)):
+            if (place / identity / MANIFEST).exists():
+                return Release.load(place / identity)
         staging = _staged(work, identity, source.wheel, source.lock, python)
         manifest = {
             "format": FORMAT,

@@ -141,6 +141,7 @@ class Site:
             schema_current=service.commands["schema_current"],
             variables=service.variables,
             clock=self.clock,
+            known=self.environment.releases,
         )
 
     def rebuild(self, origin: Path) -> Release:
