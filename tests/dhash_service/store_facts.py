@@ -1,7 +1,11 @@
 """Made-up facts for the store's tests: pictures of given bytes and bits, and what matching said of them."""
 
 import hashlib
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from dhash_service.facts import (
     Algorithm,
@@ -11,15 +15,19 @@ from dhash_service.facts import (
     Match,
     Neighbour,
     Picture,
+    Role,
     Sha256,
     Source,
     Status,
     Subject,
+    Token,
     Tombstone,
     Verdict,
     new_id,
 )
 from dhash_service.store import Store
+from dhash_service.store.engine import writing
+from dhash_service.store.tables import FACTS
 
 FAST = Algorithm("dhash-64-fast", 1)
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)
@@ -70,3 +78,46 @@ def in_search(store: Store) -> dict[int, int]:
     changes = store.feed.changes(None)
     assert len(changes.removed) == 0
     return dict(zip(changes.keys.tolist(), changes.values.tolist(), strict=True))
+
+
+def emptied(store: Store) -> Store:
+    """The same store without its facts."""
+    with writing(store.engine) as connection:
+        for table in reversed(FACTS):
+            connection.execute(delete(table))
+    return store
+
+
+Step = tuple[str, int]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "queue", "decide", "hide", "show", "quarantine", "lift", "token", "revoke"]),
+        st.integers(0, 4),
+    ),
+    max_size=10,
+)
+
+
+def play(store: Store, steps: Sequence[Step]) -> None:
+    """Let things happen in a store; what cannot happen there is passed over."""
+    lookups = []
+    for number, (step, which) in enumerate(steps):
+        at = NOON + timedelta(seconds=number)
+        image = store.image(picture(which).id)
+        if step == "add":
+            add(store, which)
+        elif step == "queue" and image:
+            lookups.append(queued(store, f"{which}-{number % 3}", image, "close"))
+        elif step == "decide" and lookups and lookups[-1]:
+            store.add_decision(decision(lookups[-1], list(Verdict)[which % 3], at=at)).result(10)
+        elif step in ("hide", "show") and image:
+            store.add_tombstone(hide_image(image, hidden=step == "hide", at=at)).result(10)
+        elif step in ("quarantine", "lift"):
+            store.add_tombstone(quarantine(f"r{which % 3}", hidden=step == "quarantine", at=at)).result(10)
+        elif step == "token":
+            name = f"t{which}"
+            if all(token.revoked_at for token in store.tokens() if token.name == name):
+                token = Token(new_id(), name, Role.ADMIN, Sha256(new_id().hex * 2), store.release, at)
+                store.add_token(token).result(10)
+        elif step == "revoke" and any(not token.revoked_at for token in store.tokens()):
+            store.revoke_token(next(t.name for t in store.tokens() if not t.revoked_at)).result(10)

@@ -6,11 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dhash_service.errors import StoreAlgorithmError, StoreSchemaError
 from dhash_service.facts import Algorithm, Sha256, Source
 from dhash_service.store import Store
-from tests.dhash_service.store_facts import FAST, NEW, NOON, add, hide_image, in_search, picture, quarantine
+from tests.dhash_service.store_facts import (
+    FAST,
+    NEW,
+    NOON,
+    STEPS,
+    Step,
+    add,
+    emptied,
+    hide_image,
+    in_search,
+    picture,
+    play,
+    quarantine,
+)
 
 OpenStore = Callable[..., Store]
 
@@ -137,3 +152,27 @@ def test_what_was_submitted_before_closing_is_written(open_store: OpenStore) -> 
     store.close()
     assert all(future.done() and future.result().created for future in futures)
     assert open_store().count() == 500
+
+
+@given(days=st.lists(STEPS, max_size=5))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_who_follows_the_feed_knows_what_who_reads_it_all_knows(
+    days: list[list[Step]], open_store: OpenStore
+) -> None:
+    first, second = open_store("r1"), open_store("r2")
+    emptied(first)
+    start = first.feed.changes(None)
+    known: dict[int, int] = {}
+    position = start.position
+    for number, steps in enumerate(days):
+        play((first, second)[number % 2], steps)
+        changes = first.feed.changes(position)
+        position = changes.position
+        assert not set(changes.keys.tolist()) & set(changes.removed.tolist())
+        for key in changes.removed.tolist():
+            known.pop(key, None)
+        known.update(zip(changes.keys.tolist(), changes.values.tolist(), strict=True))
+        assert known == in_search(first)
+        assert first.count() == len(known)
+        images = first.images_by_key(list(known))
+        assert len({image.id for image in images.values()}) == len(known)

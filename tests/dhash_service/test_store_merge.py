@@ -5,16 +5,14 @@ import random
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, select
 
 from dhash_service.errors import (
@@ -24,7 +22,7 @@ from dhash_service.errors import (
     StoreSchemaError,
     StoreUnreachableError,
 )
-from dhash_service.facts import Algorithm, Role, Sha256, Source, Token, Verdict, new_id
+from dhash_service.facts import Algorithm, Sha256, Source
 from dhash_service.store import Store, snapshot
 from dhash_service.store.check import check
 from dhash_service.store.engine import connect, reading, writing
@@ -35,13 +33,13 @@ from dhash_service.store.tables import FACTS, fingerprints, images
 from tests.dhash_service.store_facts import (
     FAST,
     NEW,
-    NOON,
+    STEPS,
+    Step,
     add,
-    decision,
-    hide_image,
+    emptied,
     in_search,
     picture,
-    quarantine,
+    play,
     queued,
 )
 
@@ -69,53 +67,11 @@ def within(some: Facts, all_of: Facts) -> bool:
     return all(rows <= all_of[table] for table, rows in some.items())
 
 
-def emptied(store: Store) -> Store:
-    """The same store without its facts."""
-    with writing(store.engine) as connection:
-        for table in reversed(FACTS):
-            connection.execute(delete(table))
-    return store
-
-
 def sqlite_store(folder: Path, name: str = "other", release: str = "r2") -> Store:
     return Store.open(f"sqlite:///{folder / name}.db", release=release, algorithm=FAST, migrate=True)
 
 
 # ---- what a merge promises, whatever happened in the stores before
-
-Step = tuple[str, int]
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["add", "queue", "decide", "hide", "show", "quarantine", "lift", "token", "revoke"]),
-        st.integers(0, 4),
-    ),
-    max_size=10,
-)
-
-
-def play(store: Store, steps: Sequence[Step]) -> None:
-    """Let things happen in a store; what cannot happen there is passed over."""
-    lookups = []
-    for number, (step, which) in enumerate(steps):
-        at = NOON + timedelta(seconds=number)
-        image = store.image(picture(which).id)
-        if step == "add":
-            add(store, which)
-        elif step == "queue" and image:
-            lookups.append(queued(store, f"{which}-{number % 3}", image, "close"))
-        elif step == "decide" and lookups and lookups[-1]:
-            store.add_decision(decision(lookups[-1], list(Verdict)[which % 3], at=at)).result(10)
-        elif step in ("hide", "show") and image:
-            store.add_tombstone(hide_image(image, hidden=step == "hide", at=at)).result(10)
-        elif step in ("quarantine", "lift"):
-            store.add_tombstone(quarantine(f"r{which % 3}", hidden=step == "quarantine", at=at)).result(10)
-        elif step == "token":
-            name = f"t{which}"
-            if all(token.revoked_at for token in store.tokens() if token.name == name):
-                token = Token(new_id(), name, Role.ADMIN, Sha256(new_id().hex * 2), store.release, at)
-                store.add_token(token).result(10)
-        elif step == "revoke" and any(not token.revoked_at for token in store.tokens()):
-            store.revoke_token(next(t.name for t in store.tokens() if not t.revoked_at)).result(10)
 
 
 @pytest.fixture(scope="module")

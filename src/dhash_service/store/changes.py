@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select
 
 from dhash_service.feed import Changes, Position
 from dhash_service.store.engine import reading
@@ -52,10 +52,7 @@ class Feed:
 
     def _everything(self, connection: Connection, now: Position) -> Changes:
         """All rows but the few that are aside, rather than a question asked of each of a million."""
-        rows = pairs(connection, select(fingerprints.c.seq, fingerprints.c.value))
-        hidden = np.array(connection.scalars(aside()).all(), np.int64)
-        shown = rows[~np.isin(rows[:, 0], hidden)] if len(hidden) else rows
-        return _changes(shown, now)
+        return _changes(without(pairs(connection, everything()), set_aside(connection)), now)
 
     def _appended(self, connection: Connection, after: Position, now: Position) -> Changes:
         """What came since, where no tombstone did: nearly always."""
@@ -70,12 +67,30 @@ class Feed:
         )
 
     def _reconsidered(self, connection: Connection, after: Position, now: Position) -> Changes:
-        """What came and what left, where tombstones did."""
-        wanted = select(fingerprints.c.seq, fingerprints.c.value).where(_touched(after))
-        standing = stands(fingerprints)
-        came = pairs(connection, wanted.where(standing))
-        left = pairs(connection, wanted.where(fingerprints.c.seq <= after.marks[0], ~standing))
+        """What came and what left, where tombstones did: what is aside now, against what was."""
+        mark, tombstone = after.marks
+        new = pairs(connection, everything().where(fingerprints.c.seq > mark))
+        was, is_now = set_aside(connection, tombstone), set_aside(connection)
+        was = was[was[:, 0] <= mark]
+        left = without(is_now[is_now[:, 0] <= mark], was)
+        came = without(np.concatenate([was, new]), is_now)
         return _changes(came, now, left)
+
+
+def everything() -> Select[tuple[int, int]]:
+    """Key and value of every fingerprint."""
+    return select(fingerprints.c.seq, fingerprints.c.value)
+
+
+def set_aside(connection: Connection, until: int | None = None) -> Pairs:
+    """The fingerprints that are not in search, or were not when a tombstone was the newest, each once."""
+    found = pairs(connection, aside(until))
+    return found[np.unique(found[:, 0], return_index=True)[1]]
+
+
+def without(some: Pairs, others: Pairs) -> Pairs:
+    """The pairs whose keys are not among the others'."""
+    return some[~np.isin(some[:, 0], others[:, 0])] if len(others) else some
 
 
 def _changes(came: Pairs, now: Position, left: Pairs = NOTHING) -> Changes:
@@ -86,25 +101,6 @@ def _changes(came: Pairs, now: Position, left: Pairs = NOTHING) -> Changes:
 def _newest(seq: ColumnElement[int]) -> ColumnElement[int]:
     """The newest number given out, 0 where there is none."""
     return func.coalesce(select(func.max(seq)).scalar_subquery(), 0)
-
-
-def _touched(after: Position) -> ColumnElement[bool]:
-    """New fingerprints, and all fingerprints of images that new tombstones speak of.
-
-    Where a release is hidden, an image's other fingerprints may take the place of the hidden one.
-    """
-    new = fingerprints.c.seq > after.marks[0]
-    since = tombstones.c.seq > after.marks[1]
-    image, release = tombstones.c.subject_image, tombstones.c.subject_release
-    of_release = fingerprints.alias()
-    hashed = select(of_release.c.image_id).where(
-        of_release.c.release.in_(select(release).where(since, release.is_not(None)))
-    )
-    return or_(
-        new,
-        fingerprints.c.image_id.in_(select(image).where(since, image.is_not(None))),
-        fingerprints.c.image_id.in_(hashed),
-    )
 
 
 def pairs(connection: Connection, wanted: Select[Any]) -> Pairs:

@@ -99,7 +99,8 @@ class Repository:
         """How many images are in search."""
         with reading(self._engine) as connection:
             everything = connection.scalar(select(func.count()).select_from(fingerprints)) or 0
-            return everything - (connection.scalar(select(func.count()).select_from(aside().subquery())) or 0)
+            hidden = aside().subquery()
+            return everything - (connection.scalar(select(func.count(hidden.c.seq.distinct()))) or 0)
 
     def fingerprints_of(self, release: str) -> int:
         """How many fingerprints a release has computed."""

@@ -7,31 +7,54 @@ algorithm, so none is asked for here.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, or_, select, tuple_, union
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    exists,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 
 from dhash_service.store.tables import fingerprints, images, tombstones
 
+Until = int | None
+"""A tombstone's `seq`: what was so when that one was the newest. None: what is so now."""
 
-def _holds(tombstone: FromClause, subject: str) -> ColumnElement[bool]:
-    """That no newer tombstone speaks of the same subject."""
-    newer = tombstones.alias()
+
+def _hiding(subject: str, until: Until) -> tuple[FromClause, ColumnElement[bool]]:
+    """Tombstones that hide: no newer one speaks of the same subject."""
+    tombstone, newer = tombstones.alias(), tombstones.alias()
     later = tuple_(newer.c.created_at, newer.c.id) > tuple_(tombstone.c.created_at, tombstone.c.id)
-    return ~exists().where(newer.c[subject] == tombstone.c[subject], later)
+    overruled = exists().where(newer.c[subject] == tombstone.c[subject], later, _known(newer, until))
+    return tombstone, and_(tombstone.c.hidden, _known(tombstone, until), ~overruled)
 
 
-def hidden_image(image: ColumnElement[Any]) -> ColumnElement[bool]:
+def _known(tombstone: FromClause, until: Until) -> ColumnElement[bool]:
+    return true() if until is None else tombstone.c.seq <= until
+
+
+def hidden_image(image: ColumnElement[Any], until: Until = None) -> ColumnElement[bool]:
     """That a tombstone hides the image with this id. Asked row by row: many images may be hidden."""
-    tombstone = tombstones.alias()
-    return exists().where(
-        tombstone.c.subject_image == image, tombstone.c.hidden, _holds(tombstone, "subject_image")
-    )
+    tombstone, hides = _hiding("subject_image", until)
+    return exists().where(tombstone.c.subject_image == image, hides)
 
 
-def hidden_releases() -> Select[tuple[str]]:
+def hidden_images(until: Until = None) -> Select[tuple[Any]]:
+    """Ids of the images that a tombstone hides."""
+    tombstone, hides = _hiding("subject_image", until)
+    return select(tombstone.c.subject_image).where(tombstone.c.subject_image.is_not(None), hides)
+
+
+def hidden_releases(until: Until = None) -> Select[tuple[str]]:
     """Releases in quarantine. Asked once for a statement: there are few."""
-    tombstone = tombstones.alias()
-    named = tombstone.c.subject_release
-    return select(named).where(named.is_not(None), tombstone.c.hidden, _holds(tombstone, "subject_release"))
+    tombstone, hides = _hiding("subject_release", until)
+    return select(tombstone.c.subject_release).where(tombstone.c.subject_release.is_not(None), hides)
 
 
 def any_hidden_release(connection: Connection) -> bool:
@@ -39,37 +62,37 @@ def any_hidden_release(connection: Connection) -> bool:
     return connection.execute(hidden_releases().limit(1)).first() is not None
 
 
-def visible(fingerprint: FromClause) -> ColumnElement[bool]:
+def visible(fingerprint: FromClause, until: Until = None) -> ColumnElement[bool]:
     """That neither a fingerprint's image nor its release is hidden."""
     return and_(
-        fingerprint.c.release.not_in(hidden_releases()),
-        ~hidden_image(fingerprint.c.image_id),
+        fingerprint.c.release.not_in(hidden_releases(until)),
+        ~hidden_image(fingerprint.c.image_id, until),
     )
 
 
-def stands(fingerprint: FromClause) -> ColumnElement[bool]:
+def stands(fingerprint: FromClause, until: Until = None) -> ColumnElement[bool]:
     """That a fingerprint is the one by which its image stands in search."""
     earlier = fingerprints.alias()
     before = exists().where(
         earlier.c.image_id == fingerprint.c.image_id,
         earlier.c.seq < fingerprint.c.seq,
-        visible(earlier),
+        visible(earlier, until),
     )
-    return and_(visible(fingerprint), or_(~fingerprint.c.repeats, ~before))
+    return and_(visible(fingerprint, until), or_(~fingerprint.c.repeats, ~before))
 
 
-def aside() -> Select[tuple[int]]:
-    """Key of every fingerprint by which no image stands: few, and found without reading the rest."""
-    tombstone = tombstones.alias()
-    hidden = select(tombstone.c.subject_image).where(
-        tombstone.c.subject_image.is_not(None), tombstone.c.hidden, _holds(tombstone, "subject_image")
-    )
-    found = union(
-        select(fingerprints.c.seq).where(fingerprints.c.release.in_(hidden_releases())),
-        select(fingerprints.c.seq).where(fingerprints.c.image_id.in_(hidden)),
-        select(fingerprints.c.seq).where(fingerprints.c.repeats, ~stands(fingerprints)),
+def aside(until: Until = None) -> Select[tuple[int, int]]:
+    """Key and value of every fingerprint by which no image stands, some of them more than once.
+
+    They are few, and found without reading the rest.
+    """
+    key_and_value = select(fingerprints.c.seq, fingerprints.c.value)
+    found = union_all(
+        key_and_value.where(fingerprints.c.release.in_(hidden_releases(until))),
+        key_and_value.where(fingerprints.c.image_id.in_(hidden_images(until))),
+        key_and_value.where(fingerprints.c.repeats, ~stands(fingerprints, until)),
     ).subquery()
-    return select(found.c.seq)
+    return select(found.c.seq, found.c.value)
 
 
 def visible_image(image: ColumnElement[Any]) -> ColumnElement[bool]:
