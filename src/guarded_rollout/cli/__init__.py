@@ -22,6 +22,7 @@ def register() -> None:
         preflight,
         premerge,
         prune,
+        reference,
         rollback,
         smoke,
         start,
