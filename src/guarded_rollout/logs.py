@@ -98,7 +98,8 @@ class LogFile:
         return cls(os.fdopen(descriptor, "a", encoding="utf-8"), path, environment, clock)
 
     def write(self, level: str, message: str, /, **data: object) -> None:
-        """One line, which survives the death of this process."""
+        """One line, which survives the death of this process. What is bound (the rollout's id) is in each."""
+        data = {**structlog.contextvars.get_contextvars(), **data}
         line = Line(self._clock.now().timestamp(), level, message, self._environment, data)
         self._file.write(line.as_json() + "\n")
         self._file.flush()

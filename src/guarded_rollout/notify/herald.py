@@ -31,10 +31,12 @@ class TellingJournal(Journal):
 
     def begin(self, environment: str, command: str, **about: Any) -> UUID:
         rollout = super().begin(environment, command, **about)
+        structlog.contextvars.bind_contextvars(rollout=str(rollout))  # in every log line from here on
         self._tell(rollout)
         return rollout
 
     def intend(self, rollout: UUID, step: str, **plan: object) -> None:
+        structlog.contextvars.bind_contextvars(rollout=str(rollout))
         super().intend(rollout, step, **plan)
         if step == WATCH:
             self._tell(rollout)

@@ -1,13 +1,16 @@
 """What a journal tells, each thing once."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from guarded_rollout.clock import ManualClock
+from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
 from guarded_rollout.notify.herald import TellingJournal, events_of, tell
 from guarded_rollout.record import Outcome
@@ -24,6 +27,12 @@ class Ears:
 
     def kinds(self) -> list[Kind]:
         return [event.kind for event in self.heard.values()]
+
+
+@pytest.fixture(autouse=True)
+def _unbound() -> Iterator[None]:
+    yield
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture
@@ -116,3 +125,12 @@ def test_old_history_is_not_told(journal: TellingJournal, ears: Ears) -> None:
     ears.heard.clear()
     tell(journal.rollout(rollout), ears, datetime.now(UTC) + timedelta(days=1))
     assert ears.heard == {}
+
+
+def test_a_command_s_log_lines_carry_the_rollout_s_id(journal: TellingJournal, tmp_path: Path) -> None:
+    with structlog.contextvars.bound_contextvars():
+        rollout = begin(journal)
+        log = LogFile.open(tmp_path / "monitor_logs", "deploy", "production")
+        log.write("info", "rolling out")
+        log.close()
+    assert json.loads(log.path.read_text())["data"] == {"rollout": str(rollout)}
