@@ -4,9 +4,9 @@ Caddy reads the share of the green slot from a file at every request and compare
 of the request's random UUID, so moving traffic reloads nothing: a reload closes idle keep-alive connections
 and fails about one request in a thousand. Each slot has an inner server of its own, because Caddy counts
 requests, codes and latencies per server, not per upstream; an inner server answers its own errors by closing
-the connection, or the edge would take them for an answer instead of trying the other slot. An answer that a dying
-release has cut is asked for again as well, if its Content-Length is known and it is small (2 KB): Caddy has
-passed nothing on by then. Of a chunked answer it has.
+the connection, or the edge would take them for an answer instead of trying the other slot. An answer that a
+dying release has cut is asked for again as well, if its Content-Length is known and it is small (2 KB): Caddy
+has passed nothing on by then. Of a chunked answer it has.
 """
 
 import errno
