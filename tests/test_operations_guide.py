@@ -79,8 +79,8 @@ def shorten_windows(checkout: Path, ports: dict[str, int]) -> None:
     """What would take an hour takes seconds: by configuration, not by other commands."""
     path = checkout / "quality-gates-config.json"
     file = json.loads(path.read_text())
-    for environment in file["environments"].values():
-        environment["monitoring"]["window_minutes"] = 0.07
+    for name, environment in file["environments"].items():
+        environment["monitoring"]["window_minutes"] = 0.2 if name == "production" else 0.1
         for gate in environment["quality_gates"].values():
             if "check_interval_seconds" in gate["threshold"]:
                 gate["threshold"]["check_interval_seconds"] = 1

@@ -68,7 +68,7 @@ class Dispatcher:
         except (Refused, NotificationSettingsError) as error:
             problem = self._clean(error)
             self._outbox.settle(delivery, State.REFUSED, problem)
-            tell = log.info if isinstance(error, NotConfigured) else log.warning
+            tell = log.debug if isinstance(error, NotConfigured) else log.warning
             tell("Notification refused", **about, problem=problem)
         except Unavailable as error:
             self._postpone(delivery, self._clean(error), error.retry_after)

@@ -110,7 +110,7 @@ class Notifier:
         except OutboxError as error:
             write_down(self.fallback, event, {}, error.sentence)
             return
-        log.info("Notification stored", event_id=event.id, kind=event.kind, told=told)
+        log.debug("Notification stored", event_id=event.id, kind=event.kind, told=told)
         self._workers.wake()
 
     def acknowledge(self, event: Event) -> tuple[str, ...]:
