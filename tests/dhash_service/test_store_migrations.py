@@ -354,6 +354,16 @@ def test_the_plan_shows_the_statements_for_the_store_s_own_database(store_url: s
     assert revisions(store_url) == []
 
 
+def test_the_plan_shows_how_sqlite_rebuilds_a_table(
+    tmp_path: Path, extended: Callable[..., Migrations]
+) -> None:
+    migrations = extended("contract", REBUILT.format(change="type_=sa.Integer"))
+    planned = plan(f"sqlite:///{tmp_path / 'dhash.db'}", migrations=migrations)
+    assert "DROP TABLE images;" in planned[-1].sql
+    assert "ALTER TABLE _alembic_tmp_images RENAME TO images;" in planned[-1].sql
+    assert planned[-1].findings == []
+
+
 def test_a_store_remembers_which_release_brought_each_revision(store_url: str) -> None:
     upgrade(store_url, "0001", release="r1")
     upgrade(store_url, release="r2")

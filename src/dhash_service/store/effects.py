@@ -4,14 +4,15 @@ So a revision is judged by its effect, however it is written, and a way down tel
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine, column, create_engine, func, inspect, select, table
+from sqlalchemy import Connection, column, create_engine, event, func, inspect, select, table
 
 from dhash_service.store.tables import metadata
 
@@ -58,19 +59,45 @@ Shape = Mapping[str, TableShape]
 
 def shape_after(scripts: Sequence[HasModule]) -> Shape:
     """The schema that these revisions make out of nothing."""
+    with scratch(scripts) as connection:
+        return shape(connection)
+
+
+def statements(before: Sequence[HasModule], script: HasModule) -> str:
+    """What a revision says to SQLite after those before it, the rebuilding of tables included."""
+    said: list[str] = []
+    with scratch(before) as connection:
+
+        @event.listens_for(connection, "before_cursor_execute")
+        def listen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if not statement.lstrip().upper().startswith(("PRAGMA", "SELECT")):
+                said.append(f"{statement.strip()};")
+
+        run(connection, [script])
+    return "\n\n".join(said)
+
+
+@contextmanager
+def scratch(scripts: Sequence[HasModule]) -> Iterator[Connection]:
+    """An empty database in memory to which these revisions were applied."""
     engine = create_engine("sqlite://")
     try:
         with engine.begin() as connection:
-            context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
-            with Operations.context(context):
-                for script in scripts:
-                    script.module.upgrade()
-            return shape(connection)
+            run(connection, scripts)
+            yield connection
     finally:
         engine.dispose()
 
 
-def shape(connection: Connection | Engine) -> Shape:
+def run(connection: Connection, scripts: Sequence[HasModule]) -> None:
+    """Apply revisions without recording them."""
+    context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+    with Operations.context(context):
+        for script in scripts:
+            script.module.upgrade()
+
+
+def shape(connection: Connection) -> Shape:
     """The schema as the database tells it."""
     seen = inspect(connection)
     return {

@@ -17,11 +17,10 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, delete, insert
 
 from dhash_service.errors import StoreLockedError, StoreLossError, StoreSchemaError
-from dhash_service.store.effects import breaks, destructive, lost, shape_after
+from dhash_service.store.effects import breaks, destructive, lost, shape_after, statements
 from dhash_service.store.engine import LOCK_SECONDS, connect, parse_url, sqlite_path, writing
 from dhash_service.store.schema import Applied, Kind, Revision, applied
 from dhash_service.store.tables import schema_revisions
@@ -102,15 +101,14 @@ class Migrations:
     def sql(self, script: Script, dialect: str) -> str:
         """The statements of a revision, as the database will meet them."""
         number = self.index(script.id)
+        if dialect == "sqlite":
+            return statements(self.scripts[: number - 1], script)
         below = self.scripts[number - 2].id if number > 1 else "base"
         written = io.StringIO()
         config = self._attached(None, None)
         config.attributes["dialect"] = dialect
         config.output_buffer = written
-        try:
-            command.upgrade(config, f"{below}:{script.id}", sql=True)
-        except CommandError:  # SQLite rebuilds a table from what it finds there
-            written.write("-- and statements that are made from the table as it is then")
+        command.upgrade(config, f"{below}:{script.id}", sql=True)
         return written.getvalue().strip()
 
     def _attached(self, connection: Connection | None, record: Callable[..., None] | None) -> Config:
