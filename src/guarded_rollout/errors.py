@@ -196,6 +196,11 @@ class NothingOpenError(RolloutError):
     advice = "`rollout status` shows what serves, `rollout history` what was done."
 
 
+class NotWatchedError(RolloutError):
+    message = "{release} is not being watched yet: its rollout was interrupted before that."
+    advice = "`rollout resume` goes on with it, `rollout abort` takes it back."
+
+
 class RolledBackError(RolloutError):
     message = "{cause} The rollout was taken back; {stable} serves as before."
     advice = "{next}"

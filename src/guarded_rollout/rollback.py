@@ -19,8 +19,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal import Journal
 from guarded_rollout.record import Rollout
-from guarded_rollout.steps.base import Options
-from guarded_rollout.steps.data import exchanges
+from guarded_rollout.steps.base import Data, Options
+from guarded_rollout.steps.data import exchanged_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Way:
     closes: Rollout | None  # the open rollout that this ends
 
 
-def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool) -> tuple[str, ...]:
+def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool, data: bool) -> tuple[str, ...]:
     """The steps of a rollback. Pure.
 
     With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
@@ -43,12 +43,14 @@ def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool) -> tu
     if exchanged:
         order = "safety halt configuration data schema stage verify shift quarantine validate"
     elif warm:
-        order = "shift safety retire configuration data quarantine validate"
+        order = "shift safety retire configuration data schema stage quarantine validate"
     else:
         order = "safety configuration schema stage verify shift retire data quarantine validate"
     left_out = set() if validated else {"verify", "validate"}
     if not bad:
         left_out |= {"retire", "quarantine"}
+    if not data:
+        left_out |= {"configuration", "data", "schema", "stage"} if warm else {"configuration", "data"}
     return tuple(step for step in order.split() if step not in left_out)
 
 
@@ -65,8 +67,13 @@ def find_way(site: Site, journal: Journal, release: Release, options: Options, *
     if slot is None:
         taken = site.slots.find(bad.id) if bad else None
         slot = "blue" if taken == "green" else "green" if taken == "blue" else site.traffic.serving()
-    exchanged = exchanges(site, release, options.data)
-    steps = steps_back(warm=warm, exchanged=exchanged, bad=bad is not None, validated=validated)
+    steps = steps_back(
+        warm=warm,
+        exchanged=exchanged_first(site, release, options.data, warm=warm),
+        bad=bad is not None,
+        validated=validated,
+        data=options.data is not Data.NONE,
+    )
     return Way(release, slot, bad, steps, rollout)
 
 

@@ -17,6 +17,7 @@ from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import (
     FirstDeploymentError,
     NothingOpenError,
+    NotWatchedError,
     RollbackFailedError,
     RolledBackError,
     RolloutError,
@@ -124,8 +125,8 @@ class Engine:
         found = window(rollout)
         if found is not None and found.paused:
             work.note(RESUMED)
-        if undoing(rollout):
-            self._take_back(work, rollout.notes[-1].data.get("cause", "it was interrupted"))
+        if begun := rollout.note(UNDOING):
+            self._take_back(work, begun.data["cause"])
             return Outlook(work.release)
         return self._advance(work)
 
@@ -163,19 +164,19 @@ class Engine:
     # ---- the window
 
     def promote(self) -> Outlook:
-        """Close the window early and accept the release. Raises `NothingOpenError`."""
+        """Close the window early and accept the release. Raises `NothingOpenError`, `NotWatchedError`."""
         rollout, work = self._open()
         if window(rollout) is None:
-            raise NothingOpenError(environment=rollout.environment)
+            raise NotWatchedError(release=rollout.target)
         work.note(PROMOTED, operator=operator())
         return self._advance(work)
 
     def pause(self) -> Window:
-        """Let the window's clock stand still. Raises `NothingOpenError`."""
+        """Let the window's clock stand still. Raises `NothingOpenError`, `NotWatchedError`."""
         rollout, work = self._open()
         found = window(rollout)
         if found is None:
-            raise NothingOpenError(environment=rollout.environment)
+            raise NotWatchedError(release=rollout.target)
         if not found.paused:
             work.note(PAUSED, operator=operator())
         paused = window(self.journal.rollout(rollout.id))
@@ -186,6 +187,8 @@ class Engine:
         """Take the open rollout back. Raises `NothingOpenError`, `RollbackFailedError`."""
         rollout, work = self._open()
         self._take_back(work, cause)
+        if work.stable is not None:
+            self.site.ensure()  # nothing may have been running when this was asked
         return self.journal.rollout(rollout.id)
 
     # ---- inside

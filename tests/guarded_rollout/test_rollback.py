@@ -48,25 +48,30 @@ def roll_back(sandbox: Sandbox, release, **options: object) -> None:
 # ---- which way
 
 
+def way(**asked: bool) -> tuple[str, ...]:
+    usual = {"warm": True, "exchanged": False, "bad": True, "validated": True, "data": True}
+    return steps_back(**(usual | asked))
+
+
 def test_with_the_release_warm_traffic_comes_first_of_all():
-    assert steps_back(warm=True, exchanged=False, bad=True, validated=True)[0] == "shift"
+    assert way()[0] == "shift"
+    assert way(data=False) == ("shift", "safety", "retire", "quarantine", "validate")
 
 
 def test_a_cold_release_gets_no_traffic_before_it_is_verified():
-    steps = steps_back(warm=False, exchanged=False, bad=True, validated=True)
+    steps = way(warm=False)
     assert steps.index("safety") < steps.index("stage") < steps.index("verify") < steps.index("shift")
+    assert "stage" in way(warm=False, data=False)
 
 
 def test_where_the_store_is_exchanged_nobody_has_it_open():
     for warm in (True, False):
-        steps = steps_back(warm=warm, exchanged=True, bad=True, validated=True)
+        steps = way(warm=warm, exchanged=True)
         assert steps.index("safety") < steps.index("halt") < steps.index("data") < steps.index("stage")
 
 
 def test_an_emergency_leaves_out_the_checks_and_nothing_else():
-    full = steps_back(warm=False, exchanged=False, bad=True, validated=True)
-    quick = steps_back(warm=False, exchanged=False, bad=True, validated=False)
-    assert set(full) - set(quick) == {"verify", "validate"}
+    assert set(way(warm=False)) - set(way(warm=False, validated=False)) == {"verify", "validate"}
 
 
 # ---- to a release
@@ -169,8 +174,33 @@ def test_a_damaged_store_is_kept_aside_and_what_can_be_read_of_it_is_merged(sand
     before = submit(sandbox)
     backup = take_backup(sandbox.site).entry.path
     after = submit(sandbox)
-    path = store_path(sandbox.site)
     sandbox.site.processes.stop("blue")
+    damage(store_path(sandbox.site))
+    assert not sandbox.site.command(old, "store_check").ok
+    roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
+    assert {before, after} <= kept(sandbox)
+    assert sandbox.site.command(old, "store_check").ok
+    assert os.path.exists(last(sandbox).last("data").evidence["kept_aside"])
+
+
+def test_a_damaged_store_does_not_keep_traffic_from_the_warm_release(sandbox):
+    old = sandbox.deploy().release
+    before = submit(sandbox)
+    backup = take_backup(sandbox.site).entry.path
+    sandbox.deploy("2.0.0")
+    damage(store_path(sandbox.site))
+    assert not sandbox.site.command(old, "store_check").ok
+    roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
+    ended = last(sandbox)
+    assert ended.steps[0].name == "shift"
+    assert sandbox.site.command(old, "store_check").ok
+    assert before in kept(sandbox)
+    assert sandbox.served_by() == old.id
+    assert os.path.exists(ended.last("data").evidence["kept_aside"])
+
+
+def damage(path) -> None:
+    """Overwrite pages in the middle of a store's file, of a table that nothing reads."""
     with closing(sqlite3.connect(path, isolation_level=None)) as store:
         store.execute("CREATE TABLE later (content BLOB)")
         store.execute("INSERT INTO later VALUES (randomblob(200000))")
@@ -179,11 +209,20 @@ def test_a_damaged_store_is_kept_aside_and_what_can_be_read_of_it_is_merged(sand
     with path.open("r+b") as file:
         file.seek(-150_000, os.SEEK_END)
         file.write(os.urandom(100_000))
-    assert not sandbox.site.command(old, "store_check").ok
-    roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
-    assert {before, after} <= kept(sandbox)
-    assert sandbox.site.command(old, "store_check").ok
-    assert os.path.exists(last(sandbox).last("data").evidence["kept_aside"])
+
+
+def test_the_folder_of_what_serves_may_be_gone_too(sandbox):
+    old = sandbox.deploy().release
+    before = submit(sandbox)
+    backup = take_backup(sandbox.site).entry.path
+    for folder, _, _ in os.walk(old.folder):
+        os.chmod(folder, 0o755)
+    shutil.rmtree(old.folder)
+    assert sandbox.rollout("status").returncode == 0
+    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
+    assert done.returncode == 0, done.stderr
+    assert sandbox.served_by() == old.id
+    assert before in kept(sandbox)
 
 
 def test_a_release_whose_folder_is_gone_is_rebuilt_from_the_backup(sandbox):

@@ -151,7 +151,7 @@ def reporting(out: Output, env: str = "") -> Iterator[None]:
         out.fail(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        out.say("Interrupted; what was begun is taken back.")
+        out.say("Interrupted. `rollout status` tells where things stand.")
         raise typer.Exit(130) from None
     finally:
         if out.log:

@@ -5,10 +5,12 @@ A slot's release is a symbolic link, `slots/blue → releases/<id>`: one atomic 
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from guarded_rollout.config.environments import Environment
+from guarded_rollout.errors import ReleaseDamagedError, UnknownReleaseError
 from guarded_rollout.host.release import Release
 
 Slot = Literal["blue", "green"]
@@ -30,9 +32,13 @@ class Slots:
         return self._environment.run / f"{slot}.sock"
 
     def release(self, slot: Slot) -> Release | None:
-        """What stands in this slot. Raises `UnknownReleaseError` when its folder is gone."""
+        """What stands in this slot. A release whose folder is gone stands nowhere."""
         link = self._link(slot)
-        return Release.load(Path(os.readlink(link))) if link.is_symlink() else None
+        if not link.is_symlink():
+            return None
+        with suppress(UnknownReleaseError, ReleaseDamagedError):
+            return Release.load(Path(os.readlink(link)))
+        return None
 
     def assign(self, slot: Slot, release: Release) -> None:
         link, aside = self._link(slot), self._link(slot).with_suffix(".new")

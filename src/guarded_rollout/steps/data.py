@@ -18,6 +18,7 @@ from guarded_rollout.files import sync_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Data, Evidence, ForwardStep, Work
+from guarded_rollout.steps.halt import Halt, halt
 
 COMPANIONS = ("", "-wal", "-shm")  # SQLite keeps the newest commits beside the database file
 
@@ -52,6 +53,7 @@ class RestoreData(ForwardStep):
             if aside is None:
                 merged = site.require(work.release, "store_merge", str(snapshot)).json()
                 return {"data": Data.MERGE, "merged": merged}
+            halt(site)
             if not aside.exists():
                 keep_aside(site, aside)
             put_in_place(site, snapshot)
@@ -66,9 +68,12 @@ class RestoreData(ForwardStep):
         return {"data": Data.MERGE, "kept_aside": str(aside), "salvaged": salvaged}
 
 
-def exchanges(site: Site, release: Release, data: Data) -> bool:
-    """Whether the store's file itself is replaced, so that nobody may have it open."""
-    return data is Data.EXACT or (data is Data.MERGE and not usable(site, release))
+def exchanged_first(site: Site, release: Release, data: Data, *, warm: bool) -> bool:
+    """Whether the store's file has to be replaced before the release can run.
+
+    With the release warm, traffic does not wait for a look at the store: it is looked at after.
+    """
+    return data is Data.EXACT or (data is Data.MERGE and not warm and not usable(site, release))
 
 
 def usable(site: Site, release: Release) -> bool:
@@ -88,9 +93,11 @@ def _aside(work: Work) -> Path | None:
     path = store_path(work.site)
     if work.options.data is Data.EXACT and path is None:
         raise ExactUnsupportedError()
-    if path is None or "halt" not in work.steps:
+    if path is None:
         return None
-    return path.with_name(f"{path.name}.before-{work.rollout}")
+    aside = path.with_name(f"{path.name}.before-{work.rollout}")
+    replaced = Halt.name in work.steps or aside.exists() or not usable(work.site, work.release)
+    return aside if replaced else None
 
 
 def keep_aside(site: Site, aside: Path) -> None:

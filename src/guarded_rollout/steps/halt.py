@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.host.slots import SLOTS
+from guarded_rollout.host.site import Site
+from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.steps.base import Evidence, ForwardStep, Work
 
 
@@ -14,7 +15,12 @@ class Halt(ForwardStep):
         yield "stop both slots: the store is exchanged, and nobody may write to the old one"
 
     def do(self, work: Work) -> Evidence:
-        stopped = [slot for slot in SLOTS if work.site.slots.release(slot)]
-        for slot in stopped:
-            work.site.stop(slot)
-        return {"stopped": stopped}
+        return {"stopped": halt(work.site)}
+
+
+def halt(site: Site) -> list[Slot]:
+    """Stop what runs in the slots; what stands there stays there, to be started again."""
+    standing = [slot for slot in SLOTS if site.slots.release(slot)]
+    for slot in standing:
+        site.processes.stop(slot)
+    return standing
