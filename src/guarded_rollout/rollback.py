@@ -19,7 +19,7 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal import Journal
 from guarded_rollout.record import Rollout
-from guarded_rollout.steps.base import Data, Options
+from guarded_rollout.steps.base import Options
 from guarded_rollout.steps.data import exchanged_first
 
 
@@ -34,7 +34,7 @@ class Way:
     closes: Rollout | None  # the open rollout that this ends
 
 
-def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool, data: bool) -> tuple[str, ...]:
+def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool, backup: bool) -> tuple[str, ...]:
     """The steps of a rollback. Pure.
 
     With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
@@ -49,7 +49,7 @@ def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool, data:
     left_out = set() if validated else {"verify", "validate"}
     if not bad:
         left_out |= {"retire", "quarantine"}
-    if not data:
+    if not backup:
         left_out |= {"configuration", "data", "schema", "stage"} if warm else {"configuration", "data"}
     return tuple(step for step in order.split() if step not in left_out)
 
@@ -72,7 +72,7 @@ def find_way(site: Site, journal: Journal, release: Release, options: Options, *
         exchanged=exchanged_first(site, release, options.data, warm=warm),
         bad=bad is not None,
         validated=validated,
-        data=options.data is not Data.NONE,
+        backup=options.backup is not None,
     )
     return Way(release, slot, bad, steps, rollout)
 

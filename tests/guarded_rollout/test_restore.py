@@ -163,7 +163,7 @@ def test_a_spoiled_backup_changes_nothing(served):
 @pytest.mark.parametrize("warm", [True, False])
 @pytest.mark.parametrize("exchanged", [True, False])
 def test_the_order_keeps_what_must_come_first(warm, exchanged):
-    steps = steps_back(warm=warm, exchanged=exchanged, bad=True, validated=True, data=True)
+    steps = steps_back(warm=warm, exchanged=exchanged, bad=True, validated=True, backup=True)
     at = {step: place for place, step in enumerate(steps)}
     assert at["safety"] < at["configuration"] < at["data"]
     assert at["shift"] < at["quarantine"] < at["validate"]

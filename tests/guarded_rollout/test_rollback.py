@@ -49,19 +49,19 @@ def roll_back(sandbox: Sandbox, release, **options: object) -> None:
 
 
 def way(**asked: bool) -> tuple[str, ...]:
-    usual = {"warm": True, "exchanged": False, "bad": True, "validated": True, "data": True}
+    usual = {"warm": True, "exchanged": False, "bad": True, "validated": True, "backup": True}
     return steps_back(**(usual | asked))
 
 
 def test_with_the_release_warm_traffic_comes_first_of_all():
     assert way()[0] == "shift"
-    assert way(data=False) == ("shift", "safety", "retire", "quarantine", "validate")
+    assert way(backup=False) == ("shift", "safety", "retire", "quarantine", "validate")
 
 
 def test_a_cold_release_gets_no_traffic_before_it_is_verified():
     steps = way(warm=False)
     assert steps.index("safety") < steps.index("stage") < steps.index("verify") < steps.index("shift")
-    assert "stage" in way(warm=False, data=False)
+    assert "stage" in way(warm=False, backup=False)
 
 
 def test_where_the_store_is_exchanged_nobody_has_it_open():
