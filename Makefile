@@ -5,7 +5,7 @@ PROJECT_FILES := pyproject.toml
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run test check format bench lock clean
+.PHONY: help install run demo test check format bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,8 +19,12 @@ install: .venv/.installed ## .venv with the commands dhash and rollout
 	@sh scripts/make_venv.sh "$(PYTHON)" locks/development.txt
 	@touch $@
 
-run: install ## the service on http://localhost:3000, with its embedded store
-	@$(BIN)/dhash serve --migrate --welcome
+run: install ## a guarded rollout of this checkout on http://localhost:3000
+	@$(BIN)/rollout up
+	@cat docs/welcome.txt
+
+demo: .venv/.development ## the whole story in three minutes: a good release, a bad one, nothing lost
+	@$(BIN)/python -m bench.demo
 
 test: .venv/.development ## every test, on the real components
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
