@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    pass
+{down}
 '''
 
 
@@ -41,7 +41,9 @@ def newest_revision(sandbox: Sandbox) -> str:
     return max(path.name[:4] for path in folder.glob("[0-9]*.py"))
 
 
-def migration(kind: str, up: str, *, brought: bool = True) -> Callable[[Sandbox], None]:
+def migration(
+    kind: str, up: str, *, down: str = "    pass", brought: bool = True
+) -> Callable[[Sandbox], None]:
     """One more revision, known to the release and (unless it forgets it) brought along."""
 
     def spoil(sandbox: Sandbox) -> None:
@@ -49,7 +51,9 @@ def migration(kind: str, up: str, *, brought: bool = True) -> Callable[[Sandbox]
         revision = f"{int(below) + 1:04d}"
         folder = sandbox.source / SERVICE / "store" / "migrations" / "versions"
         if brought:
-            content = MIGRATION.format(summary="more", revision=revision, below=below, kind=kind, up=up)
+            content = MIGRATION.format(
+                summary="more", revision=revision, below=below, kind=kind, up=up, down=down
+            )
             (folder / f"{revision}_more.py").write_text(content)
         last_known = f'("{below}", Kind.EXPAND)'
         sandbox.edit(

@@ -11,6 +11,7 @@ from guarded_rollout.rollout import Request
 from guarded_rollout.steps.backup import take_backup
 from guarded_rollout.steps.base import Data, Options
 from tests.guarded_rollout.sandbox import Sandbox
+from tests.guarded_rollout.test_faulty_releases import migration
 from tests.guarded_rollout.test_rollback import last
 
 
@@ -95,6 +96,23 @@ def test_a_restart_goes_through_the_other_slot(dhash):
         engine.promote()
     assert dhash.site.traffic.serving() != slot
     assert dhash.served_by() == release.id
+
+
+def test_what_a_release_contracted_is_taken_back_for_the_release_before_it(dhash):
+    index = '"ix_lookups_document_id"'
+    old = dhash.site.serving()
+    drop = f"    op.drop_index({index}, 'lookups')"
+    create = f"    op.create_index({index}, 'lookups', ['document', 'id'])"
+    migration("contract", drop, down=create)(dhash)
+    dhash.deploy("1.6.0", migrate=True)
+    with dhash.engine() as engine:
+        engine.promote()
+    assert last(dhash).last("finish").evidence["contracted"]
+    sent = submit(dhash, "after the contraction")
+    roll_back(dhash, old)
+    assert last(dhash).last("schema").evidence["taken_back"]
+    assert dhash.served_by() == old.id
+    assert found(dhash, sent)
 
 
 def test_changed_settings_wait_for_the_next_start(dhash):
