@@ -39,8 +39,8 @@ class Terminal:
     def run(self, commands: str) -> subprocess.CompletedProcess[str]:
         """Type these; questions are answered as the guide says."""
         script = (
-            f"source {self._state}\nset -e -o pipefail\n{commands}\n"
-            f"set +e +o pipefail\n{{ declare -p DHASH_URL LATEST_BACKUP PATH; echo cd $PWD; }} 2> /dev/null"
+            f"source {self._state}\nset -e\n{commands}\n"
+            f"set +e\n{{ declare -p DHASH_URL LATEST_BACKUP PATH; echo cd $PWD; }} 2> /dev/null"
             f" | sed 's/^declare -x/export/; s/^declare --/export/' > {self._state}\n"
         )
         return subprocess.run(
@@ -140,9 +140,9 @@ def test_every_block_runs_and_prints_what_the_guide_says(folder: Path, slack: We
     finally:
         for name in ports:
             terminal.run(f"cd {folder}/dhash && .venv/bin/rollout down --env {name} --force")
-    told = [arrived.body["text"] for arrived in slack.accepted]
+    told = json.dumps([arrived.body for arrived in slack.accepted])
     for words in ("deployment of", "monitoring of", "rollback to", "Monthly notification test"):
-        assert any(words in text or words in str(slack.accepted) for text in told), words
+        assert words in told
 
 
 def test_a_block_that_prints_something_else_is_noticed() -> None:
