@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guarded_rollout.errors import NotificationTemplateError
+from guarded_rollout.notify.channels.factory import BUILDERS
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.message import (
     NAMES,
@@ -139,3 +140,10 @@ def test_durations_are_for_people(seconds: float, words: str) -> None:
 
 def test_a_template_may_name_every_fact() -> None:
     assert set(Facts.__annotations__) <= set(NAMES)
+
+
+def test_the_documentation_names_every_event_channel_and_placeholder() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "notifications.md").read_text()
+    for name in (*Kind, *BUILDERS):
+        assert f"`{name}`" in text, name
+    assert set(re.findall(r"`\$(\w+)`", text)) == set(NAMES)
