@@ -1,10 +1,9 @@
-"""Apprise: a hundred other services by address, where that library is installed."""
+"""Apprise: a hundred other services by address."""
 
 import logging
 from importlib import import_module
 from typing import Any
 
-from guarded_rollout.errors import NotificationSettingsError
 from guarded_rollout.notify.channels import Unavailable
 from guarded_rollout.notify.events import Level
 from guarded_rollout.notify.message import Message, shorten
@@ -16,11 +15,7 @@ TEXT = 10_000
 
 class Apprise:
     def __init__(self, settings: Settings) -> None:
-        try:
-            library: Any = import_module("apprise")
-        except ImportError:
-            problem = "is set, but Apprise is not installed (`uv pip install 'mobius-dhash[apprise]'`)"
-            raise NotificationSettingsError(path="APPRISE_URLS", problem=problem) from None
+        library: Any = import_module("apprise")  # slow to import, and few machines need it
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would log addresses with their secrets
         self._apprise = library.Apprise()
         for number, address in enumerate(settings.secret("APPRISE_URLS").reveal().split(), start=1):
