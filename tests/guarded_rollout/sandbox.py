@@ -106,7 +106,11 @@ class Sandbox:
             "threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.2},
             "actions": ["auto_rollback"],
         }
-        gates = {"monitoring": {"window_minutes": window_seconds / 60}, "quality_gates": {"health": health}}
+        gates = {
+            "monitoring": {"window_minutes": window_seconds / 60},
+            "quality_gates": {"health": health},
+            "auto_rollback": {"enabled": True},
+        }
         (self.folder / "quality-gates-config.json").write_text(
             json.dumps({"environments": {"production": gates}})
         )

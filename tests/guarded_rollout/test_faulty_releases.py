@@ -174,14 +174,3 @@ def test_a_release_that_cannot_even_be_imported_is_not_built(dhash):
         dhash.deploy()
     assert set(dhash.environment.releases.iterdir()) == built
     assert dhash.served_by() == serving
-
-
-def test_a_good_release_of_the_real_service_expands_now_and_contracts_when_it_is_accepted(dhash):
-    dhash.configure()
-    migration("expand", '    op.create_table("more", sa.Column("id", sa.Text))')(dhash)
-    old = dhash.served_by()
-    new = dhash.deploy(migrate=True).release
-    assert dhash.site.answers(dhash.slot_of(old)), "the old release lives with the expanded schema"
-    with dhash.engine() as engine:
-        engine.promote()
-    assert dhash.served_by() == new.id

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.checks.verify import draw
 from guarded_rollout.rollout import Request
 from guarded_rollout.steps.backup import take_backup
@@ -98,19 +99,23 @@ def test_a_restart_goes_through_the_other_slot(dhash):
     assert dhash.served_by() == release.id
 
 
-def test_what_a_release_contracted_is_taken_back_for_the_release_before_it(dhash):
-    index = '"ix_lookups_document_id"'
+def test_the_schema_expands_now_contracts_when_accepted_and_goes_back_with_the_release(dhash):
     old = dhash.site.serving()
-    drop = f"    op.drop_index({index}, 'lookups')"
+    before = revision_of(dhash.site, old)
+    table = '"more", sa.Column("id", sa.Text, primary_key=True)'
+    migration("expand", f"    op.create_table({table})", down='    op.drop_table("more")')(dhash)
+    index = '"ix_lookups_document_id"'
     create = f"    op.create_index({index}, 'lookups', ['document', 'id'])"
-    migration("contract", drop, down=create)(dhash)
+    migration("contract", f"    op.drop_index({index}, 'lookups')", down=create)(dhash)
     dhash.deploy("1.6.0", migrate=True)
+    assert dhash.site.answers(dhash.slot_of(old.id)), "the old release lives with the expanded schema"
     with dhash.engine() as engine:
         engine.promote()
-    assert last(dhash).last("finish").evidence["contracted"]
+    assert len(last(dhash).last("finish").evidence["contracted"]) == 1
     sent = submit(dhash, "after the contraction")
     roll_back(dhash, old)
-    assert last(dhash).last("schema").evidence["taken_back"]
+    assert len(last(dhash).last("schema").evidence["taken_back"]) == 2
+    assert revision_of(dhash.site, old) == before
     assert dhash.served_by() == old.id
     assert found(dhash, sent)
 
