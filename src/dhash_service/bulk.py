@@ -10,9 +10,9 @@ import signal
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +102,21 @@ class Readers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._cores = settings.threads or os.cpu_count() or 1
+        self._documents = DocumentReader(settings)
+        resource_tracker.ensure_running()  # its start lets SIGINT through again
         self._pool = ProcessPool(
             max_workers=self._cores,
             initializer=_start_worker,
             initargs=(settings,),
             context=get_context("spawn"),
         )
-        self._documents = DocumentReader(settings)
 
     def read_all(self, files: Iterable[Path]) -> Iterator[tuple[Path, "Future[Any]"]]:
         """Each file with its reading under way, in order, a few ahead of the one being waited for."""
         ahead: deque[tuple[Path, Future[Any]]] = deque()
         for path in files:
-            ahead.append((path, self._read(path)))
+            with children_spared():
+                ahead.append((path, self._read(path)))
             if len(ahead) > 4 * self._cores:
                 yield ahead.popleft()
         yield from ahead
@@ -142,6 +144,19 @@ class Readers:
         self._pool.close()  # type: ignore[no-untyped-call]
         self._pool.join()
         self._documents.close()
+
+
+@contextmanager
+def children_spared() -> Iterator[None]:
+    """Threads started here, and the processes that they start, never see Ctrl-C: it is ours to handle.
+
+    A process that ignores the signal by itself can do so only once it runs, and complains if it comes before.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Keeper:
@@ -204,7 +219,6 @@ _worker: tuple[Settings, Store]
 
 def _start_worker(settings: Settings) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _worker = settings, Store.open_from(settings)
 
 

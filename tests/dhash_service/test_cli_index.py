@@ -133,7 +133,7 @@ def test_the_queue_is_read_and_decided_from_the_terminal(env: dict[str, str], tm
     [
         (("index", "/nowhere"), 2, "does not exist"),
         (("search", "neither"), 1, "neither a file nor 16 hex digits"),
-        (("queue", "decide", "no-id", "same"), 2, "no-id"),
+        (("queue", "decide", "no-id", "same"), 2, "should be a valid UUID"),
         (("token", "create", "x", "--role", "king"), 2, "king"),
     ],
 )

@@ -385,12 +385,12 @@ def test_a_step_waits_for_a_long_reader_without_stopping_the_others(
             upgrading = threads.submit(upgrade, postgres_url, release="r2")
             slowest = 0.0
             began = time.monotonic()
-            while time.monotonic() - began < 1.5:
+            while time.monotonic() - began < 3:
                 asked = time.monotonic()
                 store.queue_status()
                 slowest = max(slowest, time.monotonic() - asked)
             assert not upgrading.done()
-            assert slowest < 1.0
+            assert slowest < 2  # who waited for the step would wait until the reader is done
             copying.rollback()
             assert [done.id for done in upgrading.result(20)] == ["0002"]
         assert store.lookup(waiting) is not None

@@ -2,11 +2,9 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +15,11 @@ from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.steps.backup import take_backup
 from tests.guarded_rollout.sandbox import Sandbox, free_port, wait_until
 
-PROJECT = Path(__file__).parents[2]
-BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "src", "locks")
-
 
 @pytest.fixture(scope="module")
 def served():
     """The project's own service, deployed, with a picture in its store, and a backup of it."""
     sandbox = Sandbox(None)
-    sandbox.source.mkdir(exist_ok=True)
-    for name in BUILT_FROM:
-        path = PROJECT / name
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, sandbox.source / name)
     try:
         sandbox.configure(start_seconds=60)
         sandbox.deploy()
