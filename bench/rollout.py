@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import statistics
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import psutil
 from tests.guarded_rollout.load import GET, POST, SLOW, Load
-from tests.guarded_rollout.sandbox import Sandbox
+from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
 
 from bench.table import Table, Target, duration
 from guarded_rollout.errors import RolledBackError
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.host.processes import PROXY
+from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.host.traffic import configuration
 from guarded_rollout.rollout import Request
 from guarded_rollout.steps.data import store_path
@@ -66,7 +67,8 @@ def under_load(sample: Sandbox, dhash: Sandbox, least: int) -> Table:
     sample.configure(steps=SHARES)
     dhash.configure(steps=SHARES)
     come_and_go = releases_come_and_go(sample, [GET, POST, SLOW], least, KEPT["sample"])
-    real = releases_come_and_go(dhash, [SEARCH, POST | {"clients": 4}], least // 2, KEPT["dhash"])
+    kinds = [SEARCH, POST, GET | {"clients": 4}]  # a search does not tell which release answered
+    real = releases_come_and_go(dhash, kinds, least // 2, KEPT["dhash"])
     killed = [candidate_killed(sample) for _ in range(3)]
     reloads = weights_by_reload(sample, least // 4)
     delays = (*come_and_go.delays, *real.delays)
@@ -75,7 +77,7 @@ def under_load(sample: Sandbox, dhash: Sandbox, least: int) -> Table:
         ["", "requests", "failed", "writes lost", "decision → candidate's last request, longest"],
         [
             come_and_go.row("releases of a tiny service; GET, 20 KB POST, GET of 1.5 s"),
-            real.row("releases of dhash; search, 20 KB POST"),
+            real.row("releases of dhash; search, 20 KB POST, GET"),
             *(seen.row("candidate killed -9 while it has 50 %") for seen in killed),
             reloads.row("beside: weights changed by reloading the proxy"),
         ],
@@ -112,7 +114,7 @@ def releases_come_and_go(sandbox: Sandbox, kinds: list[dict], least: int, kept: 
                     decisions[release.id] = time.time()
                     engine.abort("to measure it")
     last = load.report["last"]
-    delays = tuple(last[release] - decided for release, decided in decisions.items() if release in last)
+    delays = tuple(max(0.0, last[release] - decided) for release, decided in decisions.items())
     return seen_by(load, sandbox, kept, delays)
 
 
@@ -219,17 +221,24 @@ def own_bytes(folder: Path) -> int:
 
 
 def idle(dhash: Sandbox, seconds: float = 10.0) -> Table:
+    """With a window open and watched as production's is; without one there is no monitor either."""
+    shutil.copy(ROOT / "quality-gates-config.json", dhash.folder)
+    dhash.version(f"7.0.{os.getpid()}")
+    _run(dhash, "up")
+    wait_until(lambda: WATCHER in dhash.pids())
     processes = {
         "supervisord": psutil.Process(dhash.supervisor_pid()),
         "the proxy (Caddy)": psutil.Process(dhash.pids()[PROXY]),
+        "the monitor, while a window is open": psutil.Process(dhash.pids()[WATCHER]),
     }
+    time.sleep(seconds / 2)  # starting is over
     busy = {name: cpu_seconds(process) for name, process in processes.items()}
     time.sleep(seconds)  # the measurement itself: what they do while nobody asks anything
     shares = {name: (cpu_seconds(process) - busy[name]) / seconds for name, process in processes.items()}
     memory = {name: process.memory_full_info().pss / 2**20 for name, process in processes.items()}
     total, share = sum(memory.values()), sum(shares.values())
     return Table(
-        "The guard, idle beside the service (the engine runs only while a command does)",
+        "The guard, idle beside the service",
         ["", "memory (PSS)", "of a core"],
         [[name, f"{memory[name]:.0f} MB", f"{shares[name]:.2%}"] for name in processes],
         [
