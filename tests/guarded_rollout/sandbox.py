@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.host import hold
 from guarded_rollout.host.site import Site
@@ -197,10 +199,13 @@ class Sandbox:
 
     def close(self) -> None:
         """Kill by pid all that was started here, and remove the folder."""
-        pids = list(self.pids().values())
-        with contextlib.suppress(OSError, ValueError):
-            pids.insert(0, self.supervisor_pid())
-        for pid in pids:
+        doomed = list(self.pids().values())
+        with contextlib.suppress(OSError, ValueError, psutil.Error):
+            supervisor = psutil.Process(self.supervisor_pid())
+            supervisor.suspend()  # it would start again what dies
+            doomed += [child.pid for child in supervisor.children()]  # one may not hold its lock yet
+            doomed.append(supervisor.pid)
+        for pid in doomed:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(OSError):
