@@ -295,11 +295,6 @@ class RetentionRuleError(RolloutError):
     advice = "Say how many backups stay (--keep) or for how long (--hours)."
 
 
-class NoBackupError(RolloutError):
-    message = "There is no backup of {environment} in {folder}."
-    advice = "`rollout backup` takes one."
-
-
 class BackupMissingError(RolloutError):
     message = "There is no file {path}."
     advice = "`ls backups/` shows what there is."

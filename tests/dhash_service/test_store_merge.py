@@ -240,6 +240,20 @@ def test_the_newer_columns_of_a_store_are_in_its_snapshot_and_in_a_merge(
 # ---- merges
 
 
+def test_a_table_without_a_key_is_told_apart_by_whole_rows(store: Store, tmp_path: Path) -> None:
+    with writing(store.engine) as connection:
+        connection.exec_driver_sql("CREATE TABLE albums (id INTEGER, name TEXT)")
+        connection.exec_driver_sql("INSERT INTO albums VALUES (7, 'spring'), (7, 'autumn')")
+    taken = take(store.engine, tmp_path / "copy.db")
+    with writing(store.engine) as connection:
+        connection.exec_driver_sql("DELETE FROM albums WHERE name = 'spring'")
+    for _ in range(2):
+        merge(store.engine, taken.path, algorithm=FAST)
+    with reading(store.engine) as connection:
+        names = connection.exec_driver_sql("SELECT name FROM albums ORDER BY name").scalars().all()
+    assert names == ["autumn", "spring"]
+
+
 def test_a_snapshot_of_an_older_schema_merges_into_a_newer_store(store: Store, tmp_path: Path) -> None:
     with sqlite_store(tmp_path, "old") as old:
         waiting = queued(old, "b", add(old, "a"))

@@ -140,7 +140,11 @@ class Taker:
         self._engine = engine
         self._table = table
         self._salvage = salvage
-        self.key = KEYS.get(table.name) or tuple(column.name for column in table.primary_key)
+        self.key = (
+            KEYS.get(table.name)
+            or tuple(column.name for column in table.primary_key)
+            or tuple(table.columns.keys())  # a table of another release may have none: the whole row tells
+        )
         self._keys = KeyReader(table, self.key, raw=engine.dialect.name == "sqlite")
         self._reader = RowReader(table, self.columns, algorithm)
         known = metadata.tables.get(table.name)
