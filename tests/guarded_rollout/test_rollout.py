@@ -232,6 +232,22 @@ def test_finish_removes_old_releases_but_none_that_stands_in_a_slot(sandbox):
     assert built == ["1.3.0", "1.4.0"]
 
 
+def test_finish_keeps_the_release_that_was_replaced_however_many_were_built_since(sandbox):
+    file = sandbox.folder / "rollout.toml"
+    file.write_text(file.read_text() + "[project]\nkeep_releases = 2\n")
+    old = sandbox.deploy("1.1.0").release
+    for version in ("1.2.0", "1.3.0"):  # built, and never accepted
+        sandbox.version(version)
+        sandbox.site.build(None)
+    sandbox.deploy("1.4.0")
+    with sandbox.engine() as engine:
+        engine.promote()
+    assert old.folder.is_dir()
+    with sandbox.engine() as engine:
+        engine.roll_back(old, Request(command="rollback", operator="test"))
+    assert sandbox.served_by() == old.id
+
+
 # ---- crashes: the engine is a process of its own and is killed for real
 
 

@@ -9,7 +9,6 @@ from guarded_rollout.backup import prune
 from guarded_rollout.backup.retention import Plan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.host.release import Release, releases, remove
-from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Evidence, Work
 from guarded_rollout.steps.migrate import describe_revisions, upgrade
 
@@ -21,7 +20,7 @@ class Finish:
         if work.stable is not None:
             yield f"drain and stop {work.stable.id} in the {work.stable_slot} slot"
         yield from describe_revisions(plan_for(work.site, work.release).revisions)
-        for release in surplus(work.site):
+        for release in surplus(work):
             yield f"remove the old release {release.id}"
         for _, plan in _backups(work):
             yield from (f"remove the old backup {entry.name}" for entry in plan.remove)
@@ -35,7 +34,7 @@ class Finish:
         for revision in plan_for(site, work.release).revisions:
             upgrade(site, work.release, revision)
             contracted.append(revision.id)
-        removed = surplus(site)
+        removed = surplus(work)
         for release in removed:
             remove(release)
         pruned = [
@@ -59,9 +58,12 @@ def _backups(work: Work) -> list[tuple[Path, Plan]]:
     return list(prune.surplus(work.site.environment, rollout, work.site.clock.now()))
 
 
-def surplus(site: Site) -> list[Release]:
-    """The releases beyond the newest `keep_releases` that stand in no environment's slot."""
-    environment = site.environment
+def surplus(work: Work) -> list[Release]:
+    """The releases beyond the newest `keep_releases` that no environment's slot has and nobody returns to.
+
+    The release that was replaced stays, however many were built since: it is the one to return to.
+    """
+    environment = work.site.environment
     used = {
         Path(os.readlink(link)).name
         for root in (environment.root, *environment.other_roots)
@@ -70,4 +72,6 @@ def surplus(site: Site) -> list[Release]:
     }
     built = releases(environment.releases)
     kept = {release.id for release in built[-environment.keep_releases :]}
+    if work.stable is not None:
+        kept.add(work.stable.id)
     return [release for release in built if release.id not in used | kept]
