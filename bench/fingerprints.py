@@ -93,7 +93,7 @@ def speed(quick: bool) -> Table:
         rows,
         targets,
         "“at most” is imagehash over decoding alone: what a fingerprint that costs nothing after libjpeg "
-        "would reach. “thumbnail” is what read_picture adds: SHA-256, color, and a WebP. Processor time.",
+        "would reach. “thumbnail” is what read_picture adds: SHA-256, color, and a JPEG. Processor time.",
     )
 
 

@@ -64,8 +64,11 @@ def read_picture(
     max_pixels: int = MAX_PIXELS,
     thumbnail: bool = True,
     keep_content: bool = False,
+    sha256: Sha256 | None = None,
 ) -> Picture:
     """All that is kept of a picture: its digest, its fingerprint, and a thumbnail from the same decoding.
+
+    `sha256` is the digest of the bytes, where the caller has it already.
 
     Raises what `fingerprint` does, and gives the same fingerprint.
     """
@@ -87,7 +90,7 @@ def read_picture(
         found = _compare(_cells(gray, box), algorithm, size)
         small = draw_thumbnail(color, turn) if thumbnail else None
     return Picture(
-        sha256=Sha256(hashlib.sha256(data).hexdigest()),
+        sha256=sha256 or Sha256(hashlib.sha256(data).hexdigest()),
         format=format_of(image),
         size=len(data),
         fingerprint=found,

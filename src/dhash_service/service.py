@@ -200,7 +200,8 @@ class Service:
         return await self._keep(*looked, source=None)
 
     def _look(self, data: bytes) -> Submission | tuple[Picture, Match]:
-        if known := self.store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
+        sha256 = Sha256(hashlib.sha256(data).hexdigest())
+        if known := self.store.by_sha256(sha256):
             return self._known(known)
         with self.metrics.hashing():
             picture = read_picture(
@@ -208,6 +209,7 @@ class Service:
                 self.algorithm,
                 max_pixels=self.settings.max_pixels,
                 keep_content=self.settings.keep_originals,
+                sha256=sha256,
             )
         return picture, self.matcher.match(picture.fingerprint)
 

@@ -82,6 +82,8 @@ class Repository:
 
     def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
         """The images in search behind these keys of the feed; a hidden one is left out."""
+        if not keys:  # nothing near: most often so
+            return {}
         with reading(self._engine) as connection:
             found = read_images(connection, by_key(), keys, self._algorithm)
             return {row.seq: image for row, image in found}
