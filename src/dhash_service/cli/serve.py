@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,22 +14,6 @@ import typer
 from dhash_service.cli.app import app
 from dhash_service.errors import AddressInUseError
 
-WELCOME = """\
-dhash serves at {url}
-
-  API documentation   {url}/docs
-  health              {url}/health
-  metrics             {url}/metrics
-
-Try, in another terminal:
-
-  curl -s -F file=@{picture} {url}/api/dhash
-  curl -s '{url}/api/dhash/search?hash=0000000000000000&radius=32'
-  .venv/bin/dhash hash {picture} --json
-
-Ctrl-C stops it; what it has acknowledged stays in {store}.
-"""
-
 
 @app.command(epilog="Example: dhash serve --port 3000")
 def serve(
@@ -41,7 +24,6 @@ def serve(
     migrate: Annotated[
         bool, typer.Option(help="Bring the store's schema up to date first, creating it if need be.")
     ] = False,
-    welcome: Annotated[bool, typer.Option("--welcome", help="Print where to look and what to try.")] = False,
 ) -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C, then finish the requests in flight.
 
@@ -60,12 +42,6 @@ def serve(
     for name, value in (("HOST", host), ("PORT", port), ("UDS", uds), ("PROCESSES", processes)):
         if value is not None:
             os.environ[f"DHASH_{name}"] = str(value)  # server processes read the environment
-    if welcome:
-        url = f"http://localhost:{settings.port}"
-        picture = Path(__file__).parents[1] / "golden" / "files" / "photo.jpg"
-        store = settings.public()["store"]
-        typer.echo(WELCOME.format(url=url, picture=os.path.relpath(picture), store=store))
-        sys.stdout.flush()
     with shared_metrics(settings.processes):
         uvicorn.run(
             "dhash_service.api.app:create_app",
