@@ -5,7 +5,7 @@ PROJECT_FILES := pyproject.toml
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo test check format bench lock clean
+.PHONY: help install run demo test test-browser check format bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,14 +26,19 @@ run: install ## a guarded rollout of this checkout on http://localhost:3000
 demo: .venv/.development ## the whole story in three minutes: a good release, a bad one, nothing lost
 	@$(BIN)/python -m bench.demo
 
-test: .venv/.development ## every test, on the real components
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+test: .venv/.development ## every test that needs no browser, on the real components
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/browser $(ARGS)
+
+test-browser: .venv/.development ## the pages, in a real Chromium
+	@sh scripts/have_chromium.sh
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser $(ARGS)
 
 check: .venv/.development ## format, lint, types, tests with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test ARGS="--cov --cov-report=term $(ARGS)"
+	@if sh scripts/have_chromium.sh; then $(MAKE) test-browser; else echo "make: no Chromium here, so the pages are not tested"; fi
 
 format: .venv/.development ## rewrite the sources in the project's format
 	$(BIN)/ruff format .

@@ -1,0 +1,6 @@
+"""What the pages of both programs share: vendored scripts, the base stylesheet, static files, safe headers."""
+
+from web_assets.assets import Assets
+from web_assets.headers import page_headers
+
+__all__ = ["Assets", "page_headers"]
