@@ -1,4 +1,4 @@
-"""What the pages of both programs share: vendored scripts, the base stylesheet, static files, safe headers."""
+"""What the pages of both programs share: vendored scripts, one stylesheet, static files, safe headers."""
 
 from web_assets.assets import Assets
 from web_assets.headers import page_headers
