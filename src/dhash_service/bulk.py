@@ -22,7 +22,7 @@ from dhash_service.documents import DocumentReader, Extraction, is_document
 from dhash_service.errors import BodyTooLargeError, DecoderFailedError, DhashError
 from dhash_service.facts import Picture, Sha256, Source
 from dhash_service.fingerprint import ALGORITHMS, read_picture
-from dhash_service.service import Matcher
+from dhash_service.matcher import Matcher
 from dhash_service.settings import Settings
 from dhash_service.store import Store
 

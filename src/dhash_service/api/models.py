@@ -12,7 +12,8 @@ from dhash_service.api.problems import Problem, problem
 from dhash_service.documents import ExtractedPicture
 from dhash_service.errors import DhashError
 from dhash_service.facts import Decision, Image, Lookup, Neighbour, Status, Verdict
-from dhash_service.service import DocumentSubmission, Neighbourhood, Submission
+from dhash_service.matcher import Neighbourhood
+from dhash_service.service import DocumentSubmission, Submission
 
 Hash = Field(
     description="fingerprint, 16 hex digits", pattern="^[0-9a-f]{16}$", examples=["8f0f0f1f3f7fff00"]

@@ -32,7 +32,7 @@ def index(
 
     from dhash_service.bulk import Progress as Standing
     from dhash_service.bulk import find, index_files
-    from dhash_service.service import Matcher
+    from dhash_service.matcher import Matcher
     from dhash_service.settings import Settings
     from dhash_service.store import Store
 

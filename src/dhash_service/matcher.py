@@ -1,0 +1,85 @@
+"""An index that follows a store, and what it says of fingerprints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+from dhash_service.errors import StoreError
+from dhash_service.facts import Fingerprint, Match, Neighbour
+from dhash_service.follower import Follower
+from dhash_service.index import HammingIndex
+from dhash_service.matching import match
+from dhash_service.settings import Settings
+from dhash_service.store import Store
+
+CANDIDATES = 16
+"""Neighbours fetched to judge a match: the nearest, its runner-up, and room for hidden or repeated ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """Known images near a fingerprint, nearest first: the first of `total` ones.
+
+    `crowded` as in `index.Found`; `known` is the number of fingerprints searched.
+    """
+
+    neighbours: Sequence[Neighbour]
+    total: int
+    crowded: bool
+    known: int
+
+
+class Matcher:
+    """An index that follows a store, and what it says of fingerprints."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._radius = settings.match_radius
+        self._review_below = settings.review_below
+        self.index = HammingIndex()
+        self.follower = Follower(self.index, store.feed)
+
+    def start(self) -> Self:
+        """Begin to follow the store, and return once every known picture can be found."""
+        self.follower.start()
+        while not self.follower.ready.wait(1):
+            if self.follower.failures:
+                self.close()
+                raise StoreError(f"The index cannot be loaded: {self.follower.last_error}")
+        return self
+
+    def close(self) -> None:
+        """Stop following."""
+        self.follower.stop()
+
+    __enter__ = start
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def catch_up(self) -> None:
+        """Return once what is committed now can be found."""
+        self.follower.catch_up()
+
+    def match(self, fingerprint: Fingerprint) -> Match:
+        """What the known images say of this fingerprint."""
+        found = self.neighbours(fingerprint.value, self._radius, CANDIDATES)
+        return match(
+            found.neighbours,
+            fingerprint,
+            found.known,
+            radius=self._radius,
+            review_below=self._review_below,
+            crowded=found.crowded,
+        )
+
+    def neighbours(self, value: int, radius: int, limit: int) -> Neighbourhood:
+        """Known images within `radius` bits, nearest first, at most `limit`."""
+        found = self.index.search(value, radius, limit)
+        images = self._store.images_by_key([hit.key for hit in found.hits])
+        neighbours: dict[UUID, Neighbour] = {}
+        for hit in found.hits:  # nearest first: an image's nearest fingerprint counts
+            if image := images.get(hit.key):
+                neighbours.setdefault(image.id, Neighbour(image, hit.distance))
+        return Neighbourhood(list(neighbours.values()), found.total, found.crowded, len(self.index))
