@@ -44,6 +44,7 @@ SOURCE = (
     "LICENSE",
     "src/dhash_service",
     "src/guarded_rollout",
+    "src/web_assets",
     "locks/service.txt",
 )
 SERVICE = "src/sample_service/__init__.py"
