@@ -63,7 +63,12 @@ async def allow_client(request: Request) -> Caller:
     return await identify(service, credentials, Role.CLIENT)
 
 
-Running = Annotated[Service, Depends(service_of)]
+async def running(request: Request) -> Service:
+    """The running service, as a dependency. FastAPI gives each plain function a thread of its own."""
+    return service_of(request)
+
+
+Running = Annotated[Service, Depends(running)]
 Client = Annotated[Caller, Depends(allow_client)]
 Reviewer = Annotated[Caller, Depends(allow(Role.REVIEWER))]
 Admin = Annotated[Caller, Depends(allow(Role.ADMIN))]
