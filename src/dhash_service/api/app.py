@@ -15,6 +15,7 @@ from dhash_service.api.observe import Observe
 from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
 from dhash_service.service import Service
 from dhash_service.settings import Settings
+from dhash_service.web import pages
 
 log = structlog.get_logger()
 
@@ -48,10 +49,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         license_info={"name": "MIT", "identifier": "MIT"},
     )
-    problems.install(app)
+    problems.install(app, pages.error_page)
     # Fixed paths before those with an {id} in the same place.
     for module in (operations, review, submit, search, problems):
         app.include_router(module.router)
+    pages.install(app)
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(Observe, metrics=metrics)
     return app

@@ -1,10 +1,11 @@
 """Errors as `application/problem+json` (RFC 9457), each with a stable type and what to do next."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -75,12 +76,22 @@ def problem(error: DhashError) -> Problem:
 
 def answer(error: DhashError) -> JSONResponse:
     """The error as an answer, with the headers that its status asks for."""
+    return as_json(problem(error), headers_of(error))
+
+
+def as_json(body: Problem, headers: Mapping[str, str]) -> JSONResponse:
+    """The problem as RFC 9457 has it."""
+    return JSONResponse(body.model_dump(), body.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def headers_of(error: DhashError) -> dict[str, str]:
+    """The headers that the error's status asks for."""
     headers: dict[str, str] = {}
     if isinstance(error, RetryLaterError):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(problem(error).model_dump(), error.status, headers=headers, media_type=MEDIA_TYPE)
+    return headers
 
 
 def invalid(error: RequestValidationError) -> BadRequestError:
@@ -91,29 +102,35 @@ def invalid(error: RequestValidationError) -> BadRequestError:
     return BadRequestError(f"{fields}.")
 
 
-def install(app: FastAPI) -> None:
+Page = Callable[[Request, Problem, Mapping[str, str]], Awaitable[Response | None]]
+"""Answers a person in a browser with a problem as a page; None where it is a program that asks."""
+
+
+def install(app: FastAPI, page: Page) -> None:
     """Answer every error of the application as a problem."""
 
+    async def respond(request: Request, body: Problem, headers: Mapping[str, str]) -> Response:
+        return await page(request, body, headers) or as_json(body, headers)
+
     @app.exception_handler(DhashError)
-    async def known(request: Request, error: DhashError) -> JSONResponse:
+    async def known(request: Request, error: DhashError) -> Response:
         if error.status >= 500:
             log.error("request failed", path=request.url.path, error=str(error))
-        return answer(error)
+        return await respond(request, problem(error), headers_of(error))
 
     @app.exception_handler(RequestValidationError)
-    async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(invalid(error))
+    async def validation(request: Request, error: RequestValidationError) -> Response:
+        return await respond(request, problem(invalid(error)), {})
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> Response:
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return answer(
-                NotFoundError(f"There is nothing at {request.url.path}.", "See /docs for the paths.")
-            )
+            nothing = NotFoundError(f"There is nothing at {request.url.path}.", "See /docs for the paths.")
+            return await respond(request, problem(nothing), {})
         title = HTTPStatus(error.status_code).phrase
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(methods(app, request))
+            headers["Allow"] = ", ".join(methods(app, request)) or headers.get("Allow", "")
         body = Problem(
             type=f"/problems/{title.lower().replace(' ', '-')}",
             title=title,
@@ -121,7 +138,7 @@ def install(app: FastAPI) -> None:
             detail=f"{request.method} {request.url.path}: {error.detail}.",
             advice="See /docs for what this path takes.",
         )
-        return JSONResponse(body.model_dump(), error.status_code, headers=headers, media_type=MEDIA_TYPE)
+        return await respond(request, body, headers)
 
 
 def methods(app: FastAPI, request: Request) -> list[str]:
