@@ -25,6 +25,7 @@ from guarded_rollout.errors import (
 from guarded_rollout.record import Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
 
 BUSY_SECONDS = 10
+LOOK_SECONDS = 0.5  # whoever only looks does not wait longer for a writer
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollout (
     id TEXT PRIMARY KEY,            -- UUIDv7: sorts by time of creation
@@ -89,8 +90,32 @@ class Journal:
             raise JournalDamagedError(path=path, reason=error) from error
         return cls(connection, path, clock or SystemClock())
 
+    @classmethod
+    def look(cls, path: Path, *, clock: Clock | None = None) -> Self:
+        """Open it to be read alone: nothing is created or repaired; a missing one reads as empty.
+
+        Raises `JournalDamagedError`, `NotWritableError` (it is locked, or may not be read).
+        """
+        if not path.exists():
+            return cls.open(path, clock=clock, create=False)
+        try:
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                timeout=LOOK_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except sqlite3.OperationalError as error:
+            raise NotWritableError(path=path, reason=error) from error
+        return cls(connection, path, clock or SystemClock())
+
     def close(self) -> None:
         self._connection.close()
+
+    def version(self) -> int:
+        """A number that changes when another process has written: <https://sqlite.org/pragma.html#pragma_data_version>."""
+        return int(self._execute("PRAGMA data_version")[0][0])
 
     def __enter__(self) -> Self:
         return self

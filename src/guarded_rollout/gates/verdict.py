@@ -1,8 +1,9 @@
 """A gate's answer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class Outcome(StrEnum):
@@ -65,6 +66,29 @@ class Verdict:
             "silent_seconds": round(self.silent_seconds, 1),
         }
         return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """What `as_json` wrote, to four digits. Raises `KeyError`, `ValueError` or `TypeError` for others."""
+        return cls(
+            gate=str(values["gate"]),
+            outcome=Outcome(values["verdict"]),
+            reason=str(values["reason"]),
+            limit=float(values["threshold"]),
+            unit=str(values.get("unit", "")),
+            value=_number(values.get("actual_value")),
+            low=_number(values.get("low")),
+            high=_number(values.get("high")),
+            samples=float(values.get("samples", 0)),
+            needed=int(values.get("needed", 0)),
+            full=bool(values.get("window_full")),
+            conclusive=bool(values.get("conclusive")),
+            silent_seconds=float(values.get("silent_seconds", 0.0)),
+        )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO, cast
 
 from guarded_rollout.logs import Line, parse
 from guarded_rollout.watch.log import JUDGED
@@ -81,10 +82,16 @@ def newest_sessions(folder: Path, environment: str, number: int) -> list[Path]:
     return sorted(found, key=lambda path: path.name)[-number:]
 
 
+def opened(path: Path) -> TextIO:
+    """A log to read, compressed or not."""
+    if path.suffix == ".gz":
+        return cast(TextIO, gzip.open(path, "rt", errors="replace"))
+    return path.open(errors="replace")
+
+
 def lines_of(path: Path) -> Iterator[Line]:
     """The lines of a log that tell of gates."""
-    packed = path.suffix == ".gz"
-    with gzip.open(path, "rt", errors="replace") if packed else path.open(errors="replace") as file:
+    with opened(path) as file:
         for text in file:
             if JUDGED in text and (line := parse(text)) is not None:
                 yield line

@@ -1,0 +1,324 @@
+"""One environment as its files tell it: for the terminal, for the dashboard, and for whoever asks next.
+
+Nothing is asked of the service, the engine or the supervisor, so what is told stays true when they are down.
+What cannot be read is named with the time since when, and the last reading of it stands.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from guarded_rollout.backup import catalog
+from guarded_rollout.backup.catalog import Entry
+from guarded_rollout.clock import Clock, SystemClock
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.host import hold
+from guarded_rollout.host.processes import PROXY, WATCHER
+from guarded_rollout.host.release import Release, releases
+from guarded_rollout.host.site import Site
+from guarded_rollout.host.slots import SLOTS, Slot
+from guarded_rollout.journal import Journal
+from guarded_rollout.kept import Blind as Blind
+from guarded_rollout.kept import Database, Kept, stamp
+from guarded_rollout.lock import Owner, owner
+from guarded_rollout.notify.ledger import Ledger, LedgerReader
+from guarded_rollout.record import Rollout
+from guarded_rollout.steps.watch import Window, window
+from guarded_rollout.watch import heartbeat
+from guarded_rollout.watch.heartbeat import Heartbeat
+from guarded_rollout.watch.review import newest_sessions, opened
+from guarded_rollout.watch.rollouts import OpenWindow
+from guarded_rollout.watch.tail import SessionFacts, SessionReader
+
+HISTORY = 30  # rollouts, the newest
+SUPERVISOR = "supervisor"
+
+
+class Phase(StrEnum):
+    """What is going on, in one word."""
+
+    EMPTY = "empty"  # nothing serves yet
+    STEADY = "steady"  # no rollout is open
+    ROLLING_OUT = "rolling out"  # steps are being done, by somebody who is at work
+    WATCHING = "watching"  # the window is open
+    PAUSED = "paused"  # its clock stands still
+    CLOSING = "closing"  # it is over: what is left is to finish
+    TAKING_BACK = "taking back"
+    INTERRUPTED = "interrupted"  # nobody is at work on what is half done
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A slot: the release in it (None: empty), its percent of the traffic, its process (0: none runs)."""
+
+    slot: Slot
+    release: str | None
+    percent: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A backup as far as one can tell without reading it. `checksum` is its recorded SHA-256."""
+
+    entry: Entry
+    size: int
+    checksum: str
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One environment at `read_at`. Times are unix time, `window_left` in seconds.
+
+    `processes` has the pid of each program that should run by its name (`supervisor`, `proxy`, `blue`,
+    `green`, `watcher`), 0 where it does not run. `unwatched_seconds` is how long nobody has watched an open
+    window. `session` is the monitoring log of the open rollout.
+    """
+
+    environment: Environment
+    read_at: float
+    blind: tuple[Blind, ...]
+    slots: tuple[Standing, ...]
+    processes: dict[str, int]
+    releases: tuple[Release, ...]  # oldest first
+    backups: tuple[Archive, ...]  # newest first
+    history: tuple[Rollout, ...]  # newest first
+    rollout: Rollout | None  # the open one
+    window: Window | None
+    window_left: float
+    at_work: Owner | None
+    beat: Heartbeat | None
+    unwatched_seconds: float
+    session: SessionFacts | None
+    ledger: Ledger
+
+    @property
+    def serving(self) -> str | None:
+        """The release with most of the traffic."""
+        standing = [one for one in self.slots if one.release]
+        return max(standing, key=lambda one: one.percent).release if standing else None
+
+    @property
+    def back(self) -> bool:
+        """Whether the open rollout is itself a rollback."""
+        plan = self.rollout.note("plan") if self.rollout else None
+        return bool(plan and plan.data.get("back"))
+
+    @property
+    def stable(self) -> str | None:
+        """The release to return to; without an open rollout, the one that serves."""
+        if self.rollout is None:
+            return self.serving
+        return self.rollout.target if self.back else self.rollout.source
+
+    @property
+    def candidate(self) -> str | None:
+        """The release that is being rolled out, or taken away."""
+        if self.rollout is None:
+            return None
+        return self.rollout.source if self.back else self.rollout.target
+
+    @property
+    def step(self) -> str | None:
+        """The step that is being done, or was the last to begin."""
+        if self.rollout is None or not self.rollout.steps:
+            return None
+        return (self.rollout.unfinished or self.rollout.steps[-1]).name
+
+    @property
+    def phase(self) -> Phase:
+        if self.rollout is None:
+            return Phase.STEADY if self.serving else Phase.EMPTY
+        if self.back or self.rollout.note("undoing"):
+            return Phase.TAKING_BACK if self.at_work else Phase.INTERRUPTED
+        if self.window is None:
+            return Phase.ROLLING_OUT if self.at_work else Phase.INTERRUPTED
+        if self.window.paused:
+            return Phase.PAUSED
+        return Phase.WATCHING if self.window_left > 0 else Phase.CLOSING
+
+    @property
+    def planned_steps(self) -> tuple[str, ...]:
+        """All steps of the open rollout, as planned."""
+        plan = self.rollout.note("plan") if self.rollout else None
+        return tuple(map(str, plan.data.get("steps", ()))) if plan else ()  # type: ignore[call-overload]
+
+    def release(self, identity: str | None) -> Release | None:
+        """A release that is built here, by its id."""
+        return next((one for one in self.releases if one.id == identity), None)
+
+    @property
+    def schema(self) -> tuple[str, float] | None:
+        """The schema revision that the journal last saw, and when; what was done by hand it cannot know."""
+        for rollout in self.history:
+            for step in reversed(rollout.steps):
+                found = step.evidence or {}
+                moved = found.get("contracted") or found.get("applied")
+                revision = found.get("to") or (moved[-1] if isinstance(moved, list) and moved else None)
+                down = rollout.command == "migrate down"
+                if step.name in ("migrate", "finish") and revision and step.ended_at and not down:
+                    return str(revision), step.ended_at.timestamp()
+        return None
+
+
+def read(environment: Environment, clock: Clock | None = None) -> Overview:
+    """Look once."""
+    reader = Reader(environment, clock)
+    try:
+        return reader.read()
+    finally:
+        reader.close()
+
+
+class Reader:
+    """Looks again and again; what has not changed is not read again. One thread at a time."""
+
+    def __init__(self, environment: Environment, clock: Clock | None = None) -> None:
+        self.environment = environment
+        self._clock = clock or SystemClock()
+        self._site = Site(environment)
+        self._journal: Database[Journal] = Database(environment.journal, Journal.look)
+        self._outbox: Database[LedgerReader] = Database(
+            environment.root / "notifications.db", LedgerReader.look
+        )
+        self._history: Kept[tuple[Rollout, ...]] = Kept("the journal", ())
+        self._open: Rollout | None = None
+        self._ledger: Kept[Ledger] = Kept("the outbox", Ledger())
+        self._share: Kept[dict[Slot, int]] = Kept("the traffic's share", {})
+        self._releases: Kept[tuple[Release, ...]] = Kept("the releases", ())
+        self._backups: Kept[tuple[Archive, ...]] = Kept("the backups", ())
+        self._session: Kept[SessionFacts | None] = Kept("the monitoring log", None)
+        self._session_reader: tuple[Path, SessionReader] | None = None
+        self._found_logs: tuple[str, int, Path | None] = ("", 0, None)
+
+    def close(self) -> None:
+        self._journal.close()
+        self._outbox.close()
+
+    def read(self) -> Overview:
+        """Never raises: what cannot be read is in `blind`."""
+        environment, now = self.environment, self._clock.now()
+        at = now.timestamp()
+        history = self._history.get(self._journal.mark, self._read_journal, at)
+        share = self._share.get(lambda: stamp(self._site.traffic.share_file), self._site.traffic.share, at)
+        built = self._releases.get(
+            lambda: stamp(environment.releases), lambda: tuple(releases(environment.releases)), at
+        )
+        backups = self._backups.get(lambda: stamp(environment.backups), self._read_backups, at)
+        ledger = self._ledger.get(self._outbox.mark, self._read_outbox, at)
+        rollout = self._open
+        found = window(rollout) if rollout else None
+        left = found.left(now) if found else 0.0
+        beat = heartbeat.last(environment)
+        session = self._session.get(lambda: object(), lambda: self._read_session(rollout, beat), at)
+        processes = self._processes()
+        kept = (self._history, self._share, self._releases, self._backups, self._ledger, self._session)
+        return Overview(
+            environment=environment,
+            read_at=at,
+            blind=tuple(one.blind for one in kept if one.blind),
+            slots=tuple(
+                Standing(slot, self._standing(slot), share.get(slot, 0), processes.get(slot, 0))
+                for slot in SLOTS
+            ),
+            processes=processes,
+            releases=built,
+            backups=backups,
+            history=history,
+            rollout=rollout,
+            window=found,
+            window_left=left,
+            at_work=owner(environment.lock),
+            beat=beat,
+            unwatched_seconds=_unwatched(rollout, found, beat, at),
+            session=session,
+            ledger=ledger,
+        )
+
+    # ---- its sources
+
+    def _read_journal(self) -> tuple[Rollout, ...]:
+        journal = self._journal.open()
+        history = tuple(journal.history(self.environment.name, limit=HISTORY))
+        self._open = journal.open_rollout(self.environment.name)
+        return history
+
+    def _read_outbox(self) -> Ledger:
+        return self._outbox.open().read() if self._outbox.path.exists() else Ledger()
+
+    def _read_backups(self) -> tuple[Archive, ...]:
+        return tuple(map(_archive, catalog.find(self.environment.backups, self.environment.name)))
+
+    def _read_session(self, rollout: Rollout | None, beat: Heartbeat | None) -> SessionFacts | None:
+        path = self._session_path(rollout, beat)
+        if path is None:
+            self._session_reader = None
+            return None
+        if self._session_reader is None or self._session_reader[0] != path:
+            self._session_reader = path, SessionReader(path)
+        return self._session_reader[1].read()
+
+    def _session_path(self, rollout: Rollout | None, beat: Heartbeat | None) -> Path | None:
+        """The open rollout's log: the heartbeat names it, else it is looked for."""
+        if rollout is None:
+            return None
+        if beat is not None and beat.rollout == str(rollout.id) and Path(beat.log).exists():
+            return Path(beat.log)
+        return self.log_of(rollout)
+
+    def log_of(self, rollout: Rollout) -> Path | None:
+        """A rollout's monitoring log, the newest if there are several; looked for when the folder changes."""
+        mark = stamp(self.environment.logs)
+        wanted = str(rollout.id)
+        if self._found_logs[:2] != (wanted, mark):
+            self._found_logs = (wanted, mark, log_of(self.environment, rollout))
+        return self._found_logs[2]
+
+    def _standing(self, slot: Slot) -> str | None:
+        link = self.environment.root / "slots" / slot
+        with suppress(OSError):
+            return Path(os.readlink(link)).name
+        return None
+
+    def _processes(self) -> dict[str, int]:
+        folder = self.environment.root / "supervisor"
+        files = {SUPERVISOR: folder / "supervisord.pid"}
+        files |= {name: folder / f"{name}.lock" for name in (PROXY, *SLOTS, WATCHER)}
+        return {name: _running(path) for name, path in files.items()}
+
+
+def log_of(environment: Environment, rollout: Rollout) -> Path | None:
+    """The newest monitoring log that a rollout left, by what the first lines say; a compressed one too."""
+    for path in reversed(newest_sessions(environment.logs, environment.name, HISTORY)):
+        with suppress(OSError, EOFError), opened(path) as file:
+            if any(str(rollout.id) in file.readline() for _ in range(3)):
+                return path
+    return None
+
+
+def _unwatched(rollout: Rollout | None, found: Window | None, beat: Heartbeat | None, now: float) -> float:
+    if rollout is None or found is None:
+        return 0.0
+    opened = OpenWindow(
+        str(rollout.id), rollout.target or "", rollout.source or "", found.opened_at.timestamp(), 0.0, 0.0
+    )
+    return heartbeat.unwatched_seconds(beat, opened, now)
+
+
+def _archive(entry: Entry) -> Archive:
+    checksum = ""
+    with suppress(OSError, IndexError, UnicodeDecodeError):
+        checksum = entry.checksum.read_text().split()[0]
+    return Archive(entry, entry.path.stat().st_size, checksum, entry.signature.exists())
+
+
+def _running(path: Path) -> int:
+    """The pid in this file, if it runs."""
+    try:
+        written = path.read_text().strip()
+        return int(written) if written.isdigit() and hold.alive(int(written)) else 0
+    except (OSError, UnicodeDecodeError):
+        return 0

@@ -1,0 +1,119 @@
+"""A monitoring log while it is being written: each new line once, and what the lines say so far."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from guarded_rollout.gates.panel import News
+from guarded_rollout.gates.verdict import Verdict
+from guarded_rollout.logs import Line, parse
+from guarded_rollout.watch.log import JUDGED, SAMPLE
+
+IS_SAMPLE = f'"message": "{SAMPLE}"'
+TOLD = 12  # of the newest lines that somebody should see
+
+
+class Gained(NamedTuple):
+    """What a log gained. `anew`: the file is another one, or was cut, and these are all of its lines."""
+
+    lines: list[str]
+    anew: bool
+
+
+class Tail:
+    """A log that is read on from where the last reading ended; a line that is not whole waits."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: tuple[int, int] | None = None
+        self._at = 0
+
+    def gained(self) -> Gained:
+        """The lines since the last reading. Raises `OSError`."""
+        with self.path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            anew = (found.st_dev, found.st_ino) != self._file or found.st_size < self._at
+            if anew:
+                self._file, self._at = (found.st_dev, found.st_ino), 0
+            if found.st_size == self._at:
+                return Gained([], anew)
+            file.seek(self._at)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._at += len(whole) + len(newline)
+        return Gained(whole.decode(errors="replace").splitlines() if newline else [], anew)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The newest thing said about a gate. `at` is unix time; `failing`: a breach of it is not over."""
+
+    verdict: Verdict
+    at: float
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What a log says so far. Times are unix time; `written_at` is when its file was written last."""
+
+    path: Path
+    rollout: str = ""
+    release: str = ""
+    began_at: float | None = None
+    written_at: float = 0.0
+    judged: tuple[Judged, ...] = ()  # one a gate, in the order of the gates file
+    told: tuple[Line, ...] = ()  # the newest warnings and worse, oldest first
+    over: bool = False
+
+
+class SessionReader:
+    """Reads one monitoring log as it grows; samples are passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self._tail = Tail(path)
+        self._facts = SessionFacts(path)
+        self._judged: dict[str, Judged] = {}
+        self._told: list[Line] = []
+
+    def read(self) -> SessionFacts:
+        """Raises `OSError`."""
+        lines, anew = self._tail.gained()
+        if anew:
+            self._facts = SessionFacts(self._tail.path)
+            self._judged.clear()
+            self._told.clear()
+        for text in lines:
+            if IS_SAMPLE not in text and (line := parse(text)) is not None:
+                self._take(line)
+        if lines or anew:
+            self._facts = replace(
+                self._facts,
+                written_at=self._tail.path.stat().st_mtime,
+                judged=tuple(self._judged.values()),
+                told=tuple(self._told[-TOLD:]),
+            )
+        return self._facts
+
+    def _take(self, line: Line) -> None:
+        if "began_at" in line.data:
+            self._facts = replace(
+                self._facts,
+                rollout=str(line.data.get("rollout", "")),
+                release=str(line.data.get("release", "")),
+                began_at=float(line.data["began_at"]),
+            )
+        self._facts = replace(self._facts, over=line.message == "Monitoring session completed")
+        if line.message.startswith(JUDGED) and "gate" in line.data:
+            self._judge(line)
+        if line.level in ("warning", "error", "critical"):
+            self._told.append(line)
+
+    def _judge(self, line: Line) -> None:
+        try:
+            verdict, news = Verdict.from_json(line.data), line.data.get("news")
+        except (KeyError, ValueError, TypeError):
+            return
+        before = self._judged.get(verdict.gate)
+        failing = news == News.FAILED or (before is not None and before.failing and news != News.RECOVERED)
+        self._judged[verdict.gate] = Judged(verdict, line.at, failing)
