@@ -143,5 +143,5 @@ def install(app: FastAPI, page: Page) -> None:
 
 def methods(app: FastAPI, request: Request) -> list[str]:
     """What the requested path takes. Starlette names only the first of several routes with one path."""
-    path = getattr(request.scope.get("route"), "path", "")
+    path = getattr(request.scope.get("route"), "path_format", "")
     return sorted(method.upper() for method in app.openapi()["paths"].get(path, {}))
