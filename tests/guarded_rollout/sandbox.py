@@ -118,6 +118,15 @@ class Sandbox:
             json.dumps({"environments": {"production": gates}})
         )
 
+    def open_metrics(self, port: int = 0) -> int:
+        """Have the proxy answer scrapers of metrics on this port, or on a free one."""
+        port = port or free_port()
+        path = self.folder / "rollout.toml"
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("metrics_port")]
+        lines.insert(lines.index("[environments.production]") + 1, f"metrics_port = {port}")
+        path.write_text("\n".join(lines) + "\n")
+        return port
+
     # ---- in this process
 
     @property

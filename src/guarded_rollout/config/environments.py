@@ -60,6 +60,7 @@ class Environment:
     name: str
     project: Path  # the folder of rollout.toml; where commands run
     port: int
+    metrics_port: int  # on loopback, for Prometheus; 0: none
     root: Path
     other_roots: tuple[Path, ...]  # of the project's other environments: they share its releases
     workers: int
@@ -232,6 +233,7 @@ def _environment(
     steps = tuple(TrafficStep(**step) for step in table["traffic"])
     _require(name.isidentifier() and name.islower(), where, "a name is lower-case letters, digits and _")
     _require(1 <= table["port"] <= 65535, f"{where}.port", "a port is 1 to 65535")
+    _require(0 <= table["metrics_port"] <= 65535, f"{where}.metrics_port", "a port is 1 to 65535, 0 is none")
     _require(project["keep_backups"] >= 1, "project.keep_backups", "at least one backup is kept")
     _require(1 <= table["workers"] <= 64, f"{where}.workers", "there are 1 to 64 workers")
     _require(checks.consecutive >= 1, f"{where}.checks.consecutive", "at least one check is needed")
@@ -244,6 +246,7 @@ def _environment(
         name=name,
         project=folder,
         port=table["port"],
+        metrics_port=table["metrics_port"],
         root=root,
         other_roots=(),
         workers=table["workers"],
@@ -284,6 +287,12 @@ def _require_distinct(environments: Mapping[str, Environment]) -> None:
             where = f"environments.{name}.{attribute}"
             _require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
             seen[value] = name
+    ports = {environment.port: name for name, environment in environments.items()}
+    for name, environment in environments.items():
+        if port := environment.metrics_port:
+            where = f"environments.{name}.metrics_port"
+            _require(port not in ports, where, f"{port} is {ports.get(port)}'s already")
+            ports[port] = name
     for name in environments:  # `ls backups/dhash_production_*.zip` would find production_eu's as well
         longer = next((other for other in environments if other.startswith(name + "_")), None)
         sentence = f"its backups could be taken for those of {longer}: no name may begin with another and _"

@@ -17,6 +17,7 @@ from pathlib import Path
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import PortTakenError
 from guarded_rollout.files import write_atomic
+from guarded_rollout.host import scrape
 from guarded_rollout.host.processes import PROXY, Processes, Spec
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.slots import SLOTS, Slot, Slots, other
@@ -77,17 +78,11 @@ class Traffic:
         """Raise `PortTakenError` if another program listens: Caddy itself would share the port with it."""
         if self._answers():
             return
-        for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-            try:
-                with socket.socket(family, socket.SOCK_STREAM) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind((address, self._environment.port))
-                    probe.listen(1)
-            except PermissionError:
-                raise PortTakenError(port=self._environment.port) from None
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise PortTakenError(port=self._environment.port) from None
+        port, metrics = self._environment.port, self._environment.metrics_port
+        _require_free(socket.AF_INET, "0.0.0.0", port)
+        _require_free(socket.AF_INET6, "::", port)
+        if metrics:
+            _require_free(socket.AF_INET, "127.0.0.1", metrics)
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -97,6 +92,19 @@ class Traffic:
             except OSError:
                 return False
         return True
+
+
+def _require_free(family: socket.AddressFamily, address: str, port: int) -> None:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+            probe.listen(1)
+    except PermissionError:
+        raise PortTakenError(port=port) from None
+    except OSError as error:  # a machine without IPv6 has nothing that could be taken there
+        if error.errno == errno.EADDRINUSE:
+            raise PortTakenError(port=port) from None
 
 
 def configuration(environment: Environment) -> Json:
@@ -126,6 +134,8 @@ def configuration(environment: Environment) -> Json:
             "routes": [{"handle": [_upstream(slots.socket(slot))]}],
             "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
         }
+    if environment.metrics_port:
+        servers[scrape.SERVER] = scrape.server(environment)
     return {
         "admin": {"listen": f"unix/{run}/admin.sock|0600", "config": {"persist": False}},
         "logging": {"logs": {"default": {"level": "WARN"}}},
