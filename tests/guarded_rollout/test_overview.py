@@ -140,7 +140,8 @@ def test_who_watches_is_told_and_for_how_long_nobody_has(files: Files) -> None:
 def test_a_journal_that_cannot_be_read_is_said_since_when_and_the_last_reading_stands(files: Files) -> None:
     files.open_window(files.begin())
     assert files.read().phase is Phase.WATCHING
-    aside = files.environment.journal.rename(files.environment.root / "aside")
+    for suffix in ("", "-wal", "-shm"):
+        os.rename(f"{files.environment.journal}{suffix}", files.environment.root / f"aside{suffix}")
     files.environment.journal.write_bytes(b"no database at all, and long enough to be looked at " * 40)
     since = files.clock.now().timestamp()
     files.read()
@@ -149,7 +150,8 @@ def test_a_journal_that_cannot_be_read_is_said_since_when_and_the_last_reading_s
     assert seen.phase is Phase.WATCHING
     (blind,) = seen.blind
     assert (blind.what, blind.since) == ("the journal", since)
-    aside.rename(files.environment.journal)
+    for suffix in ("", "-wal", "-shm"):
+        os.replace(files.environment.root / f"aside{suffix}", f"{files.environment.journal}{suffix}")
     assert files.read().blind == (), "and it is read again when it can be"
 
 
