@@ -12,6 +12,7 @@ def register() -> None:
         down,
         errors,
         gates,
+        gates_export,
         gates_review,
         history,
         logs,

@@ -57,7 +57,7 @@ def describe_gate(gate: Gate, rollback_enabled: bool = True) -> str:
         DOES[action] if action is Action.ALERT or rollback_enabled else "would roll back if that were enabled"
         for action in gate.actions
     )
-    words = f"{does or 'does nothing'} {_condition(gate)}"
+    words = f"{does or 'does nothing'} {condition(gate)}"
     if isinstance(gate, DecidedGate):
         words += f"; {_rule(gate)}"
     if gate.quarantine:
@@ -68,7 +68,8 @@ def describe_gate(gate: Gate, rollback_enabled: bool = True) -> str:
     return words
 
 
-def _condition(gate: Gate) -> str:
+def condition(gate: Gate) -> str:
+    """When the gate fails, in words that begin with `when`."""
     match gate:
         case ConsecutiveGate(threshold=threshold):
             where = f"GET {gate.path}" if gate.path else "the health endpoint"

@@ -1,0 +1,198 @@
+"""The gates as Prometheus alert rules.
+
+A rule takes the gate's plain words: its limit, over its window, from `min_sample_size` samples on. What
+`guarded` adds — deciding early, on conclusive evidence — stays with the monitor: PromQL has no memory for it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from guarded_rollout.config.gates import EnvironmentGates, GatesFile
+from guarded_rollout.config.kinds import (
+    Action,
+    ConsecutiveGate,
+    Gate,
+    NoDataPolicy,
+    RegressionGate,
+    Source,
+)
+from guarded_rollout.export.queries import (
+    JOBS,
+    ON_SLOT,
+    NoQueryError,
+    answers,
+    duration,
+    healthy,
+    query_of,
+    quoted,
+)
+from guarded_rollout.gates.describe import condition
+from guarded_rollout.watch.sources import source_of
+
+HEAD = (
+    "Made by `rollout gates export prometheus` from a gates file: change that, and make this anew.",
+    "The series come from the jobs of prometheus.yml beside this file.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One alert. `wait` is in seconds: for how long the expression must hold."""
+
+    alert: str
+    expr: str
+    wait: float
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rules of one environment, asked every `interval` seconds; `left_out` is gate → why."""
+
+    name: str
+    interval: float
+    rules: tuple[Rule, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def groups_of(file: GatesFile) -> tuple[Group, ...]:
+    """One group for each environment that has gates."""
+    groups = (_group(name, environment) for name, environment in file.environments.items())
+    return tuple(group for group in groups if group.rules or group.left_out)
+
+
+def as_yaml(groups: tuple[Group, ...]) -> str:
+    """The rule file. Texts are JSON's, which are YAML's as well; expressions are blocks, to be read."""
+    return "\n".join(_lines(groups)) + "\n"
+
+
+def _group(environment: str, config: EnvironmentGates) -> Group:
+    rules: list[Rule] = []
+    left_out: dict[str, str] = {}
+    silences: dict[tuple[Source, NoDataPolicy], list[str]] = {}
+    gates = dict(config.quality_gates.enabled())
+    for name, gate in gates.items():
+        if not gate.actions:
+            continue
+        try:
+            rules.append(_breach(name, gate, environment))
+        except NoQueryError as error:
+            left_out[name] = str(error)
+            continue
+        for policy in gate.no_data_policies:
+            if policy.actions:
+                silences.setdefault((source_of(gate), policy), []).append(name)
+    rules += [_silence(source, policy, names, environment) for (source, policy), names in silences.items()]
+    return Group(f"quality-gates-{environment}", _interval(config), tuple(rules), left_out)
+
+
+def _interval(config: EnvironmentGates) -> float:
+    """As often as the monitor polls at first, or as a gate's own checks want it."""
+    own = [
+        gate.threshold.check_interval_seconds
+        for _, gate in config.quality_gates.enabled()
+        if isinstance(gate, ConsecutiveGate)
+    ]
+    return min([config.monitoring.poll_intervals.initial_interval_seconds, *own])
+
+
+def _breach(name: str, gate: Gate, environment: str) -> Rule:
+    if isinstance(gate, RegressionGate):
+        raise NoQueryError("only the monitor compares two releases: its sequential test needs a memory")
+    query = query_of(gate, environment)
+    threshold = gate.threshold  # type: ignore[attr-defined]
+    if isinstance(gate, ConsecutiveGate):
+        # The first failing check begins the wait, so more than N in a row is N intervals of it.
+        wait = threshold.limit * threshold.check_interval_seconds
+        return Rule(
+            _alert(name), _down(environment, wait), wait, _labels(gate, name, environment), _told(name, gate)
+        )
+    expr = f"{query.value} > {threshold.limit:.15g}"
+    if query.samples:
+        expr += f"\nand {ON_SLOT}\n  {query.samples} >= {threshold.min_samples}"
+    return Rule(_alert(name), expr, 0.0, _labels(gate, name, environment), _told(name, gate))
+
+
+def _down(environment: str, wait: float) -> str:
+    """A slot that clients reach is not healthy, or none is; an idle slot need not be."""
+    reached = answers(environment, "increase", duration(max(wait, 60.0)))
+    nowhere = f"max by (environment) ({healthy(environment)}) == 0"
+    return f"{healthy(environment)} == 0 and {ON_SLOT} {reached} > 0\nor\n  {nowhere}"
+
+
+def _silence(source: Source, policy: NoDataPolicy, gates: list[str], environment: str) -> Rule:
+    labels = {
+        "severity": _severity(policy.actions),
+        "environment": environment,
+        "gate": ",".join(gates),
+    }
+    told = {
+        "summary": _literal(f"{environment}: no data from the {source}"),
+        "description": _literal(f"Nothing can be said of {', '.join(gates)}; silence is never a pass."),
+    }
+    up = f"up{{job={quoted(JOBS[source])},environment={quoted(environment)}}}"
+    return Rule("QualityGateNoData", f"absent({up} == 1)", policy.after_seconds, labels, told)
+
+
+def _alert(name: str) -> str:
+    words = re.split(r"[^0-9A-Za-z]+", name)
+    return "QualityGate" + "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _labels(gate: Gate, name: str, environment: str) -> dict[str, str]:
+    return {"severity": _severity(gate.actions), "environment": environment, "gate": name}
+
+
+def _severity(actions: tuple[Action, ...]) -> str:
+    """What would roll a release back must wake somebody; what alerts may wait for the morning."""
+    return "critical" if Action.AUTO_ROLLBACK in actions else "warning"
+
+
+def _told(name: str, gate: Gate) -> dict[str, str]:
+    where = "{{ $labels.environment }}{{ with $labels.slot }}, {{ . }}{{ end }}"
+    unit = _literal(getattr(gate, "unit", ""))
+    is_ = (
+        "fails"
+        if isinstance(gate, ConsecutiveGate)
+        else f'is {{{{ $value | printf "%.4g" }}}} {unit}'.rstrip()
+    )
+    told = f"{gate.description}. " if gate.description else ""
+    return {
+        "summary": f"{where}: {_literal(name)} {is_}",
+        "description": _literal(f"{told}Fails {condition(gate)}."),
+    }
+
+
+def _literal(text: str) -> str:
+    """A text that Prometheus's templates leave alone."""
+    return text.replace("{{", '{{"{{"}}')
+
+
+# ---- YAML
+
+
+def _lines(groups: tuple[Group, ...]) -> Iterator[str]:
+    yield from (f"# {line}" for line in HEAD)
+    yield "groups:"
+    for group in groups:
+        yield f"  - name: {_text(group.name)}"
+        yield f"    interval: {duration(group.interval)}"
+        for name, reason in group.left_out.items():
+            yield f"    # without {_text(name)}: {_text(reason)}"
+        yield "    rules:" if group.rules else "    rules: []"
+        for rule in group.rules:
+            yield f"      - alert: {_text(rule.alert)}"
+            yield "        expr: |-"
+            yield from (f"          {line}" for line in rule.expr.splitlines())
+            if rule.wait:
+                yield f"        for: {duration(rule.wait)}"
+            for kind, values in (("labels", rule.labels), ("annotations", rule.annotations)):
+                yield f"        {kind}:"
+                yield from (f"          {key}: {_text(value)}" for key, value in values.items())
+
+
+def _text(text: str) -> str:
+    """A scalar; quoted where YAML could take it for something else."""
+    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) else quoted(text)

@@ -1,0 +1,193 @@
+"""Gates as PromQL: what a gate measures, over its own window, for each slot of an environment.
+
+Both the alert rules and the panels are made of these. Series carry the labels `environment` and `slot` that
+the scrape configuration gives them (deploy/prometheus/prometheus.yml); the proxy's say `server` for the slot.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guarded_rollout.config.kinds import (
+    ConsecutiveGate,
+    Gate,
+    GaugeGate,
+    QuantileGate,
+    RatioGate,
+    RegressionGate,
+    Source,
+)
+from guarded_rollout.host.scrape import HEALTHY
+from guarded_rollout.host.slots import SLOTS
+from guarded_rollout.watch.sources import CADDY_SECONDS, FAILED, RESPONSES, SECONDS
+
+JOBS = {
+    Source.PROBE: "rollout-health",
+    Source.SERVICE: "rollout-service",
+    Source.PROXY: "rollout-proxy",
+}
+"""The scrape jobs: one for each source of samples."""
+
+BY_SLOT = "by (environment, slot)"
+ON_SLOT = "on (environment, slot)"
+
+PROXY_LABELS = {"handler": ("=", "reverse_proxy"), "server": ("=~", "|".join(SLOTS))}
+
+SERVICE_NAMES = {
+    **{
+        f"images_{outcome}_total": f'dhash_images_total{{outcome="{outcome}"}}'
+        for outcome in ("ok", "rejected", "failed")
+    },
+    "requests_total": "dhash_requests_total",
+    "server_errors_total": 'dhash_requests_total{code=~"5.."}',
+    "hash_seconds": "dhash_hash_seconds",
+    **{name: f"dhash_{name}" for name in ("low_confidence_queue_length", "memory_usage_percentage")},
+}
+"""What the service's JSON calls by a name of its own is a series with labels in its Prometheus text."""
+
+_SELECTOR = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:\s*\w+(?:=~|=)"[^"]*"\s*,?)*)\s*\})?')
+_BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_LABEL = re.compile(r'(\w+)(=~|=)"([^"]*)"')
+
+
+class NoQueryError(ValueError):
+    """A gate that PromQL cannot say; the message tells why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a gate measures, in its unit and by slot; `samples`: from how many events, empty for gauges."""
+
+    value: str
+    samples: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A metric's name with what its labels must be."""
+
+    name: str
+    labels: tuple[tuple[str, str, str], ...]  # label, = or =~, value
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}{{{','.join(f'{label}{how}{quoted(value)}' for label, how, value in self.labels)}}}"
+        )
+
+    def part(self, suffix: str) -> "Series":
+        """One of the series that a histogram is made of."""
+        return Series(self.name + suffix, self.labels)
+
+
+def query_of(gate: Gate, environment: str) -> Query:
+    """The gate in PromQL; of a `regression` what it compares. Raises `NoQueryError`."""
+    match gate:
+        case ConsecutiveGate():
+            return _consecutive(gate, environment)
+        case GaugeGate():
+            return Query(f"max {BY_SLOT} ({series(gate.metric, gate.source, environment)})")
+        case RatioGate() | RegressionGate(numerator=tuple()):
+            return _ratio(gate, environment)
+        case QuantileGate() | RegressionGate():
+            return _quantile(gate, environment)
+    raise NoQueryError(f"there is no query for a {type(gate).__name__}")
+
+
+def healthy(environment: str) -> Series:
+    """Whether each slot's health endpoint answers 200: 1 or 0."""
+    return Series(HEALTHY, (("environment", "=", environment),))
+
+
+def answers(environment: str, function: str, window: str, suffix: str = "_count", by: str = BY_SLOT) -> str:
+    """What clients were answered by each slot: `rate` or `increase` of a part of the proxy's histogram."""
+    wanted = series(SECONDS, Source.PROXY, environment).part(suffix)
+    return _added_up([f"{function}({wanted}[{window}])"], Source.PROXY, by)
+
+
+def failing_checks(gate: ConsecutiveGate, environment: str) -> str:
+    """How many of the checks that the gate would look at failed."""
+    looked_at = gate.threshold.limit + 1
+    window = duration(looked_at * gate.threshold.check_interval_seconds)
+    return f"{looked_at} * (1 - avg_over_time({healthy(environment)}[{window}]))"
+
+
+def series(name: str, source: Source, environment: str) -> Series:
+    """The series that a gates file means by a name. Raises `NoQueryError` where none can have it."""
+    if source is Source.PROXY:
+        return _proxy_series(name, environment)
+    found = _SELECTOR.fullmatch(SERVICE_NAMES.get(name, name))
+    if found is None:
+        raise NoQueryError(f"{name!r} is no name that a metric has in Prometheus")
+    labels = tuple((label, how, value) for label, how, value in _LABEL.findall(found[2] or ""))
+    return Series(found[1], (("environment", "=", environment), *labels))
+
+
+def duration(seconds: float) -> str:
+    """A length of time as Prometheus writes it."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds >= size and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"
+
+
+def quoted(text: str) -> str:
+    """A text in PromQL, and in YAML: the escapes of both are those of JSON, and nothing ends a line early."""
+    return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+
+
+def _proxy_series(name: str, environment: str) -> Series:
+    labels = [("environment", "=", environment), *((label, *rest) for label, rest in PROXY_LABELS.items())]
+    if name == SECONDS:
+        return Series(CADDY_SECONDS, tuple(labels))
+    if code := re.fullmatch(r"responses_(\d{3})_total", name):
+        labels.append(("code", "=", code[1]))
+    elif name == FAILED:
+        labels.append(("code", "=~", "5.."))
+    elif name != RESPONSES:
+        raise NoQueryError(f"the proxy counts no {name!r}")
+    return Series(f"{CADDY_SECONDS}_count", tuple(labels))
+
+
+def _consecutive(gate: ConsecutiveGate, environment: str) -> Query:
+    if gate.path:
+        raise NoQueryError(f"Prometheus is only told of the service's own health, not of {gate.path}")
+    return Query(failing_checks(gate, environment))
+
+
+def _ratio(gate: RatioGate | RegressionGate, environment: str) -> Query:
+    window = gate.threshold.window_seconds
+    bad = _counted(gate.numerator or (), gate.source, environment, window)
+    all_ = _counted(gate.denominator or (), gate.source, environment, window)
+    return Query(f"100 * {bad}\n  / {all_}", all_)
+
+
+def _quantile(gate: QuantileGate | RegressionGate, environment: str) -> Query:
+    whole = series(gate.histogram or "", gate.source, environment)
+    window = gate.threshold.window_seconds
+    buckets = _increase([whole.part("_bucket")], gate.source, window, "by (environment, slot, le)")
+    value = f"histogram_quantile({gate.quantile:g}, {buckets})"
+    scale = gate.scale if isinstance(gate, QuantileGate) else 1
+    scaled = value if scale == 1 else f"{scale:.15g} * {value}"
+    return Query(scaled, _increase([whole.part("_count")], gate.source, window, BY_SLOT))
+
+
+def _counted(names: Sequence[str], source: Source, environment: str, seconds: float) -> str:
+    return _increase([series(name, source, environment) for name in names], source, seconds, BY_SLOT)
+
+
+def _increase(wanted: Sequence[Series], source: Source, seconds: float, by: str) -> str:
+    """How much counters grew, added up; one that does not exist yet counts as nought beside others."""
+    terms = [f"increase({one}[{duration(seconds)}])" for one in wanted]
+    if len({one.name for one in wanted}) > 1:  # without their names, `or` would take two series for one
+        named = zip(terms, wanted, strict=True)
+        terms = [f'label_replace({term}, "of", "{one.name}", "", "")' for term, one in named]
+    return _added_up(terms, source, by)
+
+
+def _added_up(terms: Sequence[str], source: Source, by: str) -> str:
+    all_ = " or ".join(terms)
+    if source is Source.PROXY:
+        all_ = f'label_replace({all_}, "slot", "$1", "server", "(.*)")'
+    return f"sum {by} ({all_})"
