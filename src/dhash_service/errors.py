@@ -182,6 +182,21 @@ class ForbiddenError(RejectedError):
     advice = "Ask an operator for a token with the role that is needed."
 
 
+class ForgedRequestError(ForbiddenError):
+    """What changes something has to come from a page of this service, opened by the one who is signed in."""
+
+    type = "forged-request"
+    title = "The request does not come from this service's page"
+    advice = "Load the page again and repeat it there."
+
+
+class ConflictError(RejectedError):
+    type = "conflict"
+    title = "That contradicts what is there"
+    status = 409
+    advice = "Load it again, and decide anew."
+
+
 class RetryLaterError(DhashError):
     """Too much at once. Nothing was done; `retry_after` is in seconds."""
 

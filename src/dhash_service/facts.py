@@ -185,6 +185,17 @@ class Decision:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Takes one decision back: what was decided before it holds again, or the lookup waits anew."""
+
+    id: UUID
+    decision: UUID
+    reviewer: str
+    release: str
+    created_at: datetime
+
+
 class Subject(StrEnum):
     """What a tombstone is about."""
 
@@ -217,3 +228,29 @@ class Token:
     release: str
     created_at: datetime
     revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that signed in with a token, without its secret. It ends by itself, or with its token."""
+
+    id: UUID
+    token: UUID
+    name: str  # the token's
+    role: Role
+    digest: Sha256
+    until: datetime
+    release: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A pair that one session has before it, and nobody else gets until then."""
+
+    id: UUID
+    lookup: UUID
+    session: UUID
+    until: datetime
+    release: str
+    created_at: datetime

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
 
     match_radius: int = Field(10, ge=0, le=32, description="how many differing bits still make a candidate")
     review_below: float = Field(0.9, ge=0, le=1, description="lookups less confident than this go to review")
+    lease_seconds: int = Field(
+        300, ge=5, le=86_400, description="how long a reviewer has a pair to themselves, unless they go on"
+    )
+    session_hours: float = Field(12, gt=0, le=720, description="how long a browser stays signed in")
     locked: bool = Field(False, description="reading and submitting need a token too")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")

@@ -76,6 +76,11 @@ ADD_NOTE = 'op.add_column("images", sa.Column("note", sa.Text))'
 DROP_NOTE = 'op.drop_column("images", "note")'
 DROP_QUALITY = 'op.drop_column("lookups", "quality")'
 
+EACH = [name for name, _ in KNOWN]
+HEAD = EACH[-1]
+NEXT, NEXT_BUT_ONE = (f"{len(KNOWN) + more:04}" for more in (1, 2))
+"""The revisions of `extended`."""
+
 
 def revisions(url: str) -> list[str]:
     return [revision.id for revision in current(url)]
@@ -86,7 +91,7 @@ def test_the_revisions_this_release_says_it_knows_are_those_it_has() -> None:
 
 
 def test_every_revision_keeps_its_word() -> None:
-    assert [planned.findings for planned in plan("sqlite:///none.db", everything=True)] == [[], []]
+    assert [planned.findings for planned in plan("sqlite:///none.db", everything=True)] == [[] for _ in EACH]
 
 
 def test_the_migrations_make_the_tables_that_the_code_uses(store_url: str) -> None:
@@ -106,11 +111,11 @@ def test_up_down_and_up_again_with_rows_in_place(store_url: str, open_store: Ope
     before = in_search(store)
     store.close()
 
-    assert [gone.id for gone in downgrade(store_url, "0001", accept_loss=True)] == ["0002"]
+    assert [gone.id for gone in downgrade(store_url, "0001", accept_loss=True)] == EACH[:0:-1]
     assert revisions(store_url) == ["0001"]
-    with pytest.raises(StoreSchemaError, match="needs 0002"):
+    with pytest.raises(StoreSchemaError, match="needs 0002, 0003"):
         open_store(migrate=False)
-    assert [done.id for done in upgrade(store_url, release="r2")] == ["0002"]
+    assert [done.id for done in upgrade(store_url, release="r2")] == EACH[1:]
 
     store = open_store("r2", migrate=False)
     assert in_search(store) == before
@@ -120,7 +125,7 @@ def test_up_down_and_up_again_with_rows_in_place(store_url: str, open_store: Ope
     assert len(store.decisions(waiting)) == 1
     store.close()
 
-    assert [gone.id for gone in downgrade(store_url, "base", accept_loss=True)] == ["0002", "0001"]
+    assert [gone.id for gone in downgrade(store_url, "base", accept_loss=True)] == EACH[::-1]
     assert revisions(store_url) == []
     engine = connect(store_url)
     assert set(sa.inspect(engine).get_table_names()) <= {"alembic_version"}
@@ -139,7 +144,7 @@ def test_a_downgrade_that_would_lose_data_changes_nothing_and_names_it(
         downgrade(store_url, "0001")
     with pytest.raises(StoreLossError, match=r"table images \(1 rows\)"):
         downgrade(store_url, "base")
-    assert revisions(store_url) == ["0001", "0002"]
+    assert revisions(store_url) == EACH
     assert open_store(migrate=False).count() == 1
 
 
@@ -147,7 +152,7 @@ def test_a_downgrade_that_loses_nothing_needs_no_leave(store_url: str, open_stor
     store = open_store()
     add(store, "a")
     store.close()
-    assert [gone.id for gone in downgrade(store_url, "0001")] == ["0002"]
+    assert [gone.id for gone in downgrade(store_url, "0001")] == EACH[:0:-1]
 
 
 def test_a_failed_migration_leaves_the_last_good_revision(
@@ -166,11 +171,11 @@ def test_a_failed_migration_leaves_the_last_good_revision(
     )
     with pytest.raises(sa.exc.IntegrityError):
         upgrade(store_url, release="r2", migrations=broken)
-    assert revisions(store_url) == ["0001", "0002", "0003"]
+    assert revisions(store_url) == [*EACH, NEXT]
     engine = connect(store_url)
     with reading(engine) as connection:
         assert not sa.inspect(connection).has_table("halfway")
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0003"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == NEXT
     engine.dispose()
     assert open_store(migrate=False).count() == 1
 
@@ -181,8 +186,8 @@ def test_a_failed_downgrade_leaves_the_last_good_revision(
     migrations = extended("expand", ADD_NOTE, DROP_NOTE + '\nop.execute("SELECT 1 FROM nowhere")')
     upgrade(store_url, release="r2", migrations=migrations)
     with pytest.raises((StoreError, sa.exc.DBAPIError)):
-        downgrade(store_url, "0002", migrations=migrations)
-    assert revisions(store_url) == ["0001", "0002", "0003"]
+        downgrade(store_url, HEAD, migrations=migrations)
+    assert revisions(store_url) == [*EACH, NEXT]
     engine = connect(store_url)
     assert "note" in {column["name"] for column in sa.inspect(engine).get_columns("images")}
     engine.dispose()
@@ -191,8 +196,8 @@ def test_a_failed_downgrade_leaves_the_last_good_revision(
 def test_many_upgrade_at_once_and_each_revision_is_applied_once(store_url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(lambda _: upgrade(store_url, release="r1"), range(4)))
-    assert sorted(revision.id for each in done for revision in each) == ["0001", "0002"]
-    assert revisions(store_url) == ["0001", "0002"]
+    assert sorted(revision.id for each in done for revision in each) == EACH
+    assert revisions(store_url) == EACH
 
 
 def test_the_old_release_goes_on_after_the_new_one_has_expanded(
@@ -201,7 +206,7 @@ def test_the_old_release_goes_on_after_the_new_one_has_expanded(
     old = open_store("old")
     first = add(old, "a")
     upgrade(store_url, release="new", expand_only=True, migrations=extended("expand", ADD_NOTE, DROP_NOTE))
-    assert revisions(store_url)[-1] == "0003"
+    assert revisions(store_url)[-1] == NEXT
     add(old, "b")
     again = open_store("old", migrate=False)
     assert again.count() == 2
@@ -212,7 +217,7 @@ def test_a_release_refuses_a_store_from_which_a_newer_one_has_taken_something(
     store_url: str, open_store: OpenStore, extended: Callable[..., Migrations]
 ) -> None:
     upgrade(store_url, release="new", migrations=extended("contract", DROP_QUALITY))
-    with pytest.raises(StoreSchemaError, match="0003 of a newer release took away"):
+    with pytest.raises(StoreSchemaError, match=f"{NEXT} of a newer release took away"):
         open_store("old", migrate=False)
 
 
@@ -229,11 +234,10 @@ def test_expanding_only_stops_before_what_contracts(
     extended("expand", ADD_NOTE, DROP_NOTE)
     migrations = extended("contract", DROP_QUALITY)
     assert [done.id for done in upgrade(store_url, release="r", expand_only=True, migrations=migrations)] == [
-        "0001",
-        "0002",
-        "0003",
+        *EACH,
+        NEXT,
     ]
-    assert [done.id for done in upgrade(store_url, release="r", migrations=migrations)] == ["0004"]
+    assert [done.id for done in upgrade(store_url, release="r", migrations=migrations)] == [NEXT_BUT_ONE]
 
 
 def test_an_expanding_revision_behind_a_contracting_one_is_refused_and_planned_as_such(
@@ -242,19 +246,19 @@ def test_an_expanding_revision_behind_a_contracting_one_is_refused_and_planned_a
     upgrade(store_url, release="r")
     extended("contract", DROP_QUALITY)
     migrations = extended("expand", ADD_NOTE, DROP_NOTE)
-    with pytest.raises(StoreSchemaError, match="0004 stands behind 0003"):
+    with pytest.raises(StoreSchemaError, match=f"{NEXT_BUT_ONE} stands behind {NEXT}"):
         upgrade(store_url, release="r", expand_only=True, migrations=migrations)
     planned = plan(store_url, migrations=migrations)
-    assert [each.id for each in planned] == ["0003", "0004"]
+    assert [each.id for each in planned] == [NEXT, NEXT_BUT_ONE]
     assert planned[0].findings == []
-    assert "stands behind 0003" in planned[1].findings[0]
+    assert f"stands behind {NEXT}" in planned[1].findings[0]
 
 
 def test_a_downgrade_leaves_a_newer_releases_revision_to_that_release(
     store_url: str, extended: Callable[..., Migrations]
 ) -> None:
     upgrade(store_url, release="new", migrations=extended("expand", ADD_NOTE, DROP_NOTE))
-    with pytest.raises(StoreSchemaError, match="0003 came with release new"):
+    with pytest.raises(StoreSchemaError, match=f"{NEXT} came with release new"):
         downgrade(store_url, "0001")
 
 
@@ -308,7 +312,7 @@ def test_a_revision_that_says_it_expands_and_does_not_is_refused(
     assert any(finding in found for found in planned.findings)
     with pytest.raises(StoreSchemaError, match="says that it expands, but"):
         upgrade(url, release="r", expand_only=True, migrations=migrations)
-    assert revisions(url) == ["0001", "0002"]
+    assert revisions(url) == EACH
 
 
 @pytest.mark.parametrize(
@@ -348,7 +352,7 @@ def test_types_that_hold_more_are_no_change() -> None:
 
 def test_the_plan_shows_the_statements_for_the_store_s_own_database(store_url: str) -> None:
     planned = plan(store_url)
-    assert [each.id for each in planned] == ["0001", "0002"]
+    assert [each.id for each in planned] == EACH
     kind = "UUID" if store_url.startswith("postgresql") else "BLOB"
     assert f"id {kind} NOT NULL" in planned[0].sql
     assert revisions(store_url) == []
@@ -369,20 +373,23 @@ def test_a_store_remembers_which_release_brought_each_revision(store_url: str) -
     upgrade(store_url, release="r2")
     engine = connect(store_url)
     with writing(engine) as connection:
-        assert [(each.id, each.release) for each in applied(connection)] == [("0001", "r1"), ("0002", "r2")]
+        assert [(each.id, each.release) for each in applied(connection)] == [
+            ("0001", "r1"),
+            *((name, "r2") for name in EACH[1:]),
+        ]
     engine.dispose()
 
 
 def test_a_step_waits_for_a_long_reader_without_stopping_the_others(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, extended: Callable[..., Migrations]
 ) -> None:
     monkeypatch.setattr(migrate, "BRIEFLY", 0.2)
+    migrations = extended("expand", 'op.add_column("lookups", sa.Column("remark", sa.Text))')
     with Store.open(postgres_url, release="r1", algorithm=FAST, migrate=True) as store:
         waiting = queued(store, "b", add(store, "a"))
-        downgrade(postgres_url, "0001")
         with psycopg.connect(postgres_url) as copying, ThreadPoolExecutor(1) as threads:
             copying.execute("LOCK TABLE lookups IN ACCESS SHARE MODE")
-            upgrading = threads.submit(upgrade, postgres_url, release="r2")
+            upgrading = threads.submit(upgrade, postgres_url, release="r2", migrations=migrations)
             slowest = 0.0
             began = time.monotonic()
             while time.monotonic() - began < 3:
@@ -392,7 +399,7 @@ def test_a_step_waits_for_a_long_reader_without_stopping_the_others(
             assert not upgrading.done()
             assert slowest < 2  # who waited for the step would wait until the reader is done
             copying.rollback()
-            assert [done.id for done in upgrading.result(20)] == ["0002"]
+            assert [done.id for done in upgrading.result(20)] == [NEXT]
         assert store.lookup(waiting) is not None
 
 

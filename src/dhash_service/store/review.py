@@ -1,23 +1,39 @@
 """The review queue: lookups that need a person and have no decision yet. Derived, never stored as a list.
 
-A lookup leaves the queue when somebody decides it, also when they decide that they are unsure: one person
-has looked, and asking the next one over and over would hide the rest. Unsure ones can be listed by
-themselves, for a second opinion; a later decision then holds. A lookup whose image or nearest image is out
-of search leaves the queue too, since there is nothing left to compare, and returns with them.
+A decision counts unless it was taken back. A lookup leaves the queue when somebody decides it, also when
+they decide that they are unsure: one person has looked, and asking the next one over and over would hide
+the rest. Unsure ones can be listed by themselves, for a second opinion; a later decision then holds. A
+lookup whose image or nearest image is out of search leaves the queue too, since there is nothing left to
+compare, and returns with them.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, exists, func, select, text, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    exists,
+    func,
+    select,
+    text,
+    tuple_,
+)
 
 from dhash_service.facts import Algorithm, Lookup, Sha256, Verdict
 from dhash_service.store.engine import reading
+from dhash_service.store.leases import held_by_others
 from dhash_service.store.repository import read_lookups
-from dhash_service.store.tables import decisions, lookups
+from dhash_service.store.tables import decisions, lookups, withdrawals
 from dhash_service.store.visibility import any_hidden_release, gone_image, hidden_image
 
 
@@ -36,6 +52,16 @@ class QueuePage:
 
     lookups: Sequence[Lookup]
     after: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which part of the queue is wanted; `unsure`: what was last decided so, for a second opinion."""
+
+    reason: str | None = None
+    older_than: datetime | None = None
+    document: Sha256 | None = None
+    unsure: bool = False
 
 
 class ReviewQueue:
@@ -74,21 +100,42 @@ class ReviewQueue:
         unsure: bool = False,
     ) -> QueuePage:
         """The next lookups after a cursor, the oldest first; `unsure`: those last decided so, instead."""
+        filter = Filter(reason, older_than, document, unsure)
         with reading(self._engine) as connection:
-            wanted = select(lookups).where(self._waiting(connection, unsure=unsure))
-            if after:
-                wanted = wanted.where(lookups.c.id > after)
-            if reason is not None:
-                quoted = json.dumps(reason)
-                wanted = wanted.where(lookups.c.reasons.cast(Text).contains(quoted, autoescape=True))
-            if older_than:
-                wanted = wanted.where(lookups.c.created_at < older_than)
-            if document:
-                wanted = wanted.where(lookups.c.document == document)
-            wanted = wanted.order_by(lookups.c.id).limit(limit + 1)
+            wanted = self._wanted(connection, select(lookups), filter, after).limit(limit + 1)
             found = list(read_lookups(connection, wanted, self._algorithm))
         more = len(found) > limit
         return QueuePage(found[:limit], found[limit - 1].id if more else None)
+
+    def free(
+        self, filter: Filter, after: UUID | None, limit: int, *, session: UUID, now: datetime
+    ) -> list[UUID]:
+        """The next lookups that no other session has before it at this moment, the oldest first."""
+        with reading(self._engine) as connection:
+            wanted = self._wanted(connection, select(lookups.c.id), filter, after)
+            wanted = wanted.where(lookups.c.id.not_in(held_by_others(session, now)))
+            return list(connection.scalars(wanted.limit(limit)))
+
+    def waiting(self, ids: Sequence[UUID], *, unsure: bool = False) -> dict[UUID, Lookup]:
+        """Those of these lookups that wait."""
+        with reading(self._engine) as connection:
+            wanted = select(lookups).where(lookups.c.id.in_(ids), self._waiting(connection, unsure=unsure))
+            return {lookup.id: lookup for lookup in read_lookups(connection, wanted, self._algorithm)}
+
+    def _wanted(
+        self, connection: Connection, columns: Select[Any], filter: Filter, after: UUID | None
+    ) -> Select[Any]:
+        wanted = columns.where(self._waiting(connection, unsure=filter.unsure))
+        if after:
+            wanted = wanted.where(lookups.c.id > after)
+        if filter.reason is not None:
+            quoted = json.dumps(filter.reason)
+            wanted = wanted.where(lookups.c.reasons.cast(Text).contains(quoted, autoescape=True))
+        if filter.older_than:
+            wanted = wanted.where(lookups.c.created_at < filter.older_than)
+        if filter.document:
+            wanted = wanted.where(lookups.c.document == filter.document)
+        return wanted.order_by(lookups.c.id)
 
     def _waiting(self, connection: Connection, *, unsure: bool = False) -> ColumnElement[bool]:
         # A lookup without a nearest image compares with no tombstone and no image: it stays.
@@ -101,8 +148,8 @@ class ReviewQueue:
 
 
 def decided() -> ColumnElement[bool]:
-    """That somebody has decided the lookup."""
-    return exists().where(decisions.c.lookup_id == lookups.c.id)
+    """That somebody has decided the lookup, and has not taken it back."""
+    return exists().where(decisions.c.lookup_id == lookups.c.id, stands(decisions))
 
 
 def last_said_unsure() -> ColumnElement[bool]:
@@ -112,5 +159,11 @@ def last_said_unsure() -> ColumnElement[bool]:
     return exists().where(
         decisions.c.lookup_id == lookups.c.id,
         decisions.c.verdict == Verdict.UNSURE.value,
-        ~exists().where(newer.c.lookup_id == decisions.c.lookup_id, later),
+        stands(decisions),
+        ~exists().where(newer.c.lookup_id == decisions.c.lookup_id, later, stands(newer)),
     )
+
+
+def stands(decision: FromClause) -> ColumnElement[bool]:
+    """That a decision was not taken back."""
+    return ~exists().where(withdrawals.c.decision_id == decision.c.id)

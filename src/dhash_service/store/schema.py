@@ -37,7 +37,7 @@ class Applied(Revision):
     release: str
 
 
-KNOWN: Sequence[tuple[str, Kind]] = (("0001", Kind.EXPAND), ("0002", Kind.EXPAND))
+KNOWN: Sequence[tuple[str, Kind]] = (("0001", Kind.EXPAND), ("0002", Kind.EXPAND), ("0003", Kind.EXPAND))
 """The revisions of this release, oldest first: what `migrations/versions` holds (a test compares them)."""
 
 

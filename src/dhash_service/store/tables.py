@@ -133,6 +133,19 @@ decisions = Table(
     *stamp(),
 )
 Index(None, decisions.c.lookup_id, decisions.c.created_at, decisions.c.id)
+Index(None, decisions.c.created_at, decisions.c.id)
+Index(None, decisions.c.reviewer, decisions.c.created_at, decisions.c.id)
+
+# A table of its own rather than a verdict: a release that knows no withdrawals still reads every decision.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("decision_id", Id, ForeignKey("decisions.id"), nullable=False),
+    Column("reviewer", Text, nullable=False),
+    *stamp(),
+)
+Index(None, withdrawals.c.decision_id)
 
 tombstones = Table(
     "tombstones",
@@ -180,6 +193,38 @@ token_revocations = Table(
 )
 Index(None, token_revocations.c.token_id)
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("token_id", Id, ForeignKey("tokens.id"), nullable=False),
+    Column("digest", Digest, nullable=False, unique=True),
+    Column("until", Instant, nullable=False),
+    *stamp(),
+)
+
+session_ends = Table(
+    "session_ends",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("session_id", Id, ForeignKey("sessions.id"), nullable=False),
+    *stamp(),
+)
+Index(None, session_ends.c.session_id)
+
+# A lookup's newest claim holds, while it lasts; giving a pair back is a claim that ends as it begins.
+claims = Table(
+    "claims",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("lookup_id", Id, ForeignKey("lookups.id"), nullable=False),
+    Column("session_id", Id, ForeignKey("sessions.id"), nullable=False),
+    Column("until", Instant, nullable=False),
+    *stamp(),
+)
+Index(None, claims.c.lookup_id, claims.c.created_at, claims.c.id)
+Index(None, claims.c.until)
+
 meta = Table(
     "meta",
     metadata,
@@ -204,8 +249,12 @@ FACTS = (
     thumbnails,
     lookups,
     decisions,
+    withdrawals,
     tombstones,
     tokens,
     token_revocations,
+    sessions,
+    session_ends,
+    claims,
 )
 """Everything a snapshot carries and a merge brings together, parents before children."""

@@ -1,0 +1,125 @@
+"""Leases: which session has which pair before it, so that no two reviewers work on the same one.
+
+A claim is a fact with an end. The newest claim on a lookup holds while it lasts; whoever gives a pair back
+adds one that ends as it begins. Claims are made inside the writer's transaction, of which a store has one
+at a time whichever process or release it belongs to (SQLite's write lock, PostgreSQL's advisory lock), so
+what is seen to be free there is free.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, exists, func, select, tuple_
+
+from dhash_service.facts import Claim, new_id
+from dhash_service.store.recorder import add, after
+from dhash_service.store.repository import chunks
+from dhash_service.store.tables import claims, decisions, withdrawals
+from dhash_service.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The first `number` of these lookups that are free, for a session, from now until then.
+
+    `decided`: whether lookups that somebody has decided are wanted too, for a second opinion.
+    """
+
+    session: UUID
+    lookups: Sequence[UUID]
+    number: int
+    now: datetime
+    until: datetime
+    decided: bool = False
+
+
+class Leases:
+    """The claims of one store."""
+
+    def __init__(self, writer: Writer, release: str) -> None:
+        self._writer = writer
+        self._release = release
+
+    def take(self, request: Request) -> Future[list[Claim]]:
+        """Claim what is free, in the order asked for. What the session has already is claimed anew."""
+        return self._writer.submit(self._take, request)
+
+    def give_back(self, session: UUID, ids: Sequence[UUID] | None, now: datetime) -> Future[int]:
+        """End these claims of a session, or all it has; how many held until now.
+
+        One that was claimed anew since is left alone: a page that is left and opened again at once may tell
+        of its leaving after it has asked for its pairs.
+        """
+        return self._writer.submit(self._give_back, (session, ids, now))
+
+    def _take(self, connection: Connection, requests: Sequence[Request]) -> list[list[Claim]]:
+        return [self._taken(connection, request) for request in requests]
+
+    def _taken(self, connection: Connection, request: Request) -> list[Claim]:
+        barred = set(connection.scalars(held_by_others(request.session, request.now)))
+        for chunk in () if request.decided else chunks(request.lookups):
+            standing = ~exists().where(withdrawals.c.decision_id == decisions.c.id)
+            barred.update(
+                connection.scalars(
+                    select(decisions.c.lookup_id).where(decisions.c.lookup_id.in_(chunk), standing)
+                )
+            )
+        free: list[UUID] = [id for id in dict.fromkeys(request.lookups) if id not in barred][: request.number]
+        return self._add(connection, free, request.session, request.now, request.until)
+
+    def _give_back(
+        self, connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID] | None, datetime]]
+    ) -> list[int]:
+        counts = []
+        for session, ids, now in asked:
+            wanted = in_force(now).where(claims.c.session_id == session)
+            if ids is not None:
+                wanted = wanted.where(claims.c.id.in_(ids))
+            held = list(connection.scalars(wanted))
+            self._add(connection, held, session, now, now)
+            counts.append(len(held))
+        return counts
+
+    def _add(
+        self, connection: Connection, lookups: Sequence[UUID], session: UUID, now: datetime, until: datetime
+    ) -> list[Claim]:
+        earlier = (
+            select(claims.c.lookup_id, func.max(claims.c.created_at).label("newest"))
+            .where(claims.c.lookup_id.in_(lookups))
+            .group_by(claims.c.lookup_id)
+        )
+        newest = {row.lookup_id: row.newest for row in connection.execute(earlier)}
+        made = [
+            Claim(new_id(), lookup, session, until, self._release, after(newest.get(lookup), now))
+            for lookup in lookups
+        ]
+        rows = [
+            {
+                "id": claim.id,
+                "lookup_id": claim.lookup,
+                "session_id": claim.session,
+                "until": claim.until,
+                "release": claim.release,
+                "created_at": claim.created_at,
+            }
+            for claim in made
+        ]
+        add(connection, claims, rows)
+        return made
+
+
+def held_by_others(session: UUID, now: datetime) -> Select[Any]:
+    """The lookups that another session has before it. They are few, whatever the length of the queue."""
+    return in_force(now).where(claims.c.session_id != session)
+
+
+def in_force(now: datetime) -> Select[Any]:
+    """The lookups of claims that hold: the newest of their lookup, and not over."""
+    newer = claims.alias()
+    later = tuple_(newer.c.created_at, newer.c.id) > tuple_(claims.c.created_at, claims.c.id)
+    overruled = exists().where(newer.c.lookup_id == claims.c.lookup_id, later)
+    return select(claims.c.lookup_id).where(claims.c.until > now, ~overruled)

@@ -1,0 +1,169 @@
+"""What reviewers decided and took back: recorded once however often it is sent, and told page by page.
+
+The client names its decision, with a UUIDv7 of its own, so one that is sent again after a lost answer is
+recognised. Taking a decision back is a fact about that decision: what was decided before it holds again,
+and where nothing was, the lookup waits anew.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Row, Select, func, select, tuple_
+
+from dhash_service.errors import ConflictError, NotFoundError
+from dhash_service.facts import Algorithm, Decision, Lookup, Verdict, Withdrawal
+from dhash_service.store.engine import reading
+from dhash_service.store.recorder import Recorder, add
+from dhash_service.store.repository import read_lookups
+from dhash_service.store.review import stands
+from dhash_service.store.tables import decisions, lookups, withdrawals
+from dhash_service.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A decision, what it was about, and its withdrawal, if somebody took it back."""
+
+    decision: Decision
+    lookup: Lookup
+    withdrawal: Withdrawal | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Decisions, the newest first. `before` is where the next page begins, None on the last one."""
+
+    judged: Sequence[Judged]
+    before: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many decisions that stand were made since a time: by one reviewer, and by all."""
+
+    mine: int
+    all: int
+
+
+class Verdicts:
+    """The decisions of one store."""
+
+    def __init__(self, engine: Engine, writer: Writer, recorder: Recorder, algorithm: Algorithm) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._recorder = recorder
+        self._algorithm = algorithm
+
+    def record(self, decision: Decision) -> Future[tuple[Decision, bool]]:
+        """Record a decision; as it is in the store, and whether it is new there.
+
+        Fails with `NotFoundError` where there is no such lookup, `ConflictError` where another decision has
+        its id.
+        """
+        return self._writer.submit(self._record, decision)
+
+    def withdraw(self, withdrawal: Withdrawal) -> Future[Withdrawal]:
+        """Take a decision back; the withdrawal that holds. Fails with `NotFoundError`."""
+        return self._writer.submit(self._withdraw, withdrawal)
+
+    def decision(self, id: UUID) -> Decision | None:
+        """One decision, taken back or not."""
+        with reading(self._engine) as connection:
+            return found_decision(connection, id)
+
+    def history(self, before: UUID | None = None, limit: int = 50, *, reviewer: str | None = None) -> History:
+        """Decisions before a cursor (a decision's id), the newest first."""
+        wanted = select(decisions).order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
+        if reviewer is not None:
+            wanted = wanted.where(decisions.c.reviewer == reviewer)
+        with reading(self._engine) as connection:
+            if before and (cursor := found_decision(connection, before)):
+                place = tuple_(decisions.c.created_at, decisions.c.id)
+                wanted = wanted.where(place < (cursor.created_at, cursor.id))
+            rows = connection.execute(wanted.limit(limit + 1)).all()
+            judged = list(self._judged(connection, [as_decision(row) for row in rows[:limit]]))
+        return History(judged, judged[-1].decision.id if len(rows) > limit else None)
+
+    def reviewers(self) -> list[str]:
+        """Everybody who ever decided, by name."""
+        with reading(self._engine) as connection:
+            return list(connection.scalars(select(decisions.c.reviewer).distinct().order_by("reviewer")))
+
+    def count(self, reviewer: str, since: datetime) -> Counted:
+        """How many decisions were made since then and stand."""
+        wanted = (
+            select(decisions.c.reviewer == reviewer, func.count())
+            .where(decisions.c.created_at >= since, stands(decisions))
+            .group_by(decisions.c.reviewer == reviewer)
+        )
+        with reading(self._engine) as connection:
+            counts = {bool(mine): count for mine, count in connection.execute(wanted)}
+        return Counted(counts.get(True, 0), sum(counts.values()))
+
+    def _judged(self, connection: Connection, made: Sequence[Decision]) -> list[Judged]:
+        about = select(lookups).where(lookups.c.id.in_({decision.lookup for decision in made}))
+        found = {lookup.id: lookup for lookup in read_lookups(connection, about, self._algorithm)}
+        back = withdrawn(connection, [decision.id for decision in made])
+        return [Judged(each, found[each.lookup], back.get(each.id)) for each in made]
+
+    def _record(self, connection: Connection, new: Sequence[Decision]) -> list[tuple[Decision, bool]]:
+        written = []
+        for decision in new:
+            there = found_decision(connection, decision.id)
+            if there is None:
+                written.append((self._recorder.add_decisions(connection, [decision])[0], True))
+                continue
+            if said(there) != said(decision):
+                raise ConflictError(f"The decision {decision.id} was made already, and is another one.")
+            written.append((there, False))
+        return written
+
+    def _withdraw(self, connection: Connection, new: Sequence[Withdrawal]) -> list[Withdrawal]:
+        written = []
+        for withdrawal in new:
+            if found_decision(connection, withdrawal.decision) is None:
+                raise NotFoundError(f"There is no decision {withdrawal.decision}.")
+            there = withdrawn(connection, [withdrawal.decision]).get(withdrawal.decision)
+            if there is None:
+                row = {
+                    "id": withdrawal.id,
+                    "decision_id": withdrawal.decision,
+                    "reviewer": withdrawal.reviewer,
+                    "release": withdrawal.release,
+                    "created_at": withdrawal.created_at,
+                }
+                add(connection, withdrawals, [row])
+            written.append(there or withdrawal)
+        return written
+
+
+def said(decision: Decision) -> tuple[object, ...]:
+    """What makes two decisions of one id the same."""
+    return decision.lookup, decision.verdict, decision.reviewer, decision.note
+
+
+def found_decision(connection: Connection, id: UUID) -> Decision | None:
+    """The decision with this id."""
+    row = connection.execute(select(decisions).where(decisions.c.id == id)).first()
+    return as_decision(row) if row else None
+
+
+def withdrawn(connection: Connection, made: Sequence[UUID]) -> dict[UUID, Withdrawal]:
+    """The first withdrawal of each of these decisions that was taken back."""
+    wanted: Select[Any] = select(withdrawals).where(withdrawals.c.decision_id.in_(made))
+    rows = connection.execute(wanted.order_by(withdrawals.c.created_at.desc(), withdrawals.c.id.desc()))
+    return {
+        row.decision_id: Withdrawal(row.id, row.decision_id, row.reviewer, row.release, row.created_at)
+        for row in rows
+    }
+
+
+def as_decision(row: Row[*tuple[Any, ...]]) -> Decision:
+    """A decision from its row."""
+    return Decision(
+        row.id, row.lookup_id, Verdict(row.verdict), row.reviewer, row.note, row.release, row.created_at
+    )
