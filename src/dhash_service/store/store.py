@@ -38,10 +38,13 @@ from dhash_service.store.engine import (
     sqlite_path,
     writing,
 )
+from dhash_service.store.leases import Leases
 from dhash_service.store.recorder import NewImage, Recorder, Registered
 from dhash_service.store.repository import Repository
 from dhash_service.store.review import QueuePage, QueueStatus, ReviewQueue
+from dhash_service.store.sessions import Sessions
 from dhash_service.store.tables import meta
+from dhash_service.store.verdicts import Verdicts
 from dhash_service.store.writer import Writer
 
 
@@ -73,10 +76,13 @@ class Store:
         self.folder: Path | None = path.parent if path else None
         self.originals = originals
         self._repository = Repository(engine, algorithm)
-        self._queue = ReviewQueue(engine, algorithm)
         self._recorder = Recorder(release, algorithm, clock)
         self._files = ThreadPoolExecutor(2, thread_name_prefix="originals")
         self._writer = Writer(engine, lock_seconds=lock_seconds)
+        self.queue = ReviewQueue(engine, algorithm)
+        self.sessions = Sessions(engine, self._writer, release)
+        self.leases = Leases(self._writer, release)
+        self.verdicts = Verdicts(engine, self._writer, self._recorder, algorithm)
 
     @classmethod
     def open(
@@ -246,7 +252,7 @@ class Store:
 
     def queue_status(self) -> QueueStatus:
         """How many lookups wait for a person, why, and since when."""
-        return self._queue.status()
+        return self.queue.status()
 
     def queue_page(
         self,
@@ -259,7 +265,7 @@ class Store:
         unsure: bool = False,
     ) -> QueuePage:
         """The next lookups that wait, the oldest first. See `ReviewQueue.page`."""
-        return self._queue.page(
+        return self.queue.page(
             after=after, limit=limit, reason=reason, older_than=older_than, document=document, unsure=unsure
         )
 
