@@ -41,12 +41,16 @@ class Matcher:
         self.follower = Follower(self.index, store.feed)
 
     def start(self) -> Self:
-        """Begin to follow the store, and return once every known picture can be found."""
+        """Begin to follow the store, and return once every known picture can be found.
+
+        From then on, whatever this process writes can be found before its writing is acknowledged.
+        """
         self.follower.start()
         while not self.follower.ready.wait(1):
             if self.follower.failures:
                 self.close()
                 raise StoreError(f"The index cannot be loaded: {self.follower.last_error}")
+        self._store.on_commit(self.follower.catch_up)
         return self
 
     def close(self) -> None:
@@ -57,10 +61,6 @@ class Matcher:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def catch_up(self) -> None:
-        """Return once what is committed now can be found."""
-        self.follower.catch_up()
 
     def match(self, fingerprint: Fingerprint) -> Match:
         """What the known images say of this fingerprint."""
@@ -74,12 +74,13 @@ class Matcher:
             crowded=found.crowded,
         )
 
-    def neighbours(self, value: int, radius: int, limit: int) -> Neighbourhood:
-        """Known images within `radius` bits, nearest first, at most `limit`."""
-        found = self.index.search(value, radius, limit)
-        images = self._store.images_by_key([hit.key for hit in found.hits])
+    def neighbours(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
+        """Known images within `radius` bits, nearest first, at most `limit` after the first `skip`."""
+        found = self.index.search(value, radius, skip + limit)
+        hits = found.hits[skip:]
+        images = self._store.images_by_key([hit.key for hit in hits])
         neighbours: dict[UUID, Neighbour] = {}
-        for hit in found.hits:  # nearest first: an image's nearest fingerprint counts
+        for hit in hits:  # nearest first: an image's nearest fingerprint counts
             if image := images.get(hit.key):
                 neighbours.setdefault(image.id, Neighbour(image, hit.distance))
         return Neighbourhood(list(neighbours.values()), found.total, found.crowded, len(self.index))

@@ -50,7 +50,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What became of one submitted picture. `created` is False for a known one, or one only looked up."""
+    """What became of one submitted picture. `created` is False for a known one, or one only looked up.
+
+    `thumbnail` is there for one only looked up: the store has none of it.
+    """
 
     picture_id: UUID
     sha256: Sha256
@@ -58,6 +61,7 @@ class Submission:
     match: Match
     created: bool
     lookup: UUID | None
+    thumbnail: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +209,9 @@ class Service:
 
     # ---- search
 
-    async def search(self, value: int, radius: int, limit: int) -> Neighbourhood:
-        """Known images within `radius` bits of the fingerprint, nearest first, at most `limit`."""
-        return await self.read(lambda: self.matcher.neighbours(value, radius, limit))
+    async def search(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
+        """Known images within `radius` bits of the fingerprint, nearest first, at most `limit` after `skip`."""
+        return await self.read(lambda: self.matcher.neighbours(value, radius, limit, skip))
 
     # ---- review
 
@@ -309,7 +313,9 @@ class Service:
 
 def only_looked_up(picture: Picture, matched: Match) -> Submission:
     """A picture that was not to be kept."""
-    return Submission(picture.id, picture.sha256, picture.fingerprint, matched, False, None)
+    return Submission(
+        picture.id, picture.sha256, picture.fingerprint, matched, False, None, picture.thumbnail
+    )
 
 
 def warm_up(algorithm: Algorithm) -> None:

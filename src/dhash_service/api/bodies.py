@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 
 import pydantic
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from dhash_service.errors import BadRequestError, BatchTooLargeError, UnsupportedFormatError
 
 M = TypeVar("M", bound=pydantic.BaseModel)
+
+FEW = 8
+"""Fields that a form may have besides its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +149,21 @@ class InMemory(MultiPartParser):
     spool_max_size = sys.maxsize
 
 
-async def multipart(request: Request, limit: int) -> list[Sent]:
-    """The files of a multipart form, in order; other fields are passed over."""
+async def form(request: Request, limit: int) -> FormData:
+    """A multipart form with at most `limit` files. Raises `BatchTooLargeError`, `BadRequestError`."""
     try:
-        form = await InMemory(request.headers, request.stream(), max_files=limit, max_fields=limit).parse()
+        return await InMemory(
+            request.headers, request.stream(), max_files=limit, max_fields=max(limit, FEW)
+        ).parse()
     except (MultiPartException, KeyError) as error:
         if "Too many files" in str(error):
             raise BatchTooLargeError(f"The form has more than {limit} files.") from None
         raise BadRequestError(
             f"The multipart body is damaged: {error}.", "Let your HTTP client make it and its Content-Type."
         ) from None
-    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    return [Sent(file.file.read, file.filename) for file in files]
+
+
+async def multipart(request: Request, limit: int) -> list[Sent]:
+    """The files of a multipart form, in order; other fields are passed over."""
+    items = (await form(request, limit)).multi_items()
+    return [Sent(value.file.read, value.filename) for _, value in items if isinstance(value, UploadFile)]
