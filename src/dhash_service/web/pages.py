@@ -91,4 +91,8 @@ def asked_for(request: Request) -> str:
 
 def install(app: FastAPI) -> None:
     """Add the pages and their files to the application. They are not part of the OpenAPI document."""
+    from dhash_service.web import search_page  # pages are made with what stands here
+
     app.mount(ASSETS.prefix, ASSETS, name="static")
+    for module in (search_page,):
+        app.include_router(module.router, include_in_schema=False)

@@ -1,0 +1,296 @@
+"""What the search page shows of a search or of a file that was sent: values for its templates, in words.
+
+Everything here is a pure function of what the service answered, so the words can be tested without a browser.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from urllib.parse import urlencode
+from uuid import UUID
+
+from dhash_service.decoding import sniff
+from dhash_service.errors import DhashError, RetryLaterError
+from dhash_service.facts import Fingerprint, Match, Neighbour, Status
+from dhash_service.matcher import Neighbourhood
+from dhash_service.matching import BITS, SENTENCES, Reason
+from dhash_service.service import DocumentSubmission, Submission
+from dhash_service.web.asked import DEEPEST, RADII
+
+PAGE = 24
+"""Known pictures on one page of results."""
+
+BESIDE = 6
+"""Known pictures shown beside one that was sent; a link leads to the rest."""
+
+WHOLE = 24
+"""Pictures of one document that are shown whole; the rest of a long document is a list with links."""
+
+TONES = {Status.MATCHED: "good", Status.NEW: "plain", Status.REVIEW: "warn"}
+
+QUALITY = {
+    "flat": "Large parts of the picture are even, so noise decides many of its bits.",
+    "low_entropy": "It is so regular (a gradient, stripes) that many pictures share its fingerprint.",
+    "tiny": "It has so few pixels that its fingerprint is interpolated rather than measured.",
+}
+"""What lowered a picture's quality, in words for people."""
+
+SKIPPED = {
+    "tiny": "too small to tell apart",
+    "mask": "a stencil rather than a picture",
+    "nested": "too deep inside forms",
+    "nowhere": "drawn without any size",
+    "damaged": "damaged",
+    "decoder_failed": "that the decoder failed on",
+}
+"""Why pictures of a document were left out, in words for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One known picture beside what was searched for. `distance` counts the bits that differ."""
+
+    id: UUID
+    hash: str
+    distance: int
+    set_bits: str  # SVG path data in an 8×8 box
+    differing: str
+
+    @classmethod
+    def of(cls, neighbour: Neighbour, value: int) -> "Card":
+        known = neighbour.image.fingerprint
+        return cls(
+            neighbour.image.id,
+            known.hex,
+            neighbour.distance,
+            squares(known.value),
+            squares(known.value ^ value),
+        )
+
+    @property
+    def differ(self) -> str:
+        return differ(self.distance)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One page of the known pictures near a fingerprint, `start` of them skipped."""
+
+    hash: str
+    radius: int
+    known: int
+    total: int
+    crowded: bool
+    start: int
+    cards: Sequence[Card]
+    set_bits: str
+
+    @classmethod
+    def of(cls, value: int, radius: int, start: int, found: Neighbourhood) -> "Results":
+        cards = [Card.of(neighbour, value) for neighbour in found.neighbours]
+        return cls(
+            f"{value:016x}", radius, found.known, found.total, found.crowded, start, cards, squares(value)
+        )
+
+    @property
+    def end(self) -> int:
+        """How many have been shown once this page has."""
+        return min(self.start + PAGE, self.total)
+
+    @property
+    def more(self) -> int:
+        """How many follow on later pages."""
+        return self.total - self.end
+
+    @property
+    def next(self) -> str | None:
+        """The address of the next page; None on the last one, and at the end of what can be paged."""
+        return address(self.hash, self.radius, self.end) if self.more and self.end < DEEPEST else None
+
+    @property
+    def previous(self) -> str | None:
+        return address(self.hash, self.radius, max(0, self.start - PAGE)) if self.start else None
+
+    @property
+    def wider(self) -> str | None:
+        """The address of the same search in twice the radius."""
+        wider = min(max(2 * self.radius, 4), RADII[-1])
+        return address(self.hash, wider) if wider > self.radius else None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture that was sent, judged: what it is, how sure that is and why, and what is near it."""
+
+    headline: str
+    tone: str  # good, plain or warn
+    kept: bool
+    waits: bool  # in the review queue from now on
+    id: UUID
+    hash: str
+    set_bits: str
+    width: int
+    height: int
+    quality: int  # percent
+    confidence: int  # percent
+    reasons: Sequence[str]
+    thumbnail: str
+    radius: int
+    page: int | None
+    cards: Sequence[Card]
+    total: int
+
+    @classmethod
+    def of(
+        cls,
+        submission: Submission,
+        near: Neighbourhood,
+        radius: int,
+        page: int | None = None,
+    ) -> "Shown":
+        """`near` are the known pictures within `radius`, which is how near a match has to be."""
+        fingerprint, match = submission.fingerprint, submission.match
+        others = [other for other in near.neighbours if other.image.id != submission.picture_id]
+        kept = submission.created or Reason.KNOWN in match.reasons
+        return cls(
+            headline=headline(match, radius),
+            tone=TONES[match.status],
+            kept=kept,
+            waits=submission.created and match.status is Status.REVIEW,
+            id=submission.picture_id,
+            hash=fingerprint.hex,
+            set_bits=squares(fingerprint.value),
+            width=fingerprint.width,
+            height=fingerprint.height,
+            quality=percent(fingerprint.quality),
+            confidence=percent(match.confidence),
+            reasons=sentences(match.reasons, fingerprint),
+            thumbnail=picture_source(submission),
+            radius=radius,
+            page=page,
+            cards=[Card.of(other, fingerprint.value) for other in others[:BESIDE]],
+            total=near.total - kept,  # it is near itself
+        )
+
+    @property
+    def all(self) -> str:
+        """The address of everything near it."""
+        return address(self.hash, self.radius)
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A picture far down a long document: one line of a list."""
+
+    page: int
+    headline: str
+    tone: str
+    all: str
+
+    @classmethod
+    def of(cls, submission: Submission, radius: int, page: int) -> "Brief":
+        match = submission.match
+        return cls(
+            page, headline(match, radius), TONES[match.status], address(submission.fingerprint.hex, radius)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of one file: its pictures, or the problem with it. `pages` is None for a picture."""
+
+    name: str
+    pages: int | None = None
+    pictures: Sequence[Shown] = ()
+    briefly: Sequence[Brief] = ()
+    skipped: Sequence[str] = ()
+    problem: DhashError | None = None
+
+    @classmethod
+    def failed(cls, name: str, error: DhashError) -> "Answered":
+        return cls(name, problem=error)
+
+    @property
+    def number(self) -> int:
+        return len(self.pictures) + len(self.briefly)
+
+    @property
+    def kept(self) -> bool:
+        """Whether nothing is left to keep."""
+        return not self.briefly and all(picture.kept for picture in self.pictures)
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds after which the same may go well."""
+        return self.problem.retry_after if isinstance(self.problem, RetryLaterError) else None
+
+
+def left_out(document: DocumentSubmission) -> list[str]:
+    """How many pictures of a document were left out, and why."""
+    return [
+        f"{number:,} {SKIPPED.get(reason, reason)}" for reason, number in document.skipped.items() if number
+    ]
+
+
+def headline(match: Match, within: int) -> str:
+    """What matching says, in a few words; `within` is how near a match has to be."""
+    near = match.nearest
+    if match.status is Status.NEW:
+        return f"New: nothing known is within {bits(within)}"
+    if Reason.KNOWN in match.reasons:
+        return "Known: this very file"
+    if near is None:
+        return "Perhaps new: nothing known is near, but that says little"
+    sure = "Known" if match.status is Status.MATCHED else "Perhaps known"
+    return f"{sure}: {differ(near.distance)}"
+
+
+def sentences(reasons: Sequence[str], fingerprint: Fingerprint) -> list[str]:
+    """What lowered confidence and quality, each once; what the headline says is left out."""
+    said = [SENTENCES[Reason(name)] for name in reasons if name in SENTENCES and name != Reason.KNOWN]
+    return [*said, *(QUALITY.get(name, name) for name in fingerprint.reasons)]
+
+
+def differ(distance: int) -> str:
+    """How far two fingerprints are apart, in words."""
+    if not distance:
+        return "the same fingerprint"
+    return f"{distance} of {BITS} bits {'differs' if distance == 1 else 'differ'}"
+
+
+def bits(number: int) -> str:
+    return f"{number} bit" if number == 1 else f"{number} bits"
+
+
+def percent(share: float) -> int:
+    """A share from 0 to 1 as whole percent; 100 and 0 only where it is so."""
+    if share in (0, 1):
+        return int(share * 100)
+    return min(99, max(1, int(share * 100)))
+
+
+def squares(value: int) -> str:
+    """The set bits of a fingerprint as SVG path data: squares in an 8×8 box, bit 63 at its top left."""
+    path = []
+    for row in range(8):
+        line, column = f"{value >> (56 - 8 * row) & 0xFF:08b}", 0
+        for bit, run in groupby(line):
+            length = len(list(run))
+            if bit == "1":
+                path.append(f"M{column} {row}h{length}v1h-{length}z")
+            column += length
+    return "".join(path)
+
+
+def address(hash: str, radius: int, start: int = 0) -> str:
+    """The page of a search; what it says can be sent to somebody else."""
+    return "/?" + urlencode({"hash": hash, "radius": radius} | ({"from": start} if start else {}))
+
+
+def picture_source(submission: Submission) -> str:
+    """Where its thumbnail is: in the store once it is kept, else in the page itself."""
+    if submission.thumbnail is None:
+        return f"/pictures/{submission.picture_id}/thumbnail"
+    kind = str(sniff(submission.thumbnail)).lower()
+    return f"data:image/{kind};base64,{base64.b64encode(submission.thumbnail).decode()}"

@@ -1,0 +1,173 @@
+"""The search page: by fingerprint, by picture or PDF, and a page for each known picture.
+
+Everything works as plain forms and links; `static/search.js` sends files one by one and keeps the state of
+the service fresh. What is asked by fingerprint stands in the address, so a result can be sent to somebody.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.datastructures import UploadFile
+
+from dhash_service.api import bodies
+from dhash_service.api import search as api
+from dhash_service.api.auth import ANONYMOUS, Running
+from dhash_service.documents import is_document
+from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError
+from dhash_service.service import Service, Submission
+from dhash_service.web.asked import RADII, Asked
+from dhash_service.web.found import (
+    BESIDE,
+    PAGE,
+    WHOLE,
+    Answered,
+    Brief,
+    Card,
+    Results,
+    Shown,
+    left_out,
+    sentences,
+)
+from dhash_service.web.pages import render
+from dhash_service.web.standing import Standing
+from dhash_service.web.visitors import Anyone, Reader
+
+router = APIRouter()
+
+
+@router.get("/")
+async def search(
+    request: Request,
+    service: Running,
+    visitor: Anyone,
+    hash: str = "",
+    radius: str = "",
+    start: Annotated[str, Query(alias="from")] = "",
+) -> HTMLResponse:
+    """The page, with what is near a fingerprint where one is asked for."""
+    asked = Asked.read(hash, radius, start, service.settings.match_radius)
+    if asked.mistake:
+        return await page(request, service, asked, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    if asked.value is None or (service.settings.locked and not visitor.known):
+        return await page(request, service, asked)
+    try:
+        found = await service.search(asked.value, asked.radius, PAGE, asked.start)
+    except StoreError as error:
+        return await page(request, service, asked, problem=error, status=error.status)
+    results = Results.of(asked.value, asked.radius, asked.start, found)
+    return await page(request, service, asked, results=results)
+
+
+@router.post("/lookup")
+async def look_up(request: Request, service: Running, visitor: Reader) -> HTMLResponse:
+    """Look up the files of a form, and keep them where that was chosen. A bad one fails alone.
+
+    The page's script sends one file at a time and takes its answer alone; problems come to it as JSON.
+    """
+    form = await bodies.form(request, service.settings.max_batch)
+    keep = form.get("keep") == "yes"
+    files = [file for file in form.getlist("files") if isinstance(file, UploadFile) and file.filename]
+    if not files:
+        raise BadRequestError("The form has no file.", "Choose one, or drop it onto the page.")
+    if "hx-request" in request.headers:
+        answer = await answer_to(service, files[0], keep)
+        return render(request, "search_answer.html", answer=answer)
+    answers = await asyncio.gather(*(answer_or_problem(service, file, keep) for file in files))
+    asked = Asked("", service.settings.match_radius)
+    return await page(request, service, asked, answers=answers, keep=keep)
+
+
+@router.get("/status")
+async def status(request: Request, service: Running, visitor: Anyone) -> HTMLResponse:
+    """The state of the service as the page shows it; 200 also where checks fail."""
+    standing = await service.read(lambda: Standing.of(service))
+    return render(request, "search_status.html", standing=standing)
+
+
+@router.get("/pictures/{id:uuid}")
+async def picture(request: Request, service: Running, visitor: Reader, id: UUID) -> HTMLResponse:
+    """A known picture: its facts, and what is near it."""
+    image = await service.read(lambda: service.store.image(id))
+    if image is None:
+        raise NotFoundError(f"There is no picture {id}.", "It may have been taken out of search.")
+    value, radius = image.fingerprint.value, service.settings.match_radius
+    near = await service.search(value, radius, PAGE + 1)
+    others = [Card.of(other, value) for other in near.neighbours if other.image.id != id]
+    return render(
+        request,
+        "picture.html",
+        image=image,
+        reasons=sentences((), image.fingerprint),
+        results=Results.of(value, radius, 0, near),
+        others=others[:PAGE],
+    )
+
+
+@router.get("/pictures/{id:uuid}/thumbnail")
+async def thumbnail(service: Running, visitor: Reader, id: UUID) -> Response:
+    """The same as the API's, for whoever may read pages: browsers send cookies with pictures, not tokens."""
+    return await api.thumbnail(service, ANONYMOUS, id)
+
+
+async def page(
+    request: Request,
+    service: Service,
+    asked: Asked,
+    *,
+    results: Results | None = None,
+    answers: Sequence[Answered] = (),
+    problem: DhashError | None = None,
+    keep: bool = False,
+    status: int = 200,
+) -> HTMLResponse:
+    """The whole page."""
+    return render(
+        request,
+        "search.html",
+        status=status,
+        question=asked,
+        results=results,
+        answers=answers,
+        problem=problem,
+        keep=keep,
+        radii=RADII,
+        locked=service.settings.locked,
+        largest=service.settings.max_body_bytes,
+        standing=await service.read(lambda: Standing.of(service)),
+    )
+
+
+async def answer_or_problem(service: Service, file: UploadFile, keep: bool) -> Answered:
+    try:
+        return await answer_to(service, file, keep)
+    except DhashError as error:
+        return Answered.failed(str(file.filename), error)
+
+
+async def answer_to(service: Service, file: UploadFile, keep: bool) -> Answered:
+    """What the service says of a picture, or of each picture in a PDF. Raises `DhashError`."""
+    name, data = str(file.filename), file.file.read()
+    if not is_document(data):
+        return Answered(name, pictures=[await shown(service, await service.submit(data, register=keep))])
+    document = await service.extract(data, register=keep)
+    found = [(submission, item.page) for item, submission in document.pictures]
+    radius = service.settings.match_radius
+    return Answered(
+        name,
+        pages=document.pages,
+        pictures=[await shown(service, *pair) for pair in found[:WHOLE]],
+        briefly=[Brief.of(submission, radius, number) for submission, number in found[WHOLE:]],
+        skipped=left_out(document),
+    )
+
+
+async def shown(service: Service, submission: Submission, number: int | None = None) -> Shown:
+    """One picture beside the nearest known ones; `number` is its page in a document."""
+    radius = service.settings.match_radius
+    near = await service.search(submission.fingerprint.value, radius, BESIDE + 1)
+    return Shown.of(submission, near, radius, number)
