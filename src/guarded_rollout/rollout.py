@@ -348,7 +348,7 @@ class Engine:
                     ) from error
                 self.journal.settle(work.rollout, name, StepOutcome.UNDONE)
             if work.stable is None:
-                self.site.processes.shut_down()  # there is nothing to serve
+                self.site.shut_down()  # there is nothing to serve
             outcome = Outcome.ROLLED_BACK if work.stable is not None else Outcome.FAILED
             self.journal.end(work.rollout, outcome, str(cause))
 

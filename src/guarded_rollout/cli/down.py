@@ -22,6 +22,6 @@ def down(
             return
         if standing:
             work.confirm(f"Stop {env}?", "yes", force=force)
-        work.site.processes.shut_down()
+        work.site.shut_down()
         work.out.say(f"{env} is stopped; its data is in {work.environment.data}.")
         work.out.result(environment=env, stopped=standing)

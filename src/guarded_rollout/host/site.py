@@ -168,6 +168,12 @@ class Site:
         self.slots.clear(slot)
         self.slots.socket(slot).unlink(missing_ok=True)
 
+    def shut_down(self) -> None:
+        """Stop everything; a service does not always take its socket with it."""
+        self.processes.shut_down()
+        for slot in SLOTS:
+            self.slots.socket(slot).unlink(missing_ok=True)
+
     # ---- the service's own commands
 
     def command(self, release: Release, name: str, *arguments: str, slot: Slot = "blue") -> Result:

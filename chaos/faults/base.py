@@ -1,0 +1,97 @@
+"""How any fault is carried out: waiting for the moment, and noting what really happened when."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Event
+
+from chaos.draw import Fault, Moment
+from chaos.operating import Operator
+from chaos.receiver import Receiver
+from chaos.stack import Stack
+
+LOOK_SECONDS = 0.003
+KINDS = {False: "intent", True: "outcome"}
+
+
+@dataclass(slots=True)
+class Scene:
+    """What a fault can reach. `over` is set when the rollout has come to its end."""
+
+    stack: Stack
+    operator: Operator
+    receiver: Receiver
+    over: Event
+    base: int  # the journal's last sequence before the command
+    started: float  # monotonic seconds
+
+
+Strike = Callable[[Scene, Fault], Iterator[str]]
+"""Yields once, when it has struck, with words about whom; yields nothing where there was nobody to strike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A fault that happened. Times are seconds since 1970; `about` says whom it hit.
+
+    `alone`: no other release answered at that moment, so the proxy had nowhere else to go.
+    """
+
+    fault: Fault
+    began: float
+    ended: float
+    about: str
+    alone: bool
+
+
+def carry_out(scene: Scene, fault: Fault, strike: Strike) -> Incident | None:
+    """Wait for its moment, strike, wait as long as it lasts, mend. None if the moment never came."""
+    if not wait_for(scene, fault.moment):
+        return None
+    alone = lonely(scene.stack)
+    began = time.time()
+    doing = strike(scene, fault)
+    about = next(doing, None)
+    if about is None:
+        return None
+    time.sleep(fault.seconds)
+    for _ in doing:
+        raise AssertionError("a fault strikes once")
+    return Incident(fault, began, time.time(), about, alone)
+
+
+def wait_for(scene: Scene, moment: Moment) -> bool:
+    """Whether the moment came before the rollout was over."""
+    if moment.step:
+        while not reached(scene, moment):
+            if scene.over.wait(LOOK_SECONDS):
+                return False
+        return not scene.over.wait(moment.seconds)
+    return not scene.over.wait(max(0.0, moment.seconds - (time.monotonic() - scene.started)))
+
+
+def reached(scene: Scene, moment: Moment) -> bool:
+    rows = scene.stack.read(
+        "SELECT 1 FROM event WHERE sequence > ? AND name = ? AND kind = ? LIMIT 1",
+        scene.base,
+        moment.step,
+        KINDS[moment.after],
+    )
+    return bool(rows)
+
+
+def lonely(stack: Stack) -> bool:
+    """Whether fewer than two releases answer on their private sockets."""
+    return sum(answers(stack, slot) for slot in ("blue", "green")) < 2
+
+
+def answers(stack: Stack, slot: str) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect(str(stack.root / "run" / f"{slot}.sock"))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,216 @@
+"""What must hold after a run, looked at from outside. Each look yields sentences about what does not hold."""
+
+import json
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from chaos.clients import Connection, Entry
+from chaos.operating import HURT, Operator, health
+from chaos.receiver import Receiver
+from chaos.stack import Stack, wait_until
+from guarded_rollout.journal import Journal
+from guarded_rollout.notify.herald import events_of
+
+PROBES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is looked at. `acceptable` says whether the candidate may be what serves in the end."""
+
+    stack: Stack
+    operator: Operator
+    receiver: Receiver
+    stable: str
+    candidate: str
+    acceptable: bool
+
+
+# ---- while it serves
+
+
+def serving(subject: Subject) -> Iterator[str]:
+    """Exactly one release serves, healthy, and it is the one that the journal says."""
+    stack = subject.stack
+    seen = Counter(health(stack.port) for _ in range(PROBES))
+    statuses = {status for status, _ in seen}
+    if statuses != {200}:
+        yield f"the public health check answers {dict(Counter(status for status, _ in seen.elements()))}"
+        return
+    releases = {str(json.loads(body)["release"]) for _, body in seen}
+    if len(releases) != 1:
+        yield f"more than one release serves: {sorted(releases)}"
+        return
+    (release,) = releases
+    if release not in (subject.stable, subject.candidate):
+        yield f"{release} serves, which nobody rolled out"
+    if release == subject.candidate and not subject.acceptable:
+        yield f"{release} serves, which is faulty and was never to be accepted"
+    expected = serving_by_journal(stack)
+    if release != expected:
+        yield f"{release} serves, and by the journal it is {expected}"
+    standing = [
+        slot for slot in ("blue", "green") if (pid := stack._written(f"{slot}.lock")) is not None and pid
+    ]
+    if len(standing) != 1:
+        yield f"{len(standing)} slots have a running release: {standing}"
+
+
+def serving_by_journal(stack: Stack) -> str | None:
+    """The release that must serve if the journal tells the truth."""
+    current: str | None = None
+    for rollout in stack.rollouts():
+        if rollout.outcome == "completed":
+            current = rollout.target
+        elif rollout.outcome == "rolled_back" and rollout.source:
+            current = rollout.source
+    return current
+
+
+def journal(subject: Subject) -> Iterator[str]:
+    """Closed, whole, and each step that was begun has an end."""
+    stack = subject.stack
+    if (opened := stack.open_rollout()) is not None:
+        yield f"the rollout of {opened.target} is still open"
+    for rollout in stack.rollouts():
+        if rollout.outcome == "failed":
+            yield f"the rollout of {rollout.target} has failed: {rollout.reason}"
+    with closing(sqlite3.connect(stack.journal)) as file:
+        (problem,) = file.execute("PRAGMA integrity_check").fetchone()
+        if problem != "ok":
+            yield f"the journal is damaged: {problem}"
+
+
+def commands(subject: Subject) -> Iterator[str]:
+    """Each command ended in time, by itself (unless it was killed), in sentences."""
+    for typed in subject.operator.typed:
+        if typed.code is None:
+            yield f"{typed}: it hung"
+        elif HURT.search(typed.output):
+            yield f"{typed}: it ended in a traceback: {typed.output.strip().splitlines()[-1]}"
+
+
+def writes(subject: Subject, entries: Iterable[Entry]) -> Iterator[str]:
+    """Every acknowledged write is there, with its right fingerprint, and what was acknowledged was right."""
+    acknowledged = [entry for entry in entries if entry.acknowledged]
+    for entry in acknowledged:
+        if entry.hash != entry.expected:
+            yield (
+                f"picture {entry.number} was acknowledged by {entry.release} with {entry.hash},"
+                f" right is {entry.expected}"
+            )
+    kept = fingerprints(subject.stack)
+    lost = [entry for entry in acknowledged if UUID(entry.id) not in kept]
+    wrong = [
+        entry
+        for entry in acknowledged
+        if UUID(entry.id) in kept and kept[UUID(entry.id)] != {int(entry.expected, 16)}
+    ]
+    for entry in lost[:5]:
+        age = time.time() - entry.ended
+        yield f"picture {entry.number}, acknowledged {age:.1f} s ago by {entry.release}, is lost ({entry.id})"
+    for entry in wrong[:5]:
+        stored = [f"{value:016x}" for value in kept[UUID(entry.id)]]
+        yield f"picture {entry.number} is stored with {stored}, right is {entry.expected}"
+    if len(lost) > 5 or len(wrong) > 5:
+        yield f"{len(lost)} lost and {len(wrong)} wrong in all"
+
+
+def fingerprints(stack: Stack) -> dict[UUID, set[int]]:
+    """Every stored fingerprint by its image, read without the service."""
+    statement = "SELECT image_id, value FROM fingerprints"
+    rows: list[tuple[object, int]]
+    if stack.store:
+        import psycopg
+
+        with psycopg.connect(stack.store) as connection:
+            rows = connection.execute(statement).fetchall()
+    else:
+        with closing(sqlite3.connect(stack.root / "data" / "dhash.db")) as file:
+            rows = file.execute(statement).fetchall()
+    found: dict[UUID, set[int]] = {}
+    for image, value in rows:
+        name = image if isinstance(image, UUID) else UUID(bytes=bytes(image))  # type: ignore[call-overload]
+        found.setdefault(name, set()).add(value & (2**64 - 1))
+    return found
+
+
+def events(subject: Subject) -> Iterator[str]:
+    """Everything that happened to a rollout was told, waits in the outbox, or is in the fallback file."""
+    stack = subject.stack
+    known = set(subject.receiver.accepted)
+    outbox = stack.root / "notifications.db"
+    if outbox.exists():
+        with closing(sqlite3.connect(outbox, timeout=5)) as file:
+            waiting = "SELECT id FROM event JOIN delivery ON event = sequence WHERE state = 'pending'"
+            known |= {id_ for (id_,) in file.execute(waiting)}
+            known |= {id_ for (id_,) in file.execute("SELECT id FROM event WHERE quiet")}
+    fallback = stack.logs / "notification_fallback.jsonl"
+    if fallback.exists():
+        known |= {json.loads(line)["id"] for line in fallback.read_text().splitlines()}
+    with Journal.open(stack.journal, create=False) as found:
+        for rollout in found.history("production", limit=1000):
+            for event in events_of(rollout):
+                if event.id not in known:
+                    yield f"nobody was ever told of {event.kind} {event.message!r} of {rollout.target}"
+
+
+# ---- after `rollout down`
+
+
+def leftovers(subject: Subject) -> Iterator[str]:
+    """Nothing runs, and nothing lies about."""
+    stack = subject.stack
+    down = subject.operator.type("down", "--force")
+    if down.code != 0:
+        yield f"{down}: {down.output.strip()}"
+    wait_until(lambda: not stack.processes(), 10)
+    for process in stack.processes():
+        yield f"still runs: {process.pid} {' '.join(process.cmdline())[:200]}"
+    sockets = [path.name for path in stack.project.rglob("*") if path.is_socket()]
+    if sockets:
+        yield f"sockets left: {sorted(sockets)}"
+    yield from lying_about(stack)
+    if (stack.root / "lock").read_text().strip():
+        yield "the lock still names an owner"
+
+
+TEMPORARY = re.compile(r"^\..+\..{8}$|^restore-|^rollout-verify-|^rollback-|\.new$|^\.building-")
+
+
+def lying_about(stack: Stack) -> Iterator[str]:
+    """Temporary files of the product, in the project and in the folder for temporary files."""
+    mine = [path for path in stack.project.rglob("*") if TEMPORARY.search(path.name)]
+    mine += list(stack.scratch.iterdir())
+    if mine:
+        yield f"temporary files left: {sorted(str(path.relative_to(stack.folder)) for path in mine)}"
+
+
+def backups(stack: Stack, operator: Operator, damaged: Iterable[Path]) -> Iterator[str]:
+    """Each archive that looks like a backup is one, and each one that was damaged is refused by its name."""
+    spoilt = set(damaged)
+    for archive in sorted(stack.backups.glob("dhash_*.zip")):
+        typed = operator.type("verify", str(archive.relative_to(stack.project)))
+        if archive not in spoilt and typed.code != 0:
+            yield f"{archive.name} looks like a backup and is none: {typed.output.strip()}"
+        if archive in spoilt and (typed.code == 0 or archive.name not in typed.output):
+            yield f"{archive.name} was damaged, and `rollout verify` said: {typed.code} {typed.output.strip()}"
+
+
+async def read_back(port: int, entries: list[Entry]) -> list[str]:
+    """Ask the service itself for a sample of what it acknowledged."""
+    connection = Connection(port)
+    wrong = []
+    for entry in entries:
+        status, content = await connection.ask("GET", f"/api/dhash/{entry.id}")
+        if status != 200 or json.loads(content).get("hash") != entry.expected:
+            wrong.append(f"picture {entry.number} is answered {status} {content[:200].decode()}")
+    connection.close()
+    return wrong

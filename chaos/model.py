@@ -1,0 +1,151 @@
+"""Which fault may cost which requests. Pure; `docs/reliability.md` says the same in a table.
+
+A request that failed is explained by an excuse that names its kind and its answer and covers a part of the
+time it took. Whatever no excuse explains is a defect of the product.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chaos.clients import EXTRACT, READ, SEARCH, STATUS, SUBMIT, Entry
+from chaos.draw import Action, Plan, Target, Variant
+from chaos.faults.base import Incident
+
+ALL = frozenset({SUBMIT, EXTRACT, READ, SEARCH, STATUS})
+WRITES = frozenset({SUBMIT, EXTRACT})
+NO_ANSWER = frozenset({0})
+UNAVAILABLE = frozenset({502, 503, 504})
+MISSED = frozenset({200})
+
+PROXY_BACK = 6.0
+"""Seconds in which the supervisor has the proxy running again: it waits one, and the machine is busy."""
+
+SERVICE_BACK = 9.0
+"""Seconds in which a release that died alone answers again: the supervisor's one, imports, the index."""
+
+DETECTED = 15.0
+"""Seconds from a release's first bad answer to its last, with gates as shipped (the issue's own bound)."""
+
+IN_STEP = 3.0
+"""Seconds after which any process has every other one's rows in its index again."""
+
+TRIES = 3.0
+"""Seconds for which the proxy looks for another release that answers (`lb_try_duration`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excuse:
+    """These kinds of requests may get these answers in this time (seconds since 1970)."""
+
+    kinds: frozenset[str]
+    statuses: frozenset[int]
+    begin: float
+    end: float
+    why: str
+
+    def covers(self, entry: Entry) -> bool:
+        overlaps = entry.begun <= self.end and entry.ended >= self.begin
+        return overlaps and entry.kind in self.kinds and entry.status in self.statuses
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of a run besides its incidents. `helped` are the ends of an operator's commands.
+
+    `exposed` is the time in which clients could reach the candidate.
+    """
+
+    helped: tuple[float, ...]
+    exposed: tuple[float, float] | None
+    ended: float
+
+    def help_after(self, moment: float) -> float:
+        """When an operator's next command was done."""
+        return min((end for end in self.helped if end > moment), default=self.ended)
+
+
+def unexplained(entries: Iterable[Entry], excuses: Sequence[Excuse]) -> list[Entry]:
+    """The failures that the model does not allow."""
+    return [entry for entry in entries if entry.failed and not any(one.covers(entry) for one in excuses)]
+
+
+def excuses_of(plan: Plan, incidents: Sequence[Incident], history: History) -> list[Excuse]:
+    """All that this run's faults may cost."""
+    found = [excuse for incident in incidents for excuse in _excuses(incident, incidents, history)]
+    return found + _of_the_release(plan, incidents, history)
+
+
+def _excuses(incident: Incident, incidents: Sequence[Incident], history: History) -> list[Excuse]:
+    fault, began, ended = incident.fault, incident.began, incident.ended
+    match fault.action, fault.target:
+        case Action.KILL, Target.PROXY:
+            back = _back(incident, incidents, history, PROXY_BACK)
+            return [Excuse(ALL, NO_ANSWER, began, back, "the proxy was killed")]
+        case Action.KILL, Target.STABLE | Target.CANDIDATE if incident.alone:
+            back = _back(incident, incidents, history, SERVICE_BACK)
+            return [Excuse(ALL, UNAVAILABLE, began, back, "the only release that runs was killed")]
+        case Action.KILL, Target.WORKER:
+            return [
+                Excuse(
+                    frozenset({EXTRACT}),
+                    frozenset({422}),
+                    began - 0.5,
+                    began + 1.0,
+                    "the process that read this document was killed",
+                )
+            ]
+        case Action.FREEZE, Target.STABLE | Target.CANDIDATE:
+            late = Excuse(
+                frozenset({SEARCH}), MISSED, began, ended + IN_STEP, "its index stood still as well"
+            )
+            cut = Excuse(
+                ALL,
+                UNAVAILABLE | NO_ANSWER,
+                began,
+                ended + DETECTED,
+                "it was ended while it stood still, with requests in hand for longer than the proxy tries",
+            )
+            return [late, cut] if ended - began >= TRIES or incident.alone else [late]
+        case Action.DISK_FULL, _:
+            return [Excuse(WRITES, UNAVAILABLE | {507}, began, ended + 2.0, "there was no room to write")]
+        case Action.LOCK, _:
+            return [
+                Excuse(WRITES, UNAVAILABLE, began, ended + 2.0, "the database was locked by another process"),
+                Excuse(frozenset({SEARCH}), MISSED, began, ended + IN_STEP, "the index could not follow"),
+            ]
+        case Action.POWER, _:
+            back = history.help_after(began) + SERVICE_BACK
+            return [Excuse(ALL, UNAVAILABLE | NO_ANSWER, began, back, "there was no power")]
+    return []
+
+
+def _back(incident: Incident, incidents: Sequence[Incident], history: History, seconds: float) -> float:
+    """When what died must answer again: soon, if a supervisor is there; else soon after an operator came."""
+    absent = [
+        other
+        for other in incidents
+        if other.fault.target is Target.SUPERVISORD and other.began <= incident.began + seconds
+    ]
+    if not absent:
+        return incident.began + seconds
+    if all(other.fault.action is Action.FREEZE for other in absent):
+        return max(incident.began, *(other.ended for other in absent)) + seconds
+    return history.help_after(incident.began) + seconds
+
+
+BROKEN = {
+    Variant.FAILS_LATER: (WRITES, frozenset({500})),
+    Variant.METRICS_LIE: (WRITES, frozenset({500})),
+    Variant.HEALTH_LIES: (WRITES, frozenset({500})),
+    Variant.CRASHES_LATER: (ALL, UNAVAILABLE),
+    Variant.FAILS_SUBMITS: (WRITES, frozenset({500})),
+}
+
+
+def _of_the_release(plan: Plan, incidents: Sequence[Incident], history: History) -> list[Excuse]:
+    """What a faulty release answers while clients can reach it."""
+    broken = BROKEN.get(plan.variant)
+    if broken is None or history.exposed is None:
+        return []
+    begin, end = history.exposed
+    return [Excuse(*broken, begin, end + 0.5, f"the release {plan.variant}")]

@@ -1,0 +1,294 @@
+"""One project with everything real: configuration, command line, processes, journal. Seen from outside."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from chaos.draw import Target
+from chaos.variants import Shop
+
+WINDOW_SECONDS = 6.0
+DRAIN_SECONDS = 3
+SLOTS = ("blue", "green")
+ENDED = "SELECT 1 FROM event WHERE event.rollout = rollout.id AND kind = 'end'"
+
+GATES: dict[str, Any] = {
+    "health": {
+        "enabled": True,
+        "description": "answers",
+        "threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.4},
+        "actions": ["alert", "auto_rollback"],
+        "on_no_data": {"after_seconds": 5, "actions": ["alert", "auto_rollback"]},
+    },
+    "extraction_failure_rate": {
+        "enabled": True,
+        "description": "pictures that failed",
+        "threshold": {"max_failure_percentage": 5, "evaluation_window_minutes": 1, "min_sample_size": 20},
+        "actions": ["alert", "auto_rollback"],
+        "on_no_data": {"after_seconds": 3, "actions": ["alert", "auto_rollback"]},
+    },
+    "client_error_rate": {
+        "enabled": True,
+        "description": "what clients saw",
+        "source": "proxy",
+        "decision": "guarded",
+        "threshold": {"max_error_percentage": 10, "evaluation_window_minutes": 1, "min_sample_size": 20},
+        "actions": ["alert", "auto_rollback"],
+        "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the journal."""
+
+    sequence: int
+    rollout: str
+    kind: str
+    name: str
+    at: float
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One row of the journal; `outcome` is empty while it is open."""
+
+    id: str
+    command: str
+    source: str | None
+    target: str | None
+    outcome: str
+    reason: str
+
+
+class Stack:
+    """`folder` holds the project, its temporary files, and beside them what the harness keeps."""
+
+    def __init__(self, folder: Path, shop: Shop, *, store: str = "") -> None:
+        self.folder, self.shop, self.store = folder, shop, store
+        self.project, self.scratch = folder / "p", folder / "t"
+        self.root = self.project / "e"
+        self.backups, self.logs = self.project / "backups", self.project / "monitor_logs"
+        self.port = free_port()
+        self.variables: dict[str, str] = {}
+        for made in (self.project, self.scratch, self.root, self.backups):
+            made.mkdir(parents=True)
+
+    def configure(self, webhook: str, service: Mapping[str, str] | None = None) -> None:
+        """Write rollout.toml, the gates and the notification settings."""
+        variables = {"DHASH_LOG_LEVEL": "warning", **(service or {})}
+        lines = [
+            "[project]",
+            f"releases = {json.dumps(str(self.shop.releases))}",
+            "keep_releases = 1000",
+            "minimum_free_mb = 1",
+            "[service.variables]",
+            *(f"{name} = {json.dumps(value)}" for name, value in variables.items()),
+            "[environments.production]",
+            f"port = {self.port}",
+            'root = "e"',
+            *([f"store = {json.dumps(self.store)}"] if self.store else []),
+            "traffic = [{ percent = 20, hold_seconds = 0.6 }, { percent = 50, hold_seconds = 0.8 },"
+            " { percent = 100, hold_seconds = 0.0 }]",
+            "[environments.production.checks]",
+            "interval_seconds = 0.1",
+            "validation_interval_seconds = 0.2",
+            "timeout_seconds = 2.0",
+            "start_seconds = 12.0",
+            f"drain_seconds = {DRAIN_SECONDS}",
+        ]
+        (self.project / "rollout.toml").write_text("\n".join(lines) + "\n")
+        gates = {
+            "monitoring": {
+                "window_minutes": WINDOW_SECONDS / 60,
+                "poll_intervals": {
+                    "initial_minutes": 1,
+                    "initial_interval_seconds": 0.5,
+                    "normal_interval_seconds": 0.5,
+                },
+                "counter_interval_seconds": 0.5,
+            },
+            "quality_gates": GATES,
+            "notifications": {"channels": ["slack"]},
+            "auto_rollback": {"enabled": True, "rollback_timeout_minutes": 1},
+        }
+        settings = {"timeout_seconds": 2}
+        (self.project / "quality-gates-config.json").write_text(
+            json.dumps({"environments": {"production": gates}, "global_settings": settings}, indent=1)
+        )
+        notifications = self.project / ".env.notifications"
+        notifications.write_text(f"SLACK_WEBHOOK_URL={webhook}\nNOTIFICATION_TIMEOUT=2\n")
+        notifications.chmod(0o600)
+
+    # ---- the command line
+
+    def start(self, *words: str, output: IO[str]) -> subprocess.Popen[str]:
+        """`rollout …` as an operator types it, in the project's folder."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "guarded_rollout.cli", *words],
+            cwd=self.project,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self._environment(),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return kept | {"TMPDIR": str(self.scratch), **self.variables}
+
+    # ---- processes
+
+    def pid_of(self, target: Target, engine: int | None = None) -> int | None:
+        """The process that this name means now; None if there is none."""
+        match target:
+            case Target.ENGINE:
+                return engine
+            case Target.SUPERVISORD:
+                return self._written("supervisord.pid")
+            case Target.MONITOR:
+                return self._written("watcher.lock")
+            case Target.PROXY:
+                return self._written("proxy.lock")
+            case Target.CANDIDATE | Target.STABLE:
+                slot = self.slot_of(target)
+                return self._written(f"{slot}.lock") if slot else None
+            case Target.WORKER:
+                return next(self._workers(), None)
+        return None
+
+    def slot_of(self, target: Target) -> str | None:
+        """The slot of the candidate, while there is one, or of what is to be returned to."""
+        plan = self._plan()
+        if plan is None:
+            return self.serving_slot() if target is Target.STABLE else None
+        candidate = str(plan["slot"])
+        return candidate if target is Target.CANDIDATE else SLOTS[candidate == "blue"]
+
+    def serving_slot(self) -> str:
+        """The slot that has most of the traffic, by the file that the proxy reads."""
+        try:
+            written = (self.root / "run" / "green_share").read_text().strip()
+        except OSError:
+            written = ""
+        return "green" if written == "g" or written > "8000" else "blue"
+
+    def _plan(self) -> dict[str, Any] | None:
+        opened = self.open_rollout()
+        if opened is None:
+            return None
+        notes = [event for event in self.events(rollout=opened.id) if event.name == "plan"]
+        return notes[-1].data if notes else None
+
+    def _written(self, name: str) -> int | None:
+        try:
+            pid = int((self.root / "supervisor" / name).read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if runs(pid) else None
+
+    def _workers(self) -> Iterator[int]:
+        """Processes that read PDFs, those of whichever release serves first."""
+        for slot in (self.serving_slot(), *SLOTS):
+            pid = self._written(f"{slot}.lock")
+            with suppress(psutil.Error):
+                for child in psutil.Process(pid).children() if pid else []:
+                    if any("spawn_main" in word for word in child.cmdline()):
+                        yield child.pid
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs for this project: started in it, or told of it."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                    about = [process.cwd(), *process.cmdline(), *process.environ().values()]
+                    if any(str(self.project) in word for word in about):
+                        found.append(process)
+        return found
+
+    # ---- the journal
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.db"
+
+    def read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Rows of the journal; none while there is no journal yet, or it is on a file system that is full."""
+        if not self.journal.exists():
+            return []
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(self.journal, timeout=5)) as file:
+            return file.execute(statement, values).fetchall()
+        return []
+
+    def events(self, *, after: int = 0, rollout: str | None = None) -> list[Event]:
+        rows = self.read(
+            "SELECT sequence, rollout, kind, name, at, data FROM event"
+            " WHERE sequence > ?1 AND (?2 IS NULL OR rollout = ?2) ORDER BY sequence",
+            after,
+            rollout,
+        )
+        return [Event(*row[:5], json.loads(row[5])) for row in rows]
+
+    def rollouts(self) -> list[Rollout]:
+        """Every rollout of a release, the oldest first."""
+        rows = self.read(
+            "SELECT id, command, source, target,"
+            " coalesce((SELECT name FROM event e WHERE e.rollout = rollout.id AND e.kind = 'end'), ''),"
+            " coalesce((SELECT data FROM event e WHERE e.rollout = rollout.id AND e.kind = 'end'), '{}')"
+            " FROM rollout WHERE target IS NOT NULL ORDER BY rowid"
+        )
+        return [Rollout(*row[:5], json.loads(row[5]).get("reason", "")) for row in rows]
+
+    def open_rollout(self) -> Rollout | None:
+        return next((one for one in reversed(self.rollouts()) if not one.outcome), None)
+
+    def last_sequence(self) -> int:
+        rows = self.read("SELECT coalesce(max(sequence), 0) FROM event")
+        return int(rows[0][0]) if rows else 0
+
+    def at_work(self) -> bool:
+        """Whether some command holds the environment's lock."""
+        try:
+            holder = json.loads((self.root / "lock").read_text() or "{}")
+        except (OSError, ValueError):
+            return False
+        return runs(int(holder.get("pid", 0)))
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(holds: Any, seconds: float) -> bool:
+    """Whether this became true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

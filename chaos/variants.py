@@ -1,0 +1,230 @@
+"""The releases that runs roll out: the real source, each faulty one wrong in one way, built once a campaign.
+
+What is built is kept in a folder named after the source, so that repeating a seed builds nothing.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.draw import Variant
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config.environments import load
+from guarded_rollout.host.programs import program
+from guarded_rollout.host.release import build
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ("pyproject.toml", "README.md", "LICENSE", "src", "locks/service.txt")
+SERVICE = Path("src/dhash_service")
+AFTER = 50
+"""Requests after which a fault that waits begins: verification is long over by then."""
+
+COUNT = "from itertools import count\n\nasked = count()\nrouter = "
+MIGRATION = '''"""One more table, which nobody reads."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{below}"
+branch_labels = None
+depends_on = None
+kind = "expand"
+
+
+def upgrade() -> None:
+    op.create_table("chaos", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def downgrade() -> None:
+    op.drop_table("chaos")
+'''
+Change = Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A release in the campaign's folder: the wheel it comes from, with its requirements beside, and its id."""
+
+    wheel: Path
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """All that was built. `first` is the release that serves before anything else happens."""
+
+    releases: Path
+    first: Built
+    variants: Mapping[Variant, Built]
+
+
+def replaced(name: str, *changes: tuple[str, str]) -> Change:
+    """Edit one file of the service. Raises `ValueError` where the source has moved on."""
+
+    def change(tree: Path) -> None:
+        path = tree / SERVICE / name
+        text = path.read_text()
+        for old, new in changes:
+            if old not in text:
+                raise ValueError(f"{path.name} does not hold {old!r} any more")
+            text = text.replace(old, new, 1)
+        path.write_text(text)
+
+    return change
+
+
+def in_submit(statements: str) -> Change:
+    body = "    submission = await service.submit(data, register=register)\n"
+    spoilt = "".join(f"    {line}\n" for line in statements.splitlines())
+    return replaced("api/submit.py", ("router = ", COUNT), (body, spoilt + body))
+
+
+def hanging(signature: str) -> Change:
+    """An endpoint that answers at first and then never again."""
+    hang = f"    if next(asked) > 15:\n        await asyncio.sleep(3600)\n"
+    return replaced(
+        "api/operations.py", ("router = ", "import asyncio\n" + COUNT), (signature, signature + hang)
+    )
+
+
+def migrating(tree: Path) -> None:
+    folder = tree / SERVICE / "store" / "migrations" / "versions"
+    below = max(path.name[:4] for path in folder.glob("[0-9]*.py"))
+    revision = f"{int(below) + 1:04d}"
+    (folder / f"{revision}_chaos.py").write_text(MIGRATION.format(revision=revision, below=below))
+    known = f'("{below}", Kind.EXPAND)'
+    replaced("store/schema.py", (known, f'{known}, ("{revision}", Kind.EXPAND)'))(tree)
+
+
+def together(*changes: Change) -> Change:
+    def change(tree: Path) -> None:
+        for one in changes:
+            one(tree)
+
+    return change
+
+
+def nothing(tree: Path) -> None:
+    """A release that differs by its version alone."""
+
+
+SPOILS: Mapping[Variant, Change] = {
+    Variant.GOOD: nothing,
+    Variant.GOOD_MIGRATING: migrating,
+    Variant.CRASHES_AT_START: replaced(
+        "cli/serve.py", ("    import uvicorn\n", '    raise SystemExit("no such device: gpu0")\n')
+    ),
+    Variant.NEVER_HEALTHY: replaced(
+        "api/operations.py", ("    failing = not all", "    failing = True or not all")
+    ),
+    Variant.FAILS_SUBMITS: in_submit("assert not register"),
+    Variant.MOVES_A_BIT: replaced(
+        "facts.py", ('return f"{self.value:016x}"', 'return f"{self.value ^ 1:016x}"')
+    ),
+    Variant.IGNORES_SIGTERM: replaced(
+        "cli/serve.py",
+        (
+            "    import uvicorn\n",
+            "    import signal\n\n    import uvicorn\n    import uvicorn.server\n\n"
+            "    uvicorn.server.HANDLED_SIGNALS = ()\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
+        ),
+    ),
+    Variant.FAILS_LATER: in_submit(
+        f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n    raise RuntimeError('inconsistent')"
+    ),
+    Variant.CRASHES_LATER: in_submit(f"if next(asked) > {AFTER}:\n    import os\n\n    os._exit(9)"),
+    Variant.METRICS_HANG: hanging("async def metrics(request: Request, service: Running) -> Any:\n"),
+    Variant.METRICS_LIE: together(
+        in_submit(
+            f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n"
+            "    raise RuntimeError('inconsistent')"
+        ),
+        replaced("api/observe.py", ("count_request(route(scope), code", "count_request(route(scope), 200")),
+    ),
+    Variant.HEALTH_HANGS: hanging("async def health(service: Running, response: Response) -> Health:\n"),
+    Variant.HEALTH_LIES: together(
+        in_submit(f"if next(asked) > {AFTER}:\n    raise RuntimeError('inconsistent')"),
+        replaced("api/operations.py", ("    failing = not all", "    failing = False and not all")),
+    ),
+}
+
+
+def open_shop() -> Shop:
+    """Build what is not built yet, one campaign at a time."""
+    folder = Path(tempfile.gettempdir()) / f"chaos-{os.getuid()}-{fingerprint_of_source()}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    with _alone(folder):
+        first = _built(folder, "first", nothing, "1.0.1")
+        variants = {
+            variant: _built(folder, variant.name.lower(), change, f"2.0.{number}")
+            for number, (variant, change) in enumerate(SPOILS.items())
+        }
+    return Shop(folder / "releases", first, variants)
+
+
+def fingerprint_of_source() -> str:
+    """A digest of everything that a release is built from, and of what is done to it."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for name in SOURCE:
+        path = ROOT / name
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        for file in files:
+            digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _built(folder: Path, name: str, change: Change, version: str) -> Built:
+    place = folder / "wheels" / name
+    if not place.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            tree, out = Path(scratch) / "tree", Path(scratch) / "out"
+            _copy(tree, version)
+            change(tree)
+            subprocess.run(
+                [program("uv"), "build", "--quiet", "--wheel", "--out-dir", str(out), str(tree)], check=True
+            )
+            shutil.copy(tree / "locks" / "service.txt", out / "requirements.txt")
+            place.parent.mkdir(exist_ok=True)
+            out.rename(place)
+    wheel = next(place.glob("*.whl"))
+    service = load(folder / "rollout.toml").environment("production").service
+    release = build(
+        str(wheel),
+        folder / "releases",
+        checkout=folder,
+        lock="",
+        schema_current=service.commands["schema_current"],
+        variables=service.variables,
+        clock=SystemClock(),
+    )
+    return Built(wheel, release.id)
+
+
+def _copy(tree: Path, version: str) -> None:
+    for name in SOURCE:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tree / name)
+    project = tree / "pyproject.toml"
+    head, _, rest = project.read_text().partition('\nversion = "')
+    project.write_text(f'{head}\nversion = "{version}"{rest.partition(chr(34))[2]}')
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
