@@ -359,3 +359,16 @@ class ReviewsError(RolloutError):
 class BaselineError(RolloutError):
     message = "The performance baseline {path} cannot be used: {problem}."
     advice = "Move it aside; the next monthly maintenance begins a new one."
+
+
+# ---- the dashboard
+
+
+class ActionRefusedError(RolloutError):
+    message = "{detail}"
+    advice = "Look again: what is possible changes as a rollout goes on."
+
+
+class AddressError(RolloutError):
+    message = "The dashboard cannot listen on {host} port {port}: {reason}."
+    advice = "Choose another with --port or --host."
