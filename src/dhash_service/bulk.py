@@ -192,7 +192,6 @@ class Keeper:
         for _, future in self._writing:
             future.result()
         self._writing.clear()
-        self._matcher.catch_up()
 
     def close(self) -> None:
         self.flush()

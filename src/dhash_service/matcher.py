@@ -41,12 +41,16 @@ class Matcher:
         self.follower = Follower(self.index, store.feed)
 
     def start(self) -> Self:
-        """Begin to follow the store, and return once every known picture can be found."""
+        """Begin to follow the store, and return once every known picture can be found.
+
+        From then on, whatever this process writes can be found before its writing is acknowledged.
+        """
         self.follower.start()
         while not self.follower.ready.wait(1):
             if self.follower.failures:
                 self.close()
                 raise StoreError(f"The index cannot be loaded: {self.follower.last_error}")
+        self._store.on_commit(self.follower.catch_up)
         return self
 
     def close(self) -> None:
@@ -57,10 +61,6 @@ class Matcher:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def catch_up(self) -> None:
-        """Return once what is committed now can be found."""
-        self.follower.catch_up()
 
     def match(self, fingerprint: Fingerprint) -> Match:
         """What the known images say of this fingerprint."""

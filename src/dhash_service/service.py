@@ -10,7 +10,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ from dhash_service.fingerprint import ALGORITHMS, read_picture
 from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
 from dhash_service.settings import Settings
-from dhash_service.store import Store
+from dhash_service.store import Registered, Store
 
 T = TypeVar("T")
 
@@ -92,7 +92,8 @@ class Service:
         self.store = Store.open_from(settings)
         self.matcher = Matcher(self.store, settings)
         self.documents = DocumentReader(settings)
-        threads = settings.threads or os.cpu_count() or 1
+        # One more than cores: while one thread asks the store, another keeps its core busy.
+        threads = settings.threads or (os.cpu_count() or 1) + 1
         self._hashers = ThreadPoolExecutor(threads, thread_name_prefix="hash")
         # Apart from the hashers, so that a search never waits behind a 100-megapixel picture.
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
@@ -123,12 +124,27 @@ class Service:
 
         Returns once the store has committed. Raises the errors of `read_picture`, and `StoreError`.
         """
-        with self._counting():
-            loop = asyncio.get_running_loop()
-            looked = await loop.run_in_executor(self._hashers, self._look, data)
-        if isinstance(looked, Submission) or not register:
-            return looked if isinstance(looked, Submission) else only_looked_up(*looked)
-        return await self._keep(*looked, source=None)
+        answer: Future[Submission] = Future()
+        self._hashers.submit(self._submit, data, register, answer)
+        return await asyncio.wrap_future(answer)
+
+    def _submit(self, data: bytes, register: bool, answer: Future[Submission]) -> None:
+        """In a hasher's thread, from the bytes to the writer's queue: going back to the event loop in between
+        would cost a tenth of a millisecond each time."""
+        if not answer.set_running_or_notify_cancel():
+            return  # the caller has gone
+        try:
+            with self.store.expecting():
+                with self._counting():
+                    looked = self._look(data)
+                if isinstance(looked, Submission):
+                    answer.set_result(looked)
+                elif not register:
+                    answer.set_result(only_looked_up(*looked))
+                else:
+                    self._keep(*looked, answer)
+        except BaseException as error:
+            answer.set_exception(error)
 
     def _look(self, data: bytes) -> Submission | tuple[Picture, Match]:
         sha256 = Sha256(hashlib.sha256(data).hexdigest())
@@ -144,11 +160,18 @@ class Service:
             )
         return picture, self.matcher.match(picture.fingerprint)
 
-    async def _keep(self, picture: Picture, matched: Match, source: Source | None) -> Submission:
-        registered = await asyncio.wrap_future(self.store.add_image(picture, matched, source))
+    def _keep(self, picture: Picture, matched: Match, answer: Future[Submission]) -> None:
+        def written(future: Future[Registered]) -> None:
+            if error := future.exception():
+                answer.set_exception(error)
+            else:
+                answer.set_result(self._kept(picture, matched, future.result()))
+
+        self.store.add_image(picture, matched).add_done_callback(written)
+
+    def _kept(self, picture: Picture, matched: Match, registered: Registered) -> Submission:
         if not registered.created:  # somebody else sent the same picture at the same moment
             return self._known(registered.image)
-        await self.read(self.matcher.catch_up)  # whoever was told of it can find it
         return Submission(picture.id, picture.sha256, picture.fingerprint, matched, True, registered.lookup)
 
     def _known(self, image: Image) -> Submission:
@@ -201,7 +224,9 @@ class Service:
             return looked
         if not register:
             return only_looked_up(item.picture, looked)
-        return await self._keep(item.picture, looked, Source(extraction.sha256, item.page, item.box))
+        source = Source(extraction.sha256, item.page, item.box)
+        registered = await asyncio.wrap_future(self.store.add_image(item.picture, looked, source))
+        return self._kept(item.picture, looked, registered)
 
     def _look_extracted(self, picture: Picture) -> Submission | Match:
         known = self.store.by_sha256(picture.sha256)
@@ -210,7 +235,7 @@ class Service:
     # ---- search
 
     async def search(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
-        """Known images within `radius` bits of the fingerprint, nearest first, at most `limit` after `skip`."""
+        """Known images within `radius` bits, nearest first: at most `limit`, after the first `skip`."""
         return await self.read(lambda: self.matcher.neighbours(value, radius, limit, skip))
 
     # ---- review
@@ -240,7 +265,6 @@ class Service:
             datetime.now(UTC),
         )
         await asyncio.wrap_future(self.store.add_tombstone(tombstone))
-        await self.read(self.matcher.catch_up)
 
     # ---- status
 

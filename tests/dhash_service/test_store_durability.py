@@ -326,6 +326,39 @@ def test_a_cut_connection_acknowledges_nothing_that_was_not_kept(postgres_url: s
         assert add(store, "a")
 
 
+def test_a_commit_waits_a_moment_for_what_is_on_its_way(open_store: OpenStore) -> None:
+    store = open_store()
+    commits: list[int] = []
+    store.on_commit(lambda: commits.append(1))
+    for number in range(20):  # a busy machine may pause us for longer than a commit waits
+        commits.clear()
+        with store.expecting():
+            first = store.add_image(picture(f"first {number}"), NEW)
+            second = store.add_image(picture(f"second {number}"), NEW)
+        assert first.result().created
+        assert second.result().created
+        if len(commits) == 1:
+            break
+    assert len(commits) == 1
+
+
+def test_a_fact_that_never_comes_holds_up_a_commit_for_milliseconds(open_store: OpenStore) -> None:
+    store = open_store()
+    with store.expecting():
+        assert store.add_image(picture("first"), NEW).result(timeout=5).created
+
+
+def test_what_a_commit_calls_sees_it_before_anybody_is_told(open_store: OpenStore) -> None:
+    store = open_store()
+    told: list[bool] = []
+    written: list[bool] = []
+    store.on_commit(lambda: told.append(bool(written) or store.count() != 1))
+    future = store.add_image(picture("one"), NEW)
+    future.add_done_callback(lambda _: written.append(True))
+    future.result()
+    assert told == [False]
+
+
 def test_nothing_can_be_written_to_a_closed_store(open_store: OpenStore) -> None:
     store = open_store()
     store.close()

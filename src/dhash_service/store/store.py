@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -156,6 +157,14 @@ class Store:
             raise StoreError("The writer has ended.", "Restart the service.")
 
     # ---- writes
+
+    def on_commit(self, call: Callable[[], object]) -> None:
+        """Call this after each of our commits, before its writes are acknowledged. It must not raise."""
+        self._writer.committed = call
+
+    def expecting(self) -> AbstractContextManager[None]:
+        """Around the work that ends in a write: others may wait milliseconds to share its commit."""
+        return self._writer.expecting()
 
     def add_image(self, picture: Picture, match: Match, source: Source | None = None) -> Future[Registered]:
         """Keep a picture, its fingerprint, thumbnail and lookup; a known one adds nothing.

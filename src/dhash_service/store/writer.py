@@ -6,8 +6,9 @@ share the next one; under load a commit carries many, and an idle store still an
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from queue import Empty, SimpleQueue
@@ -30,6 +31,9 @@ R = TypeVar("R", covariant=True)
 
 GROUP = 256
 """Most facts in one commit: bounds how long the first of them waits for the last."""
+
+GATHER = 0.005
+"""Seconds that a commit waits for facts that are known to be on their way (PostgreSQL's `commit_delay`)."""
 
 SHARED_FATE = (StoreLockedError, StoreFullError, StoreUnreachableError, StoreDamagedError, StoreSchemaError)
 """Failures of the store, not of a fact: trying facts one by one would only fail as often."""
@@ -56,9 +60,13 @@ class Pending:
 class Writer:
     """Group commit over one engine. `submit` from any thread; `close` writes all that was submitted."""
 
-    def __init__(self, engine: Engine, *, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(self, engine: Engine, *, lock_seconds: float = LOCK_SECONDS, gather: float = GATHER) -> None:
         self._engine = engine
         self._lock_seconds = lock_seconds
+        self._gather = gather
+        self._on_their_way = 0
+        self.committed: Callable[[], object] = lambda: None
+        """Called after each commit, before its facts are acknowledged. It must not raise."""
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -78,6 +86,17 @@ class Writer:
             self._queue.put(Pending(handler, fact, future))
         return future
 
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Around the work that ends in a fact: while it lasts, others may wait a moment to share its commit."""
+        with self._closing:
+            self._on_their_way += 1
+        try:
+            yield
+        finally:
+            with self._closing:
+                self._on_their_way -= 1
+
     def close(self) -> None:
         """Write all that was submitted, then end the thread."""
         with self._closing:
@@ -89,17 +108,26 @@ class Writer:
     def _run(self) -> None:
         going = True
         while going:
-            group = [self._queue.get()]
-            while len(group) < GROUP:
-                try:
-                    group.append(self._queue.get_nowait())
-                except Empty:
-                    break
+            group = self._gathered(self._queue.get())
             going = None not in group
             # A caller that gave up before its turn gets its wish; from here on, no future can be cancelled.
             ready = [item for item in group if item and item.future.set_running_or_notify_cancel()]
             if ready:
                 self._write(ready)
+
+    def _gathered(self, first: Pending | None) -> list[Pending | None]:
+        """The first fact, those that wait behind it, and those that are here within a moment."""
+        group = [first]
+        deadline = time.monotonic() + self._gather
+        while len(group) < GROUP and group[-1] is not None:
+            try:
+                if self._on_their_way and (left := deadline - time.monotonic()) > 0:
+                    group.append(self._queue.get(timeout=left))
+                else:
+                    group.append(self._queue.get_nowait())
+            except Empty:
+                break
+        return group
 
     def _write(self, group: Sequence[Pending]) -> None:
         """Commit the group. If one fact is at fault, halve until it stands alone and fails alone."""
@@ -114,6 +142,7 @@ class Writer:
                 for item in group:
                     item.future.set_exception(error)
             return
+        self.committed()
         for item, result in zip(group, results, strict=True):
             item.future.set_result(result)
 
