@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-FLUSH_BYTES = 16 * 1024**2
+FLUSH_BYTES = 8 * 1024**2
 
 
 class SteadyFile:
@@ -31,7 +31,7 @@ class SteadyFile:
             self._pending = 0
             self._settle()
             self._file.flush()
-            self._flushing = self._flusher.submit(os.fdatasync, self._file.fileno())
+            self._flushing = self._flusher.submit(os.fsync, self._file.fileno())
         return self._file.write(data)
 
     def __exit__(
