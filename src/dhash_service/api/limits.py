@@ -122,10 +122,16 @@ def declared_length(scope: Scope) -> int:
 
 
 def caller(scope: Scope) -> str:
-    """Who asks: the bearer token, else the address that the nearest proxy saw, else the connection's."""
+    """Who asks: the bearer token, else the address."""
     headers = dict(scope["headers"])
     if authorization := headers.get(b"authorization"):
         return str(authorization, "latin-1")
+    return address(scope)
+
+
+def address(scope: Scope) -> str:
+    """The address that the nearest proxy saw, else the connection's."""
+    headers = dict(scope["headers"])
     if forwarded := headers.get(b"x-forwarded-for"):
         return str(forwarded, "latin-1").rsplit(",", 1)[-1].strip()
     client = scope.get("client")

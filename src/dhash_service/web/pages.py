@@ -1,6 +1,8 @@
 """The ground of the pages: templates, static files, safe headers, and errors that a person can read."""
 
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
@@ -10,11 +12,16 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dhash_service.api.problems import Problem
-from dhash_service.web.visitors import NOBODY, Visitor
+from dhash_service.errors import DhashError
+from dhash_service.web.throttle import Throttle
+from dhash_service.web.visitors import NOBODY, Visitor, visit
 from web_assets import Assets, page_headers
 
 HERE = Path(__file__).parent
 ASSETS = Assets(HERE / "static")
+SIGN_INS = 10
+"""How often one address may try to sign in within a minute."""
+
 MACHINES = ("/api/", "/health", "/metrics", "/problems", "/openapi.json", "/static/")
 """Paths that programs ask: their errors stay JSON, whatever a caller says that it accepts."""
 
@@ -76,6 +83,9 @@ async def error_page(request: Request, problem: Problem, headers: Mapping[str, s
         return None
     if problem.status == 401:
         return RedirectResponse(sign_in_url(request), 303, headers={"Cache-Control": "no-store"})
+    if not hasattr(request.state, "visitor"):
+        with suppress(DhashError):  # the store may be what fails: the page can do without
+            await visit(request)
     return render(request, "error.html", status=problem.status, headers=headers, problem=problem)
 
 
@@ -91,8 +101,9 @@ def asked_for(request: Request) -> str:
 
 def install(app: FastAPI) -> None:
     """Add the pages and their files to the application. They are not part of the OpenAPI document."""
-    from dhash_service.web import search_page  # pages are made with what stands here
+    from dhash_service.web import large, review_page, search_page, sign_in  # made with what stands here
 
+    app.state.sign_ins = Throttle(SIGN_INS, 60, time.monotonic)
     app.mount(ASSETS.prefix, ASSETS, name="static")
-    for module in (search_page,):
+    for module in (search_page, review_page, large, sign_in):
         app.include_router(module.router, include_in_schema=False)

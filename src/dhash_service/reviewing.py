@@ -1,0 +1,193 @@
+"""The use cases of people who review: getting pairs, deciding, taking back, and how it goes.
+
+What a reviewer has before them is leased to their session, so that nobody else gets it meanwhile.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from dhash_service.errors import BadRequestError, ForbiddenError, NotFoundError
+from dhash_service.facts import (
+    Claim,
+    Decision,
+    Image,
+    Lookup,
+    Neighbour,
+    Role,
+    Session,
+    Verdict,
+    Withdrawal,
+)
+from dhash_service.service import Service
+from dhash_service.store.leases import Request
+from dhash_service.store.review import Filter, QueueStatus
+from dhash_service.store.verdicts import Counted
+
+OTHERS = 3
+"""How many known pictures are shown besides the nearest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A lookup with its picture, others that are near it now, and the claim on it, if it is leased."""
+
+    lookup: Lookup
+    image: Image
+    others: Sequence[Neighbour]
+    claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How the work goes: what is left, and what was decided since the day began and in the last hour."""
+
+    queue: QueueStatus
+    today: Counted
+    hour: Counted
+
+
+class Reviewing:
+    """What the review page does, over one running service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+        self._lease = timedelta(seconds=service.settings.lease_seconds)
+
+    async def hand_out(
+        self, session: UUID, filter: Filter, after: UUID | None, number: int, without: Sequence[UUID] = ()
+    ) -> list[Pair]:
+        """The next pairs, leased to a session: the oldest after a cursor, then from the queue's beginning.
+
+        `without` are those the session has already. Fewer than `number` come back when no more are free.
+        """
+        claims: list[Claim] = []
+        cursor = after
+        while len(claims) < number:
+            known = {*without, *(claim.lookup for claim in claims)}
+            ids = await self._free(session, filter, cursor, 2 * number + len(known))
+            if wanted := [id for id in ids if id not in known]:
+                # Somebody else may have been faster with some of them: then the next round asks further on.
+                claims += await self._claim(session, wanted, number - len(claims), filter.unsure)
+                cursor = wanted[-1]
+            elif cursor is None or filter.unsure:
+                break
+            else:
+                cursor = None
+        return await self._pairs(claims, filter.unsure)
+
+    async def browse(self, filter: Filter, after: UUID | None, number: int) -> list[Pair]:
+        """The next pairs for somebody who only looks: leased to nobody."""
+
+        def read() -> list[Pair]:
+            page = self._store.queue_page(
+                after,
+                number,
+                reason=filter.reason,
+                older_than=filter.older_than,
+                document=filter.document,
+                unsure=filter.unsure,
+            )
+            return self._as_pairs(page.lookups, {})
+
+        return await self._service.read(read)
+
+    async def renew(self, session: UUID, lookups: Sequence[UUID], *, unsure: bool) -> list[Claim]:
+        """Keep pairs for longer. One that is not among the answers is lost: decided, or somebody else's."""
+        return await self._claim(session, lookups, len(lookups), unsure)
+
+    async def give_back(self, session: UUID, claims: Sequence[UUID] | None = None) -> int:
+        """Let others have these pairs, or all of a session's; how many they were."""
+        return await asyncio.wrap_future(self._store.leases.give_back(session, claims, datetime.now(UTC)))
+
+    async def decide(
+        self, session: Session, id: UUID, lookup: UUID, verdict: Verdict, note: str
+    ) -> tuple[Decision, bool]:
+        """Record a decision under the id that the page gave it; whether it is new.
+
+        Sent again, it is found and changes nothing. Raises `BadRequestError`, `NotFoundError`,
+        `ConflictError`, `StoreError`.
+        """
+        require_time_ordered(id)
+        made = Decision(
+            id, lookup, verdict, session.name, note, self._service.settings.release, datetime.now(UTC)
+        )
+        return await asyncio.wrap_future(self._store.verdicts.record(made))
+
+    async def take_back(self, session: Session, id: UUID, decision: UUID) -> tuple[Withdrawal, Pair | None]:
+        """Take a decision back, one's own unless an admin does it; and its pair, if it waits again.
+
+        Raises `NotFoundError`, `ForbiddenError`, `BadRequestError`, `StoreError`.
+        """
+        require_time_ordered(id)
+        made = await self._service.read(lambda: self._store.verdicts.decision(decision))
+        if made is None:
+            raise NotFoundError(f"There is no decision {decision}.")
+        if made.reviewer != session.name and session.role is not Role.ADMIN:
+            raise ForbiddenError(f"{made.reviewer} decided that.", "Ask them, or an admin, to take it back.")
+        withdrawal = Withdrawal(id, decision, session.name, self._service.settings.release, datetime.now(UTC))
+        withdrawal = await asyncio.wrap_future(self._store.verdicts.withdraw(withdrawal))
+        claims = await self._claim(session.id, [made.lookup], 1, unsure=False)
+        pairs = await self._pairs(claims, unsure=False)
+        return withdrawal, pairs[0] if pairs else None
+
+    async def progress(self, reviewer: str, day: datetime) -> Progress:
+        """How it goes, with the day beginning at this moment."""
+        now = datetime.now(UTC)
+        verdicts = self._store.verdicts
+        return await self._service.read(
+            lambda: Progress(
+                self._store.queue_status(),
+                verdicts.count(reviewer, day),
+                verdicts.count(reviewer, now - timedelta(hours=1)),
+            )
+        )
+
+    async def _free(self, session: UUID, filter: Filter, after: UUID | None, limit: int) -> list[UUID]:
+        now = datetime.now(UTC)
+        return await self._service.read(
+            lambda: self._store.queue.free(filter, after, limit, session=session, now=now)
+        )
+
+    async def _claim(self, session: UUID, lookups: Sequence[UUID], number: int, unsure: bool) -> list[Claim]:
+        now = datetime.now(UTC)
+        request = Request(session, lookups, number, now, now + self._lease, decided=unsure)
+        return await asyncio.wrap_future(self._store.leases.take(request))
+
+    async def _pairs(self, claims: Sequence[Claim], unsure: bool) -> list[Pair]:
+        by_lookup = {claim.lookup: claim for claim in claims}
+
+        def read() -> list[Pair]:
+            waiting = self._store.queue.waiting(list(by_lookup), unsure=unsure)
+            return self._as_pairs([waiting[id] for id in by_lookup if id in waiting], by_lookup)
+
+        return await self._service.read(read) if claims else []
+
+    def _as_pairs(self, lookups: Sequence[Lookup], claims: dict[UUID, Claim]) -> list[Pair]:
+        images = self._store.images([lookup.image for lookup in lookups])
+        return [
+            Pair(
+                lookup,
+                images[lookup.image],
+                self._others(lookup, images[lookup.image]),
+                claims.get(lookup.id),
+            )
+            for lookup in lookups
+            if lookup.image in images
+        ]
+
+    def _others(self, lookup: Lookup, image: Image) -> list[Neighbour]:
+        nearest = lookup.match.nearest
+        shown = {image.id, nearest.image.id if nearest else None}
+        radius = self._service.settings.match_radius
+        found = self._service.matcher.neighbours(image.fingerprint.value, radius, OTHERS + len(shown))
+        return [near for near in found.neighbours if near.image.id not in shown][:OTHERS]
+
+
+def require_time_ordered(id: UUID) -> None:
+    """Refuse an id that is no UUIDv7: the ids of what happens sort by time."""
+    if id.version != 7:
+        raise BadRequestError(f"{id} is no UUIDv7.", "Make a new id for each decision, and keep it.")

@@ -1,0 +1,78 @@
+"""A kept original, shrunk for the screen: large enough to compare by eye, small enough to fetch ahead."""
+
+import asyncio
+import io
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from PIL import Image as PILImage
+
+from dhash_service.api.auth import Running
+from dhash_service.decoding import decoding, open_picture
+from dhash_service.errors import NotFoundError
+from dhash_service.thumbnail import upright
+from dhash_service.web.visitors import Reader
+
+SIDE = 1024
+"""The longest side, in pixels."""
+
+JPEG_QUALITY = 80
+
+AT_ONCE = 2
+"""Pictures drawn at the same time: what is submitted needs the cores too."""
+
+router = APIRouter()
+
+
+def drawing_places(request: Request) -> asyncio.Semaphore:
+    """The places of this process to draw in."""
+    state = request.app.state
+    if not hasattr(state, "drawing_places"):
+        state.drawing_places = asyncio.Semaphore(AT_ONCE)
+    places: asyncio.Semaphore = state.drawing_places
+    return places
+
+
+@router.get("/pictures/{id:uuid}/large")
+async def large(
+    service: Running,
+    visitor: Reader,
+    id: UUID,
+    places: Annotated[asyncio.Semaphore, Depends(drawing_places)],
+) -> Response:
+    """The original at 1024 px at most. Answers 404 where it was not kept, or is not in search."""
+
+    def draw() -> tuple[bytes, str] | None:
+        image, originals = service.store.image(id), service.store.originals
+        content = originals.get(image.sha256) if image and originals else None
+        return shrunk(content, service.settings.max_pixels) if content else None
+
+    async with places:
+        drawn = await asyncio.to_thread(draw)
+    if drawn is None:
+        raise NotFoundError(f"There is no original of {id}.")
+    # An id follows from the picture's bytes, so what it names never changes.
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    return Response(drawn[0], media_type=drawn[1], headers=headers)
+
+
+def shrunk(content: bytes, max_pixels: int) -> tuple[bytes, str]:
+    """The picture upright and at most 1024 px, as JPEG, or as WebP where it is transparent; its media type.
+
+    Nothing of the file's own bytes is passed on. Raises the errors of `open_picture`.
+    """
+    picture: PILImage.Image = open_picture(content, max_pixels)
+    with decoding(picture):
+        turn = upright(picture)
+        picture.draft("RGB", (SIDE, SIDE))
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        picture.thumbnail((SIDE, SIDE))
+        if turn is not None:
+            picture = picture.transpose(turn)
+        file = io.BytesIO()
+        if picture.mode == "RGBA":
+            picture.save(file, "WEBP", quality=JPEG_QUALITY)
+            return file.getvalue(), "image/webp"
+        picture.save(file, "JPEG", quality=JPEG_QUALITY, comment=b"", exif=b"", icc_profile=b"")
+        return file.getvalue(), "image/jpeg"

@@ -1,0 +1,209 @@
+"""The review page: pairs to compare and decide, and what was decided.
+
+The page comes with its first pairs; its script fetches the next ones ahead, sends decisions one by one, and
+keeps them in the browser until they are acknowledged. Looking is open to whoever may read; deciding needs a
+session of a reviewer.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import BaseModel, Field
+
+from dhash_service.api.auth import Running
+from dhash_service.api.models import Decided
+from dhash_service.facts import Verdict, new_id
+from dhash_service.reviewing import Reviewing
+from dhash_service.web.pages import render
+from dhash_service.web.pairs import Json, lease_json, pair_json, pairs_json, progress_json
+from dhash_service.web.queue_filter import AGES, Asked, AskedQueue
+from dhash_service.web.visitors import Reader, Reviewer
+
+FIRST = 3
+"""Pairs that come with the page; the script asks for more at once."""
+
+AHEAD = 20
+"""Most pairs handed out at once."""
+
+RECENT = 20
+"""Decisions of one's own that the undo key reaches after the page was loaded anew."""
+
+DECISIONS = 50
+"""Decisions on one page of the history."""
+
+router = APIRouter(prefix="/review")
+
+Number = Annotated[int, Query(ge=1, le=AHEAD)]
+
+
+class Wanted(BaseModel):
+    """The next pairs: after this one, and none of those that the page has."""
+
+    after: UUID | None = None
+    number: int = Field(ge=1, le=AHEAD)
+    without: list[UUID] = Field([], max_length=500)
+
+
+class Lookups(BaseModel):
+    lookups: list[UUID] = Field(max_length=2 * AHEAD)
+
+
+class Claims(BaseModel):
+    claims: list[UUID] = Field(max_length=2 * AHEAD)
+
+
+class NewDecision(BaseModel):
+    """A decision under an id that the page made, so that sending it again makes no second one."""
+
+    id: UUID
+    lookup: UUID
+    verdict: Verdict
+    note: str = Field("", max_length=2000)
+
+
+class NewWithdrawal(BaseModel):
+    """The decision to be taken back."""
+
+    id: UUID
+    decision: UUID
+
+
+@router.get("")
+async def page(request: Request, service: Running, visitor: Reader, asked: Asked) -> Response:
+    """The page, with its first pairs."""
+    reviewing, now = Reviewing(service), datetime.now(UTC)
+    filter = asked.filter(now)
+    if visitor.session and visitor.may_decide:
+        pairs = await reviewing.hand_out(visitor.session.id, filter, None, FIRST)
+    else:
+        pairs = await reviewing.browse(filter, None, FIRST)
+    progress = await reviewing.progress(visitor.name, midnight(now))
+    recent = await service.read(lambda: service.store.verdicts.history(limit=RECENT, reviewer=visitor.name))
+    start = {
+        "reviewer": visitor.name if visitor.may_decide else None,
+        "csrf": visitor.csrf,
+        "query": asked.query,
+        "lease_seconds": service.settings.lease_seconds,
+        "pairs": pairs_json(pairs, service.store.originals, datetime.now(UTC)),
+        "progress": progress_json(progress),
+        "recent": [str(each.decision.id) for each in reversed(recent.judged) if not each.withdrawal],
+    }
+    return render(
+        request,
+        "review.html",
+        start=start,
+        queue=asked,
+        ages={name: words for name, (words, _) in AGES.items()},
+        reasons=reasons_of(asked, progress.queue.reasons),
+    )
+
+
+@router.get("/pairs")
+async def browse(
+    service: Running, visitor: Reader, asked: Asked, number: Number, after: UUID | None = None
+) -> Json:
+    """The next pairs for somebody who only looks."""
+    now = datetime.now(UTC)
+    pairs = await Reviewing(service).browse(asked.filter(now), after, number)
+    return {"pairs": pairs_json(pairs, service.store.originals, now)}
+
+
+@router.post("/pairs")
+async def hand_out(service: Running, reviewer: Reviewer, asked: Asked, wanted: Wanted) -> Json:
+    """The next pairs, leased to this session."""
+    pairs = await Reviewing(service).hand_out(
+        reviewer.id, asked.filter(datetime.now(UTC)), wanted.after, wanted.number, wanted.without
+    )
+    return {"pairs": pairs_json(pairs, service.store.originals, datetime.now(UTC))}
+
+
+@router.post("/leases")
+async def renew(service: Running, reviewer: Reviewer, asked: Asked, held: Lookups) -> Json:
+    """Keep pairs for longer: the leases by lookup. A pair without one is lost to this session."""
+    claims = await Reviewing(service).renew(reviewer.id, held.lookups, unsure=asked.show == "unsure")
+    now = datetime.now(UTC)
+    return {"leases": {str(claim.lookup): lease_json(claim, now) for claim in claims}}
+
+
+@router.post("/leave")
+async def leave(service: Running, reviewer: Reviewer, held: Claims) -> Json:
+    """Give pairs back, so that others get them."""
+    return {"given_back": await Reviewing(service).give_back(reviewer.id, held.claims)}
+
+
+@router.post("/decisions")
+async def decide(service: Running, reviewer: Reviewer, new: NewDecision) -> Response:
+    """Record a decision: 201, or 200 where it was recorded before."""
+    made, created = await Reviewing(service).decide(reviewer, new.id, new.lookup, new.verdict, new.note)
+    status = HTTPStatus.CREATED if created else HTTPStatus.OK
+    return JSONResponse(Decided.of(made).model_dump(mode="json"), status)
+
+
+@router.post("/withdrawals")
+async def take_back(service: Running, reviewer: Reviewer, new: NewWithdrawal) -> Json:
+    """Take a decision back; its pair, where that waits again and is this session's."""
+    _, pair = await Reviewing(service).take_back(reviewer, new.id, new.decision)
+    return {"pair": pair_json(pair, service.store.originals, datetime.now(UTC)) if pair else None}
+
+
+@router.get("/progress")
+async def progress(service: Running, visitor: Reader, day: datetime | None = None) -> Json:
+    """How it goes. `day`: when the reader's day began."""
+    began = day.astimezone(UTC) if day else midnight(datetime.now(UTC))
+    return progress_json(await Reviewing(service).progress(visitor.name, began))
+
+
+@router.get("/history")
+async def history(
+    request: Request,
+    service: Running,
+    visitor: Reader,
+    before: UUID | None = None,
+    reviewer: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """Who decided what, the newest first."""
+    verdicts = service.store.verdicts
+    found, reviewers = await service.read(
+        lambda: (verdicts.history(before, DECISIONS, reviewer=reviewer or None), verdicts.reviewers())
+    )
+    chosen = {"reviewer": reviewer} if reviewer else {}
+    return render(
+        request,
+        "history.html",
+        history=found,
+        reviewers=reviewers,
+        reviewer=reviewer,
+        before=before,
+        here=request.url.query,
+        older=urlencode({**chosen, "before": found.before}),
+    )
+
+
+@router.post("/history")
+async def take_back_by_form(
+    service: Running,
+    reviewer: Reviewer,
+    decision: Annotated[UUID, Form()],
+    query: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """The same from the history's list; then the list again. The pair goes back to everybody."""
+    _, pair = await Reviewing(service).take_back(reviewer, new_id(), decision)
+    if pair and pair.claim:
+        await Reviewing(service).give_back(reviewer.id, [pair.claim.id])
+    return RedirectResponse("/review/history" + (f"?{query}" if query.isprintable() and query else ""), 303)
+
+
+def reasons_of(asked: AskedQueue, counts: Mapping[str, int]) -> dict[str, int]:
+    """The reasons to choose from, with how many wait for each; the chosen one even when none does."""
+    return ({asked.reason: 0} if asked.reason else {}) | dict(counts)
+
+
+def midnight(now: datetime) -> datetime:
+    """When this day began, in UTC."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,222 @@
+// The review page: shows the pair before the reviewer, takes what they decide, and goes on at once.
+
+import { Desk } from "./desk.js";
+import { $, $$ } from "./dom.js";
+import { ask } from "./http.js";
+import { newId } from "./ids.js";
+import { Outbox } from "./outbox.js";
+import { PairView } from "./pair_view.js";
+
+const WORDS = { same: "Same", different: "Different", unsure: "Unsure" };
+const PROGRESS = 10_000; // ms
+
+const root = $("#review");
+const start = JSON.parse(root.dataset.start);
+const desk = new Desk(start);
+const view = new PairView();
+const outbox = start.reviewer ? new Outbox(start.reviewer, start.csrf) : null;
+const made = start.recent.map((id) => ({ id, pair: null })); // what undo takes back, the newest last
+let notice = "";
+
+// ---- what is shown
+
+function show() {
+  const pair = desk.current;
+  const state = pair ? "pair" : desk.away ? "away" : desk.exhausted && !desk.problem ? "nothing" : "waiting";
+  if (pair) view.show(pair);
+  root.dataset.state = state;
+  $("#pair").hidden = state !== "pair";
+  for (const name of ["waiting", "nothing", "away"]) $(`#${name}`).hidden = state !== name;
+  $("#decide").hidden = state !== "pair" && !made.length;
+  for (const button of $$("[data-verdict], #next")) button.disabled = !pair;
+  if (outbox) $("#undo").disabled = !made.length;
+  showTrouble();
+}
+
+function showTrouble() {
+  const count = outbox?.items.length ?? 0;
+  const waits = count === 1 ? "1 decision waits" : `${count} decisions wait`;
+  const stopped = outbox?.state === "stopped" || desk.problem?.status === 401;
+  const lines = [];
+  if (stopped) lines.push(`Your session has ended.${count ? ` ${waits} here and will be sent once you sign in again.` : ""}`);
+  else if (outbox?.state === "waiting" || (desk.problem && !desk.current)) {
+    const why = outbox?.problem ?? desk.problem;
+    lines.push(`${why?.detail ?? "The service does not answer."}${count ? ` ${waits} here to be sent; you can go on.` : " It is tried again."}`);
+  }
+  if (outbox && !outbox.kept && count) lines.push("This browser keeps nothing: leave the page open until they are sent.");
+  if (notice) lines.push(notice);
+  const trouble = $("#trouble");
+  trouble.hidden = !lines.length;
+  if (trouble.dataset.said !== lines.join(" ")) {
+    trouble.dataset.said = lines.join(" ");
+    trouble.replaceChildren(lines.join(" "));
+    if (stopped) trouble.append(" ", signInLink());
+  }
+  const pending = $("#pending");
+  if (pending) {
+    pending.hidden = !count;
+    pending.textContent = `${count} pending`;
+  }
+}
+
+function signInLink() {
+  const link = document.createElement("a");
+  link.href = `/sign-in?${new URLSearchParams({ next: location.pathname + location.search })}`;
+  link.textContent = "Sign in";
+  return link;
+}
+
+function tell(words) {
+  $("#told").textContent = words;
+}
+
+// ---- what a reviewer does
+
+function decide(verdict) {
+  const pair = desk.current;
+  if (!pair || !outbox) return;
+  const note = $("#note").value.trim();
+  const decision = { id: newId(), lookup: pair.lookup, verdict, note };
+  $("#note").value = "";
+  notice = "";
+  desk.advance({ decided: true });
+  made.push({ id: decision.id, pair });
+  outbox.add("decision", decision);
+  show();
+  const next = desk.current;
+  tell(`${WORDS[verdict]}. ${next ? `Next pair: ${$("#distance").textContent}.` : ""}`);
+}
+
+function undo() {
+  const last = made.pop();
+  if (!last || !outbox) return;
+  notice = "";
+  outbox.add("withdrawal", { id: newId(), decision: last.id });
+  if (last.pair) {
+    delete last.pair.ends; // leased anew once the service has heard of it
+    last.pair.lease = null;
+    desk.putFirst(last.pair);
+  }
+  show();
+  tell("Taken back.");
+}
+
+function next() {
+  if (!desk.current) return;
+  notice = "";
+  desk.advance({ decided: false });
+  show();
+}
+
+const KEYS = {
+  s: () => decide("same"), d: () => decide("different"), u: () => decide("unsure"),
+  z: undo, n: next,
+  b: () => view.toggle("blink"), v: () => view.toggle("difference"),
+  m: () => $("#note")?.focus(),
+};
+
+document.addEventListener("keydown", (event) => {
+  desk.touch();
+  if (event.key === "Escape" && event.target.id === "note") return event.target.blur();
+  const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea");
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
+  const does = KEYS[event.key.toLowerCase()];
+  if (typing || !plain || !does || !$("#keys").checked) return;
+  event.preventDefault();
+  does();
+});
+document.addEventListener("pointerdown", () => desk.touch());
+for (const button of $$("[data-verdict]")) button.addEventListener("click", () => decide(button.dataset.verdict));
+$("#undo")?.addEventListener("click", undo);
+$("#next").addEventListener("click", next);
+$("#decide").addEventListener("submit", (event) => {
+  event.preventDefault();
+  $("#note").blur();
+});
+$("#go-on").addEventListener("click", () => {
+  desk.touch();
+  desk.away = false;
+  desk.fill();
+  show();
+});
+
+// Single keys can be turned off (WCAG 2.1.4): speech input would trip over them.
+const keys = $("#keys");
+try {
+  keys.checked = localStorage.getItem("dhash:keys") !== "off";
+} catch {
+  keys.checked = true;
+}
+keys.addEventListener("change", () => {
+  try {
+    localStorage.setItem("dhash:keys", keys.checked ? "on" : "off");
+  } catch {
+    // then they are on again on the next page
+  }
+});
+
+// ---- what comes back
+
+desk.addEventListener("change", show);
+desk.addEventListener("lost", () => {
+  notice = "The pair you had before you is somebody else's or decided by now.";
+});
+
+let soon = null;
+function hearProgress(wait) {
+  clearTimeout(soon);
+  soon = setTimeout(async () => {
+    const day = new Date();
+    day.setHours(0, 0, 0, 0);
+    try {
+      showProgress(await ask(`/review/progress?${new URLSearchParams({ day: day.toISOString() })}`));
+    } catch {
+      // the numbers stay as they are until the service answers again
+    }
+    hearProgress(PROGRESS);
+  }, wait);
+}
+
+function showProgress({ left, today, hour }) {
+  const numbers = { left, today: today.all, hour: hour.all, "today-mine": today.mine, "hour-mine": hour.mine };
+  for (const [id, number] of Object.entries(numbers)) {
+    const place = $(`#${id}`);
+    if (place) place.textContent = number.toLocaleString();
+  }
+}
+
+if (outbox) {
+  for (const { kind, body } of outbox.items) if (kind === "decision") made.push({ id: body.id, pair: null });
+  outbox.addEventListener("change", showTrouble);
+  outbox.addEventListener("delivered", ({ detail: { item, said } }) => {
+    if (item.kind === "withdrawal") takenBack(item.body.decision, said.pair);
+    hearProgress(1000);
+  });
+  outbox.addEventListener("refused", ({ detail: { problem } }) => {
+    notice = `Not recorded: ${problem.detail} ${problem.advice}`;
+    showTrouble();
+  });
+  addEventListener("beforeunload", (event) => {
+    if (!outbox.kept && outbox.items.length) event.preventDefault();
+  });
+  outbox.send();
+}
+
+/** A decision was taken back: its pair is leased to us again, or somebody else has it or decided before. */
+function takenBack(decision, pair) {
+  const here = desk.pairs.find((other) => other.ends === undefined && other.lookup === pair?.lookup);
+  if (here) Object.assign(here, { lease: pair.lease, ends: Date.now() + pair.lease.seconds * 1000 });
+  else if (pair && !outbox.items.some(({ kind }) => kind === "decision")) {
+    pair.ends = Date.now() + pair.lease.seconds * 1000;
+    desk.putFirst(pair);
+  }
+}
+
+// A page that comes back from the browser's cache has given its pairs away.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
+show();
+desk.fill();
+hearProgress(0);
