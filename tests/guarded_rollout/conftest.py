@@ -20,6 +20,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def _project() -> Iterator[Sandbox]:
     made = Sandbox(None)
+    made.open_metrics()
     try:
         made.deploy()
         yield made

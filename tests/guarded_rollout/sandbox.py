@@ -59,6 +59,7 @@ class Sandbox:
         self.folder = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # short: sockets live below
         self.source = self.folder / "src"
         self.port = free_port()
+        self.metrics_port = 0
         self._sample = source is not None
         self._pristine = source or self.folder / "pristine"
         if source is None:
@@ -94,6 +95,7 @@ class Sandbox:
         lines += [
             "[environments.production]",
             f"port = {self.port}",
+            f"metrics_port = {self.metrics_port}",
             f"confirm = {json.dumps(confirm)}",
             f"traffic = [{traffic}]",
             "[environments.production.checks]",
@@ -119,13 +121,10 @@ class Sandbox:
         )
 
     def open_metrics(self, port: int = 0) -> int:
-        """Have the proxy answer scrapers of metrics on this port, or on a free one."""
-        port = port or free_port()
-        path = self.folder / "rollout.toml"
-        lines = [line for line in path.read_text().splitlines() if not line.startswith("metrics_port")]
-        lines.insert(lines.index("[environments.production]") + 1, f"metrics_port = {port}")
-        path.write_text("\n".join(lines) + "\n")
-        return port
+        """Have the proxy answer scrapers of metrics on this port, or on a free one, from its start on."""
+        self.metrics_port = port or free_port()
+        self.configure()
+        return self.metrics_port
 
     # ---- in this process
 
