@@ -34,7 +34,7 @@ class Kept(Generic[T]):
 
     def __init__(self, what: str, empty: T) -> None:
         self._what = what
-        self._value = empty
+        self.value = empty
         self._mark: object = None
         self.blind: Blind | None = None
 
@@ -42,12 +42,12 @@ class Kept(Generic[T]):
         try:
             found = mark()
             if found != self._mark or self.blind:
-                self._value = look()
+                self.value = look()
                 self._mark = found
             self.blind = None
         except (OSError, ValueError, KeyError, sqlite3.Error, RolloutError) as error:
             self.blind = Blind(self._what, _reason(error), self.blind.since if self.blind else now)
-        return self._value
+        return self.value
 
 
 def _reason(error: Exception) -> str:

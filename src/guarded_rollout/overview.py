@@ -108,6 +108,11 @@ class Overview:
         return bool(plan and plan.data.get("back"))
 
     @property
+    def undoing(self) -> bool:
+        """Whether the open rollout is being taken back."""
+        return self.rollout is not None and self.rollout.note("undoing") is not None
+
+    @property
     def stable(self) -> str | None:
         """The release to return to; without an open rollout, the one that serves."""
         if self.rollout is None:
@@ -132,7 +137,7 @@ class Overview:
     def phase(self) -> Phase:
         if self.rollout is None:
             return Phase.STEADY if self.serving else Phase.EMPTY
-        if self.back or self.rollout.note("undoing"):
+        if self.back or self.undoing:
             return Phase.TAKING_BACK if self.at_work else Phase.INTERRUPTED
         if self.window is None:
             return Phase.ROLLING_OUT if self.at_work else Phase.INTERRUPTED
@@ -265,6 +270,10 @@ class Reader:
         """The open rollout's log: the heartbeat names it, else it is looked for."""
         if rollout is None:
             return None
+        plan = rollout.note("plan")
+        if plan and plan.data.get("back"):  # what is shown is why: the session of the rollout that it closed
+            closed = (one for one in self._history.value if one.target == rollout.source)
+            rollout = next(closed, rollout)
         if beat is not None and beat.rollout == str(rollout.id) and Path(beat.log).exists():
             return Path(beat.log)
         return self.log_of(rollout)

@@ -28,6 +28,7 @@ def register() -> None:
         smoke,
         start,
         status,
+        ui,
         validate_logging,
         verify,
         window,

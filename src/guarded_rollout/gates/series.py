@@ -1,0 +1,50 @@
+"""Each gate's value over time, for the candidate and for stable, from the samples that a session kept.
+
+The same judges that decide are asked after every sample; stable's samples go to judges of their own, as if
+it were the one to be judged, so that both lines mean the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate, RegressionGate
+from guarded_rollout.gates.judges import Judge, judge_of
+from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.gates.verdict import Verdict
+
+
+class Point(NamedTuple):
+    """What a gate measured at one moment: `at` in the samples' time, the value in the verdict's unit."""
+
+    side: Side
+    at: float
+    verdict: Verdict
+
+
+class Series:
+    """Takes samples in the order of the session and gives a point for each gate that learns from it."""
+
+    def __init__(self, gates: Iterable[tuple[str, Gate]], began_at: float) -> None:
+        self._candidate: list[Judge] = []
+        self._stable: list[Judge] = []
+        for name, gate in gates:
+            self._candidate.append(judge_of(name, gate, began_at))
+            if not isinstance(gate, RegressionGate | ConsecutiveGate):  # these have one line by their nature
+                self._stable.append(judge_of(name, gate, began_at))
+
+    def take(self, sample: Sample) -> list[Point]:
+        """The points that follow from this sample."""
+        points = [
+            Point(Side.CANDIDATE, sample.at, judge.verdict(sample.at))
+            for judge in self._candidate
+            if judge.take(sample) and sample.side is Side.CANDIDATE
+        ]
+        if sample.side is Side.STABLE:
+            as_judged = replace(sample, side=Side.CANDIDATE)
+            points += [
+                Point(Side.STABLE, sample.at, judge.verdict(sample.at))
+                for judge in self._stable
+                if judge.take(as_judged)
+            ]
+        return points

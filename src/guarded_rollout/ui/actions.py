@@ -1,0 +1,336 @@
+"""What an operator can do now, what each thing will do, and the command that does it. Pure.
+
+The dashboard runs the command line itself, so it can do nothing that an operator could not type.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from guarded_rollout.errors import ActionRefusedError
+from guarded_rollout.gates.verdict import span
+from guarded_rollout.overview import Overview, Phase
+from guarded_rollout.rollout import in_words
+
+LONGEST = 500  # characters of a reason or a source
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An action as it stands now; `why_not` says why it is not possible, and is empty if it is."""
+
+    name: str
+    label: str
+    tone: str
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several, for a form: its value and its words."""
+
+    value: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A confirmation: what will happen, sentence by sentence, and what must be typed for it to."""
+
+    action: str
+    title: str
+    button: str
+    tone: str
+    will: tuple[str, ...]
+    command: str
+    typed: str = ""
+    asks_why: bool = False
+    asks_source: bool = False
+    releases: tuple[Choice, ...] = ()
+    backups: tuple[Choice, ...] = ()
+
+
+CHECKS = ("verify", "plan")
+"""Questions that change nothing: they run a command all the same, so they are asked the same way."""
+
+LABELS = {
+    "promote": ("Promote", "primary"),
+    "pause": ("Pause", ""),
+    "resume": ("Resume", ""),
+    "abort": ("Abort", "danger"),
+    "rollback": ("Roll back…", "danger"),
+    "up": ("Roll out…", ""),
+}
+
+
+def offers(seen: Overview) -> tuple[Offer, ...]:
+    """Every action, possible or not."""
+    return tuple(Offer(name, label, tone, why_not(name, seen)) for name, (label, tone) in LABELS.items())
+
+
+def why_not(action: str, seen: Overview) -> str:
+    """One sentence that says why an action is not possible now; empty if it is."""
+    journal = next((one for one in seen.blind if one.what == "the journal"), None)
+    if journal is not None:
+        return f"The journal cannot be read: {journal.reason}."
+    if seen.at_work is not None:
+        return f"`{seen.at_work.command}` is at work (process {seen.at_work.pid}): wait until it has ended."
+    match action:
+        case "promote" | "pause":
+            return _why_no_window(seen, action)
+        case "resume":
+            if seen.rollout is None:
+                return "No rollout is open."
+            return "It is being watched, and its clock runs." if seen.phase is Phase.WATCHING else ""
+        case "abort":
+            if seen.rollout is None:
+                return "No rollout is open."
+            return "It is a rollback already: resume goes on with it." if seen.back else ""
+        case "rollback":
+            return "" if _targets(seen) or seen.backups else "There is no release or backup to return to."
+        case "up":
+            if seen.rollout is not None:
+                return f"{seen.candidate or seen.stable} is open: promote or abort it first."
+            return ""
+    return f"There is no action {action!r}."
+
+
+def _why_no_window(seen: Overview, action: str) -> str:
+    if seen.rollout is None:
+        return "No rollout is open."
+    if seen.phase in (Phase.TAKING_BACK, Phase.INTERRUPTED) and (seen.window is None or seen.undoing):
+        return "It is not being watched: resume goes on with it, abort takes it back."
+    if seen.window is None:
+        return "Its window has not opened yet."
+    if action == "pause" and seen.phase is Phase.PAUSED:
+        return "It is paused already."
+    if action == "pause" and seen.phase is Phase.CLOSING:
+        return "Its window is over."
+    return ""
+
+
+def question(action: str, seen: Overview) -> Question:
+    """The confirmation of an action. Raises `ActionRefusedError` if it is not possible now."""
+    if reason := why_not(action, seen):
+        raise ActionRefusedError(detail=reason)
+    name = seen.environment.name
+    label, tone = LABELS[action]
+    command = f"rollout {action} --env {name}"
+    match action:
+        case "promote":
+            title, will = f"Accept {seen.candidate}?", _promote(seen)
+        case "pause":
+            title, will = f"Pause the window of {seen.candidate}?", _pause(seen)
+        case "resume":
+            title, will = _resume(seen)
+        case "abort":
+            title, will = f"Take {seen.candidate} back?", _abort(seen)
+        case "rollback":
+            return Question(
+                action,
+                f"Roll {name} back?",
+                "Roll back",
+                tone,
+                _rollback(seen),
+                f"{command} --to RELEASE --force",
+                typed="ROLLBACK",
+                asks_why=True,
+                releases=_targets(seen),
+                backups=tuple(
+                    Choice(one.entry.name, f"{one.entry.name} ({one.size / 1e6:.1f} MB)")
+                    for one in seen.backups
+                    if one.checksum
+                ),
+            )
+        case _:
+            return Question(
+                action,
+                f"Roll out a new release in {name}?",
+                "Roll out",
+                "primary",
+                _up(seen),
+                command,
+                typed=name if seen.environment.confirm else "",
+                asks_why=True,
+                asks_source=True,
+            )
+    return Question(action, title, label, tone, will, command, asks_why=action == "abort")
+
+
+def check(name: str, seen: Overview, backup: str) -> tuple[Question, list[str]]:
+    """The confirmation and the command line of a check. Raises `ActionRefusedError` for one there is not."""
+    env = seen.environment.name
+    if name == "plan":
+        will = (
+            "A release is built aside from the configured source and asked what it would do to the schema.",
+            "Nothing is changed: it is a dry run.",
+        )
+        line = ["migrate", "--env", env, "--dry-run", "--verbose"]
+        asked = Question(name, f"What would be migrated in {env}?", "Ask", "primary", will, "")
+    elif any(one.entry.name == backup and one.checksum for one in seen.backups):
+        will = (
+            f"All of {backup} is read: its checksum, every file, the snapshot.",
+            "Nothing is restored or changed.",
+        )
+        line = ["verify", str(seen.environment.backups / backup), "--env", env, "--verbose"]
+        asked = Question(name, "Verify this backup?", "Verify", "primary", will, "")
+    else:
+        raise ActionRefusedError(detail=f"There is no backup {backup!r} with a checksum here.")
+    return replace(asked, command=shlex.join(["rollout", *line])), line
+
+
+def words(action: str, seen: Overview, form: Mapping[str, str]) -> list[str]:
+    """The command line that an answered confirmation stands for, without `rollout`.
+
+    Raises `ActionRefusedError` where it is not possible, not confirmed, or not of what the operator saw.
+    """
+    asked = question(action, seen)
+    if form.get("rollout", "") != standing(seen):
+        raise ActionRefusedError(detail="Meanwhile another rollout stands here: nothing was done.")
+    if asked.typed and form.get("typed", "").strip() != asked.typed:
+        raise ActionRefusedError(detail=f"Not confirmed: type {asked.typed} to go on. Nothing was done.")
+    why, source = form.get("why", "").strip(), form.get("source", "").strip()
+    if len(why) > LONGEST or len(source) > LONGEST or "\0" in why + source:
+        raise ActionRefusedError(detail=f"A reason or source has at most {LONGEST} characters.")
+    line = [action, "--env", seen.environment.name]
+    if action == "rollback":
+        line += [*_where(asked, seen, form), "--force"]
+    if source and asked.asks_source:
+        line.append(f"--from={source}")
+    if why and asked.asks_why:
+        line.append(f"--why={why}")
+    return line
+
+
+def standing(seen: Overview) -> str:
+    """What a confirmation is about: if that has changed since, it does not count."""
+    return str(seen.rollout.id) if seen.rollout else f"none:{seen.serving or ''}"
+
+
+def _where(asked: Question, seen: Overview, form: Mapping[str, str]) -> list[str]:
+    target = form.get("target", "")
+    kind, _, value = target.partition(":")
+    if kind == "release" and any(one.value == value for one in asked.releases):
+        return [f"--to={value}"]
+    if kind == "backup" and any(one.value == value for one in asked.backups):
+        data = "none" if form.get("data") == "none" else "merge"
+        return [f"--backup={seen.environment.backups / value}", f"--data={data}"]
+    raise ActionRefusedError(detail="Say where to return to: nothing was done.")
+
+
+def _targets(seen: Overview) -> tuple[Choice, ...]:
+    """The releases to return to, the previous one first."""
+    first = previous(seen)
+    leave = seen.candidate or seen.serving
+    built = [one for one in reversed(seen.releases) if one.id != leave]
+    built.sort(key=lambda one: one.id != first)
+    return tuple(
+        Choice(
+            one.id, f"{one.id}{' (the one before)' if one.id == first else ''}, built {one.built_at:%F %H:%M}"
+        )
+        for one in built
+    )
+
+
+def previous(seen: Overview) -> str | None:
+    """The release before the one that serves."""
+    if seen.rollout is not None:
+        return seen.stable
+    done = (one for one in seen.history if one.outcome == "completed" and one.target)
+    newest = next(done, None)
+    return newest.source if newest else None
+
+
+# ---- what will happen
+
+
+def _shares(seen: Overview) -> str:
+    return ", ".join(f"{one.release} {one.percent} %" for one in seen.slots if one.release) or "nobody"
+
+
+def _promote(seen: Overview) -> tuple[str, ...]:
+    left = f" with {in_words(seen.window_left)} left" if seen.window_left > 0 else ""
+    failing = [one.verdict.gate for one in seen.session.judged if one.failing] if seen.session else []
+    alarm = (f"Failing now: {', '.join(failing)}. You accept it all the same.",) if failing else ()
+    return (
+        *alarm,
+        f"Traffic: {seen.candidate} gets all of it (now: {_shares(seen)}).",
+        f"The window closes{left}; nothing rolls back by itself any more.",
+        f"{seen.stable} is drained and stopped: going back then needs a rollback, which starts it again.",
+        "Data: migrations that only contract are run now; old releases and backups beyond the limits go.",
+    )
+
+
+def _pause(seen: Overview) -> tuple[str, ...]:
+    return (
+        f"Window: its clock stands still with {in_words(seen.window_left)} left, until you resume.",
+        f"Traffic stays as it is: {_shares(seen)}. Data is not touched.",
+        "The gates keep looking, and still roll back if one is broken.",
+    )
+
+
+def _resume(seen: Overview) -> tuple[str, tuple[str, ...]]:
+    if seen.phase is Phase.PAUSED:
+        return f"Let the window of {seen.candidate} go on?", (
+            f"Window: its clock runs again, with {in_words(seen.window_left)} left.",
+            f"Traffic stays as it is: {_shares(seen)}. Data is not touched.",
+        )
+    if seen.back or seen.undoing:
+        return f"Go on taking {seen.candidate} back?", (
+            f"Traffic: {seen.stable or 'nothing'} gets all of it (now: {_shares(seen)}).",
+            f"The steps that are left are done: {_left(seen)}.",
+        )
+    return f"Go on rolling out {seen.candidate}?", (
+        f"The steps that are left are done: {_left(seen)}.",
+        f"Traffic then shifts to {seen.candidate} (now: {_shares(seen)}), as planned, with the gates asked.",
+    )
+
+
+def _left(seen: Overview) -> str:
+    rollout = seen.rollout
+    return ", ".join(one for one in seen.planned_steps if rollout and not rollout.done(one)) or "none"
+
+
+def _abort(seen: Overview) -> tuple[str, ...]:
+    if seen.stable is None:
+        return (
+            "It is the first deployment: there is no release to return to.",
+            f"Traffic: {seen.candidate} is stopped, and nothing serves any more.",
+            "Data is left as it is.",
+        )
+    slot = next((one for one in seen.slots if one.release == seen.stable), None)
+    warm = "at once: it is running" if slot and slot.pid else "once it is started: it does not run now"
+    left = f" with {in_words(seen.window_left)} left" if seen.window_left > 0 else ""
+    return (
+        f"Traffic: {seen.stable} gets all of it, {warm} (now: {_shares(seen)}).",
+        f"{seen.candidate} is stopped; its window closes{left}.",
+        "Data is left as it is: what was acknowledged stays.",
+    )
+
+
+def _rollback(seen: Overview) -> tuple[str, ...]:
+    first = previous(seen)
+    back = f", {first} if you choose nothing else" if first else ""
+    opened = seen.rollout is not None
+    closes = (f"The open rollout of {seen.candidate} is closed as rolled back.",) if opened else ()
+    return (
+        f"Traffic: the release you choose gets all of it{back} (now: {_shares(seen)}).",
+        f"{seen.candidate or seen.serving or 'What serves'} is stopped after that.",
+        *closes,
+        "Data: a release leaves it as it is; a backup is merged into it, so nothing acknowledged is lost.",
+        "A safety copy of what is there is taken first.",
+    )
+
+
+def _up(seen: Overview) -> tuple[str, ...]:
+    steps = ", ".join(
+        f"{one.percent} %" + (f" for {span(one.hold_seconds)}" if one.hold_seconds else "")
+        for one in seen.environment.traffic
+    )
+    stable = seen.serving
+    return (
+        "A release is built from the source below and verified beside what serves, before it gets traffic.",
+        "Data: a verified backup is taken, then migrations that only expand are run.",
+        f"Traffic: the new release gets {steps} (now: {_shares(seen)}), with the gates asked at each share.",
+        f"{stable} is kept warm until the window closes." if stable else "Nothing serves yet.",
+    )

@@ -1,0 +1,331 @@
+"""The dashboard as an ASGI application: pages, their events, and the commands that are run from them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from guarded_rollout.config.environments import Project
+from guarded_rollout.errors import ActionRefusedError, RolloutError
+from guarded_rollout.ui import actions
+from guarded_rollout.ui.access import Access, Visitor
+from guarded_rollout.ui.hub import Follower, Look, Message, Watched, version_of
+from guarded_rollout.ui.jobs import Jobs
+from guarded_rollout.ui.past import Past
+from guarded_rollout.ui.sections import Sections, templates
+from web_assets import Assets, page_headers
+
+STATIC = Path(__file__).parent / "static"
+GLANCE_SECONDS = 1.0
+LARGEST_FORM = 16_384
+
+
+class Dashboard:
+    """One project's dashboard. `stop` ends the streams, so that the server can end."""
+
+    def __init__(self, project: Project, access: Access, jobs: Jobs) -> None:
+        self.project = project
+        self._access = access
+        self._jobs = jobs
+        self._assets = Assets(STATIC)
+        self._jinja = templates(self._assets.url)
+        self._sections = Sections(self._jinja, jobs)
+        self._stopping = asyncio.Event()
+        self._followers = {
+            name: Follower(Watched(environment, jobs), self._sections.environment)
+            for name, environment in project.environments.items()
+        }
+        self._past = {name: Past(environment) for name, environment in project.environments.items()}
+        self.app = Starlette(
+            routes=[
+                Route("/", self.environments),
+                Route("/events", self.all_events),
+                Route("/login", self.login, methods=["GET", "POST"]),
+                Route("/logout", self.logout, methods=["POST"]),
+                Route("/env/{env}", self.environment),
+                Route("/env/{env}/events", self.events),
+                Route("/env/{env}/series", self.series),
+                Route("/env/{env}/confirm/{action}", self.confirm),
+                Route("/env/{env}/do/{action}", self.do, methods=["POST"]),
+                Route("/env/{env}/rollouts/{id}", self.rollout),
+                Route("/env/{env}/rollouts/{id}/series", self.past_series),
+                Mount("/static", self._assets),
+            ],
+            middleware=[Middleware(Gate, access=access, refuse=self._problem), Middleware(GZipMiddleware)],
+            exception_handlers={RolloutError: self._refused, 404: self._missing},
+            lifespan=self._lifespan,
+        )
+
+    def stop(self) -> None:
+        """End all streams."""
+        self._stopping.set()
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        yield
+        for follower in self._followers.values():
+            await follower.close()
+
+    # ---- pages
+
+    async def environments(self, request: Request) -> Response:
+        """All environments side by side."""
+        sections, now = await self._cards()
+        return self._page(
+            request, "environments.html", sections=sections, version=version_of(sections), now=now
+        )
+
+    async def environment(self, request: Request) -> Response:
+        """One environment, whole."""
+        look, sections = await self._follower(request).sections()
+        names = [name.removeprefix("gate-") for name in sections if name.startswith("gate-")]
+        rows = {row.name: row for row in self._sections.rows(look)}
+        return self._page(
+            request,
+            "environment.html",
+            seen=look.seen,
+            sections=sections,
+            gates=[rows[name] for name in names],
+            version=version_of(sections),
+            structure=look.structure,
+            cursor=look.charts.cursor if look.charts else "",
+        )
+
+    async def rollout(self, request: Request) -> Response:
+        """One rollout of the past or the present, which can be judged anew by other thresholds."""
+        past, identity = self._past_of(request)
+        shown = await asyncio.to_thread(past.show, identity, dict(request.query_params))
+        return self._page(request, "rollout.html", **shown)
+
+    # ---- data for the charts
+
+    async def series(self, request: Request) -> Response:
+        look = await self._follower(request).look()
+        whole = look.charts.whole() if look.charts else {"cursor": "", "gates": {}}
+        return JSONResponse(whole, headers={"Cache-Control": "no-store"})
+
+    async def past_series(self, request: Request) -> Response:
+        past, identity = self._past_of(request)
+        whole = await asyncio.to_thread(past.series, identity)
+        return JSONResponse(whole, headers={"Cache-Control": "no-store"})
+
+    # ---- events
+
+    async def events(self, request: Request) -> Response:
+        """What changes in one environment, as it changes."""
+        asked = request.query_params
+        cursor = request.headers.get("last-event-id") or asked.get("cursor", "")
+        version = "" if request.headers.get("last-event-id") else asked.get("version", "")
+        return self._stream(self._follower(request).events(version, cursor))
+
+    async def all_events(self, request: Request) -> Response:
+        return self._stream(self._cards_as_they_change(request.query_params.get("version", "")))
+
+    def _stream(self, messages: AsyncIterator[Message]) -> Response:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(
+            self._until_stopped(messages), media_type="text/event-stream", headers=headers
+        )
+
+    async def _until_stopped(self, messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
+        yield b"retry: 1000\n\n"
+        stopping = asyncio.create_task(self._stopping.wait())
+        following: asyncio.Future[Message] | None = None
+        try:
+            while not self._stopping.is_set():
+                following = asyncio.ensure_future(anext(messages))
+                await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    yield following.result().encode()
+        finally:
+            stopping.cancel()
+            if following is not None:
+                following.cancel()  # ends the generator where it waits
+
+    async def _cards(self) -> tuple[dict[str, str], float]:
+        looks = {name: await follower.look() for name, follower in self._followers.items()}
+        sections = {f"card-{name}": self._sections.card(look) for name, look in looks.items()}
+        return sections, max(look.seen.read_at for look in looks.values())
+
+    async def _cards_as_they_change(self, version: str) -> AsyncIterator[Message]:
+        shown: dict[str, str] = {}
+        sections, now = await self._cards()
+        if version_of(sections) == version:
+            shown = sections
+        while True:
+            changed = {name: html for name, html in sections.items() if shown.get(name) != html}
+            yield (
+                Message("state", {"now": now, "structure": "", "sections": changed})
+                if changed
+                else Message("tick", {"now": now})
+            )
+            shown = sections
+            await asyncio.sleep(GLANCE_SECONDS)
+            sections, now = await self._cards()
+
+    # ---- acting
+
+    async def confirm(self, request: Request) -> Response:
+        """What an action would do, with the form that does it."""
+        look = await self._follower(request).look()
+        action, backup = request.path_params["action"], request.query_params.get("backup", "")
+        asked = self._question(action, look, backup)
+        part = request.headers.get("x-part") == "question"
+        return self._page(
+            request,
+            "question.html" if part else "confirm.html",
+            question=asked,
+            backup=backup,
+            standing=actions.standing(look.seen),
+        )
+
+    async def do(self, request: Request) -> Response:
+        """Run the command that was confirmed."""
+        form = await self._form(request)
+        if self._visitor(request) is None:
+            return self._problem(request, 401, "You are not signed in: nothing was done.")
+        action, look = request.path_params["action"], await self._follower(request).look()
+        if action in actions.CHECKS:
+            _, line = actions.check(action, look.seen, form.get("backup", ""))
+        else:
+            line = actions.words(action, look.seen, form)
+        self._jobs.start(look.seen.environment.name, action, line)
+        return RedirectResponse(f"/env/{look.seen.environment.name}", 303)
+
+    def _question(self, action: str, look: Look, backup: str) -> actions.Question:
+        if action in actions.CHECKS:
+            return actions.check(action, look.seen, backup)[0]
+        return actions.question(action, look.seen)
+
+    async def login(self, request: Request) -> Response:
+        """Sign in by the one-time address, or by the token."""
+        visitor, problem = None, ""
+        following = request.query_params.get("next", "/")
+        if request.method == "POST":
+            form = await self._form(request, signed=False)
+            following = form.get("next", "/")
+            visitor = self._access.by_token(form.get("token", ""))
+            problem = "" if visitor else "That is not the token; `rollout ui --token` prints it."
+        elif code := request.query_params.get("once"):
+            visitor = self._access.by_code(code)
+            problem = (
+                "" if visitor else "This address was used already, or is too old. Sign in with the token."
+            )
+        if visitor is None:
+            open_to_read = self._access.open_to_read
+            made = self._page(
+                request, "login.html", problem=problem, next=following, open_to_read=open_to_read
+            )
+            made.status_code = 401 if problem else 200
+            return made
+        local = following.startswith("/") and not following.startswith(("//", "/\\"))
+        answer = RedirectResponse(following if local else "/", 303)
+        answer.set_cookie(
+            self._access.cookie_name, visitor.cookie, httponly=True, samesite="strict", path="/"
+        )
+        return answer
+
+    async def logout(self, request: Request) -> Response:
+        await self._form(request)
+        answer = RedirectResponse("/", 303)
+        answer.delete_cookie(self._access.cookie_name, path="/", httponly=True, samesite="strict")
+        return answer
+
+    async def _form(self, request: Request, *, signed: bool = True) -> Mapping[str, str]:
+        """The texts of a form; a signed-in operator's must carry the proof of their session."""
+        if int(request.headers.get("content-length") or LARGEST_FORM + 1) > LARGEST_FORM:
+            raise ActionRefusedError(detail="This form is larger than any of ours.")
+        form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+        visitor = self._visitor(request)
+        if (
+            signed
+            and visitor
+            and not secrets.compare_digest(form.get("csrf", "").encode(), visitor.csrf.encode())
+        ):
+            raise ActionRefusedError(detail="This form is not of your session: nothing was done.")
+        return form
+
+    # ---- inside
+
+    def _follower(self, request: Request) -> Follower:
+        name = request.path_params["env"]
+        self.project.environment(name)
+        return self._followers[name]
+
+    def _past_of(self, request: Request) -> tuple[Past, UUID]:
+        name = request.path_params["env"]
+        self.project.environment(name)
+        try:
+            return self._past[name], UUID(request.path_params["id"])
+        except ValueError:
+            raise ActionRefusedError(detail="That is no rollout's id.") from None
+
+    def _visitor(self, request: Request) -> Visitor | None:
+        return self._access.by_cookie(request.cookies)
+
+    def _page(self, request: Request, name: str, **values: Any) -> Response:
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        html = self._jinja.get_template(name).render(
+            environments=list(self.project.environments),
+            here=request.path_params.get("env", ""),
+            visitor=self._visitor(request),
+            path=path if request.method == "GET" and not path.startswith("/login") else "/",
+            **values,
+        )
+        return Response(html, media_type="text/html", headers=dict(page_headers))
+
+    def _problem(self, request: Request, status: int, sentence: str, advice: str = "") -> Response:
+        env = request.path_params.get("env", "") if "path_params" in request.scope else ""
+        back = f"/env/{env}" if env in self.project.environments else "/"
+        title = {401: "Not signed in", 404: "Not here"}.get(status, "Refused")
+        made = self._page(request, "problem.html", title=title, sentence=sentence, advice=advice, back=back)
+        made.status_code = status
+        return made
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, RolloutError)
+        unknown = error.code().startswith("unknown-")
+        return self._problem(request, 404 if unknown else 409, error.sentence, error.hint)
+
+    async def _missing(self, request: Request, error: Exception) -> Response:
+        return self._problem(request, 404, "There is no such page.")
+
+
+class Gate:
+    """Refuses what comes from elsewhere, and readers without the token where it is asked for."""
+
+    def __init__(self, app: ASGIApp, access: Access, refuse: Any) -> None:
+        self._app = app
+        self._access = access
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        answer = self._answer(request)
+        await (answer or self._app)(scope, receive, send)
+
+    def _answer(self, request: Request) -> Response | None:
+        if refusal := self._access.refusal(request.method, request.headers):
+            return Response(refusal, 403, media_type="text/plain", headers={"Cache-Control": "no-store"})
+        path = request.url.path
+        if self._access.open_to_read or path == "/login" or path.startswith("/static/"):
+            return None
+        if self._access.by_cookie(request.cookies) is None:
+            following = urlencode({"next": path})
+            return RedirectResponse(f"/login?{following}", 303)
+        return None

@@ -1,0 +1,124 @@
+"""The lines of a session's charts: computed once from its log, then followed as it grows."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.gates.samples import Side
+from guarded_rollout.gates.series import Point, Series
+from guarded_rollout.gates.verdict import Verdict
+from guarded_rollout.logs import parse
+from guarded_rollout.watch.log import sample_of
+from guarded_rollout.watch.review import opened
+from guarded_rollout.watch.tail import IS_SAMPLE, Tail
+
+MOST = 1500  # points kept of a line: a 60-minute window of 5 s samples has 720
+RECENT = 3000  # points that a page may have missed while it was away
+
+
+class Dot(NamedTuple):
+    """One point of one line, as it is sent: seconds since 1970, the value (None: nothing measured)."""
+
+    gate: str
+    side: str
+    at: float
+    value: float | None
+
+
+@dataclass(slots=True)
+class Line:
+    """One gate's values for one side, and what a table says of them."""
+
+    at: list[float] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    lowest: float | None = None
+    highest: float | None = None
+    latest: Verdict | None = None
+
+    def take(self, point: Point) -> Dot:
+        """Add a point; the older half is thinned when there are too many."""
+        value = None if point.verdict.value is None else float(f"{point.verdict.value:.4g}")
+        self.latest = point.verdict
+        self.at.append(round(point.at, 1))
+        self.values.append(value)
+        if value is not None:
+            self.lowest = value if self.lowest is None else min(value, self.lowest)
+            self.highest = value if self.highest is None else max(value, self.highest)
+        if len(self.at) > MOST:
+            del self.at[: MOST // 2 : 2], self.values[: MOST // 2 : 2]
+        return Dot(point.verdict.gate, point.side.value, self.at[-1], value)
+
+
+class Charts:
+    """The lines of one log by these gates. `epoch` tells two readings apart, `sequence` counts points."""
+
+    def __init__(self, path: Path, gates: EnvironmentGates, began_at: float) -> None:
+        self.path = path
+        self.gates = gates
+        self._began_at = began_at
+        self._tail = Tail(path)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.epoch = uuid4().hex[:8]
+        self.sequence = 0
+        self.lines: dict[str, dict[Side, Line]] = {}
+        self._series = Series(self.gates.quality_gates.enabled(), self._began_at)
+        self._recent: deque[tuple[int, Dot]] = deque(maxlen=RECENT)
+
+    def advance(self) -> bool:
+        """Take what the log has gained; whether it was anything. Raises `OSError`."""
+        lines, anew = self._tail.gained()
+        if anew and self.sequence:
+            self._begin()
+        before = self.sequence
+        for text in lines:
+            self._take(text)
+        return self.sequence != before
+
+    def read_whole(self) -> None:
+        """Take a log that is over; it may be compressed. Raises `OSError`, `EOFError`."""
+        with opened(self.path) as file:
+            for text in file:
+                self._take(text)
+
+    def _take(self, text: str) -> None:
+        if IS_SAMPLE not in text or (line := parse(text)) is None or (sample := sample_of(line)) is None:
+            return
+        for point in self._series.take(sample):
+            dot = self.lines.setdefault(point.verdict.gate, {}).setdefault(point.side, Line()).take(point)
+            self.sequence += 1
+            self._recent.append((self.sequence, dot))
+
+    @property
+    def cursor(self) -> str:
+        """Where a page that has seen everything stands."""
+        return f"{self.epoch}-{self.sequence}"
+
+    def since(self, cursor: str) -> list[Dot] | None:
+        """The points after a cursor; None if nobody can tell: then the page asks for all anew."""
+        epoch, _, number = cursor.partition("-")
+        if epoch != self.epoch or not number.isdigit():
+            return None
+        seen = int(number)
+        if seen < self.sequence - len(self._recent) or seen > self.sequence:
+            return None
+        return [dot for sequence, dot in self._recent if sequence > seen]
+
+    def whole(self) -> dict[str, Any]:
+        """All of it, for the page's script."""
+        limits = {name: gate.threshold.limit for name, gate in self.gates.quality_gates.enabled()}  # type: ignore[attr-defined]
+        return {
+            "cursor": self.cursor,
+            "gates": {
+                name: {
+                    "limit": limits[name],
+                    "unit": next(iter(sides.values())).latest.unit,  # type: ignore[union-attr]
+                    **{side.value: [line.at, line.values] for side, line in sides.items()},
+                }
+                for name, sides in self.lines.items()
+            },
+        }

@@ -1,0 +1,132 @@
+"""A rollout that is in the journal, with what its monitoring log kept: for its own page."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config import gates
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.errors import NotALogError, RolloutError, UnknownRolloutError
+from guarded_rollout.journal import Journal
+from guarded_rollout.lock import owner
+from guarded_rollout.overview import log_of
+from guarded_rollout.record import Event, Rollout
+from guarded_rollout.ui import replaying, view
+from guarded_rollout.ui.charts import Charts
+from guarded_rollout.watch.tail import Judged, SessionReader
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A note of the journal in words."""
+
+    at: Any
+    name: str
+    words: str
+
+
+class Past:
+    """Reads rollouts of one environment; one at a time, for a replay takes a second of a core."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._turn = threading.Lock()
+        self._charts: tuple[Path, float, Charts] | None = None
+
+    def show(self, identity: UUID, asked: Mapping[str, str]) -> dict[str, Any]:
+        """All that the page shows. Raises `UnknownRolloutError`, or what the journal raises."""
+        with self._turn:
+            rollout = self._rollout(identity)
+            log = log_of(self._environment, rollout)
+            return {
+                "rollout": rollout,
+                "steps": view.timeline(rollout, owner(self._environment.lock) is not None),
+                "notes": [Note(one.at, one.name, _words(one)) for one in rollout.notes if one.name != "plan"],
+                "log": log,
+                "no_log": "No monitoring log tells of this rollout: nothing can be judged again.",
+                "now": SystemClock().now().timestamp(),
+                "gates": self._gates(log),
+                **self._replay(log, asked),
+            }
+
+    def series(self, identity: UUID) -> dict[str, Any]:
+        """The lines of its charts."""
+        with self._turn:
+            log = log_of(self._environment, self._rollout(identity))
+            charts = self._charts_of(log) if log else None
+            return charts.whole() if charts else {"cursor": "", "gates": {}}
+
+    def _rollout(self, identity: UUID) -> Rollout:
+        with Journal.look(self._environment.journal) as journal:
+            rollout = journal.rollout(identity)
+        if rollout.environment != self._environment.name:
+            raise UnknownRolloutError(id=identity)
+        return rollout
+
+    def _gates(self, log: Path | None) -> tuple[view.GateRow, ...]:
+        charts = self._charts_of(log) if log else None
+        if log is None or charts is None:
+            return ()
+        judged = _judged(log)
+        config = dict(charts.gates.quality_gates.enabled())
+        names = dict.fromkeys([*charts.lines, *judged])
+        return tuple(
+            view.gate_row(name, config.get(name), judged.get(name), charts.lines.get(name, {}))
+            for name in names
+        )
+
+    def _charts_of(self, log: Path) -> Charts | None:
+        """The newest ones are kept: the page and its charts ask for the same, one after the other."""
+        try:
+            changed = log.stat().st_mtime
+            if self._charts is None or self._charts[:2] != (log, changed):
+                config = gates.load(self._environment.gates).environment(self._environment.name)
+                began_at = replaying.recorded(log).began_at or 0.0
+                charts = Charts(log, config, began_at)
+                charts.read_whole()
+                self._charts = log, changed, charts
+            return self._charts[2]
+        except (OSError, EOFError, RolloutError):
+            return None
+
+    def _replay(self, log: Path | None, asked: Mapping[str, str]) -> dict[str, Any]:
+        """The form, and its answer if something was asked."""
+        found: dict[str, Any] = {"fields": [], "problems": (), "answer": None}
+        if log is None:
+            return found
+        name, file = self._environment.name, self._environment.gates
+        try:
+            standing = gates.load(file).environment(name)
+            fields = found["fields"] = replaying.fields(file, name, asked)
+            if not any(one.name in asked for one in fields):
+                return found
+            wanted, problems = replaying.changed_gates(file, name, fields)
+            if wanted is None:
+                return found | {"problems": problems}
+            return found | {"answer": replaying.answer(standing, wanted, _recorded(log))}
+        except RolloutError as error:
+            return found | {"problems": (error.sentence,)}
+
+
+def _recorded(log: Path) -> replaying.Recorded:
+    try:
+        return replaying.recorded(log)
+    except (OSError, EOFError) as error:
+        raise NotALogError(path=log, reason=error) from None
+
+
+def _judged(log: Path) -> dict[str, Judged]:
+    if log.suffix == ".gz":
+        return {}
+    found: dict[str, Judged] = {}
+    for one in SessionReader(log).read().judged:
+        found[one.verdict.gate] = one
+    return found
+
+
+def _words(note: Event) -> str:
+    return ", ".join(f"{name} {value}" for name, value in note.data.items())

@@ -1,0 +1,171 @@
+"""A rollout's samples judged again by other thresholds, given in a form. Pure but for reading the log."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guarded_rollout.config import gates
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.replay import Replay, replay
+from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.verdict import Outcome, span
+from guarded_rollout.logs import parse
+from guarded_rollout.watch.log import sample_of
+from guarded_rollout.watch.review import opened
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One number of a gate's threshold, as the gates file names it."""
+
+    name: str  # "error_rate.max_error_percentage"
+    gate: str
+    label: str
+    given: str  # by the operator, or the file's
+    standard: str  # the file's
+
+
+@dataclass(frozen=True, slots=True)
+class GateDifference:
+    """One gate under both: how often each verdict was given, and whether it would have acted."""
+
+    gate: str
+    limit: str
+    highest: str
+    before: str
+    after: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What these thresholds would have decided, beside the file's."""
+
+    differences: tuple[GateDifference, ...]
+    news: tuple[str, ...]
+    before: str
+    after: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a session's log holds for a replay."""
+
+    samples: tuple[Sample, ...]
+    began_at: float | None
+
+
+def recorded(path: Path) -> Recorded:
+    """Raises `OSError`, `EOFError`."""
+    samples: list[Sample] = []
+    began_at = None
+    with opened(path) as file:
+        for text in file:
+            line = parse(text)
+            if line is None:
+                continue
+            began_at = began_at if began_at is not None else line.data.get("began_at")
+            if (sample := sample_of(line)) is not None:
+                samples.append(sample)
+    return Recorded(tuple(samples), began_at)
+
+
+def fields(file: Path, environment: str, given: Mapping[str, str]) -> list[Field]:
+    """The thresholds of an environment that are switched on, with what was given instead.
+
+    Raises `GatesFileError` for a file that cannot be read.
+    """
+    standing = gates.load(file).environment(environment)
+    rows: list[Field] = []
+    for gate, config in standing.quality_gates.enabled():
+        for label, value in _threshold(config).items():
+            name, standard = f"{gate}.{label}", f"{value:g}"
+            rows.append(Field(name, gate, label, given.get(name, standard).strip(), standard))
+    return rows
+
+
+def changed_gates(
+    file: Path, environment: str, wanted: list[Field]
+) -> tuple[EnvironmentGates | None, tuple[str, ...]]:
+    """The gates with these thresholds, or all that is wrong with them in words."""
+    raw = json.loads(file.read_text())
+    problems: list[str] = []
+    for one in wanted:
+        if one.given == one.standard:
+            continue
+        try:
+            number = int(one.given) if one.given.lstrip("-").isdecimal() else float(one.given)
+        except ValueError:
+            problems.append(f"{one.gate}: {one.label}: {one.given[:40]!r} is not a number")
+            continue
+        table = raw["environments"][environment]["quality_gates"][one.gate]
+        table.setdefault("threshold", {})[one.label] = number
+    if problems:
+        return None, tuple(problems)
+    found, wrong = gates.parse(json.dumps(raw))
+    if found is None:
+        return None, tuple(f"{one.where}: {one.sentence}" for one in wrong)
+    return found.environment(environment), ()
+
+
+def answer(before: EnvironmentGates, after: EnvironmentGates, session: Recorded) -> Answer:
+    """Judge a session twice."""
+    old, new = (replay(one, session.samples, session.began_at) for one in (before, after))
+    rows = tuple(_differences(old, new))
+    return Answer(
+        rows,
+        tuple(_in_words(change, new.began_at) for change in new.changes),
+        _ending(old),
+        _ending(new),
+        any(row.changed for row in rows) or _ending(old) != _ending(new),
+    )
+
+
+def _differences(old: Replay, new: Replay) -> Iterator[GateDifference]:
+    for gate, record in new.gates.items():
+        was = old.gates.get(gate)
+        before = _counts(was.verdicts) if was else "not judged"
+        after = _counts(record.verdicts)
+        changes = [_acts(one, gate) for one in (old, new)]
+        yield GateDifference(
+            gate,
+            f"{record.limit:g} {record.unit}".strip(),
+            "–" if record.worst is None else f"{record.worst:.4g} {record.unit}".strip(),
+            f"{before}{changes[0]}",
+            f"{after}{changes[1]}",
+            (before, changes[0]) != (after, changes[1]),
+        )
+
+
+def _acts(found: Replay, gate: str) -> str:
+    first = next((one for one in found.changes if one.verdict.gate == gate and one.news is News.FAILED), None)
+    return f"; fails {span(first.at - found.began_at)} in" if first else ""
+
+
+def _counts(verdicts: Mapping[Outcome, int]) -> str:
+    words = (f"{number} {outcome.replace('_', ' ')}" for outcome, number in sorted(verdicts.items()))
+    return ", ".join(words) or "never judged"
+
+
+def _ending(found: Replay) -> str:
+    at = found.rolled_back_at
+    return (
+        "would not have rolled back"
+        if at is None
+        else f"would have rolled back {span(at - found.began_at)} in"
+    )
+
+
+def _in_words(change: Change, began_at: float) -> str:
+    does = f" → {', '.join(change.actions)}" if change.actions else ""
+    return (
+        f"{span(change.at - began_at)} in: {change.verdict.gate} {change.news}: {change.verdict.reason}{does}"
+    )
+
+
+def _threshold(config: Any) -> dict[str, float]:
+    return dict(config.threshold.model_dump(by_alias=True))

@@ -1,0 +1,108 @@
+"""The parts of a page that change by themselves, as HTML. Everything is escaped by the templates."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment as Jinja
+from jinja2 import FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from guarded_rollout.rollout import in_words
+from guarded_rollout.ui import view
+from guarded_rollout.ui.actions import offers
+from guarded_rollout.ui.hub import Look
+from guarded_rollout.ui.jobs import Job, Jobs
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHOWN_JOBS = 3
+FRESH_SECONDS = 3600.0  # what ended longer ago is in the history
+
+
+def templates(asset: Callable[[str], str]) -> Jinja:
+    """The templates with their filters."""
+    made = Jinja(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["asset"] = asset
+    made.filters |= {"iso": iso, "stamp": stamp, "took": took, "left": in_words}
+    return made
+
+
+def iso(seconds: float) -> str:
+    """Unix time for machines."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def stamp(seconds: float) -> str:
+    """Unix time for people; a page's script turns it into how long ago that was."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%F %T} UTC"
+
+
+def took(seconds: float) -> str:
+    """How long something took."""
+    return f"{seconds:.1f} s" if seconds < 60 else in_words(seconds)
+
+
+class Sections:
+    """Renders them for one look."""
+
+    def __init__(self, jinja: Jinja, jobs: Jobs) -> None:
+        self._parts: Any = jinja.get_template("sections.html").module
+        self._macros: Any = jinja.get_template("macros.html").module
+        self._jobs = jobs
+
+    def environment(self, look: Look) -> dict[str, str]:
+        """All sections of an environment's page, by name."""
+        seen, parts = look.seen, self._parts
+        recent = self._jobs.recent(seen.environment.name, limit=30)
+        shown = [job for job in recent if job.action != "verify" and _fresh(job, seen.read_at)]
+        shown = shown[:SHOWN_JOBS]
+        newest = next((one for one in seen.history if one.target), None)
+        rollout = seen.rollout or newest
+        rows = view.timeline(rollout, seen.at_work is not None) if rollout else ()
+        made: dict[str, Markup] = {
+            "blind": parts.blind(seen),
+            "headline": parts.headline(seen, view.headline(seen, look.config)),
+            "actions": parts.actions(seen, offers(seen)),
+            "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),
+            "steps": parts.steps(seen, rollout, rows),
+            "traffic": parts.traffic(seen),
+            "moves": parts.moves(seen, view.shares(seen.rollout) if seen.rollout else ()),
+            "told": parts.told(seen),
+            "processes": parts.processes(seen),
+            "releases": parts.releases(seen),
+            "backups": parts.backups(seen, verifications(recent)),
+            "schema": parts.schema(seen, view.schema(seen)),
+            "history": parts.history(seen),
+        }
+        for row in self.rows(look):
+            made[f"gate-{row.name}"] = self._macros.gate_facts(row)
+            made[f"values-{row.name}"] = self._macros.gate_table(row)
+        return {name: Markup(html) for name, html in made.items()}
+
+    def rows(self, look: Look) -> tuple[view.GateRow, ...]:
+        """The gates of an open rollout's window."""
+        return view.gate_rows(look.seen, look.config, look.lines) if look.seen.session else ()
+
+    def card(self, look: Look) -> str:
+        """An environment on the page of all."""
+        return Markup(self._parts.card(look.seen, view.headline(look.seen, look.config)))
+
+
+def _fresh(job: Job, now: float) -> bool:
+    return job.running or now - (job.ended_at or job.started_at) < FRESH_SECONDS
+
+
+def verifications(jobs: list[Job]) -> Mapping[str, Job]:
+    """The newest verification of each backup, by the archive's name."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        if job.action == "verify" and len(job.words) > 2:
+            found.setdefault(Path(job.words[2]).name, job)
+    return found

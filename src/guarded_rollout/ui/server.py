@@ -1,0 +1,54 @@
+"""Serves the dashboard on a socket that listens already, until Ctrl-C."""
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import uvicorn
+
+from guarded_rollout.config.environments import Project
+from guarded_rollout.ui.access import FOLDER, Access, is_loopback
+from guarded_rollout.ui.app import Dashboard
+from guarded_rollout.ui.jobs import Jobs
+
+GRACE_SECONDS = 3  # for requests in flight when it ends
+
+
+class Server:
+    """A dashboard and its web server. `address` is where a browser finds it."""
+
+    def __init__(self, project: Project, token: str, host: str, listening: socket.socket) -> None:
+        folder, port = project.path.parent, listening.getsockname()[1]
+        names = frozenset({host.lower(), socket.gethostname().lower()})
+        access = Access(token, port, loopback=is_loopback(host), names=names)
+        variables: Mapping[str, str] = {"ROLLOUT_TOML": str(project.path)}
+        dashboard = Dashboard(project, access, Jobs(folder / FOLDER / "jobs", folder, variables))
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.once = access.once
+        self._listening = listening
+        self._server = _Server(
+            uvicorn.Config(
+                dashboard.app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            ),
+            dashboard,
+        )
+
+    def run(self) -> None:
+        """Serve until Ctrl-C or SIGTERM, which is raised again in the end."""
+        self._server.run(sockets=[self._listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams first: a browser would keep them, and us, forever."""
+
+    def __init__(self, config: uvicorn.Config, dashboard: Dashboard) -> None:
+        super().__init__(config)
+        self._dashboard = dashboard
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._dashboard.stop()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,142 @@
+// One small chart a gate: the candidate, stable and the limit over the window. uPlot is vendored and global.
+const SIDES = ["candidate", "stable"];
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+export class Charts {
+  constructor(address, now) {
+    this.address = address;
+    this.now = now;
+    this.gates = new Map();
+    this.drawn = new Map();
+    this.waiting = false;
+    this.resize = new ResizeObserver((entries) => {
+      for (const { target, contentRect } of entries) {
+        const plot = this.drawn.get(target);
+        if (plot && contentRect.width && plot.width !== Math.floor(contentRect.width)) {
+          plot.setSize({ width: Math.floor(contentRect.width), height: plot.height });
+        }
+      }
+    });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
+  }
+
+  // All points so far; where the page stands then.
+  async load() {
+    const answer = await fetch(this.address);
+    if (!answer.ok) return "";
+    const data = await answer.json();
+    this.gates = new Map(Object.entries(data.gates));
+    this.redraw();
+    return data.cursor;
+  }
+
+  add(dots) {
+    for (const [gate, side, at, value] of dots) {
+      const one = this.gates.get(gate);
+      if (!one) {
+        this.load();
+        return;
+      }
+      one[side] ??= [[], []];
+      one[side][0].push(at);
+      one[side][1].push(value);
+    }
+    if (!this.waiting) {
+      this.waiting = true;
+      requestAnimationFrame(() => { this.waiting = false; this.update(); });
+    }
+  }
+
+  redraw() {
+    for (const [place, plot] of this.drawn) {
+      this.resize.unobserve(place);
+      plot.destroy();
+    }
+    this.drawn.clear();
+    this.update();
+  }
+
+  update() {
+    for (const place of document.querySelectorAll(".chart[data-gate]")) {
+      const gate = this.gates.get(place.dataset.gate);
+      if (gate) this.show(place, merged(gate), () => options(gate));
+    }
+    this.traffic();
+  }
+
+  // The share of the candidate over time, as the table beside it has it.
+  traffic() {
+    const place = document.querySelector(".chart[data-traffic]");
+    const table = document.querySelector("table[data-shares]");
+    if (!place || !table) return;
+    const moves = JSON.parse(table.dataset.shares);
+    const at = moves.map(([when]) => when).concat(this.now());
+    const percents = moves.map(([, percent]) => percent);
+    this.show(place, [at, percents.concat(percents.at(-1))], trafficOptions);
+  }
+
+  show(place, data, make) {
+    const plot = this.drawn.get(place);
+    if (plot) {
+      plot.setData(data);
+      return;
+    }
+    place.replaceChildren();
+    const size = { width: Math.max(200, Math.floor(place.clientWidth)), height: place.clientHeight };
+    this.drawn.set(place, new uPlot({ ...make(), ...size }, data, place));
+    this.resize.observe(place);
+  }
+}
+
+// Both sides on one axis of time. A line goes through where only the other side has a point (undefined), and has
+// a gap where nothing was measured (null).
+function merged(gate) {
+  const sides = SIDES.map((side) => gate[side] ?? [[], []]);
+  return [...uPlot.join([...sides, limitLine(gate, sides)])];
+}
+
+function limitLine(gate, sides) {
+  const times = sides.flatMap(([at]) => (at.length ? [at[0], at.at(-1)] : []));
+  if (!times.length) return [[], []];
+  const ends = [Math.min(...times), Math.max(...times)];
+  return ends[0] === ends[1] ? [[ends[0]], [gate.limit]] : [ends, [gate.limit, gate.limit]];
+}
+
+const two = (number) => String(number).padStart(2, "0");
+const clock = (seconds) => {
+  const at = new Date(seconds * 1000);
+  return `${two(at.getHours())}:${two(at.getMinutes())}`;
+};
+
+function axes(unit) {
+  const common = { stroke: colour("--muted"), grid: { stroke: colour("--edge"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+  return [
+    { ...common, values: (_, splits) => splits.map(clock), space: 70 },
+    { ...common, size: 52, values: (_, splits) => splits.map((one) => `${+one.toPrecision(3)}${unit === "%" ? " %" : ""}`), space: 28 },
+  ];
+}
+
+function options(gate) {
+  return {
+    legend: { show: false },
+    cursor: { y: false, points: { size: 6 } },
+    scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, gate.limit) * 1.12 || 1] } },
+    axes: axes(gate.unit),
+    series: [
+      {},
+      { stroke: colour("--candidate"), width: 2, points: { show: false } },
+      { stroke: colour("--stable"), width: 1.5, points: { show: false } },
+      { stroke: colour("--bad"), width: 1.5, dash: [6, 4], spanGaps: true, points: { show: false } },
+    ],
+  };
+}
+
+function trafficOptions() {
+  return {
+    legend: { show: false },
+    cursor: { y: false },
+    scales: { x: { time: true }, y: { range: [0, 105] } },
+    axes: axes("%"),
+    series: [{}, { stroke: colour("--candidate"), fill: `${colour("--accent-ground")}`, width: 2, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
+  };
+}

@@ -1,0 +1,117 @@
+"""`rollout ui` as an operator starts it, on a sandbox with real releases."""
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.guarded_rollout.sandbox import Sandbox, free_port
+
+SERVICE = "src/sample_service/__init__.py"
+FAST = {"initial_minutes": 1, "initial_interval_seconds": 0.5, "normal_interval_seconds": 0.5}
+
+
+class Dashboard:
+    """The running command. `restart` starts it again on the same port."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self._sandbox.command("ui", "--port", str(self.port)),
+            cwd=self._sandbox.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        said = ""
+        while "once=" not in said:
+            line = self.process.stdout.readline()
+            assert line, f"it ended: {said}"
+            said += line
+        found = re.search(r"http\S+once=\S+", said)
+        assert found
+        self.once = found[0]
+
+    def stop(self) -> str:
+        """Ctrl-C, and what it said last."""
+        self.process.send_signal(signal.SIGINT)
+        said, _ = self.process.communicate(timeout=15)
+        return said
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def dashboard(sandbox: Sandbox) -> Iterator[Dashboard]:
+    running = Dashboard(sandbox)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def write_gates(sandbox: Sandbox, *, minutes: float = 10, auto: bool = True, **more: Any) -> None:
+    """Gates that look twice a second, over a window of some minutes."""
+    both = ["alert", "auto_rollback"]
+    rate = {"evaluation_window_minutes": 1, "min_sample_size": 20}
+    gates = {
+        "health": {"threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.5}, "actions": both},
+        "extraction_failure_rate": {"threshold": {**rate, "max_failure_percentage": 5}, "actions": both},
+        "client_error_rate": {"threshold": {**rate, "max_error_percentage": 10}, "actions": both},
+        **more,
+    }
+    environment = {
+        "monitoring": {"window_minutes": minutes, "poll_intervals": FAST, "counter_interval_seconds": 0.5},
+        "quality_gates": gates,
+        "auto_rollback": {"enabled": auto},
+    }
+    document = {"environments": {"production": environment}, "global_settings": {"timeout_seconds": 2}}
+    (sandbox.folder / "quality-gates-config.json").write_text(json.dumps(document))
+
+
+def break_release(sandbox: Sandbox, release: str) -> None:
+    """From now on this release fails three submits in ten."""
+    (sandbox.folder / "broken").write_text(release)
+
+
+@contextmanager
+def monitor(sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
+    """`rollout monitor` in the foreground of somebody's terminal."""
+    process = subprocess.Popen(
+        sandbox.command("monitor", "--env", "production"),
+        cwd=sandbox.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def picture(page: Any, name: str) -> None:
+    """A look at a page for whoever works on it: /tmp/dashboard-NAME.png, if GUARDED_PICTURES is set."""
+    import os
+
+    if folder := os.environ.get("DASHBOARD_PICTURES"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
