@@ -117,9 +117,12 @@ class Reviewing:
         )
         return await asyncio.wrap_future(self._store.verdicts.record(made))
 
-    async def take_back(self, session: Session, id: UUID, decision: UUID) -> tuple[Withdrawal, Pair | None]:
+    async def take_back(
+        self, session: Session, id: UUID, decision: UUID, *, unsure: bool = False
+    ) -> tuple[Withdrawal, Pair | None]:
         """Take a decision back, one's own unless an admin does it; and its pair, if it waits again.
 
+        `unsure`: a pair that waits for a second opinion counts, instead.
         Raises `NotFoundError`, `ForbiddenError`, `BadRequestError`, `StoreError`.
         """
         require_time_ordered(id)
@@ -130,8 +133,8 @@ class Reviewing:
             raise ForbiddenError(f"{made.reviewer} decided that.", "Ask them, or an admin, to take it back.")
         withdrawal = Withdrawal(id, decision, session.name, self._service.settings.release, datetime.now(UTC))
         withdrawal = await asyncio.wrap_future(self._store.verdicts.withdraw(withdrawal))
-        claims = await self._claim(session.id, [made.lookup], 1, unsure=False)
-        pairs = await self._pairs(claims, unsure=False)
+        claims = await self._claim(session.id, [made.lookup], 1, unsure)
+        pairs = await self._pairs(claims, unsure)
         return withdrawal, pairs[0] if pairs else None
 
     async def progress(self, reviewer: str, day: datetime) -> Progress:

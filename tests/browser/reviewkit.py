@@ -78,7 +78,12 @@ def fill(store: Store, number: int, *reasons: str, source: Source | None = None)
         image = store.by_sha256(known.sha256) or store.add_image(known, NEW).result(30).image
         distance = (known.fingerprint.value ^ submitted.fingerprint.value).bit_count()
         match = Match(
-            Status.REVIEW, 0.42, reasons or ("small_margin",), Neighbour(image, distance), distance + 1, number
+            Status.REVIEW,
+            0.42,
+            reasons or ("small_margin",),
+            Neighbour(image, distance),
+            distance + 1,
+            number,
         )
         new.append(NewImage(submitted, match, source))
     lookups = [future.result(60).lookup for future in store.add_images(new)]

@@ -95,14 +95,10 @@ class Verdicts:
 
     def count(self, reviewer: str, since: datetime) -> Counted:
         """How many decisions were made since then and stand."""
-        wanted = (
-            select(decisions.c.reviewer == reviewer, func.count())
-            .where(decisions.c.created_at >= since, stands(decisions))
-            .group_by(decisions.c.reviewer == reviewer)
-        )
+        mine = func.count().filter(decisions.c.reviewer == reviewer)
+        wanted = select(mine, func.count()).where(decisions.c.created_at >= since, stands(decisions))
         with reading(self._engine) as connection:
-            counts = {bool(mine): count for mine, count in connection.execute(wanted)}
-        return Counted(counts.get(True, 0), sum(counts.values()))
+            return Counted(*connection.execute(wanted).one())
 
     def _judged(self, connection: Connection, made: Sequence[Decision]) -> list[Judged]:
         about = select(lookups).where(lookups.c.id.in_({decision.lookup for decision in made}))

@@ -146,9 +146,10 @@ async def decide(service: Running, reviewer: Reviewer, new: NewDecision) -> Resp
 
 
 @router.post("/withdrawals")
-async def take_back(service: Running, reviewer: Reviewer, new: NewWithdrawal) -> Json:
+async def take_back(service: Running, reviewer: Reviewer, asked: Asked, new: NewWithdrawal) -> Json:
     """Take a decision back; its pair, where that waits again and is this session's."""
-    _, pair = await Reviewing(service).take_back(reviewer, new.id, new.decision)
+    unsure = asked.show == "unsure"
+    _, pair = await Reviewing(service).take_back(reviewer, new.id, new.decision, unsure=unsure)
     return {"pair": pair_json(pair, service.store.originals, datetime.now(UTC)) if pair else None}
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dhash_service.api.auth import Running
+from dhash_service.api.auth import Running, service_of
 from dhash_service.api.limits import address
 from dhash_service.facts import Session, Sha256, new_id
 from dhash_service.reviewing import Reviewing
@@ -80,7 +80,15 @@ async def sign_out(request: Request, service: Running, session: SignedIn) -> Res
 def filled(request: Request, next: str, *, wrong: str = "", status: int = 200) -> Response:
     """The form, with a secret of its own, so that no other site can sign a browser in."""
     secret = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(32)
-    page = render(request, "sign_in.html", status=status, next=local(next), wrong=wrong, csrf=csrf_of(secret))
+    page = render(
+        request,
+        "sign_in.html",
+        status=status,
+        next=local(next),
+        wrong=wrong,
+        csrf=csrf_of(secret),
+        locked=service_of(request).settings.locked,
+    )
     set_cookie(request, page, FORM_COOKIE, secret, FORM_SECONDS)
     return page
 

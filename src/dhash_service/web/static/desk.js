@@ -5,6 +5,7 @@ import { ask, post, Problem } from "./http.js";
 
 const ENOUGH = 8;
 const DRAWN_AHEAD = 4;
+const MOST_NAMED = 500;
 const PATIENCE = 3000; // ms between looks at an empty or silent queue
 
 /** Tells "change" when the first pair may be another, "lost" with a pair that went to somebody else. */
@@ -14,12 +15,13 @@ export class Desk extends EventTarget {
   #timer = null;
   #active = Date.now();
 
-  constructor(start) {
+  /** `pending` gives the lookups that were decided and are still on their way to the service. */
+  constructor(start, pending) {
     super();
-    Object.assign(this, { csrf: start.csrf, leased: Boolean(start.reviewer), query: start.query ? `?${start.query}` : "" });
+    Object.assign(this, { csrf: start.csrf, leased: Boolean(start.reviewer), query: start.query, pending });
     Object.assign(this, { pairs: [], problem: null, exhausted: false, away: false, lease: start.lease_seconds });
     this.#take(start.pairs);
-    if (!start.pairs.length) this.exhausted = true;
+    this.exhausted = !this.pairs.length;
     if (this.leased) setInterval(() => this.#keep(), Math.max(500, Math.min(this.lease * 250, 30_000)));
     addEventListener("pagehide", () => this.leave());
   }
@@ -48,6 +50,16 @@ export class Desk extends EventTarget {
     Object.assign(this, { exhausted: false, away: false });
     this.#drawAhead();
     this.#changed();
+  }
+
+  /** Take a pair away that somebody else has, or has decided. */
+  drop(pair) {
+    this.#putAway((other) => other === pair);
+  }
+
+  /** Lease a pair anew that was taken back. */
+  renewed(pair, lease) {
+    Object.assign(pair, { lease, ends: Date.now() + lease.seconds * 1000 });
   }
 
   /** Have the next pairs ready. Goes on asking where nobody answers or nothing waits yet. */
@@ -81,7 +93,7 @@ export class Desk extends EventTarget {
   }
 
   #lease() {
-    const without = this.pairs.map((pair) => pair.lookup);
+    const without = [...this.pairs.map((pair) => pair.lookup), ...this.pending()].slice(0, MOST_NAMED);
     return post(`/review/pairs${this.query}`, { after: this.#after, number: ENOUGH, without }, { csrf: this.csrf });
   }
 
@@ -92,9 +104,10 @@ export class Desk extends EventTarget {
   }
 
   #take(pairs) {
+    const here = new Set([...this.pairs.map((pair) => pair.lookup), ...this.pending()]);
     for (const pair of pairs) {
-      if (pair.lease) pair.ends = Date.now() + pair.lease.seconds * 1000;
-      if (!this.pairs.some((other) => other.lookup === pair.lookup)) this.pairs.push(pair);
+      if (pair.lease) this.renewed(pair, pair.lease);
+      if (!here.has(pair.lookup)) this.pairs.push(pair);
     }
     if (pairs.length) this.#after = pairs.at(-1).lookup;
     this.#drawAhead();
@@ -116,7 +129,7 @@ export class Desk extends EventTarget {
       const { leases } = await post(`/review/leases${this.query}`, { lookups }, { csrf: this.csrf });
       for (const pair of ending) {
         const lease = leases[pair.lookup];
-        if (lease) Object.assign(pair, { lease, ends: Date.now() + lease.seconds * 1000 });
+        if (lease) this.renewed(pair, lease);
       }
       this.#putAway((pair) => ending.includes(pair) && !leases[pair.lookup]);
     } catch (problem) {

@@ -2,9 +2,9 @@
 
 /** A problem that the service answered with; `status` is 0 where it did not answer at all. */
 export class Problem extends Error {
-  constructor(status, title, detail, advice, retryAfter) {
+  constructor(status, title, detail, advice, retryAfter, type = "") {
     super(detail);
-    Object.assign(this, { status, title, detail, advice, retryAfter });
+    Object.assign(this, { status, title, detail, advice, retryAfter, type });
   }
 }
 
@@ -28,7 +28,7 @@ export async function ask(path, { method = "GET", body, csrf, seconds = 15, head
   if (answer.ok) return said;
   const wait = Number(answer.headers.get("Retry-After")) || undefined;
   throw new Problem(
-    answer.status, said?.title ?? "It did not work", said?.detail ?? `The service answered ${answer.status}.`, said?.advice ?? "", wait,
+    answer.status, said?.title ?? "It did not work", said?.detail ?? `The service answered ${answer.status}.`, said?.advice ?? "", wait, said?.type,
   );
 }
 

@@ -6,6 +6,7 @@ import { post, Problem } from "./http.js";
 const PATHS = { decision: "/review/decisions", withdrawal: "/review/withdrawals" };
 const FIRST_WAIT = 400; // ms; doubled after each try in vain
 const LONGEST_WAIT = 15_000;
+const FORGED = "/problems/forged-request"; // the page is of another session than the browser
 const AGAIN = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 
 /** `state`: idle, sending, waiting (for the next try) or stopped (the session has ended). */
@@ -13,9 +14,9 @@ export class Outbox extends EventTarget {
   #items = new Map();
   #wake = null;
 
-  constructor(reviewer, csrf) {
+  constructor(reviewer, csrf, query) {
     super();
-    Object.assign(this, { csrf, state: "idle", kept: true, problem: null });
+    Object.assign(this, { csrf, query, state: "idle", kept: true, problem: null });
     this.prefix = `dhash:outbox:${reviewer}:`;
     for (const [id, item] of this.#stored()) this.#items.set(id, item);
     addEventListener("online", () => this.#wake?.());
@@ -27,6 +28,11 @@ export class Outbox extends EventTarget {
 
   get items() {
     return [...this.#items.values()];
+  }
+
+  /** The lookups that were decided here and of which the service may not know yet. */
+  get lookups() {
+    return this.items.flatMap(({ body }) => (body.lookup ? [body.lookup] : []));
   }
 
   /** Keep something and send it as soon as what came before it was sent. */
@@ -50,7 +56,7 @@ export class Outbox extends EventTarget {
       const [id, item] = this.#items.entries().next().value;
       this.#become("sending");
       try {
-        const said = await post(PATHS[item.kind], item.body, { csrf: this.csrf });
+        const said = await post(PATHS[item.kind] + this.query, item.body, { csrf: this.csrf });
         failures = 0;
         this.#forget(id);
         this.#tell("delivered", { item, said });
@@ -58,7 +64,7 @@ export class Outbox extends EventTarget {
         if (!(problem instanceof Problem)) throw problem;
         this.problem = problem;
         if (AGAIN.has(problem.status)) await this.#pause(failures++, problem);
-        else if (problem.status === 401 || (problem.status === 403 && problem.title.includes("page"))) this.#become("stopped");
+        else if (problem.status === 401 || problem.type === FORGED) this.#become("stopped");
         else {
           this.#forget(id);
           this.#tell("refused", { item, problem });

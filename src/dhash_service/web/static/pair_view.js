@@ -75,11 +75,19 @@ export class PairView {
       $("figcaption", figure).replaceChildren(title);
       return;
     }
+    if (name === "submitted") this.#shape(image);
     image.onerror = () => frame.replaceChildren(make("p", { class: "muted" }, "The picture cannot be shown."));
     frame.replaceChildren(image);
     const size = `${picture.format}, ${many(picture.width)} × ${many(picture.height)}`;
     const link = make("a", { href: picture.page, target: "_blank", rel: "noopener" }, title);
     $("figcaption", figure).replaceChildren(link, ` ${size}`);
+  }
+
+  /** Where pictures lie over each other, both take the shape of the submitted one, as fingerprints do. */
+  #shape(image) {
+    const shape = () => this.stage.style.setProperty("--shape", `${image.naturalWidth || 4} / ${image.naturalHeight || 3}`);
+    shape();
+    image.onload = shape;
   }
 
   #say(pair) {

@@ -12,10 +12,12 @@ const PROGRESS = 10_000; // ms
 
 const root = $("#review");
 const start = JSON.parse(root.dataset.start);
-const desk = new Desk(start);
+const query = start.query ? `?${start.query}` : "";
+const outbox = start.reviewer ? new Outbox(start.reviewer, start.csrf, query) : null;
+const desk = new Desk({ ...start, query }, () => outbox?.lookups ?? []);
 const view = new PairView();
-const outbox = start.reviewer ? new Outbox(start.reviewer, start.csrf) : null;
 const made = start.recent.map((id) => ({ id, pair: null })); // what undo takes back, the newest last
+const fetched = new Set(); // decisions taken back whose pairs this page does not have
 let notice = "";
 
 // ---- what is shown
@@ -94,9 +96,9 @@ function undo() {
   outbox.add("withdrawal", { id: newId(), decision: last.id });
   if (last.pair) {
     delete last.pair.ends; // leased anew once the service has heard of it
-    last.pair.lease = null;
+    Object.assign(last.pair, { lease: null, undone: last.id });
     desk.putFirst(last.pair);
-  }
+  } else fetched.add(last.id);
   show();
   tell("Taken back.");
 }
@@ -159,7 +161,7 @@ keys.addEventListener("change", () => {
 
 desk.addEventListener("change", show);
 desk.addEventListener("lost", () => {
-  notice = "The pair you had before you is somebody else's or decided by now.";
+  notice = "The pair you had before you was decided, or is with somebody else by now.";
 });
 
 let soon = null;
@@ -204,12 +206,14 @@ if (outbox) {
 
 /** A decision was taken back: its pair is leased to us again, or somebody else has it or decided before. */
 function takenBack(decision, pair) {
-  const here = desk.pairs.find((other) => other.ends === undefined && other.lookup === pair?.lookup);
-  if (here) Object.assign(here, { lease: pair.lease, ends: Date.now() + pair.lease.seconds * 1000 });
-  else if (pair && !outbox.items.some(({ kind }) => kind === "decision")) {
-    pair.ends = Date.now() + pair.lease.seconds * 1000;
+  const here = desk.pairs.find((other) => other.undone === decision);
+  if (here && pair) desk.renewed(here, pair.lease);
+  else if (here) desk.drop(here);
+  else if (pair && fetched.has(decision)) {
+    desk.renewed(pair, pair.lease);
     desk.putFirst(pair);
   }
+  fetched.delete(decision);
 }
 
 // A page that comes back from the browser's cache has given its pairs away.
