@@ -35,7 +35,7 @@ from dhash_service.web.found import (
 )
 from dhash_service.web.pages import render
 from dhash_service.web.standing import Standing
-from dhash_service.web.visitors import Anyone, Reader
+from dhash_service.web.visitors import Anyone, Reader, require_same_origin
 
 router = APIRouter()
 
@@ -69,6 +69,7 @@ async def look_up(request: Request, service: Running, visitor: Reader) -> HTMLRe
 
     The page's script sends one file at a time and takes its answer alone; problems come to it as JSON.
     """
+    require_same_origin(request)
     form = await bodies.form(request, service.settings.max_batch)
     keep = form.get("keep") == "yes"
     files = [file for file in form.getlist("files") if isinstance(file, UploadFile) and file.filename]
@@ -83,8 +84,9 @@ async def look_up(request: Request, service: Running, visitor: Reader) -> HTMLRe
 
 
 @router.get("/status")
-async def status(request: Request, service: Running, visitor: Anyone) -> HTMLResponse:
-    """The state of the service as the page shows it; 200 also where checks fail."""
+async def status(request: Request, service: Running) -> HTMLResponse:
+    """The state of the service as the page shows it; 200 also where checks fail. Asks nothing of the store
+    but its state: who is signed in could not be told where it fails."""
     standing = await service.read(lambda: Standing.of(service))
     return render(request, "search_status.html", standing=standing)
 
