@@ -16,15 +16,15 @@ import pytest
 from pikepdf import Encryption
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, expect
+
+from dhash_service.facts import Algorithm, Fingerprint, Match, Picture, Sha256, Status
+from dhash_service.store import Store
 from tests.browser.conftest import overflows
 from tests.browser.files import File, choose, drop, paste
 from tests.dhash_service.databases import postgres_server
 from tests.dhash_service.documents.pdfs import Draft, showing, slow
 from tests.dhash_service.serving import Server, serving, start
 from tests.pictures import encode, jpeg, photo
-
-from dhash_service.facts import Algorithm, Fingerprint, Match, Picture, Sha256, Status
-from dhash_service.store import Store
 
 Accessible = Callable[[Page], None]
 PHOTOS = range(12)

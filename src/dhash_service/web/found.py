@@ -241,7 +241,7 @@ def headline(match: Match, within: int) -> str:
     if Reason.KNOWN in match.reasons:
         return "Known: this very file"
     if near is None:
-        return "Perhaps new: nothing known is near, but that says little"
+        return "Perhaps new: nothing known is near, which says little"
     sure = "Known" if match.status is Status.MATCHED else "Perhaps known"
     return f"{sure}: {differ(near.distance)}"
 

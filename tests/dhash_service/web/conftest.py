@@ -1,0 +1,80 @@
+"""Services with a review queue, on each database in turn."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from dhash_service.facts import Sha256, Source
+from dhash_service.store import Store
+from dhash_service.store.migrate import upgrade
+from tests.dhash_service.databases import fresh_database
+from tests.dhash_service.queues import FAST, fill
+from tests.dhash_service.serving import Server, serving
+from tests.dhash_service.web.browsing import Browsing
+
+DOCUMENT = Sha256("cd" * 32)
+
+
+@dataclass
+class Reviewed:
+    """A running service, its store (to look into), and the lookups that wait, oldest first."""
+
+    server: Server
+    store: Store
+    waiting: list[UUID]
+
+    def token(self, name: str, role: str = "reviewer") -> str:
+        """A fresh token's secret."""
+        return self.server.token(name, role)["Authorization"].removeprefix("Bearer ")
+
+    def signed_in(self, name: str, role: str = "reviewer") -> Browsing:
+        """A browser of somebody with a fresh token."""
+        browsing = Browsing(self.server.url)
+        assert browsing.sign_in(self.token(name, role)).status_code == 200
+        return browsing
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def reviewed(request: pytest.FixtureRequest) -> Iterator[Reviewed]:
+    """A service of each database with 24 pairs: 20 of small margin, four of a document and low quality."""
+    folder = Path(tempfile.mkdtemp(prefix="web-"))
+    try:
+        if request.param == "postgres":
+            with fresh_database(request.getfixturevalue("postgres")) as url:
+                yield from _reviewed(folder, url)
+        else:
+            yield from _reviewed(folder, f"sqlite:///{folder / 'dhash.db'}")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _reviewed(folder: Path, url: str) -> Iterator[Reviewed]:
+    upgrade(url, release="test-1")
+    with (
+        Store.open(url, release="test-1", algorithm=FAST) as store,
+        serving(folder, store=url, lease_seconds=60) as server,
+    ):
+        waiting = fill(store, 20, "small_margin")
+        source = Source(DOCUMENT, 3, (10.0, 20.0, 210.0, 120.0))
+        waiting += fill(store, 4, "low_quality", source=source, first=20)
+        yield Reviewed(server, store, waiting)
+
+
+@pytest.fixture
+def alone(reviewed: Reviewed) -> Iterator[Callable[..., Browsing]]:
+    """Signs browsers in, as reviewers; what they had before them is free again afterwards."""
+    made: list[Browsing] = []
+
+    def sign_in(name: str, role: str = "reviewer") -> Browsing:
+        made.append(reviewed.signed_in(name, role))
+        return made[-1]
+
+    yield sign_in
+    for browsing in made:
+        browsing.client.post("/sign-out", data={"csrf": browsing.csrf})
+        browsing.client.close()

@@ -1,0 +1,93 @@
+"""The words of the search page, and what it makes of what was typed: pure functions."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhash_service.facts import Image, Match, Neighbour, Status
+from dhash_service.matching import SENTENCES
+from dhash_service.web.asked import Asked
+from dhash_service.web.found import differ, headline, percent, sentences, squares
+from tests.dhash_service.store_facts import NOON, picture
+
+
+def known(value: int = 0) -> Image:
+    made = picture("a", value)
+    return Image(made.id, made.sha256, "JPEG", 9, made.fingerprint, "r1", NOON)
+
+
+def match(status: Status, distance: int | None, *reasons: str) -> Match:
+    near = None if distance is None else Neighbour(known(), distance)
+    return Match(status, 0.5, reasons, near, None, 10)
+
+
+@pytest.mark.parametrize(
+    ("judged", "says"),
+    [
+        (match(Status.NEW, None), "New: nothing known is within 10 bits"),
+        (match(Status.MATCHED, 0, "known"), "Known: this very file"),
+        (match(Status.MATCHED, 0), "Known: the same fingerprint"),
+        (match(Status.MATCHED, 1), "Known: 1 of 64 bits differs"),
+        (match(Status.REVIEW, 7, "small_margin"), "Perhaps known: 7 of 64 bits differ"),
+        (
+            match(Status.REVIEW, None, "low_quality"),
+            "Perhaps new: nothing known is near, which says little",
+        ),
+    ],
+)
+def test_what_matching_says_is_said_in_words(judged: Match, says: str) -> None:
+    assert headline(judged, 10) == says
+
+
+def test_every_reason_has_a_sentence_of_its_own() -> None:
+    reasons = [reason.value for reason in SENTENCES]
+    said = sentences(reasons, picture("a").fingerprint)
+    assert len(said) == len(set(said)) == len(reasons)  # all but `known`, which the headline says, and `tiny`
+    assert all(sentence.endswith(".") for sentence in said)
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_the_squares_of_a_fingerprint_are_its_set_bits(value: int) -> None:
+    drawn = set()
+    for piece in squares(value).split("M")[1:]:
+        corner, _, run = piece.partition("h")
+        column, row = map(int, corner.split())
+        drawn |= {(row, column + step) for step in range(int(run.partition("v")[0]))}
+    assert drawn == {
+        (row, column) for row, column in product(range(8), range(8)) if value >> (63 - 8 * row - column) & 1
+    }
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.0, 0), (0.001, 1), (0.5, 50), (0.9999, 99), (1.0, 100)])
+def test_only_certainty_is_a_hundred_percent(share: float, shown: int) -> None:
+    assert percent(share) == shown
+
+
+def test_distances_are_counted_in_bits() -> None:
+    assert [differ(bits) for bits in (0, 1, 2)] == [
+        "the same fingerprint",
+        "1 of 64 bits differs",
+        "2 of 64 bits differ",
+    ]
+
+
+@pytest.mark.parametrize("typed", ["8F0F0F1F3F7FFF00", " 8f0f0f1f3f7fff00\n", "0x8f0f0f1f3f7fff00"])
+def test_a_hash_is_read_as_people_write_it(typed: str) -> None:
+    assert Asked.read(typed, "", "", 10).value == 0x8F0F0F1F3F7FFF00
+
+
+@given(st.text(max_size=40), st.text(max_size=12), st.text(max_size=12))
+def test_whatever_is_typed_is_a_search_or_a_mistake(hash: str, radius: str, start: str) -> None:
+    asked = Asked.read(hash, radius, start, 10)
+    assert 0 <= asked.radius <= 32
+    assert 0 <= asked.start <= 10_000
+    assert (asked.mistake is None) == (asked.field is None)
+    assert asked.value is None or asked.mistake is None
+
+
+@pytest.mark.parametrize("radius", ["33", "-1", "x", "1e1", "²", "9" * 5000])
+def test_a_radius_out_of_range_is_a_mistake(radius: str) -> None:
+    asked = Asked.read("8f0f0f1f3f7fff00", radius, "", 10)
+    assert (asked.field, asked.mistake) == ("radius", "Choose a radius from 0 to 32 bits.")
