@@ -1,5 +1,6 @@
 """What the dashboard says of an overview: the answer first, then what it rests on. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from guarded_rollout.rollout import in_words
 from guarded_rollout.ui.charts import Line
 from guarded_rollout.watch.tail import Judged
 
+HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
 TONES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INSUFFICIENT: "", Outcome.NO_DATA: "warn"}
 WORDS = {
@@ -28,12 +30,13 @@ MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INSUFFICIENT: "…", 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What is happening, why one can say so, and what to do."""
+    """What is happening, why one can say so, and what to do. `more` is the rollout whose page tells why."""
 
     tone: str
     title: str
     detail: str = ""
     todo: str = ""
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ def headline(seen: Overview, config: EnvironmentGates | None) -> Headline:
         )
     match seen.phase:
         case Phase.EMPTY:
+            if any(one.outcome == "failed" for one in seen.history[:1]):
+                return _steady(seen)
             return Headline("", f"Nothing serves in {seen.environment.name} yet", "", "Roll out a release.")
         case Phase.STEADY:
             return _steady(seen)
@@ -119,20 +124,31 @@ def headline(seen: Overview, config: EnvironmentGates | None) -> Headline:
 
 def _steady(seen: Overview) -> Headline:
     newest = next((one for one in seen.history if one.target), None)
-    serves = f"{seen.serving} serves all of the traffic."
+    serves = f"{seen.serving} serves all of the traffic"
     if newest is None or newest.outcome is None:
         return Headline("good", serves)
     if is_back(newest):
+        bad = next((one for one in seen.history if one.target == newest.source and not is_back(one)), newest)
         if newest.outcome == "failed":
             command = f"rollout rollback --to {newest.target} --env {seen.environment.name} --force"
-            return Headline("bad", f"The rollback to {newest.target} FAILED", newest.reason, f"`{command}`")
-        why = newest.why or "as it was asked for"
-        return Headline("warn", f"{newest.source or 'A release'} was rolled back", f"{why}. {serves}")
-    if newest.outcome == "rolled_back":
-        return Headline("warn", f"{newest.target} was taken back", f"{newest.reason}. {serves}")
-    if newest.outcome == "failed":
-        return Headline("bad", f"Rolling out {newest.target} failed", f"{newest.reason}. {serves}")
-    return Headline("good", serves, "Nothing is being rolled out.")
+            return Headline(
+                "bad", f"The rollback to {newest.target} FAILED", newest.reason, f"`{command}`", str(bad.id)
+            )
+        title = f"{newest.source or 'What served'} was rolled back"
+        return Headline("warn", title, f"{_sentence(newest.why)}{serves}.", "", str(bad.id))
+    if newest.outcome == "completed":
+        return Headline("good", serves, "Nothing is being rolled out.")
+    ended = "was taken back" if newest.outcome == "rolled_back" else "could not be rolled out"
+    tone = "warn" if newest.outcome == "rolled_back" else "bad"
+    serves = serves if seen.serving else "Nothing serves"
+    return Headline(
+        tone, f"{newest.target} {ended}", f"{_sentence(newest.reason)}{serves}.", "", str(newest.id)
+    )
+
+
+def _sentence(words: str) -> str:
+    """Words as a sentence that others may follow."""
+    return f"{words.rstrip('.')}. " if words else ""
 
 
 def _rolling_out(seen: Overview) -> Headline:
@@ -193,8 +209,7 @@ def _cause(seen: Overview) -> str:
     if seen.rollout is None:
         return ""
     note = seen.rollout.note("undoing")
-    why = str(note.data.get("cause", "")) if note else seen.rollout.why
-    return why if not why or why.endswith(".") else f"{why}."
+    return _sentence(str(note.data.get("cause", "")) if note else seen.rollout.why).rstrip()
 
 
 # ---- what it rests on
@@ -254,7 +269,7 @@ def _plain(value: object) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {_plain(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
-    return str(value)
+    return HASH.sub(lambda found: f"{found[0][:12]}…", str(value))
 
 
 def shares(rollout: Rollout) -> tuple[tuple[float, int], ...]:
@@ -292,7 +307,7 @@ def gate_row(
     """One gate's card."""
     verdict = judged.verdict if judged else None
     bad = judged is not None and judged.failing
-    samples = f"{verdict.samples:g} of {verdict.needed} samples" if verdict and verdict.needed > 1 else ""
+    samples = f"{verdict.samples:g}, of {verdict.needed} needed" if verdict and verdict.needed > 1 else ""
     return GateRow(
         name=name,
         tone="bad" if bad else TONES[verdict.outcome] if verdict else "",
@@ -311,7 +326,7 @@ def gate_row(
                 number(line.highest, line.latest),
                 f"{line.latest.samples:g}" if line.latest else "–",
             )
-            for side, line in lines.items()
+            for side, line in sorted(lines.items())  # the candidate first
         ),
     )
 

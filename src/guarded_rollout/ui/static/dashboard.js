@@ -26,6 +26,10 @@ function runTimes(root = document) {
     one.title ||= one.textContent;
     one.textContent = `${words(now() - Number(one.dataset.at))} ago`;
   }
+  for (const one of root.querySelectorAll("[data-since]")) {
+    one.title ||= one.textContent;
+    one.textContent = `for ${words(now() - Number(one.dataset.since))}`;
+  }
   for (const one of root.querySelectorAll("[data-until]")) {
     one.title ||= one.textContent;
     one.textContent = words(Number(one.dataset.until) - now());
