@@ -256,6 +256,24 @@ def test_what_is_no_hash_is_said_to_be_none(
     expect(page.locator("#mistake")).to_be_empty()
 
 
+def test_a_search_from_a_file_leaves_the_files_and_going_back_leads_to_the_search_before(
+    page: Page, server: Server
+) -> None:
+    page.goto(f"{server.url}/?hash={'0' * 16}&radius=32")
+    drop(page, File("mine.jpg", jpeg(480, 360, 1)))
+    mine = row(page, "mine.jpg")
+    hash = mine.locator("a.mono").inner_text()
+    mine.locator("a.mono").click()
+    expect(page.locator("#results-title")).to_have_text("4 known pictures within 10 bits")
+    expect(page.get_by_label("Hash")).to_have_value(hash)
+    expect(mine.locator(".badge")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#results-title")).to_contain_text("within 32 bits")
+    expect(page.get_by_label("Hash")).to_have_value("0" * 16)
+    drop(page, File("again.jpg", jpeg(480, 360, 1)))
+    expect(row(page, "again.jpg").locator(".badge")).to_be_visible()
+
+
 # ---- without scripts
 
 
