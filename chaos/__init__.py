@@ -2,11 +2,12 @@
 
 Each line stands above all that it imports:
 
-    __main__.py        a campaign: many runs, a table, the seeds that failed
-    run.py             one run as a story, in namespaces of its own
-    inspection.py      what must hold afterwards, looked at from outside       report.py  verdicts in words
-    operating.py       what a sensible operator does       faults/  what goes wrong, one family a file
-    stack.py           one project with its processes      clients.py  requests, and the ledger of every answer
-    variants.py        the releases, good and faulty, built once                receiver.py  takes notifications
-    draw.py            a seed → a plan       model.py  which fault may cost which requests       pictures.py   pure
+    __main__.py      a campaign: many runs, a summary, the seeds that broke
+    run.py           one run as a story, in namespaces of its own            report.py    verdicts in words
+    inspection.py    what must hold afterwards, looked at from outside            template.py  where runs start
+    faults/          what goes wrong, one family a file                    observer.py  when it was journalled
+    operating.py     what a sensible operator does
+    stack.py         one project with its processes                          clients.py   with their ledger
+    variants.py      the releases, good and faulty, built once               receiver.py   takes notifications
+    draw.py          a seed → a plan        model.py   what may fail         pictures.py   pure, all three
 """

@@ -6,6 +6,7 @@ Without a seed, a few runs that cover the faults between them. With one, that se
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from chaos import template
 from chaos.draw import covering, draw
-from chaos.faults import POSSIBLE
+from chaos.faults import possible
 from chaos.report import FILE, Verdict, summary
 from chaos.variants import open_shop
 
@@ -35,51 +37,78 @@ def main() -> int:
     seeds = (
         list(range(chosen.seed, chosen.seed + runs))
         if chosen.seed is not None
-        else covering(1, runs, possible=POSSIBLE)
+        else covering(1, runs, possible=possible())
     )
     if chosen.plan:
         for seed in seeds:
-            print(f"seed {seed}: {draw(seed, possible=POSSIBLE)}")
+            print(f"seed {seed}: {draw(seed, possible=possible())}")
         return 0
-    open_shop()
+    template.prepare(open_shop())
     began = time.monotonic()
     verdicts: list[Verdict] = []
+    campaign = Campaign(keep=chosen.keep)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        under_way = [pool.submit(run, seed, keep=chosen.keep) for seed in seeds]
-        for done in as_completed(under_way):
-            verdicts.append(done.result())
-            print("\n".join(verdicts[-1].lines()), flush=True)
+        try:
+            for done in as_completed([pool.submit(campaign.run, seed) for seed in seeds]):
+                verdicts.append(done.result())
+                print("\n".join(verdicts[-1].lines()), flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            campaign.stop()
+            raise
     print("\n".join(summary(verdicts, time.monotonic() - began)), flush=True)
     return 0 if all(verdict.held for verdict in verdicts) else 1
 
 
-def run(seed: int, *, keep: bool) -> Verdict:
-    """One run in a process (and, where that is allowed, in namespaces) of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))  # short: sockets live below
-    words = [*isolation(), sys.executable, "-m", "chaos.run", str(seed), str(folder)]
-    with (folder / "run.log").open("w") as log:
-        process = subprocess.Popen(
-            words + (["--keep"] if keep else []), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        try:
-            process.wait(LIMIT_SECONDS)
-        except BaseException:
+class Campaign:
+    """The runs that are under way, each in a process (and, where that is allowed, namespaces) of its own."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self._isolation = isolation()
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def run(self, seed: int) -> Verdict:
+        """One run. Its folder stays if something was broken, or if all are kept."""
+        folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))  # short: sockets live below
+        words = [*self._isolation, sys.executable, "-m", "chaos.run", str(seed), str(folder)]
+        with (folder / "run.log").open("w") as log:
+            process = subprocess.Popen(
+                words + (["--keep"] if self._keep else []),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+            self._running.add(process)
+            try:
+                process.wait(LIMIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            finally:
+                self._running.discard(process)
+        verdict = verdict_in(folder, seed)
+        if verdict.held and not self._keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not verdict.held:
+            verdict.violations.append(f"everything about it is in {folder}")
+        return verdict
+
+    def stop(self) -> None:
+        """End what is under way, and with it everything in its namespaces."""
+        for process in list(self._running):
             process.kill()
-            process.wait()
-            if sys.exc_info()[0] is not subprocess.TimeoutExpired:
-                raise
+
+
+def verdict_in(folder: Path, seed: int) -> Verdict:
+    """What a run left; one that left nothing is broken too."""
     if (folder / FILE).exists():
-        verdict = Verdict.read(folder)
-    else:
-        last = (folder / "run.log").read_text().strip().splitlines()[-3:]
-        verdict = Verdict(
-            seed, str(draw(seed, possible=POSSIBLE)), [], outcome="no verdict", violations=[" / ".join(last)]
-        )
-    if verdict.held and not keep:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        verdict.violations += [] if verdict.held else [f"everything about it is in {folder}"]
-    return verdict
+        return Verdict.read(folder)
+    last = (folder / "run.log").read_text().strip().splitlines()[-3:]
+    plan = str(draw(seed, possible=possible()))
+    return Verdict(seed, plan, [], outcome="no verdict", violations=[" / ".join(last) or "it hung"])
 
 
 def isolation() -> list[str]:

@@ -212,7 +212,7 @@ class Work:
 
     async def status(self, connection: Connection) -> None:
         begun = time.time()
-        status, told, problem = await answer(connection, "GET", "/api/dhash/queue/status")
+        status, _, problem = await answer(connection, "GET", "/api/dhash/queue/status")
         self.write(self._entry(STATUS, begun, status, problem, 0, {}, ""))
 
     def _entry(
@@ -235,9 +235,12 @@ async def answer(
     """Status, the JSON object, and what was wrong with it; status 0 if nothing whole came."""
     try:
         status, content = await connection.ask(method, path, body, type_)
-        told = json.loads(content)
     except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
         return 0, {}, f"{type(error).__name__}: {error}"
+    try:
+        told = json.loads(content)
+    except ValueError:
+        told = None
     if not isinstance(told, dict):
         return status, {}, f"{status} with something that is no object: {content[:200]!r}"
     return status, told, "" if status < 400 else f"{status} {content[:300].decode(errors='replace')}"

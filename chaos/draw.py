@@ -55,6 +55,8 @@ class Target(StrEnum):
     MANIFEST_FLIPPED = "a digit of the manifest changed, the checksum to match"
     MANIFEST_SWAPPED = "manifest of another backup, the checksum to match"
     MANIFEST_TRUNCATED = "manifest cut short, the checksum to match"
+    AHEAD = "an hour ahead"
+    BEHIND = "an hour back"
 
 
 PROCESSES = (
@@ -65,7 +67,7 @@ PROCESSES = (
     Target.CANDIDATE,
     Target.STABLE,
 )
-DAMAGES = tuple(target for target in Target if target.value.startswith(("a", "checksum", "manifest")))
+DAMAGES = tuple(target for target in Target if target.name.endswith(("TRUNCATED", "FLIPPED", "SWAPPED")))
 
 
 class Variant(StrEnum):
@@ -177,6 +179,9 @@ WEIGHTS = {
 }
 LASTING = {Action.FREEZE, Action.DISK_FULL, Action.BACKUPS_READ_ONLY, Action.LOCK, Action.NOBODY_LISTENS}
 ONCE = {Action.CLOCK, Action.POWER, Action.DAMAGE, Action.DISK_FULL}
+APART = (Action.CLOCK, Action.POWER)
+"""Both are a library that is preloaded: one of them in a run."""
+
 SQLITE_ONLY = {Action.DISK_FULL, Action.POWER, Action.CLOCK}
 
 
@@ -191,8 +196,8 @@ def draw(seed: int, *, possible: frozenset[Action] = frozenset(Action)) -> Plan:
     faults: list[Fault] = []
     for _ in range(random.choices([1, 2, 3], [3, 4, 3])[0]):
         action = random.choices(allowed, [WEIGHTS[one] for one in allowed])[0]
-        if action in ONCE:
-            allowed.remove(action)
+        gone = {action} & ONCE | (set(APART) if action in APART else set())
+        allowed = [one for one in allowed if one not in gone]
         faults.append(fault(random, action, story, variant))
     return Plan(seed, store, story, variant, tuple(faults))
 
@@ -212,6 +217,8 @@ def fault(random: Random, action: Action, story: Story, variant: Variant) -> Fau
         targets = PROCESSES
     elif action is Action.DAMAGE:
         targets = DAMAGES
+    elif action is Action.CLOCK:
+        targets = (Target.AHEAD, Target.BEHIND)
     target = random.choice(targets)
     seconds = round(random.uniform(0.5, 4.0), 2) if action in LASTING else 0.0
     names = steps(story, variant, action, target)

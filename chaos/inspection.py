@@ -201,7 +201,22 @@ def backups(stack: Stack, operator: Operator, damaged: Iterable[Path]) -> Iterat
         if archive not in spoilt and typed.code != 0:
             yield f"{archive.name} looks like a backup and is none: {typed.output.strip()}"
         if archive in spoilt and (typed.code == 0 or archive.name not in typed.output):
-            yield f"{archive.name} was damaged, and `rollout verify` said: {typed.code} {typed.output.strip()}"
+            yield f"{archive.name} was damaged, and {typed} said: {typed.output.strip()}"
+
+
+def refusals(subject: Subject, damaged: Iterable[Path]) -> Iterator[str]:
+    """A rollback to a damaged backup is refused with the file's name, and touches nothing."""
+    stack = subject.stack
+    for archive in damaged:
+        before = health(stack.port), stack.last_sequence()
+        typed = subject.operator.type(
+            "rollback", "--backup", str(archive.relative_to(stack.project)), "--force"
+        )
+        if typed.code != 1 or archive.name not in typed.output:
+            yield f"{typed} to a damaged backup said: {typed.output.strip()}"
+        after = health(stack.port), stack.last_sequence()
+        if before[1] != after[1] or after[0][0] != 200:
+            yield f"{typed} was refused and changed something: {before} → {after}"
 
 
 async def read_back(port: int, entries: list[Entry]) -> list[str]:

@@ -8,16 +8,18 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from chaos import inspection, model
+from chaos import inspection, model, template
 from chaos.clients import Clients, Entry, read_ledger
-from chaos.draw import Plan, Story, draw
-from chaos.faults import POSSIBLE, STRIKES
+from chaos.draw import Action, Plan, Store, Story, draw
+from chaos.faults import STRIKES, clock, disk, possible, power
 from chaos.faults.base import Incident, Scene, carry_out
 from chaos.inspection import Subject
+from chaos.observer import Observer
 from chaos.operating import Operator
 from chaos.receiver import Receiver, receiving
 from chaos.report import Verdict
@@ -31,20 +33,22 @@ SAMPLE = 50
 class Run:
     """Everything about one run."""
 
-    def __init__(self, plan: Plan, folder: Path, shop: Shop, receiver: Receiver) -> None:
+    def __init__(self, plan: Plan, folder: Path, shop: Shop, receiver: Receiver, store: str) -> None:
         self.plan, self.folder, self.shop, self.receiver = plan, folder, shop, receiver
         self.verdict = Verdict(plan.seed, str(plan), sorted(plan.families))
-        self.stack = Stack(folder, shop)
-        transcripts = folder / "typed"
-        transcripts.mkdir()
-        self.operator = Operator(self.stack, transcripts)
+        self.stack = Stack(folder, shop, store=store)
+        (folder / "typed").mkdir()
+        self.operator = Operator(self.stack, folder / "typed")
+        self.observer = Observer(self.stack)
         self.incidents: list[Incident] = []
+        self.damaged: list[Path] = []
+        self.before: list[Entry] = []  # what was acknowledged before the run
         self.candidate = shop.variants[plan.variant]
 
     def play(self) -> Verdict:
         began = time.monotonic()
         try:
-            self.stack.configure(self.receiver.url)
+            self._set_up()
             if self._first_release():
                 self._under_fire()
         finally:
@@ -52,38 +56,63 @@ class Run:
             self.verdict.seconds = time.monotonic() - began
         return self.verdict
 
+    # ---- in peace
+
+    def _set_up(self) -> None:
+        """What some faults need to have been there from the beginning."""
+        stack, plan = self.stack, self.plan
+        if plan.has(Action.DISK_FULL):
+            disk.mount_small(stack.root)
+        if plan.has(Action.BACKUPS_READ_ONLY):
+            disk.mount_small(stack.backups)
+        if plan.has(Action.CLOCK):
+            stack.preload(clock.variables(self.folder))
+        if plan.has(Action.POWER):
+            stack.preload(power.variables(self.folder, stack.project))
+        stack.configure(self.receiver.url, stack.variables)
+
     def _first_release(self) -> bool:
-        up = self.operator.type("up", "--from", str(self.shop.first.wheel))
-        if up.code != 0:
-            self.verdict.violations.append(f"in peace: {up}: {up.output.strip()}")
-        return up.code == 0
+        """A release that serves, with some pictures: rolled out once a campaign, unless the store is ours."""
+        if self.plan.store is Store.SQLITE:
+            template.lay(self.stack, self.shop)
+            self.receiver.accepted += template.told(self.stack)
+            self.before = template.acknowledged(self.shop)
+            first = self.operator.type("start")
+        else:
+            first = self.operator.type("up", "--from", str(self.shop.first.wheel))
+        if first.code != 0:
+            self.verdict.violations.append(f"in peace: {first}: {first.output.strip()}")
+        return first.code == 0
+
+    def _prepared(self) -> list[str]:
+        """What the operator will type under fire; in peace, what must have gone before."""
+        candidate = ["up", "--from", str(self.candidate.wheel)]
+        if self.plan.has(Action.DAMAGE) or self.plan.story is Story.ROLL_BACK:
+            self.operator.type("backup")
+        if self.plan.story is Story.ROLL_OUT:
+            return candidate
+        self.operator.type(*candidate)
+        self.operator.type("promote")
+        (backup, *_) = sorted(self.stack.backups.glob("dhash_*.zip"))
+        return ["rollback", "--backup", str(backup.relative_to(self.stack.project)), "--force"]
+
+    # ---- under fire
 
     def _under_fire(self) -> None:
         ledger = self.folder / "ledger.jsonl"
-        with Clients(self.stack.port, self.plan.seed, ledger):
+        with Clients(self.stack.port, self.plan.seed, ledger), self.observer:
             wait_until(lambda: ledger.exists() and ledger.stat().st_size > 5000, 20)
             words = self._prepared()
             base = self.stack.last_sequence()
             self._command_and_faults(words, base)
             quiet = self.operator.settle()
             time.sleep(CALM_SECONDS)  # clients go on for a while: what is over must be over
-        entries = list(read_ledger(ledger))
-        self._judge(entries, base, quiet)
-
-    def _prepared(self) -> list[str]:
-        """What the operator will type under fire; in peace, what must have gone before."""
-        candidate = ["up", "--from", str(self.candidate.wheel)]
-        if self.plan.story is Story.ROLL_OUT:
-            return candidate
-        self.operator.type("backup")
-        self.operator.type(*candidate)
-        self.operator.type("promote")
-        (backup, *_) = sorted(self.stack.backups.glob("dhash_*.zip"))
-        return ["rollback", "--backup", str(backup.relative_to(self.stack.project)), "--force"]
+        self._judge(list(read_ledger(ledger)), base, quiet)
 
     def _command_and_faults(self, words: list[str], base: int) -> None:
         over = threading.Event()
-        scene = Scene(self.stack, self.operator, self.receiver, over, base, time.monotonic())
+        began = time.monotonic()
+        scene = Scene(self.stack, self.operator, self.receiver, over, tuple(words), base, began, self.damaged)
         faults = self.plan.faults
         with ThreadPoolExecutor(len(faults)) as pool:
             under_way = [pool.submit(carry_out, scene, fault, STRIKES[fault.action]) for fault in faults]
@@ -97,28 +126,22 @@ class Run:
 
     def _judge(self, entries: list[Entry], base: int, quiet: bool) -> None:
         stack, verdict = self.stack, self.verdict
-        subject = Subject(
-            stack,
-            self.operator,
-            self.receiver,
-            self.shop.first.release,
-            self.candidate.release,
-            self.plan.variant.good,
-        )
+        first, candidate = self.shop.first.release, self.candidate.release
+        good = self.plan.variant.good
+        subject = Subject(stack, self.operator, self.receiver, first, candidate, good)
         ended = [rollout for rollout in stack.rollouts() if rollout.outcome]
         verdict.outcome = ended[-1].outcome if len(ended) > 1 else "nothing begun"
         verdict.struck = [f"{one.fault.action} {one.fault.target}".strip() for one in self.incidents]
-        verdict.struck += [] if self.plan.variant.good else [str(self.plan.variant)]
-        verdict.notes = [f"{one.began:.2f} {one.fault}: {one.about}" for one in self.incidents]
-        verdict.notes += [f"{typed.begun:.2f} {typed}" for typed in self.operator.typed]
+        verdict.struck += [] if good else [str(self.plan.variant)]
         self._judge_clients(entries, base)
         if not quiet:
             verdict.violations.append("it did not come to rest")
         looks = [
             inspection.serving(subject),
             inspection.journal(subject),
-            inspection.writes(subject, entries),
-            inspection.backups(stack, self.operator, []),
+            inspection.writes(subject, [*self.before, *entries]),
+            inspection.backups(stack, self.operator, self.damaged),
+            inspection.refusals(subject, self.damaged),
         ]
         verdict.violations += [found for look in looks for found in look]
         with suppress(OSError, EOFError):
@@ -126,6 +149,11 @@ class Run:
         verdict.violations += inspection.leftovers(subject)
         verdict.violations += inspection.events(subject)
         verdict.violations += inspection.commands(subject)
+        verdict.notes = [f"{one.began:.2f} {one.fault}: {one.about}" for one in self.incidents]
+        verdict.notes += [f"{typed.begun:.2f} {typed}" for typed in self.operator.typed]
+        verdict.notes += [
+            f"{at:.2f} {event.kind} {event.name} {event.data}" for at, event in self.observer.seen
+        ]
 
     def _sample(self, entries: list[Entry]) -> list[Entry]:
         acknowledged = [entry for entry in entries if entry.acknowledged]
@@ -137,9 +165,11 @@ class Run:
         verdict.acknowledged = sum(entry.acknowledged for entry in entries)
         failed = [entry for entry in entries if entry.failed]
         verdict.failed = len(failed)
+        begin = self.observer.first("intent", "stage")
+        end = self.observer.last_of("end")
         history = model.History(
-            helped=tuple(typed.ended for typed in self.operator.typed),
-            exposed=self._exposed(base),
+            helped=tuple(sorted(typed.ended for typed in self.operator.typed)),
+            exposed=(begin, end or time.time()) if begin is not None else None,
             ended=time.time(),
         )
         excuses = model.excuses_of(self.plan, self.incidents, history)
@@ -153,29 +183,35 @@ class Run:
         if len(wrong) > 5:
             verdict.violations.append(f"{len(wrong)} requests failed without explanation in all")
 
-    def _exposed(self, base: int) -> tuple[float, float] | None:
-        """From the candidate's start to the end of its rollout."""
-        events = self.stack.events(after=base)
-        begin = [event.at for event in events if (event.kind, event.name) == ("intent", "stage")]
-        end = [event.at for event in events if event.kind == "end"]
-        return (begin[0], end[-1] if end else time.time()) if begin else None
-
     def _end_everything(self) -> None:
         for process in self.stack.processes():
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def main(seed: int, folder: Path) -> None:
+@contextmanager
+def database(plan: Plan) -> Iterator[str]:
+    """The URL of a PostgreSQL database for this run; empty for SQLite."""
+    if plan.store is Store.SQLITE:
+        yield ""
+        return
+    from tests.dhash_service.databases import fresh_database, postgres_server
+
+    with postgres_server(durable=False) as server, fresh_database(server) as url:
+        yield url
+
+
+def main(seed: int, folder: Path, *, keep: bool) -> None:
     shop = open_shop()
-    with receiving() as receiver:
-        verdict = Run(draw(seed, possible=POSSIBLE), folder, shop, receiver).play()
+    plan = draw(seed, possible=possible())
+    with receiving() as receiver, database(plan) as store:
+        verdict = Run(plan, folder, shop, receiver, store).play()
     verdict.write(folder)
-    if verdict.held and "--keep" not in sys.argv:
+    if verdict.held and not keep:
         for path in folder.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), keep="--keep" in sys.argv)

@@ -50,6 +50,15 @@ GATES: dict[str, Any] = {
 }
 
 
+COMMAND_LINE = """
+import sys
+sys.executable = sys.argv.pop(1)
+sys.argv[0] = "rollout"
+from guarded_rollout.cli import main
+main()
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of the journal."""
@@ -83,7 +92,8 @@ class Stack:
         self.root = self.project / "e"
         self.backups, self.logs = self.project / "backups", self.project / "monitor_logs"
         self.port = free_port()
-        self.variables: dict[str, str] = {}
+        self.variables: Mapping[str, str] = {}
+        self.python = sys.executable
         for made in (self.project, self.scratch, self.root, self.backups):
             made.mkdir(parents=True)
 
@@ -133,12 +143,25 @@ class Stack:
         notifications.write_text(f"SLACK_WEBHOOK_URL={webhook}\nNOTIFICATION_TIMEOUT=2\n")
         notifications.chmod(0o600)
 
+    def preload(self, variables: Mapping[str, str]) -> None:
+        """Give these variables to everything that is Python here, the supervisor's programs included.
+
+        Those inherit no environment, so a script stands in for the interpreter; the service has a table of
+        variables of its own (see `configure`).
+        """
+        self.variables = variables
+        script = self.folder / "python"
+        exports = "".join(f"export {name}='{value}'\n" for name, value in variables.items())
+        script.write_text(f'#!/bin/sh\n{exports}exec {sys.executable} "$@"\n')
+        script.chmod(0o755)
+        self.python = str(script)
+
     # ---- the command line
 
     def start(self, *words: str, output: IO[str]) -> subprocess.Popen[str]:
         """`rollout …` as an operator types it, in the project's folder."""
         return subprocess.Popen(
-            [sys.executable, "-m", "guarded_rollout.cli", *words],
+            [self.python, "-c", COMMAND_LINE, self.python, *words],
             cwd=self.project,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -148,7 +171,9 @@ class Stack:
         )
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+        beside = Path(sys.executable).parent  # supervisord, caddy and uv, whatever stands in for Python
+        kept["PATH"] = f"{beside}:{os.environ['PATH']}"
         return kept | {"TMPDIR": str(self.scratch), **self.variables}
 
     # ---- processes
@@ -242,7 +267,7 @@ class Stack:
             after,
             rollout,
         )
-        return [Event(*row[:5], json.loads(row[5])) for row in rows]
+        return [Event(a, b, c, d, e, json.loads(data)) for a, b, c, d, e, data in rows]
 
     def rollouts(self) -> list[Rollout]:
         """Every rollout of a release, the oldest first."""
@@ -252,7 +277,7 @@ class Stack:
             " coalesce((SELECT data FROM event e WHERE e.rollout = rollout.id AND e.kind = 'end'), '{}')"
             " FROM rollout WHERE target IS NOT NULL ORDER BY rowid"
         )
-        return [Rollout(*row[:5], json.loads(row[5]).get("reason", "")) for row in rows]
+        return [Rollout(a, b, c, d, e, json.loads(end).get("reason", "")) for a, b, c, d, e, end in rows]
 
     def open_rollout(self) -> Rollout | None:
         return next((one for one in reversed(self.rollouts()) if not one.outcome), None)

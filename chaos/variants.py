@@ -51,7 +51,7 @@ Change = Callable[[Path], None]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A release in the campaign's folder: the wheel it comes from, with its requirements beside, and its id."""
+    """A release by its id, and the wheel it comes from, which has its requirements beside it."""
 
     wheel: Path
     release: str
@@ -89,7 +89,7 @@ def in_submit(statements: str) -> Change:
 
 def hanging(signature: str) -> Change:
     """An endpoint that answers at first and then never again."""
-    hang = f"    if next(asked) > 15:\n        await asyncio.sleep(3600)\n"
+    hang = "    if next(asked) > 15:\n        await asyncio.sleep(3600)\n"
     return replaced(
         "api/operations.py", ("router = ", "import asyncio\n" + COUNT), (signature, signature + hang)
     )
@@ -138,7 +138,8 @@ SPOILS: Mapping[Variant, Change] = {
         ),
     ),
     Variant.FAILS_LATER: in_submit(
-        f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n    raise RuntimeError('inconsistent')"
+        f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n"
+        "    raise RuntimeError('inconsistent')"
     ),
     Variant.CRASHES_LATER: in_submit(f"if next(asked) > {AFTER}:\n    import os\n\n    os._exit(9)"),
     Variant.METRICS_HANG: hanging("async def metrics(request: Request, service: Running) -> Any:\n"),

@@ -1,19 +1,34 @@
 """What goes wrong: each fault waits for its moment, strikes, and mends what passes. One family a file.
 
-A strike yields `True` at the moment it hurts (or returns without, when there was nobody to hurt), and what
-follows the `yield` mends it.
+A strike yields words about whom it hit at the moment it hurts (or returns without, when there was nobody to
+hurt), and what follows the `yield` mends it.
 """
 
 from collections.abc import Mapping
 
 from chaos.draw import Action
+from chaos.faults import backups, clock, disk, notifications, operators, power, preload, processes, store
 from chaos.faults.base import Strike
-from chaos.faults.processes import freeze, kill
 
 STRIKES: Mapping[Action, Strike] = {
-    Action.KILL: kill,
-    Action.FREEZE: freeze,
+    Action.KILL: processes.kill,
+    Action.FREEZE: processes.freeze,
+    Action.DISK_FULL: disk.fill,
+    Action.BACKUPS_READ_ONLY: disk.make_read_only,
+    Action.DAMAGE: backups.damage,
+    Action.NOBODY_LISTENS: notifications.go_silent,
+    Action.CLOCK: clock.step,
+    Action.LOCK: store.lock,
+    Action.SECOND_OPERATOR: operators.come_in,
+    Action.POWER: power.fail,
 }
 
-POSSIBLE = frozenset(STRIKES)
-"""What can be made to happen on this machine."""
+
+def possible() -> frozenset[Action]:
+    """What can be made to happen on this machine, by this user."""
+    without = set()
+    if not disk.can_mount():
+        without |= {Action.DISK_FULL, Action.BACKUPS_READ_ONLY}
+    if not preload.can_be_compiled():
+        without |= {Action.CLOCK, Action.POWER}
+    return frozenset(Action) - without

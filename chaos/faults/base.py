@@ -1,8 +1,10 @@
 """How any fault is carried out: waiting for the moment, and noting what really happened when."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event
 
 from chaos.draw import Fault, Moment
@@ -22,8 +24,10 @@ class Scene:
     operator: Operator
     receiver: Receiver
     over: Event
+    words: tuple[str, ...]  # the command under fire
     base: int  # the journal's last sequence before the command
     started: float  # monotonic seconds
+    damaged: list[Path] = field(default_factory=list)  # backups that must be refused
 
 
 Strike = Callable[[Scene, Fault], Iterator[str]]
@@ -86,8 +90,6 @@ def lonely(stack: Stack) -> bool:
 
 
 def answers(stack: Stack, slot: str) -> bool:
-    import socket
-
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(0.5)
         try:

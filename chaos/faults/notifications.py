@@ -1,0 +1,12 @@
+"""Whoever is to be told does not listen."""
+
+from collections.abc import Iterator
+
+from chaos.draw import Fault
+from chaos.faults.base import Scene
+
+
+def go_silent(scene: Scene, fault: Fault) -> Iterator[str]:
+    scene.receiver.down = True
+    yield "answers 503"
+    scene.receiver.down = False
