@@ -10,6 +10,7 @@ import pytest
 
 from guarded_rollout.config.environments import parse
 from guarded_rollout.errors import ConfigurationError, PortTakenError
+from guarded_rollout.host import scrape
 from guarded_rollout.host.scrape import HEALTHY
 from guarded_rollout.host.traffic import configuration
 from tests.guarded_rollout.sandbox import Sandbox, free_port
@@ -22,7 +23,9 @@ def scraped() -> Iterator[tuple[Sandbox, httpx.Client]]:
     made = Sandbox()
     port = made.open_metrics()
     try:
-        made.deploy()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(scrape, "ANSWER_SECONDS", 1)  # so that one that hangs is soon not healthy
+            made.deploy()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             yield made, client
     finally:

@@ -83,7 +83,8 @@ class Output:
     def fail(self, error: RolloutError) -> None:
         if self.as_json:
             typer.echo(json.dumps(error.as_json(), default=str))
-        typer.secho(error.sentence, err=True, fg=typer.colors.RED)
+        plain = False if os.environ.get("NO_COLOR") else None
+        typer.secho(error.sentence, err=True, fg=typer.colors.RED, color=plain)
         if error.hint:
             typer.echo(f"  {error.hint}", err=True)
         if self.log:

@@ -4,12 +4,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from guarded_rollout.cli.app import DryRun, Output, Verbose, app, settings_file
 from guarded_rollout.clock import SystemClock
@@ -27,12 +29,14 @@ from guarded_rollout.notify import herald
 from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.notify.publisher import DryRun as Rehearsal
 from guarded_rollout.notify.publisher import Publisher, Silent
+from guarded_rollout.overview import Reader
+from guarded_rollout.screen import slots
 from guarded_rollout.watch import heartbeat
 from guarded_rollout.watch import log as logs
 from guarded_rollout.watch.assembly import Assembly, Look
 from guarded_rollout.watch.background import supervised
 from guarded_rollout.watch.follow import follow
-from guarded_rollout.watch.live import LiveView, in_words, worth_showing
+from guarded_rollout.watch.live import LiveView, Surroundings, in_words, worth_showing
 from guarded_rollout.watch.monitor import FAILED, GOOD, Monitor
 from guarded_rollout.watch.sources import Sampler
 from guarded_rollout.watch.standby import stand_by, unwatched
@@ -132,7 +136,7 @@ def _watch_url(
     folder = request.log_dir or (known.logs if known else LOGS)
     with (
         _telling(known, request.dry_run) as tell,
-        _printing(request.verbose, file, lambda: url) as (look, show),
+        _printing(request.verbose, file, lambda width: [Text(url)]) as (look, show),
     ):
         made = _assembly(name, config, file, samplers, request, tell, show)
         return made.run(logs.path_for(folder, name, made.clock.now()), None, [look] if look else [])
@@ -147,7 +151,10 @@ def _watch_environment(
         url = f"http://localhost:{environment.port}"
         return _watch_url(url, environment.name, config, file, request, environment)
     with ExitStack() as stack:
-        look, show = stack.enter_context(_printing(request.verbose, file, lambda: _share(environment)))
+        reader = Reader(environment)
+        stack.callback(reader.close)
+        surroundings = partial(_slots, reader)
+        look, show = stack.enter_context(_printing(request.verbose, file, surroundings))
         if not request.dry_run:
             try:
                 stack.enter_context(
@@ -241,12 +248,12 @@ def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publish
 
 @contextmanager
 def _printing(
-    verbose: bool, file: GatesFile, share: Callable[[], str]
+    verbose: bool, file: GatesFile, surroundings: Surroundings
 ) -> Iterator[tuple[Look | None, Callable[[Line], None]]]:
     """A live view on a terminal, lines elsewhere; the log's file holds all of them."""
     least = file.global_settings.log_level
-    if sys.stdout.isatty() and not supervised():
-        with LiveView(Console(), share, verbose, least) as view:
+    if sys.stdout.isatty() and not supervised() and not Console().is_dumb_terminal:
+        with LiveView(Console(), surroundings, verbose, least) as view:
             yield view, view.show
     else:
         yield None, lambda line: _print(line, verbose, least)
@@ -263,9 +270,8 @@ def _rolled_out_here(environment: Environment) -> bool:
         return journal.open_rollout(environment.name) is not None or Site(environment).serving() is not None
 
 
-def _share(environment: Environment) -> str:
-    share = Site(environment).traffic.share()
-    return f"blue {share['blue']} % · green {share['green']} %"
+def _slots(reader: Reader, width: int) -> list[Text]:
+    return list(slots(reader.read(), width))
 
 
 def _beating(environment: Environment, path: Path) -> Look:

@@ -1,0 +1,128 @@
+"""An environment on a terminal: the dashboard's answer, slots, steps and gates, for `rollout status --watch`.
+
+Fits into 60 columns and 24 lines; what does not fit is left out, never wrapped into the rest.
+"""
+
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.glance import rows
+from guarded_rollout.overview import Overview, Standing
+from guarded_rollout.ui.view import headline, timeline
+from guarded_rollout.watch.live import Trail, gate_lines
+
+TONES = {
+    "good": "green",
+    "bad": "bold red",
+    "warn": "yellow",
+    "accent": "cyan",
+    "muted": "dim",
+    "": "default",
+}
+BAR = 10  # columns of a traffic bar
+FOOT = ("window_left", "watched_by", "at_work", "notifications", "last_backup", "schema", "supervisor")
+"""What is told below the gates, in this order, as far as there are lines."""
+
+
+class Screen:
+    """Draws one overview after another in the same place; the last one stays when it is left."""
+
+    def __init__(self, console: Console, config: EnvironmentGates | None) -> None:
+        self._console = console
+        self._config = config
+        self._trail = Trail()
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> "Screen":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, seen: Overview) -> None:
+        if seen.session is not None:
+            self._trail.take([one.verdict for one in seen.session.judged])
+        size = self._console.size
+        self._live.update(picture(seen, self._config, self._trail, size.width, size.height), refresh=True)
+
+
+def picture(
+    seen: Overview, config: EnvironmentGates | None, trail: Trail, width: int, height: int
+) -> RenderableType:
+    """The whole of it, `width` columns wide and at most `height` - 1 lines high."""
+    lines = [*_answer(seen, config), Text(), *slots(seen, width), *_steps(seen, width)]
+    if seen.session is not None and seen.session.judged:
+        verdicts = [one.verdict for one in seen.session.judged]
+        least_foot = 3
+        lines += [Text(), *gate_lines(verdicts, trail, width, height - 2 - len(lines) - least_foot)]
+    lines += [Text(), *_foot(seen)]
+    return Group(*lines[: height - 1])
+
+
+def slots(seen: Overview, width: int) -> Iterator[Text]:
+    """A line for each slot: its release, its share of the traffic, whether it runs, and its part."""
+    parts = (
+        {seen.stable: "stable", seen.candidate: "candidate"} if seen.candidate else {seen.serving: "serves"}
+    )
+    room = max((len(one.release or "") for one in seen.slots), default=0)
+    room = min(room, width - 44) if width >= 60 else room
+    for one in seen.slots:
+        yield _slot(one, parts.get(one.release, "") if one.release else "", max(room, 5))
+
+
+def _slot(standing: Standing, part: str, room: int) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"{standing.slot:<6}", style=standing.slot)
+    if standing.release is None:
+        return line.append("empty", style="dim")
+    release = standing.release if len(standing.release) <= room else standing.release[: room - 1] + "…"
+    line.append(f"{release:<{room}} {standing.percent:>3} % ")
+    filled = round(standing.percent * BAR / 100)
+    line.append("█" * filled, style=standing.slot).append("░" * (BAR - filled) + " ", style="dim")
+    line.append(
+        f"pid {standing.pid}" if standing.pid else "not running", style="" if standing.pid else "bold red"
+    )
+    return line.append(f" {part}", style="bold")
+
+
+def _answer(seen: Overview, config: EnvironmentGates | None) -> Iterator[Text]:
+    told = headline(seen, config)
+    head = Text(no_wrap=True, overflow="ellipsis")
+    head.append(f"{seen.environment.name}  ", style="bold").append(told.title, style=TONES[told.tone])
+    yield head
+    asks = bool(told.todo) and not told.todo.startswith("Nothing")
+    for words in filter(None, (told.detail, f"→ {told.todo}" if asks else "")):
+        yield Text(words, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _steps(seen: Overview, width: int) -> Iterator[Text]:
+    """The timeline, as many steps a line as fit."""
+    if seen.rollout is None:
+        return
+    line = Text()
+    for step in timeline(seen.rollout, seen.at_work is not None):
+        took = "" if step.took is None or step.took < 0.05 else f" {step.took:.1f} s"
+        words = f"{step.mark} {step.name}{took}"
+        if line and len(line) + 2 + len(words) > width:
+            yield line
+            line = Text()
+        line.append("  " if line else "").append(words, style=TONES[step.tone])
+    yield line
+
+
+def _foot(seen: Overview) -> Iterator[Text]:
+    told = rows(seen)
+    for name in FOOT:
+        if fact := told[name]:
+            yield Text(
+                f"{name.replace('_', ' ')}: {fact.text}", style="dim", no_wrap=True, overflow="ellipsis"
+            )
+    for one in seen.blind:
+        yield Text(
+            f"{one.what} cannot be read: {one.reason}", style="bold red", no_wrap=True, overflow="ellipsis"
+        )
