@@ -115,7 +115,10 @@ class Reviewing:
         made = Decision(
             id, lookup, verdict, session.name, note, self._service.settings.release, datetime.now(UTC)
         )
-        return await asyncio.wrap_future(self._store.verdicts.record(made))
+        recorded = self._store.verdicts.record(made)
+        done = self._store.leases.done_with(session.id, lookup, made.created_at)  # in the same commit
+        await asyncio.wrap_future(done)
+        return await asyncio.wrap_future(recorded)
 
     async def take_back(
         self, session: Session, id: UUID, decision: UUID, *, unsure: bool = False

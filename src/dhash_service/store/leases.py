@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, true, tuple_
 
 from dhash_service.facts import Claim, new_id
 from dhash_service.store.recorder import add, after
@@ -54,7 +54,12 @@ class Leases:
         One that was claimed anew since is left alone: a page that is left and opened again at once may tell
         of its leaving after it has asked for its pairs.
         """
-        return self._writer.submit(self._give_back, (session, ids, now))
+        which = true() if ids is None else claims.c.id.in_(ids)
+        return self._writer.submit(self._give_back, (session, which, now))
+
+    def done_with(self, session: UUID, lookup: UUID, now: datetime) -> Future[int]:
+        """End a session's claim on a lookup, if it has one: it was decided."""
+        return self._writer.submit(self._give_back, (session, claims.c.lookup_id == lookup, now))
 
     def _take(self, connection: Connection, requests: Sequence[Request]) -> list[list[Claim]]:
         return [self._taken(connection, request) for request in requests]
@@ -72,14 +77,11 @@ class Leases:
         return self._add(connection, free, request.session, request.now, request.until)
 
     def _give_back(
-        self, connection: Connection, asked: Sequence[tuple[UUID, Sequence[UUID] | None, datetime]]
+        self, connection: Connection, asked: Sequence[tuple[UUID, ColumnElement[bool], datetime]]
     ) -> list[int]:
         counts = []
-        for session, ids, now in asked:
-            wanted = in_force(now).where(claims.c.session_id == session)
-            if ids is not None:
-                wanted = wanted.where(claims.c.id.in_(ids))
-            held = list(connection.scalars(wanted))
+        for session, which, now in asked:
+            held = list(connection.scalars(in_force(now).where(claims.c.session_id == session, which)))
             self._add(connection, held, session, now, now)
             counts.append(len(held))
         return counts

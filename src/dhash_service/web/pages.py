@@ -20,7 +20,7 @@ from web_assets import Assets, page_headers
 HERE = Path(__file__).parent
 ASSETS = Assets(HERE / "static")
 SIGN_INS = 10
-"""How often one address may try to sign in within a minute."""
+"""How often one address may fail to sign in within a minute."""
 
 MACHINES = ("/api/", "/health", "/metrics", "/problems", "/openapi.json", "/static/")
 """Paths that programs ask: their errors stay JSON, whatever a caller says that it accepts."""

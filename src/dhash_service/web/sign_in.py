@@ -14,6 +14,7 @@ from dhash_service.api.limits import address
 from dhash_service.facts import Session, Sha256, new_id
 from dhash_service.reviewing import Reviewing
 from dhash_service.web.pages import render
+from dhash_service.web.throttle import Throttle
 from dhash_service.web.visitors import (
     Anyone,
     SignedIn,
@@ -51,9 +52,11 @@ async def sign_in(
 ) -> Response:
     require_same_origin(request)
     await require_csrf(request, csrf_of(request.cookies.get(FORM_COOKIE, secrets.token_urlsafe())))
-    request.app.state.sign_ins.admit(address(request.scope))
+    throttle: Throttle = request.app.state.sign_ins
+    throttle.admit(address(request.scope))
     found = await service.read(lambda: service.store.token(token.strip()))
     if found is None:
+        throttle.failed(address(request.scope))
         return filled(request, next, wrong="This token is unknown, or was revoked.", status=401)
     secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
     lasts = timedelta(hours=service.settings.session_hours)
