@@ -1,13 +1,17 @@
-"""`rollout ui` as an operator starts it, on a sandbox with real releases."""
+"""`rollout ui` as an operator starts it: on a sandbox with real releases, or on files alone."""
 
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from playwright.sync_api import Page
 
 from tests.guarded_rollout.sandbox import Sandbox, free_port
 
@@ -18,16 +22,16 @@ FAST = {"initial_minutes": 1, "initial_interval_seconds": 0.5, "normal_interval_
 class Dashboard:
     """The running command. `restart` starts it again on the same port."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            self._sandbox.command("ui", "--port", str(self.port)),
-            cwd=self._sandbox.folder,
+            [sys.executable, "-m", "guarded_rollout.cli", "ui", "--port", str(self.port)],
+            cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -59,8 +63,8 @@ class Dashboard:
 
 
 @contextmanager
-def dashboard(sandbox: Sandbox) -> Iterator[Dashboard]:
-    running = Dashboard(sandbox)
+def dashboard(folder: Path) -> Iterator[Dashboard]:
+    running = Dashboard(folder)
     try:
         yield running
     finally:
@@ -109,9 +113,13 @@ def monitor(sandbox: Sandbox) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def picture(page: Any, name: str) -> None:
-    """A look at a page for whoever works on it: /tmp/dashboard-NAME.png, if GUARDED_PICTURES is set."""
-    import os
+def sign_in(page: Page, running: Dashboard) -> None:
+    """By the address that the command printed."""
+    page.goto(running.once)
+    page.wait_for_url(f"{running.address}/")
 
+
+def picture(page: Page, name: str) -> None:
+    """A look for whoever works on the page: NAME.png in the folder DASHBOARD_PICTURES, if that is set."""
     if folder := os.environ.get("DASHBOARD_PICTURES"):
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)

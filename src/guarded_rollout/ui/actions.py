@@ -11,6 +11,7 @@ from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.gates.verdict import span
 from guarded_rollout.overview import Overview, Phase
 from guarded_rollout.rollout import in_words
+from guarded_rollout.ui.view import failing, unwatched
 
 LONGEST = 500  # characters of a reason or a source
 
@@ -64,8 +65,17 @@ LABELS = {
 
 
 def offers(seen: Overview) -> tuple[Offer, ...]:
-    """Every action, possible or not."""
-    return tuple(Offer(name, label, tone, why_not(name, seen)) for name, (label, tone) in LABELS.items())
+    """Every action, possible or not. Where something is wrong, the way back stands out, else the way on."""
+    tones = {"abort": "alarm", "promote": ""} if alarming(seen) else {}
+    return tuple(
+        Offer(name, label, tones.get(name, tone), why_not(name, seen))
+        for name, (label, tone) in LABELS.items()
+    )
+
+
+def alarming(seen: Overview) -> bool:
+    """Whether an operator should think of the way back."""
+    return bool(failing(seen)) or unwatched(seen) or seen.phase is Phase.INTERRUPTED
 
 
 def why_not(action: str, seen: Overview) -> str:
@@ -250,8 +260,8 @@ def _shares(seen: Overview) -> str:
 
 def _promote(seen: Overview) -> tuple[str, ...]:
     left = f" with {in_words(seen.window_left)} left" if seen.window_left > 0 else ""
-    failing = [one.verdict.gate for one in seen.session.judged if one.failing] if seen.session else []
-    alarm = (f"Failing now: {', '.join(failing)}. You accept it all the same.",) if failing else ()
+    broken = [one.verdict.gate for one in failing(seen)]
+    alarm = (f"Failing now: {', '.join(broken)}. You accept it all the same.",) if broken else ()
     return (
         *alarm,
         f"Traffic: {seen.candidate} gets all of it (now: {_shares(seen)}).",

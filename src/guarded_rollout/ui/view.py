@@ -307,7 +307,9 @@ def gate_row(
     """One gate's card."""
     verdict = judged.verdict if judged else None
     bad = judged is not None and judged.failing
-    samples = f"{verdict.samples:g}, of {verdict.needed} needed" if verdict and verdict.needed > 1 else ""
+    samples = (
+        f"{verdict.samples:g} samples, {verdict.needed} needed" if verdict and verdict.needed > 1 else ""
+    )
     return GateRow(
         name=name,
         tone="bad" if bad else TONES[verdict.outcome] if verdict else "",

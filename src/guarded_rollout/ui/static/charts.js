@@ -1,4 +1,4 @@
-// One small chart a gate: the candidate, stable and the limit over the window. uPlot is vendored and global.
+// One small chart a gate: the candidate, stable and the limit over the window, times in UTC as in the logs. uPlot is vendored and global.
 const SIDES = ["candidate", "stable"];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -105,13 +105,14 @@ function limitLine(gate, sides) {
 const two = (number) => String(number).padStart(2, "0");
 const clock = (seconds) => {
   const at = new Date(seconds * 1000);
-  return `${two(at.getHours())}:${two(at.getMinutes())}`;
+  return `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}`;
 };
+const precise = (seconds) => `${clock(seconds)}:${two(new Date(seconds * 1000).getUTCSeconds())}`;
 
 function axes(unit) {
   const common = { stroke: colour("--muted"), grid: { stroke: colour("--edge"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   return [
-    { ...common, values: (_, splits) => splits.map(clock), space: 70 },
+    { ...common, values: (_, splits, axis, space, step) => splits.map(step < 60 ? precise : clock), space: 80 },
     { ...common, size: 52, values: (_, splits) => splits.map((one) => `${+one.toPrecision(3)}${unit === "%" ? " %" : ""}`), space: 28 },
   ];
 }
