@@ -121,6 +121,14 @@ def test_what_is_decided_is_not_claimed_but_for_a_second_opinion(store: Store, w
     assert lookups_of(store.leases.take(again).result(10)) == waiting[:1]
 
 
+def test_a_decision_ends_the_claim_of_whoever_made_it(store: Store, waiting: list[UUID]) -> None:
+    rita, sam = signed_in(store, "rita"), signed_in(store, "sam")
+    first = claimed(store, rita, 2)[0].lookup
+    assert store.leases.done_with(sam, first, NOW).result(10) == 0
+    assert store.leases.done_with(rita, first, NOW).result(10) == 1
+    assert lookups_of(claimed(store, sam, 1)) == [first]
+
+
 def test_a_hidden_picture_leaves_the_queue_and_its_claim_does_no_harm(
     store: Store, waiting: list[UUID]
 ) -> None:

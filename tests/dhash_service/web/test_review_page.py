@@ -205,7 +205,8 @@ def test_a_kept_original_is_shown_large_upright_and_without_its_metadata(tmp_pat
     with serving(tmp_path, keep_originals=True, review_below=1) as server:
         sideways = turned(photo(1800, 1200, 3), 6)
         made = [
-            server.client.post("/api/dhash", content=data).json() for data in (jpeg(300, 200, 3), sideways)
+            server.client.post("/api/dhash", content=data, headers={"Content-Type": "image/jpeg"}).json()
+            for data in (jpeg(300, 200, 3), sideways)
         ]
         answer = server.client.get(f"/pictures/{made[1]['id']}/large")
         assert answer.headers["content-type"] == "image/jpeg"

@@ -197,16 +197,17 @@ def test_every_form_carries_the_page_s_secret(reviewed: Reviewed, alone: SignIn)
         assert all(f'name="csrf" value="{browsing.csrf}"' in form for form in forms)
 
 
-def test_a_throttle_counts_by_address_and_forgets_with_time() -> None:
+def test_a_throttle_counts_failures_by_address_and_forgets_with_time() -> None:
     now = 0.0
     throttle = Throttle(2, 60, lambda: now)
-    throttle.admit("a")
-    throttle.admit("a")
+    for _ in range(2):
+        throttle.admit("a")
+        throttle.failed("a")
     with pytest.raises(TooManyRequestsError):
         throttle.admit("a")
     throttle.admit("b")
     now = 60.0
     throttle.admit("a")
     for number in range(2 * ADDRESSES):
-        throttle.admit(f"many {number}")
-    assert len(throttle._tries) == ADDRESSES
+        throttle.failed(f"many {number}")
+    assert len(throttle._failures) == ADDRESSES
