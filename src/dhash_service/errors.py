@@ -266,6 +266,14 @@ class StoreUnreachableError(StoreError):
     advice = "Check DHASH_STORE, and that the server runs or the folder exists and can be written."
 
 
+class MigrationError(StoreError):
+    """A revision could not be applied or taken back; what went before it stands."""
+
+    type = "migration"
+    title = "A revision of the schema failed"
+    advice = "The schema is as before that revision. Mend the revision, or the rows that it stumbles over."
+
+
 class StoreLossError(StoreError):
     """Refused, because it would lose data that nobody said may be lost."""
 

@@ -55,7 +55,10 @@ def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool, backu
 
 
 def find_way(site: Site, journal: Journal, release: Release, options: Options, *, validated: bool) -> Way:
-    """Look at what runs and decide how to get back to this release. Changes nothing."""
+    """Look at what runs and decide how to get back to this release. Changes nothing.
+
+    Raises `ExactUnsupportedError`.
+    """
     rollout = journal.open_rollout(site.environment.name)
     serving = site.serving()
     slot = site.slots.find(release.id)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from dhash_service.errors import StoreError, StoreLossError, StoreSchemaError
+from dhash_service.errors import MigrationError, StoreError, StoreLossError, StoreSchemaError
 from dhash_service.facts import Sha256, Source
 from dhash_service.store import Store, migrate
 from dhash_service.store.effects import destructive, widens
@@ -169,7 +169,7 @@ def test_a_failed_migration_leaves_the_last_good_revision(
         op.execute("INSERT INTO images (id) VALUES (NULL)")
         """,
     )
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(MigrationError, match=r"(?i)not.null constraint"):
         upgrade(store_url, release="r2", migrations=broken)
     assert revisions(store_url) == [*EACH, NEXT]
     engine = connect(store_url)

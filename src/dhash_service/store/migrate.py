@@ -7,7 +7,8 @@ lock. So two processes that upgrade at once take turns, and a step that fails le
 import io
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, delete, insert
+from sqlalchemy.exc import DBAPIError
 
-from dhash_service.errors import StoreLockedError, StoreLossError, StoreSchemaError
+from dhash_service.errors import MigrationError, StoreLockedError, StoreLossError, StoreSchemaError
 from dhash_service.store.effects import breaks, destructive, lost, shape_after, statements
-from dhash_service.store.engine import LOCK_SECONDS, connect, parse_url, sqlite_path, writing
+from dhash_service.store.engine import LOCK_SECONDS, connect, parse_url, sqlite_path, translated, writing
 from dhash_service.store.schema import Applied, Kind, Revision, applied
 from dhash_service.store.tables import schema_revisions
 
@@ -131,8 +133,8 @@ def upgrade(
     """Bring a store up, creating it where there is none; returns the revisions this call applied.
 
     `expand_only` leaves contracting revisions for later, and refuses where an expanding one stands behind
-    them, or breaks its word (see `effects`). Raises `StoreSchemaError`, `StoreLockedError`,
-    `StoreUnreachableError`.
+    them, or breaks its word (see `effects`). Raises `StoreSchemaError`, `MigrationError`,
+    `StoreLockedError`, `StoreUnreachableError`.
     """
     migrations = migrations or Migrations()
     end = migrations.index(target) if target else len(migrations.scripts)
@@ -145,7 +147,8 @@ def upgrade(
             require_word_kept(migrations, pending)
         if not pending:
             return None
-        migrations.up(connection, pending[0], release)
+        with failing_as(pending[0]):
+            migrations.up(connection, pending[0], release)
         return pending[0]
 
     engine = connect(url, lock_seconds=lock_seconds, foreign_keys=False)
@@ -168,7 +171,8 @@ def downgrade(
 ) -> list[Revision]:
     """Take a store down to a revision (or `base`); returns the revisions taken back, newest first.
 
-    Raises `StoreLossError` before anything is changed if rows or values would go, unless `accept_loss`.
+    Raises `StoreLossError` before anything is changed if rows or values would go, unless `accept_loss`;
+    `MigrationError`, `StoreLockedError`.
     """
     migrations = migrations or Migrations()
     end = migrations.index(target)
@@ -186,8 +190,10 @@ def downgrade(
         # Looked at in the transaction that would cause it: nothing can slip in between.
         if not accept_loss:
             _refuse_loss(connection, migrations, standing, end)
-        migrations.down(connection, migrations.scripts[standing - 1])
-        return migrations.scripts[standing - 1]
+        newest = migrations.scripts[standing - 1]
+        with failing_as(newest):
+            migrations.down(connection, newest)
+        return newest
 
     if (path := sqlite_path(parse_url(url))) and not path.exists():
         raise StoreSchemaError(f"There is no store at {path}.", "There is nothing to take down.")
@@ -196,6 +202,17 @@ def downgrade(
         return walk(engine, step, lock_seconds)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def failing_as(script: Script) -> Iterator[None]:
+    """Tell what the database says of a revision in its own words, without the statement's pages."""
+    try:
+        with translated():
+            yield
+    except DBAPIError as error:
+        said = str(error.orig).strip().splitlines()[0]
+        raise MigrationError(f"{script.id}: {said}.") from error
 
 
 def walk(engine: Engine, step: Callable[[Connection], Script | None], lock_seconds: float) -> list[Revision]:

@@ -88,7 +88,7 @@ class Writer:
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
-        """Around the work that ends in a fact: while it lasts, others may wait a moment to share its commit."""
+        """Around the work that ends in a fact: meanwhile, others may wait a moment to share its commit."""
         with self._closing:
             self._on_their_way += 1
         try:

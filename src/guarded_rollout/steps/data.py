@@ -72,7 +72,10 @@ def exchanged_first(site: Site, release: Release, data: Data, *, warm: bool) -> 
     """Whether the store's file has to be replaced before the release can run.
 
     With the release warm, traffic does not wait for a look at the store: it is looked at after.
+    Raises `ExactUnsupportedError` where there is no file to exchange.
     """
+    if data is Data.EXACT and store_path(site) is None:
+        raise ExactUnsupportedError()
     return data is Data.EXACT or (data is Data.MERGE and not warm and not usable(site, release))
 
 
