@@ -4,7 +4,7 @@ Each line stands above all that it imports:
 
     __main__.py      a campaign: many runs, a summary, the seeds that broke
     run.py           one run as a story, in namespaces of its own            report.py    verdicts in words
-    inspection.py    what must hold afterwards, looked at from outside            template.py  where runs start
+    inspection.py    what must hold afterwards, looked at from outside            template.py  where it starts
     faults/          what goes wrong, one family a file                    observer.py  when it was journalled
     operating.py     what a sensible operator does
     stack.py         one project with its processes                          clients.py   with their ledger

@@ -53,6 +53,7 @@ class Run:
                 self._under_fire()
         finally:
             self._end_everything()
+            self._keep_evidence()
             self.verdict.seconds = time.monotonic() - began
         return self.verdict
 
@@ -182,6 +183,16 @@ class Run:
             )
         if len(wrong) > 5:
             verdict.violations.append(f"{len(wrong)} requests failed without explanation in all")
+
+    def _keep_evidence(self) -> None:
+        """What stands on a file system that goes with its namespace."""
+        for folder in (self.stack.root, self.stack.backups) if self.verdict.violations else ():
+            if os.path.ismount(folder):
+                files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+                for file in files:
+                    target = self.folder / "kept" / file.relative_to(self.stack.project)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, target)
 
     def _end_everything(self) -> None:
         for process in self.stack.processes():

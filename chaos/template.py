@@ -14,7 +14,7 @@ from chaos.receiver import receiving
 from chaos.stack import Stack, wait_until
 from chaos.variants import Shop
 
-KEPT = ("data", "slots", "journal.db", "notifications.db")
+KEPT = ("data", "slots", "run", "journal.db", "notifications.db")
 PICTURES_SEED = 0
 PICTURES = 200
 

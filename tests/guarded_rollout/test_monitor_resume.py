@@ -108,3 +108,13 @@ def test_a_wall_clock_that_is_set_back_moves_no_window(tmp_path: Path) -> None:
     assert rehearsal.timeline.now() == pytest.approx(first + 100)
     assert Timeline(rehearsal.clock, not_before=first + 100).now() == pytest.approx(first + 100)
     assert isinstance(rehearsal.told, Told)
+
+
+def test_a_full_disk_costs_lines_of_the_log_and_not_the_watching(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(300, images_failed_total=0.5))
+    rehearsal.monitor.turn()
+    rehearsal.log._file.close()
+    rehearsal.log._file = open("/dev/full", "w")  # noqa: SIM115 (the log closes it)
+    assert rehearsal.run() == 2
+    rehearsal.log.close()
+    assert len(rehearsal.engine.asked) == 1

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -261,7 +261,8 @@ def _printing(
 
 def _print(line: Line, verbose: bool, least: str) -> None:
     if worth_showing(line, verbose, least):
-        typer.echo(in_words(line))
+        with suppress(OSError):  # its disk is full, or its terminal has gone: the watching goes on
+            typer.echo(in_words(line))
 
 
 def _rolled_out_here(environment: Environment) -> bool:

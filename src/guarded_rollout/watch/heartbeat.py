@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,9 +40,11 @@ def path_of(environment: Environment) -> Path:
 
 
 def beat(environment: Environment, at: float, rollout: str, began_at: float, log: Path) -> None:
-    """Say that this process watches."""
+    """Say that this process watches. Where that cannot be written, it watches on; others will take it for
+    silent, and tell."""
     found = Heartbeat(os.getpid(), process_started(os.getpid()), at, rollout, began_at, str(log))
-    write_atomic(path_of(environment), json.dumps(asdict(found)))
+    with suppress(OSError):
+        write_atomic(path_of(environment), json.dumps(asdict(found)))
 
 
 def last(environment: Environment) -> Heartbeat | None:

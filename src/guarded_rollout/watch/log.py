@@ -1,6 +1,7 @@
 """The monitoring log: JSON lines, one file a session. It holds every sample, so a session can be replayed."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -45,8 +46,9 @@ class MonitorLog:
     def write(self, at: float, level: str, message: str, /, **data: Any) -> None:
         """One line, which survives the death of this process."""
         line = Line(at, level, message, self._environment, data)
-        self._file.write(line.as_json() + "\n")
-        self._file.flush()
+        with suppress(OSError):  # a full disk costs the line, not the watching
+            self._file.write(line.as_json() + "\n")
+            self._file.flush()
         for listener in self._listeners:
             listener(line)
 
@@ -67,7 +69,8 @@ class MonitorLog:
         )
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
 
 def _words(change: Change) -> tuple[str, str]:
