@@ -108,6 +108,7 @@ def hostile(path, name="fine", content=b"x", **attributes):
         "a\nb",
         "a\x1b[2J",
         "x" * 256,
+        "/".join(["deep"] * 250),
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(path, name):
@@ -135,6 +136,13 @@ def test_two_entries_of_one_name_are_refused(path):
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("same", b"2")
     with pytest.raises(BackupFormatError, match="two entries of one name"):
+        ZipReader(path)
+
+
+@pytest.mark.parametrize("names", [("data", "data/snapshot"), ("a/b", "A/B/c"), ("Same", "same")])
+def test_names_that_cannot_stand_side_by_side_are_refused(path, names):
+    write(path, dict.fromkeys(names, b"x"))
+    with pytest.raises(BackupFormatError, match=r"its folder is a file|two entries of one name"):
         ZipReader(path)
 
 

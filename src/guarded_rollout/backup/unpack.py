@@ -12,6 +12,7 @@ from guarded_rollout.backup.pack import CHUNK, UNIX
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 
 ENTRIES_MOST = 10_000  # ours have a dozen
+PATH_BYTES_MOST = 1000  # macOS ends paths at 1024
 PIECE = 4 * CHUNK  # most bytes unpacked at a time: bounds memory, whatever the archive says
 UNPACK_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub calls a class a value
 
@@ -101,13 +102,17 @@ class ZipReader:
     def _refuse_odd_entries(self) -> None:
         if len(self._infos) > ENTRIES_MOST:
             raise self._odd("archive", f"it has {len(self._infos)} entries")
-        if len(self.entries) != len(self._infos):
+        # A file system may hold letters of either case for the same.
+        files = {info.filename.casefold() for info in self._infos}
+        if len(files) != len(self._infos):
             raise self._odd("archive", "it has two entries of one name")
         end = 0
         for info in sorted(self._infos, key=lambda info: info.header_offset):
             mode = info.external_attr >> 16
             if not is_plain(info.orig_filename):
                 raise self._odd(info.orig_filename, "its path leads elsewhere")
+            if not files.isdisjoint(folders_of(info.filename.casefold())):
+                raise self._odd(info.filename, "its folder is a file of the archive")
             if info.create_system == UNIX and mode and mode & 0o170000 not in (0, 0o100000):
                 raise self._odd(info.filename, "it is a link or a special file")
             if info.flag_bits & 1 or info.compress_type != zipfile.ZIP_DEFLATED:
@@ -123,11 +128,18 @@ class ZipReader:
         return BackupFormatError(path=self._path, problem=f"{name!r}: {problem}")
 
 
+def folders_of(name: str) -> Iterator[str]:
+    """Every folder that a file's path leads through."""
+    parts = name.split("/")
+    yield from ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+
+
 def is_plain(name: str) -> bool:
     """A relative path of ordinary names, below where it is unpacked, the same on every system."""
     parts = name.split("/")
     return (
         name.isprintable()
+        and len(name.encode()) <= PATH_BYTES_MOST
         and not set(name) & set("\\:")
         and all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in parts)
     )
