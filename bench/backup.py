@@ -26,8 +26,9 @@ from bench.http import distinct
 from bench.table import Table, Target, Timing, duration
 from dhash_service.store.engine import connect, writing
 from dhash_service.store.tables import images, thumbnails
-from guarded_rollout.backup.archive import Subject, take
+from guarded_rollout.backup.archive import Backup, Subject, read_back, take
 from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.steady import forget_cache
 from guarded_rollout.clock import SystemClock
 
 THUMBNAIL_BYTES = (2_000, 9_000)
@@ -125,6 +126,13 @@ def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contest
 
         return prepare
 
+    def reading_back(place: Path) -> Callable[[], object]:
+        taken = ours(lambda file: os.link(frozen, file))(place)()
+        assert isinstance(taken, Backup)
+        with taken.entry.path.open("rb") as file:
+            forget_cache(file.fileno())
+        return lambda: read_back(taken.entry.path, taken.manifest)
+
     peers = [
         ("zip", Contestant("zip + sha256sum", zip_and_sum, "nothing read back")),
         ("borg", Contestant("borg create", borg(check=False), "nothing read back")),
@@ -136,6 +144,7 @@ def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contest
         Contestant(
             "ours, of the same bytes", ours(lambda file: os.link(frozen, file)), "read back, verified"
         ),
+        Contestant("of that, the reading back", reading_back, "what borg create leaves out"),
         Contestant("ours, snapshot first", ours(lambda file: snapshot(store, file)), "consistent, read back"),
         *(peer for program, peer in peers if shutil.which(program)),
     ]
@@ -181,6 +190,10 @@ def speed(store: Path, folder: Path, repeats: int) -> Table:
         if peer in timed:
             ratio = mine / timed[peer].median
             targets.append(Target(f"against {peer}", "no slower", f"{ratio:.2f}×", ratio <= 1))
+    if "borg create" in timed:
+        written = mine - timed["of that, the reading back"].median
+        ratio = written / timed["borg create"].median
+        targets.append(Target("written only, against borg create", "no slower", f"{ratio:.2f}×", ratio <= 1))
     absent = [name for name in ("zip", "borg", "restic") if not shutil.which(name)]
     return Table(
         f"A backup of a store of {megabytes:.0f} MB",

@@ -72,7 +72,7 @@ def _take(subject: Subject, shelf: Shelf, clock: Clock) -> Backup:
         with shelf.scratch() as scratch:
             archive = scratch / "archive.zip"
             manifest = _write(subject, archive, scratch, shelf, created_at)
-            digest = _read_back(archive, manifest)
+            digest = read_back(archive, manifest)
             size = archive.stat().st_size
             entry = shelf.publish(archive, digest, subject.environment, clock.now())
     except OSError as error:
@@ -145,7 +145,7 @@ def _require_as_built(release: Release, written: list[Written]) -> None:
             raise ReleaseDamagedError(id=release.id, problem=f"{name} is not the file that was built")
 
 
-def _read_back(archive: Path, manifest: Manifest) -> str:
+def read_back(archive: Path, manifest: Manifest) -> str:
     """What the disk gives back must unpack to what was packed; returns the SHA-256 of what it gave."""
     with ThreadPoolExecutor(1) as aside:
         digest = aside.submit(sha256, archive)
