@@ -145,6 +145,7 @@ def test_a_page_comes_back_after_a_restart_and_tells_that_it_was_away(stack: San
         expect(link).to_have_text("live")
         assert "The dashboard has ended." in running.stop()
         expect(link).to_contain_text("connection lost", timeout=5000)
+        expect(page.locator("#stale")).to_contain_text("what you see is from")
         picture(page, "lost")
         assert stack.rollout("pause").returncode == 0
         running.start()
@@ -181,6 +182,28 @@ def test_a_rollback_that_is_under_way_outlives_the_dashboard(stack: Sandbox, pag
         expect(page.locator("#headline")).to_have_text(f"{candidate} was rolled back", timeout=30_000)
         jobs = page.locator('[data-section="jobs"]')
         expect(jobs.locator("details").first).to_contain_text("ended well", timeout=20_000)
+    assert stack.served_by() == stable
+
+
+def test_an_operator_rolls_out_from_the_page(stack: Sandbox, page: Page) -> None:
+    stable = stack.served_by()
+    stack.version("6.0.0")
+    with dashboard(stack.folder) as running:
+        page.goto(f"{running.address}/env/production")
+        page.locator("#do-up").click()
+        expect(page.get_by_role("dialog")).to_contain_text("You are not signed in")
+        expect(page.get_by_role("dialog").get_by_role("button", name="Roll out")).to_be_disabled()
+        sign_in(page, running)
+        page.goto(f"{running.address}/env/production")
+        page.locator("#do-up").click()
+        page.get_by_label("Reason").fill("from the page")
+        page.get_by_role("dialog").get_by_role("button", name="Roll out").click()
+        expect(page.locator("#headline")).to_contain_text("6.0.0", timeout=20_000)
+        expect(page.locator("#headline")).to_contain_text("is being watched", timeout=40_000)
+        expect(page.locator('[data-section="steps"]')).to_contain_text("from the page")
+        page.locator("#do-abort").click()
+        page.get_by_role("dialog").get_by_role("button", name="Abort").click()
+        expect(page.locator("#headline")).to_contain_text("was taken back", timeout=30_000)
     assert stack.served_by() == stable
 
 
@@ -280,6 +303,12 @@ def taken_back(place: Place) -> None:
     place.journal.end(place.watched(), Outcome.ROLLED_BACK, "extraction_failure_rate: 12 of 40 failed")
 
 
+def dead(place: Place) -> None:
+    steady(place)
+    for name in ("green.lock", "supervisord.pid"):
+        (place.environment.root / "supervisor" / name).unlink()
+
+
 def interrupted(place: Place) -> None:
     place.journal.note(place.watched(), "undoing", cause="client_error_rate: 18 % is over 10 %")
 
@@ -292,7 +321,7 @@ def damaged(place: Place) -> None:
     place.environment.journal.write_bytes(b"no database at all, and long enough to be looked at " * 40)
 
 
-STATES = (lambda place: None, steady, watching, failing, paused, taken_back, interrupted, damaged)
+STATES = (lambda place: None, steady, watching, failing, paused, taken_back, interrupted, damaged, dead)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__.replace("<lambda>", "empty"))

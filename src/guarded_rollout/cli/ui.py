@@ -56,6 +56,10 @@ def serve(project: Project, secret: str, host: str, listening: socket.socket) ->
     typer.echo(
         f"To act, sign in once within a quarter of an hour: {server.address}/login?once={server.once()}"
     )
+    if not server.loopback:
+        typer.echo(
+            "Reading needs the token too. The way there is not encrypted: `ssh -L` or TLS in front is."
+        )
     typer.echo("Ctrl-C ends it; what was started from it goes on.")
     with suppress(KeyboardInterrupt):
         server.run()

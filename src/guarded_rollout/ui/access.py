@@ -39,7 +39,6 @@ class Access:
         self, token: str, port: int, *, loopback: bool, names: frozenset[str], clock: Clock | None = None
     ) -> None:
         self._token = token
-        self._port = port
         self._clock = clock or SystemClock()
         self._names = names | {"localhost"}
         self._once: dict[str, float] = {}
@@ -94,18 +93,20 @@ class Access:
         if method in ("GET", "HEAD"):
             return ""
         origin = headers.get("origin", "")
-        if origin != f"http://{host}" or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        ours = origin in (f"http://{host}", f"https://{host}")  # https: somebody put TLS in front
+        if not ours or headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return "This came from another page: nothing was done."
         return ""
 
     def _is_ours(self, host: str) -> bool:
-        """A name that somebody else's DNS points here is not ours; an address cannot be pointed."""
+        """A name that somebody else's DNS points here is not ours; an address cannot be pointed.
+
+        Any port will do: a tunnel may have given us another one.
+        """
         try:
             parts = urlsplit(f"//{host}")
-            name, port = parts.hostname or "", parts.port
+            name = (parts.hostname or "") if parts.port != 0 else ""
         except ValueError:
-            return False
-        if port != self._port:
             return False
         if name in self._names:
             return True

@@ -11,7 +11,7 @@ from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.gates.verdict import span
 from guarded_rollout.overview import Overview, Phase
 from guarded_rollout.rollout import in_words
-from guarded_rollout.ui.view import failing, unwatched
+from guarded_rollout.ui.view import failing, unknown, unwatched
 
 LONGEST = 500  # characters of a reason or a source
 
@@ -73,6 +73,15 @@ def offers(seen: Overview) -> tuple[Offer, ...]:
     )
 
 
+def reasons(found: tuple[Offer, ...]) -> dict[str, list[Offer]]:
+    """Each reason once, with the actions that are not possible for it."""
+    grouped: dict[str, list[Offer]] = {}
+    for offer in found:
+        if offer.why_not:
+            grouped.setdefault(offer.why_not, []).append(offer)
+    return grouped
+
+
 def alarming(seen: Overview) -> bool:
     """Whether an operator should think of the way back."""
     return bool(failing(seen)) or unwatched(seen) or seen.phase is Phase.INTERRUPTED
@@ -80,9 +89,8 @@ def alarming(seen: Overview) -> bool:
 
 def why_not(action: str, seen: Overview) -> str:
     """One sentence that says why an action is not possible now; empty if it is."""
-    journal = next((one for one in seen.blind if one.what == "the journal"), None)
-    if journal is not None:
-        return f"The journal cannot be read: {journal.reason}."
+    if unknown(seen):
+        return "The journal cannot be read."
     if seen.at_work is not None:
         return f"`{seen.at_work.command}` is at work (process {seen.at_work.pid}): wait until it has ended."
     match action:

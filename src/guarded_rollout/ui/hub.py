@@ -9,12 +9,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.kept import Blind, Kept, stamp
 from guarded_rollout.overview import Overview, Reader
@@ -112,7 +112,7 @@ class Follower:
         self._pages: set[asyncio.Queue[Message]] = set()
         self._task: asyncio.Task[None] | None = None
         self._key: object = None
-        self._sections: dict[str, str] = {}
+        self._told: dict[str, str] = {}  # what every page shows that listens
         self._cursor = ""
         self.latest: Look | None = None
 
@@ -125,7 +125,7 @@ class Follower:
     async def sections(self) -> tuple[Look, dict[str, str]]:
         """What is true now, as a page shows it."""
         look = await self.look()
-        return look, self._rendered(look)
+        return look, self._render(look)
 
     async def events(self, version: str, cursor: str) -> AsyncIterator[Message]:
         """What a page needs to hear that shows `version` and has the points up to `cursor`."""
@@ -140,6 +140,7 @@ class Follower:
                 yield Message("restart", {}) if dots is None else _dots(look.charts, dots)
             if self._task is None or self._task.done():
                 self._key, self._cursor = _key(look), look.charts.cursor if look.charts else ""
+                self._told = sections
                 self._task = asyncio.create_task(self._follow())
             while True:
                 yield await queue.get()
@@ -171,15 +172,12 @@ class Follower:
         key = _key(look)
         if key != self._key or messages:
             self._key = key
-            before = self._sections
-            changed = {name: html for name, html in self._rendered(look).items() if before.get(name) != html}
+            sections = self._render(look)
+            changed = {name: html for name, html in sections.items() if self._told.get(name) != html}
+            self._told = sections
             if changed:
                 messages.append(self._state(look, changed))
         return messages
-
-    def _rendered(self, look: Look) -> dict[str, str]:
-        self._sections = self._render(look)
-        return self._sections
 
     def _state(self, look: Look, sections: Mapping[str, str]) -> Message:
         now = {"now": look.seen.read_at, "structure": look.structure, "sections": sections}
@@ -203,11 +201,8 @@ class Follower:
 
 def version_of(sections: Mapping[str, str]) -> str:
     """Tells one state of a page from another."""
-    from hashlib import sha256
-
-    return sha256(
-        "\0".join(f"{name}={html}" for name, html in sorted(sections.items())).encode()
-    ).hexdigest()[:16]
+    whole = json.dumps(sections, sort_keys=True)
+    return sha256(whole.encode()).hexdigest()[:16]
 
 
 def _dots(charts: Charts, dots: list[Dot]) -> Message:
@@ -219,8 +214,3 @@ def _key(look: Look) -> object:
     seen = look.seen
     frozen = replace(seen, read_at=0.0, window_left=0.0, unwatched_seconds=0.0)
     return frozen, seen.phase, unwatched(seen), look.structure, look.jobs_mark, look.config
-
-
-def reason_of(error: Exception) -> str:
-    """An error as one sentence."""
-    return error.sentence if isinstance(error, RolloutError) else str(error)

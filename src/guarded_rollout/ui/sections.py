@@ -7,11 +7,11 @@ from typing import Any
 
 from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from guarded_rollout.rollout import in_words
 from guarded_rollout.ui import view
-from guarded_rollout.ui.actions import offers
+from guarded_rollout.ui.actions import offers, reasons
 from guarded_rollout.ui.hub import Look
 from guarded_rollout.ui.jobs import Job, Jobs
 
@@ -30,7 +30,7 @@ def templates(asset: Callable[[str], str]) -> Jinja:
         lstrip_blocks=True,
     )
     made.globals["asset"] = asset
-    made.filters |= {"iso": iso, "stamp": stamp, "took": took, "left": in_words}
+    made.filters |= {"iso": iso, "stamp": stamp, "took": took, "left": in_words, "code": code}
     return made
 
 
@@ -47,6 +47,13 @@ def stamp(seconds: float) -> str:
 def took(seconds: float) -> str:
     """How long something took."""
     return f"{seconds:.1f} s" if seconds < 60 else in_words(seconds)
+
+
+def code(words: str) -> Markup:
+    """Words in which `commands` stand between backticks."""
+    parts = words.split("`")
+    made = (Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts))
+    return Markup("").join(made)
 
 
 class Sections:
@@ -68,8 +75,8 @@ class Sections:
         rows = view.timeline(rollout, seen.at_work is not None) if rollout else ()
         made: dict[str, Markup] = {
             "blind": parts.blind(seen),
-            "headline": parts.headline(seen, view.headline(seen, look.config)),
-            "actions": parts.actions(seen, offers(seen)),
+            "headline": parts.headline(seen, view.headline(seen, look.config), view.unknown(seen)),
+            "actions": parts.actions(seen, offers(seen), reasons(offers(seen))),
             "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),
             "steps": parts.steps(seen, rollout, rows),
             "traffic": parts.traffic(seen),
@@ -92,7 +99,9 @@ class Sections:
 
     def card(self, look: Look) -> str:
         """An environment on the page of all."""
-        return Markup(self._parts.card(look.seen, view.headline(look.seen, look.config)))
+        return Markup(
+            self._parts.card(look.seen, view.headline(look.seen, look.config), view.unknown(look.seen))
+        )
 
 
 def _fresh(job: Job, now: float) -> bool:

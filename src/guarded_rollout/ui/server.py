@@ -19,11 +19,13 @@ class Server:
 
     def __init__(self, project: Project, token: str, host: str, listening: socket.socket) -> None:
         folder, port = project.path.parent, listening.getsockname()[1]
-        names = frozenset({host.lower(), socket.gethostname().lower()})
-        access = Access(token, port, loopback=is_loopback(host), names=names)
+        here = socket.gethostname().lower()
+        self.loopback = is_loopback(host)
+        access = Access(token, port, loopback=self.loopback, names=frozenset({host.lower(), here}))
         variables: Mapping[str, str] = {"ROLLOUT_TOML": str(project.path)}
         dashboard = Dashboard(project, access, Jobs(folder / FOLDER / "jobs", folder, variables))
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        name = here if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        self.address = f"http://{name}:{port}"
         self.once = access.once
         self._listening = listening
         self._server = _Server(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guarded_rollout.config.gates import EnvironmentGates
@@ -10,7 +10,8 @@ from guarded_rollout.config.kinds import Action, Gate
 from guarded_rollout.gates.describe import describe_gate
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import Outcome, Verdict
-from guarded_rollout.overview import Overview, Phase
+from guarded_rollout.host.processes import PROXY
+from guarded_rollout.overview import SUPERVISOR, Overview, Phase
 from guarded_rollout.record import Rollout, Step, StepOutcome
 from guarded_rollout.rollout import in_words
 from guarded_rollout.ui.charts import Line
@@ -30,13 +31,15 @@ MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INSUFFICIENT: "…", 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What is happening, why one can say so, and what to do. `more` is the rollout whose page tells why."""
+    """What is happening, why one can say so, and what to do. `more` is the rollout whose page tells why,
+    `cautions` are what else an operator should know."""
 
     tone: str
     title: str
     detail: str = ""
     todo: str = ""
     more: str = ""
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,17 @@ def failing(seen: Overview) -> tuple[Judged, ...]:
 
 def headline(seen: Overview, config: EnvironmentGates | None) -> Headline:
     """The two seconds' answer."""
-    journal = next((one for one in seen.blind if one.what == "the journal"), None)
-    if journal is not None and seen.rollout is None and not seen.history:
+    found = _answer(seen, config)
+    return replace(found, cautions=cautions(seen))
+
+
+def _answer(seen: Overview, config: EnvironmentGates | None) -> Headline:
+    if unknown(seen) and not seen.history:
         return Headline(
             "bad",
             "The journal cannot be read",
-            f"{journal.reason}. What follows is all that can be seen without it.",
-            "`rollout status` in a terminal, then see the advice in docs/troubleshooting.md.",
+            "What follows is all that can be seen without it.",
+            "Move it aside, as docs/troubleshooting.md says; what serves goes on.",
         )
     match seen.phase:
         case Phase.EMPTY:
@@ -108,7 +115,7 @@ def headline(seen: Overview, config: EnvironmentGates | None) -> Headline:
                 return _steady(seen)
             return Headline("", f"Nothing serves in {seen.environment.name} yet", "", "Roll out a release.")
         case Phase.STEADY:
-            return _steady(seen)
+            return _outage(seen) or _steady(seen)
         case Phase.ROLLING_OUT:
             return _rolling_out(seen)
         case Phase.TAKING_BACK:
@@ -119,7 +126,41 @@ def headline(seen: Overview, config: EnvironmentGates | None) -> Headline:
             title = f"Interrupted at {seen.step or 'the start'}, and nobody is at work on it"
             way = "" if seen.back else ", Abort takes it back"
             return Headline("bad", title, _cause(seen), f"Resume goes on{way}.")
-    return _watching(seen, config)
+    return _outage(seen) or _watching(seen, config)
+
+
+def unknown(seen: Overview) -> bool:
+    """Whether the journal cannot be read, so that nobody can say what goes on."""
+    return any(one.what == "the journal" for one in seen.blind)
+
+
+def _outage(seen: Overview) -> Headline | None:
+    """What has traffic and does not run: no gate and no journal knows better."""
+    if seen.at_work is not None:
+        return None
+    start = f"`rollout start --env {seen.environment.name}` starts what should run."
+    dead = [one for one in seen.slots if one.release and one.percent and not one.pid]
+    if dead:
+        shares = " and ".join(f"{one.percent} %" for one in dead)
+        title = f"{' and '.join(str(one.release) for one in dead)} does not run"
+        return Headline("bad", title, f"It has {shares} of the traffic.", start)
+    if seen.serving and not seen.processes.get(PROXY):
+        port = seen.environment.port
+        return Headline("bad", "The proxy does not run", f"Nobody reaches port {port}.", start)
+    return None
+
+
+def cautions(seen: Overview) -> tuple[str, ...]:
+    """What is not as it should be, beside the answer."""
+    if seen.serving is None or seen.at_work is not None:
+        return ()
+    found = []
+    if not seen.processes.get(SUPERVISOR):
+        found.append("The supervisor does not run: nothing restarts what dies.")
+    stable = next((one for one in seen.slots if one.release == seen.stable), None)
+    if seen.rollout is not None and seen.stable and not (stable and stable.pid):
+        found.append(f"{seen.stable} is not warm: going back starts it first.")
+    return tuple(found)
 
 
 def _steady(seen: Overview) -> Headline:
@@ -171,7 +212,8 @@ def _watching(seen: Overview, config: EnvironmentGates | None) -> Headline:
         if unwatched(seen):
             todo = "Nobody watches: Abort takes it back at once."
         names = ", ".join(one.verdict.gate for one in broken)
-        return Headline("bad", f"Quality gate failed: {names}", broken[0].verdict.reason, todo)
+        why = (broken[0].broke or broken[0].verdict).reason
+        return Headline("bad", f"Quality gate failed: {names}", why, todo)
     if unwatched(seen):
         command = f"rollout monitor --env {seen.environment.name}"
         return Headline(
@@ -245,7 +287,7 @@ def _row(name: str, rollout: Rollout, at_work: bool) -> StepRow:
         return StepRow(name, str(step.outcome), "good", "✓", at, took, evidence(step))
     if not rollout.open:
         return StepRow(name, "ended with the rollout", "muted", "–", at)
-    if at_work or name == "watch":
+    if at_work or (name == "watch" and not rollout.note("undoing")):
         return StepRow(name, "under way", "accent", "●", at)
     return StepRow(name, "interrupted", "bad", "!", at)
 
@@ -307,6 +349,8 @@ def gate_row(
     """One gate's card."""
     verdict = judged.verdict if judged else None
     bad = judged is not None and judged.failing
+    if judged and bad and judged.broke and verdict and not verdict.failed:
+        verdict = judged.broke  # what began the breach says more than the silence after it
     samples = (
         f"{verdict.samples:g} samples, {verdict.needed} needed" if verdict and verdict.needed > 1 else ""
     )
@@ -341,7 +385,8 @@ def limit_of(gate: Gate | None) -> str:
 
 def number(value: float | None, verdict: Verdict | None) -> str:
     """A value with its unit."""
-    return "–" if value is None else f"{value:.4g} {verdict.unit if verdict else ''}".strip()
+    unit = verdict.unit if verdict and " " not in verdict.unit else ""
+    return "–" if value is None else f"{value:.4g} {unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)

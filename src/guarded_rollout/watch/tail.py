@@ -46,11 +46,13 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The newest thing said about a gate. `at` is unix time; `failing`: a breach of it is not over."""
+    """The newest thing said about a gate. `at` is unix time; `failing`: a breach of it is not over, and
+    `broke` is the verdict that began it."""
 
     verdict: Verdict
     at: float
     failing: bool
+    broke: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +118,5 @@ class SessionReader:
             return
         before = self._judged.get(verdict.gate)
         failing = news == News.FAILED or (before is not None and before.failing and news != News.RECOVERED)
-        self._judged[verdict.gate] = Judged(verdict, line.at, failing)
+        broke = verdict if news == News.FAILED else before.broke if before and failing else None
+        self._judged[verdict.gate] = Judged(verdict, line.at, failing, broke)

@@ -87,7 +87,9 @@ def test_a_confirmation_names_releases_traffic_window_and_data(still: Place) -> 
         "Data is left",
     ):
         assert part in told
-    assert "it does not run now" in told, "no process holds the slot"
+    assert "at once: it is running" in told
+    (still.environment.root / "supervisor" / "blue.lock").unlink()
+    assert "it does not run now" in " ".join(question("abort", look(still)).will)
 
 
 @pytest.mark.parametrize("action", ["promote", "pause", "abort"])

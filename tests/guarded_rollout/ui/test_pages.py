@@ -234,6 +234,24 @@ def test_a_job_whose_process_died_is_not_running_for_ever(place: Place, site: Si
     assert "its process died without a word" in text_of(site.get("/env/production").text)
 
 
+@pytest.mark.parametrize(
+    ("dead", "said"),
+    [
+        ("green.lock", f"{NEW} does not run"),
+        ("proxy.lock", "The proxy does not run"),
+        ("blue.lock", f"{OLD} is not warm"),
+        ("supervisord.pid", "The supervisor does not run"),
+    ],
+)
+def test_what_is_down_is_said_whatever_the_journal_tells(
+    place: Place, site: Site, dead: str, said: str
+) -> None:
+    place.log(place.watched())
+    assert said not in text_of(site.get("/env/production").text)
+    (place.environment.root / "supervisor" / dead).write_text("4194305")  # above the highest pid there is
+    assert said in text_of(site.get("/env/production").text)
+
+
 def test_a_monitor_that_is_gone_is_said_and_never_called_live(place: Place, site: Site) -> None:
     from guarded_rollout.watch import heartbeat
 

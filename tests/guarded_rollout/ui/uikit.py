@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +89,17 @@ class Place:
         if slot:
             (self.environment.root / "slots" / slot).symlink_to(folder)
 
+    def running(self, *names: str) -> None:
+        """These programs run: each is named by the file that a real one writes, with a pid that is alive."""
+        folder = self.environment.root / "supervisor"
+        folder.mkdir(exist_ok=True)
+        for name in names or ("blue", "green", "proxy", "watcher"):
+            (folder / f"{name}.lock").write_text(str(os.getpid()))
+        (folder / "supervisord.pid").write_text(str(os.getpid()))
+
     def watched(self, *, operator: str = "me@here", why: str = "", target: str = NEW) -> Any:
-        """A rollout with its window open, the candidate on green with all of the traffic."""
+        """A rollout with its window open, the candidate on green with all of the traffic; all of it runs."""
+        self.running()
         self.release(OLD, "blue")
         self.release(target, "green")
         write_atomic(self.environment.run / "green_share", "g")

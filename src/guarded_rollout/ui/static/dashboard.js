@@ -70,7 +70,7 @@ async function loadCharts() {
 function hear(event, act) {
   source.addEventListener(event, (message) => {
     heard = performance.now();
-    say("live", "live");
+    found();
     const data = JSON.parse(message.data);
     if (data.now) ahead = data.now - Date.now() / 1000;
     act(data);
@@ -91,7 +91,7 @@ function connect() {
     if (data.structure !== page.dataset.structure) return reload();
     for (const [name, html] of Object.entries(data.sections)) replace(name, html);
   });
-  source.addEventListener("open", () => { heard = performance.now(); say("live", "live"); });
+  source.addEventListener("open", () => { heard = performance.now(); found(); });
   source.addEventListener("error", () => {
     lost();
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
@@ -111,9 +111,20 @@ function say(kind, text) {
   }
 }
 
+const stale = document.getElementById("stale");
+
 function lost() {
   const seconds = (performance.now() - heard) / 1000;
-  say("lost", seconds < 2 ? "connection lost" : `connection lost ${words(seconds)} ago: what you see is old`);
+  say("lost", "connection lost");
+  stale.textContent = `The dashboard does not answer: what you see is from ${words(seconds)} ago. It is asked again and again.`;
+  stale.hidden = seconds < 2;
+  document.body.classList.toggle("stale", seconds >= 2);
+}
+
+function found() {
+  say("live", "live");
+  stale.hidden = true;
+  document.body.classList.remove("stale");
 }
 
 // ---- asking
@@ -150,7 +161,9 @@ if (page) {
   if (charts) loadCharts().catch(() => {}).finally(() => page.dataset.events && connect());
   else if (page.dataset.events) connect();
   if (page.dataset.events) {
-    setInterval(() => { if (performance.now() - heard > QUIET_SECONDS * 1000) lost(); }, 1000);
+    setInterval(() => {
+      if (performance.now() - heard > QUIET_SECONDS * 1000 || link.className === "lost") lost();
+    }, 1000);
     window.addEventListener("pagehide", () => source?.close());
     window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
   }
