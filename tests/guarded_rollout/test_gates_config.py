@@ -188,6 +188,11 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
         "is missing; it is a list",
     ),
     (
+        lambda d: production(d)["quality_gates"]["error_rate"].update(numerator=['failed{code=~"5("}']),
+        "environments.production.quality_gates.error_rate.numerator.0",
+        'code=~"5(" is no pattern: missing ), unterminated subpattern',
+    ),
+    (
         lambda d: production(d)["auto_rollback"].update(enabled="yes"),
         "environments.production.auto_rollback.enabled",
         '"yes" is not allowed; it is true or false',

@@ -3,10 +3,11 @@
 The guide's gate names are presets of five generic kinds; a gate of any other name says its `kind`.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Source(StrEnum):
@@ -31,10 +32,20 @@ class Decision(StrEnum):
     GUARDED = "guarded"  # early only on conclusive evidence; the plain words once the window is full
 
 
+def _selectable(name: str) -> str:
+    """A name whose labels' patterns are patterns: the monitor shall not find out while it watches."""
+    for label, pattern in re.findall(r'(\w+)=~"([^"]*)"', name):
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError) as error:
+            raise ValueError(f'{label}=~"{pattern}" is no pattern: {error}') from None
+    return name
+
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Minutes = Annotated[float, Field(gt=0, le=1440)]
-Metric = Annotated[str, Field(min_length=1, max_length=200)]
+Metric = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_selectable)]
 Metrics = Annotated[tuple[Metric, ...], Field(min_length=1, max_length=20)]
 
 
