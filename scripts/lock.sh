@@ -1,6 +1,7 @@
 #!/bin/sh
 # The locks: exact versions with hashes, for every platform, without index addresses.
-#   service.txt      what a release carries      runtime.txt  + the guard      development.txt  + tests
+#   service.txt  what a release carries    runtime.txt  + the guard    development.txt  + tests
+#   bench.txt    + peers that only benchmarks ask
 set -eu
 uv=${UV:-.venv/bin/uv}
 compile() {
@@ -8,6 +9,7 @@ compile() {
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-emit-find-links --custom-compile-command "make lock" --upgrade "$@" --output-file "$out" pyproject.toml
 }
-compile locks/development.txt --all-extras
+compile locks/development.txt --extra test --extra rollout --extra postgres
+compile locks/bench.txt --all-extras --constraint locks/development.txt
 compile locks/runtime.txt --extra rollout --extra postgres --constraint locks/development.txt
 compile locks/service.txt --extra postgres --constraint locks/development.txt
