@@ -5,7 +5,7 @@ PROJECT_FILES := pyproject.toml
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo test test-browser check format bench lock clean
+.PHONY: help install run demo screenshots test test-browser check format bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,12 +19,20 @@ install: .venv/.installed ## .venv with the commands dhash and rollout
 	@sh scripts/make_venv.sh "$(PYTHON)" locks/development.txt
 	@touch $@
 
+.venv/.bench: locks/bench.txt .venv/.development
+	@sh scripts/make_venv.sh "$(PYTHON)" locks/bench.txt
+	@touch $@
+
 run: install ## a guarded rollout of this checkout on http://localhost:3000
 	@$(BIN)/rollout up
 	@cat docs/welcome.txt
 
 demo: .venv/.development ## the whole story in three minutes: a good release, a bad one, nothing lost
 	@$(BIN)/python -m bench.demo
+
+screenshots: .venv/.development ## the pictures in docs/screenshots, of a service and a rollout that really run
+	@sh scripts/have_chromium.sh
+	@$(BIN)/python -m bench.screenshots $(ARGS)
 
 test: .venv/.development ## every test that needs no browser, on the real components
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/browser $(ARGS)
@@ -44,7 +52,7 @@ format: .venv/.development ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.development ## measure, beside peers in the same run
+bench: .venv/.bench ## measure, beside peers in the same run
 	$(BIN)/python -m bench $(ARGS)
 
 lock: .venv/.development ## newest versions that pyproject.toml admits, with hashes
