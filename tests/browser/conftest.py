@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 # Without these Chromium asks hosts of its own for updates, and a closed network slows every start.
 QUIET = (
@@ -29,18 +29,19 @@ def chromium() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests of a worker; each test has a context, so cookies never mix."""
+def launch(playwright: Playwright) -> Browser:
+    """This machine's Chromium, started."""
     program = chromium()
     assert program, "no Chromium: apt install chromium, or say which with CHROMIUM=/path"
     sandbox = os.geteuid() != 0  # Chromium refuses to sandbox itself as root
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=program, args=list(QUIET), chromium_sandbox=sandbox
-        )
+    return playwright.chromium.launch(executable_path=program, args=list(QUIET), chromium_sandbox=sandbox)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a worker; each test has a context, so cookies never mix."""
+    with sync_playwright() as playwright, launch(playwright) as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

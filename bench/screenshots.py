@@ -1,0 +1,216 @@
+"""`make screenshots`: the pictures in the docs, taken in Chromium of a service and a rollout that really run.
+
+The service holds drawn photographs and a queue; the rollout is that of the demo, in a folder of its own.
+Everything is started here and stopped here, and every wait has an end.
+"""
+
+import io
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from rich.console import Console
+from tests.browser import dashboardkit
+from tests.browser.conftest import launch
+from tests.browser.files import File, drop
+from tests.browser.reviewkit import Desk, desk, sign_in
+from tests.dhash_service.documents.pdfs import showing
+from tests.dhash_service.queues import altered
+from tests.guarded_rollout.load import Load
+from tests.pictures import encode, jpeg, photo
+
+from bench.demo import SEARCH, SUBMIT, Demo
+
+TARGET = Path(__file__).parents[1] / "docs" / "screenshots"
+LARGEST = 150 * 1024  # bytes of one file: they are in everybody's clone
+DESKTOP, TALL, PHONE = (1180, 860), (1180, 1160), (360, 740)  # CSS pixels
+RELEASE = "1.4.0"
+SAMPLES_SECONDS = 60  # for the gates to have something to say: a chart of two samples shows nothing
+BOTH = ("light", "dark")
+
+console = Console(highlight=False)
+
+
+@dataclass
+class Camera:
+    """Takes pictures of pages as they are on the screen."""
+
+    browser: Browser
+    folder: Path
+
+    @contextmanager
+    def page(self, size: tuple[int, int] = DESKTOP) -> Iterator[Page]:
+        """An empty page in a window of its own."""
+        width, height = size
+        with self.browser.new_context(viewport={"width": width, "height": height}) as context:
+            context.set_default_timeout(30_000)
+            yield context.new_page()
+
+    def take(self, page: Page, name: str, schemes: tuple[str, ...] = BOTH) -> None:
+        """What the page shows now, in these colour schemes, as `NAME-SCHEME.png`."""
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            path = self.folder / f"{name}-{scheme}.png"
+            path.write_bytes(small(page.screenshot()))
+            console.print(f"{path.name:32} {path.stat().st_size / 1024:6.0f} kB")
+
+
+def small(png: bytes) -> bytes:
+    """The same picture with as many colours as leave it below `LARGEST`, at least 32."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    dithers = (Image.Dither.FLOYDSTEINBERG, Image.Dither.NONE)
+    for colors, dither in itertools.product((256, 128, 64, 32), dithers):
+        file = io.BytesIO()
+        picture.quantize(colors, dither=dither).save(file, "PNG", optimize=True)
+        if file.tell() <= LARGEST:
+            break
+    return file.getvalue()
+
+
+# ---- the service
+
+
+def service(camera: Camera) -> None:
+    """Search and review."""
+    with (
+        tempfile.TemporaryDirectory(prefix="shots-") as folder,
+        desk(Path(folder), 40, release=RELEASE) as running,
+    ):
+        fill(running)
+        search(camera, running)
+        review(camera, running)
+        lost(camera, running)
+
+
+def fill(running: Desk) -> None:
+    """Photographs, some of them several times over in other sizes and qualities."""
+    for seed in range(100, 130):
+        scene = photo(640, 480, seed)
+        for quality in (85, 60, 30)[: 1 + seed % 3]:
+            send(running, encode(scene, "JPEG", quality=quality))
+    send(running, encode(altered(photo(640, 480, 101), 2), "JPEG"))
+
+
+def send(running: Desk, data: bytes) -> str:
+    sent = running.server.client.post("/api/dhash", content=data, headers={"Content-Type": "image/jpeg"})
+    return str(sent.raise_for_status().json()["hash"])
+
+
+def search(camera: Camera, running: Desk) -> None:
+    files = (
+        File("holiday.jpg", encode(photo(640, 480, 101).resize((400, 300)), "JPEG", quality=50)),
+        File("report.pdf", showing(jpeg(640, 480, 102), jpeg(500, 400, 300)), "application/pdf"),
+        File("broken.jpg", b"\xff\xd8\xff" + bytes(100)),
+    )
+    for name, size in (("search", TALL), ("search-phone", PHONE)):
+        with camera.page(size) as page:
+            page.goto(running.url)
+            drop(page, *files)
+            expect(page.locator("#answers article")).to_have_count(2)
+            whole(page)
+            if size == TALL:
+                page.evaluate("scrollTo(0, 0)")
+            camera.take(page, name)
+    with camera.page() as page:
+        page.goto(f"{running.url}/?hash={send(running, jpeg(640, 480, 103))}&radius=22")
+        expect(page.locator("#results .known").first).to_be_visible()
+        whole(page)
+        camera.take(page, "search-hash", ("light",))
+
+
+def review(camera: Camera, running: Desk) -> None:
+    token = running.token("rita")
+    with camera.page() as page:
+        sign_in(page, running, token)
+        page.wait_for_selector("#pair:not([hidden])")
+        whole(page)
+        camera.take(page, "review")
+        page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+        camera.take(page, "review-phone", ("light",))
+
+
+def lost(camera: Camera, running: Desk) -> None:
+    """The search page after its service was killed."""
+    with camera.page() as page:
+        page.goto(running.url)
+        running.server.kill()
+        drop(page, File("holiday.jpg", jpeg(320, 240, 101)))
+        expect(page.locator("#lost")).to_be_visible(timeout=20_000)
+        camera.take(page, "search-lost", ("light",))
+
+
+def whole(page: Page) -> None:
+    """Wait until every picture that is on the screen is there."""
+    page.wait_for_load_state("networkidle")
+    page.evaluate(
+        "Promise.all([...document.images].map((i) => i.loading === 'lazy' || i.decode().catch(() => 0)))"
+    )
+
+
+# ---- the rollout
+
+
+def rollouts(camera: Camera) -> None:
+    """A release that is watched, and one that is taken back."""
+    demo = Demo()
+    try:
+        demo.type("up")
+        with (
+            dashboardkit.dashboard(demo.sandbox.folder) as running,
+            camera.page(TALL) as page,
+            Load(demo.sandbox.port, [SEARCH, SUBMIT]),
+        ):
+            dashboardkit.sign_in(page, running)
+            watched(camera, demo, page, f"{running.address}/env/production")
+            taken_back(camera, demo, page, f"{running.address}/env/production")
+    finally:
+        demo.sandbox.close()
+
+
+def watched(camera: Camera, demo: Demo, page: Page, address: str) -> None:
+    demo.version("2.0.0")
+    demo.type("up")
+    page.goto(address)
+    page.locator("#h-gates").wait_for()
+    time.sleep(SAMPLES_SECONDS)
+    camera.take(page, "dashboard")
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    camera.take(page, "dashboard-phone", ("light",))
+    page.set_viewport_size({"width": TALL[0], "height": TALL[1]})
+    demo.type("promote")
+
+
+def taken_back(camera: Camera, demo: Demo, page: Page, address: str) -> None:
+    second = demo.sandbox.served_by()
+    demo.version("3.0.0")
+    demo.break_submits()
+    demo.type("up")
+    demo.wait_for(second)
+    page.goto(address)
+    camera.take(page, "dashboard-rolled-back")
+    page.locator("a[href*='/rollouts/']").first.click()
+    page.wait_for_load_state("networkidle")
+    page.get_by_role("heading", name="Gates").evaluate("(heading) => heading.scrollIntoView()")
+    camera.take(page, "dashboard-rollout", ("light",))
+
+
+def main() -> int:
+    TARGET.mkdir(exist_ok=True)
+    wanted = sys.argv[1:] or ["service", "rollouts"]
+    with sync_playwright() as playwright, launch(playwright) as browser:
+        camera = Camera(browser, TARGET)
+        for name, story in (("service", service), ("rollouts", rollouts)):
+            if name in wanted:
+                story(camera)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
