@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.watch.fetch import MAX_BYTES, Place
+from guarded_rollout.watch.fetch import MAX_BYTES, Got, Place
 from guarded_rollout.watch.formats import Metrics, NotMetricsError, Wanted, read
 from guarded_rollout.watch.sources import Probe, ProxyMetrics, ServiceMetrics, wanted_by
 from tests.guarded_rollout.gatekit import gate, shipped
@@ -177,6 +177,32 @@ def test_numbers_that_are_none_are_left_out(server: Web) -> None:
     assert dict(sample.histograms) == {}
 
 
+@pytest.mark.parametrize(
+    "histogram",
+    [
+        {"nan": 1, "+Inf": 3},
+        {"1": 1e400, "+Inf": 1e400},
+        {"1": float("nan"), "+Inf": 3},
+        {"1": 10**400, "+Inf": 10**400},
+    ],
+)
+def test_a_histogram_of_numbers_that_are_none_is_none(histogram: dict[str, float]) -> None:
+    body = json.dumps({"error_rate": 10**400, "histograms": {"hash_seconds": {"buckets": histogram}}})
+    found = read(body.encode(), "", WANTED)
+    assert (dict(found.histograms), dict(found.gauges)) == ({}, {})
+
+
+@pytest.mark.parametrize("edge", ["NaN", "abc", "", "-Inf"])
+def test_a_bucket_without_an_edge_is_no_histogram(edge: str) -> None:
+    text = f'# TYPE h histogram\nh_bucket{{le="{edge}"}} 1\nh_bucket{{le="+Inf"}} 2\n'
+    assert dict(read(text.encode(), "", Wanted(histograms=["h"])).histograms) == {}
+
+
+def test_a_process_that_began_with_the_epoch_is_kept_as_such() -> None:
+    sample = Sample(Source.SERVICE, 1.0, started_at=0.0)
+    assert Sample.from_json(json.loads(json.dumps(sample.as_json()))) == sample
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -259,6 +285,15 @@ CADDY = (
     + caddy("green", 200, 5)
     + caddy("public", 200, 99, "vars")
 ).encode()
+
+
+@pytest.mark.parametrize("number", ["NaN", "-4", "9" * 400, "1e400"])
+def test_what_the_proxy_cannot_have_counted_is_left_out(number: str) -> None:
+    text = CADDY.replace(b"} 9\n", f"}} {number}\n".encode())
+    assert text != CADDY
+    seen = ProxyMetrics(Place(), "blue").sample_of(Got(200, text))
+    assert seen.problem or seen.counters["responses_total"] == 2
+    json.dumps(seen.as_json(), allow_nan=False)
 
 
 def test_what_the_proxy_counted_is_read_slot_by_slot(server: Web) -> None:

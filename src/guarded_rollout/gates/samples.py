@@ -25,9 +25,12 @@ class Histogram:
 
     def __post_init__(self) -> None:
         fits = len(self.edges) == len(self.counts) > 0 and self.edges[-1] == math.inf
-        if not fits or any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
+        # Asked so that NaN, which compares with nothing, does not fit either.
+        edges = (-math.inf, *self.edges)
+        if not fits or not all(low < high for low, high in zip(edges, self.edges, strict=False)):
             raise ValueError("a histogram's edges rise and end at infinity, with one count each")
-        if any(low > high for low, high in zip((0.0, *self.counts), self.counts, strict=False)):
+        rising = all(low <= high for low, high in zip((0.0, *self.counts), self.counts, strict=False))
+        if not rising or self.counts[-1] == math.inf:
             raise ValueError("a histogram's counts are cumulative: none is below the one before it")
 
 
@@ -77,7 +80,9 @@ class Sample:
             "release": self.release,
         }
         return {
-            name: value for name, value in values.items() if value not in ("", None, {}, 0.0) or name == "at"
+            name: value
+            for name, value in values.items()
+            if value not in ("", None, {}, 0.0) or (name in ("at", "started_at") and value is not None)
         }
 
     @classmethod

@@ -79,8 +79,13 @@ def read_json(text: str, wanted: Wanted) -> Metrics:
 
 def number(value: object) -> float | None:
     """A finite number, or None: neither NaN nor text nor true is one."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if usable and math.isfinite(value) else None  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:  # JSON's whole numbers have no end
+        return None
+    return found if math.isfinite(found) else None
 
 
 def count(value: object) -> float | None:
@@ -98,7 +103,7 @@ def _histogram(given: object) -> Histogram | None:
     try:
         pairs = sorted((float(edge), float(value)) for edge, value in buckets.items())
         return Histogram(tuple(edge for edge, _ in pairs), tuple(value for _, value in pairs))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -159,7 +164,7 @@ def series(text: str) -> list[Series]:
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         ]
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise NotMetricsError(f"answered neither JSON nor Prometheus's text: {error}") from None
 
 
@@ -167,11 +172,11 @@ def buckets(found: Iterable[Series], wanted: Selector) -> Histogram | None:
     """The histogram that all matching series make together."""
     bucket = Selector(f"{wanted.name}_bucket", wanted.labels)
     counts: dict[float, float] = {}
-    for name, labels, value in found:
-        if bucket.matches(name, labels) and count(value) is not None:
-            edge = float(labels.get("le", "nan"))
-            counts[edge] = counts.get(edge, 0.0) + value
     try:
+        for name, labels, value in found:
+            if bucket.matches(name, labels) and count(value) is not None:
+                edge = float(labels.get("le", "nan"))
+                counts[edge] = counts.get(edge, 0.0) + value
         return Histogram(tuple(sorted(counts)), tuple(counts[edge] for edge in sorted(counts)))
     except ValueError:
         return None

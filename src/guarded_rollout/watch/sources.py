@@ -103,7 +103,10 @@ class ProxyMetrics:
     source: Source = Source.PROXY
 
     def sample(self) -> Sample:
-        got = get(self.place, self.path, accept="text/plain")
+        return self.sample_of(get(self.place, self.path, accept="text/plain"))
+
+    def sample_of(self, got: Got) -> Sample:
+        """What an answer says."""
         problem = got.problem or ("" if got.status == 200 else f"answered {got.status}")
         if problem:
             return Sample(self.source, 0.0, self.side, problem=f"the proxy {problem}", seconds=got.seconds)
@@ -122,7 +125,7 @@ class ProxyMetrics:
         found = formats.series("\n".join([f"# TYPE {CADDY_SECONDS} histogram", *lines, ""]))
         counters = {RESPONSES: 0.0, FAILED: 0.0}
         for name, labels, value in found:
-            if name != f"{CADDY_SECONDS}_count":
+            if name != f"{CADDY_SECONDS}_count" or formats.count(value) is None:
                 continue
             code = labels.get("code", "")
             counters[RESPONSES] += value
