@@ -21,8 +21,8 @@ from tests.dhash_service.serving import Server, serving
 from tests.guarded_rollout.backups import make_release
 from tests.pictures import jpeg
 
+from bench.clients import distinct
 from bench.fill import fill
-from bench.http import distinct
 from bench.table import Table, Target, Timing, duration
 from dhash_service.store.engine import connect, writing
 from dhash_service.store.tables import images, thumbnails

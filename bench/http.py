@@ -1,136 +1,82 @@
 """Submitting and searching over HTTP, beside the bare function on the same cores."""
 
-import http.client
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
 from tests.dhash_service.serving import Server, serving
-from tests.pictures import encode, photo
+from tests.guarded_rollout.sandbox import Sandbox
+from tests.pictures import jpeg
 
+from bench.clients import Address, Camera, Load, bare_server, distinct, load, rate
 from bench.table import Table, Target, duration
 from dhash_service.fingerprint import FAST, fingerprint, read_picture
 
 CONCURRENCY = 8
-MEGAPIXELS_2 = (1632, 1224)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a number of clients saw: how many answers a second, and how long each took."""
-
-    rate: float
-    seconds: Sequence[float]
-
-    def percentile(self, q: float) -> float:
-        return float(np.quantile(self.seconds, q))
+def tables(quick: bool) -> list[Table]:
+    return [submitting(quick), by_clients(quick), *searching(quick)]
 
 
-def load(server: Server, requests: Sequence[tuple[str, str, bytes]], clients: int) -> Load:
-    """Send every request once from `clients` keep-alive connections; each answer must be 2xx.
-
-    http.client in threads: the clients' own work is on the same cores, and counted against the service.
-    """
-    todo = iter(requests)
-    lock = threading.Lock()
-    seconds: list[float] = []
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", int(server.env["DHASH_PORT"]))
-        while True:
-            with lock:
-                request = next(todo, None)
-            if request is None:
-                return connection.close()
-            method, path, body = request
-            begin = time.perf_counter()
-            connection.request(method, path, body, {"Content-Type": "image/jpeg"} if body else {})
-            answer = connection.getresponse()
-            answer.read()
-            seconds.append(time.perf_counter() - begin)
-            if answer.status >= 300:
-                raise RuntimeError(f"{method} {path}: {answer.status}")
-
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    elapsed = time.perf_counter() - begin
-    if len(seconds) != len(requests):
-        raise RuntimeError(f"{len(requests) - len(seconds)} requests failed")
-    return Load(len(requests) / elapsed, seconds)
+def port_of(server: Server) -> int:
+    return int(server.env["DHASH_PORT"])
 
 
-def distinct(picture: bytes, number: int) -> bytes:
-    """The same JPEG as a file of its own: a comment segment after the first marker."""
-    comment = number.to_bytes(8, "big")
-    return picture[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + picture[2:]
-
-
-class Camera:
-    """An endless supply of distinct 2 MP JPEGs: parts of one large photo, at a camera's quality."""
-
-    QUALITY = 92
-
-    def __init__(self, seed: int) -> None:
-        self._chance = random.Random(seed)
-        self._scene = photo(6400, 4800, seed)
-
-    def picture(self) -> bytes:
-        width, height = MEGAPIXELS_2
-        left = self._chance.randrange(self._scene.width - width)
-        top = self._chance.randrange(self._scene.height - height)
-        part = self._scene.crop((left, top, left + width, top + height))
-        turn = self._chance.choice((0, 180))
-        return encode(part.rotate(turn), "JPEG", quality=self.QUALITY)
+# ---- submitting
 
 
 def submitting(quick: bool) -> Table:
-    """Every round hashes fresh pictures with the bare function, then sends them to the service."""
+    """Every round hashes fresh pictures with the bare function, then sends them to each server."""
     camera = Camera(7)
     count, rounds = (80, 3) if quick else (240, 5)
     bare: list[float] = []
     with_thumbnail: list[float] = []
-    served: list[Load] = []
+    seen: dict[str, list[Load]] = {}
     size = 0
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder)) as server,
-        ThreadPoolExecutor(2) as threads,
-    ):
-        for _ in range(rounds + 1):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        threads = stack.enter_context(ThreadPoolExecutor(2))
+        servers = {
+            "HTTP": port_of(stack.enter_context(serving(folder))),
+            "floor: uvicorn, picture read, nothing kept": stack.enter_context(bare_server("reads")),
+            "floor: uvicorn, body received": stack.enter_context(bare_server("takes")),
+        }
+        for round_ in range(rounds + 1):
             pictures = [camera.picture() for _ in range(count)]
             size = sum(map(len, pictures)) // count
-            bare.append(rate(threads, fingerprint, pictures))
-            with_thumbnail.append(rate(threads, read_picture, pictures))
-            served.append(load(server, [("POST", "/api/dhash", data) for data in pictures], CONCURRENCY))
-    del bare[0], with_thumbnail[0], served[0]  # the first round warms up
-    shares = [each.rate / alone for each, alone in zip(served, bare, strict=True)]
+            alone = rate(threads, fingerprint, pictures)
+            alone_with_thumbnail = rate(threads, read_picture, pictures)
+            requests = [("POST", "/api/dhash", data) for data in pictures]
+            answered = {name: load(port, requests, CONCURRENCY) for name, port in servers.items()}
+            if round_:  # the first one warms up
+                bare.append(alone)
+                with_thumbnail.append(alone_with_thumbnail)
+                for name, one in answered.items():
+                    seen.setdefault(name, []).append(one)
+    shares = [each.rate / alone for each, alone in zip(seen["HTTP"], bare, strict=True)]
     share = statistics.median(shares)
+    base = statistics.median(bare)
     return Table(
         f"Submitting 2 MP JPEGs ({size / 1000:.0f} KB), durable writes on, concurrency {CONCURRENCY}",
-        ("", "images/s", "p50", "p99"),
+        ("", "images/s", "of bare", "p50", "p99"),
         [
+            *(row(name, answers, base) for name, answers in seen.items()),
+            (f"bare {FAST.name}, 2 threads", f"{base:.0f}", "100 %", "", ""),
             (
-                "HTTP",
-                f"{statistics.median(each.rate for each in served):.0f}",
-                duration(statistics.median(each.percentile(0.5) for each in served)),
-                duration(statistics.median(each.percentile(0.99) for each in served)),
+                "the same with SHA-256 and thumbnail",
+                f"{statistics.median(with_thumbnail):.0f}",
+                f"{statistics.median(with_thumbnail) / base:.0%}",
+                "",
+                "",
             ),
-            (f"bare {FAST.name}, 2 threads", f"{statistics.median(bare):.0f}", "", ""),
-            ("the same with SHA-256 and thumbnail", f"{statistics.median(with_thumbnail):.0f}", "", ""),
         ],
         [
             Target(
@@ -144,11 +90,53 @@ def submitting(quick: bool) -> Table:
     )
 
 
-def rate(threads: ThreadPoolExecutor, work: Callable[[bytes], object], pictures: Sequence[bytes]) -> float:
-    """Pictures a second."""
-    begin = time.perf_counter()
-    list(threads.map(work, pictures))
-    return len(pictures) / (time.perf_counter() - begin)
+def row(name: str, answers: Sequence[Load], base: float) -> tuple[str, ...]:
+    """A server's row: medians over the rounds."""
+    median = statistics.median(each.rate for each in answers)
+    times = (statistics.median(each.percentile(q) for each in answers) for q in (0.5, 0.99))
+    return (name, f"{median:.0f}", f"{median / base:.0%}", *map(duration, times))
+
+
+def by_clients(quick: bool) -> Table:
+    """Small pictures, so that it is the service that is measured and not the decoder, by clients and way."""
+    picture = jpeg(320, 240, 5)
+    count = 200 if quick else 2_000
+    fresh = iter(range(1 << 40))
+    rows = []
+    with guarded() as (direct, public), bare_server("reads") as floor:
+        ways: dict[str, Address] = {
+            "direct (unix socket)": direct,
+            "through Caddy": public,
+            "floor: uvicorn, picture read, nothing kept": floor,
+        }
+        for clients in (1, 8, 64):
+            for name, address in ways.items():
+                requests = [("POST", "/api/dhash", distinct(picture, next(fresh))) for _ in range(count)]
+                load(address, requests[: count // 10], clients)
+                seen = load(address, requests[count // 10 :], clients)
+                times = (seen.percentile(q) for q in (0.5, 0.99))
+                rows.append((f"{clients} clients", name, f"{seen.rate:.0f}", *map(duration, times)))
+    return Table(
+        f"Submitting small JPEGs ({len(picture) / 1000:.0f} KB), durable writes on, in a rollout's slot",
+        ("", "", "images/s", "p50", "p99"),
+        rows,
+    )
+
+
+@contextmanager
+def guarded() -> Iterator[tuple[Path, int]]:
+    """A rollout of the service that has ended well: its slot's socket, and its public port."""
+    sandbox = Sandbox(None)
+    try:
+        sandbox.deploy()
+        slot = sandbox.site.traffic.serving()
+        assert slot is not None
+        yield sandbox.site.slots.socket(slot), sandbox.port
+    finally:
+        sandbox.close()
+
+
+# ---- searching
 
 
 @contextmanager
@@ -176,8 +164,8 @@ def searching(quick: bool) -> list[Table]:
                 f"/api/dhash/search?hash={chance.getrandbits(64):016x}&radius=10"
                 for _ in range(500 if quick else 4000)
             ]
-            seen = load(server, [("GET", path, b"") for path in paths], CONCURRENCY)
-            floor = load(server, [("GET", "/health/live", b"")] * len(paths), CONCURRENCY)
+            seen = load(port_of(server), [("GET", path, b"") for path in paths], CONCURRENCY)
+            floor = load(port_of(server), [("GET", "/health/live", b"")] * len(paths), CONCURRENCY)
     p99 = seen.percentile(0.99)
     start = statistics.median(starts)
     return [
@@ -202,7 +190,3 @@ def searching(quick: bool) -> list[Table]:
             [Target("start to ready", "≤ 3 s", duration(start), start <= 3)],
         ),
     ]
-
-
-def tables(quick: bool) -> list[Table]:
-    return [submitting(quick), *searching(quick)]
