@@ -1,12 +1,22 @@
-"""The one way a durable file comes into being: nothing half-written is ever visible."""
+"""The one way a durable file comes into being: nothing half-written is ever visible.
 
+Temporary files and folders are locked by whoever fills them. The kernel releases a dead process's lock, so
+what a killed one left is told from what is being written now, and the next one to come removes it.
+"""
+
+import fcntl
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+PART = ".part"
+PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
 
 @contextmanager
@@ -14,21 +24,22 @@ def replacing(path: Path, *, mode: int = 0o644, overwrite: bool = True) -> Itera
     """A file to write (and read back), which becomes `path` when the block ends well.
 
     Temp file in the same folder, fsync, rename, fsync of the folder; an exception in the block removes the
-    temp file and leaves `path` as it was. `file.name` is the temp file, for whoever verifies it before the
-    rename. With `overwrite=False` an existing `path` raises `FileExistsError` and stays.
+    temp file and leaves `path` as it was. With `overwrite=False` an existing `path` raises `FileExistsError`
+    and stays.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _remove_abandoned_parts(path.parent)
+    descriptor, name = _part_of(path)
     try:
-        with os.fdopen(descriptor, "w+b") as file:
+        with os.fdopen(descriptor, "w+b") as file:  # closed, and so unlocked, only under its final name
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        if overwrite:
-            os.replace(name, path)
-        else:
-            os.link(name, path)  # fails where a rename would silently overwrite
-            os.unlink(name)
+            if overwrite:
+                os.replace(name, path)
+            else:
+                os.link(name, path)  # fails where a rename would silently overwrite
+                os.unlink(name)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -39,6 +50,26 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644, overwri
     """Write a whole small file, see `replacing`."""
     with replacing(path, mode=mode, overwrite=overwrite) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A private folder (where temporary files go, or in `parent`), removed when the block ends.
+
+    Folders of this prefix that killed processes left there are removed first.
+    """
+    place = parent or Path(tempfile.gettempdir())
+    for left in place.glob(f"{prefix}*"):
+        _remove_abandoned_folder(left)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        if (held := _lock(folder)) is not None:
+            break
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
 
 
 def sync_folder(folder: Path) -> None:
@@ -54,3 +85,50 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- what killed processes left
+
+
+def _part_of(path: Path) -> tuple[int, str]:
+    """A new temp file beside `path`, locked. One that was taken for abandoned before it was is given up."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+        if _taken(descriptor) and os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)
+
+
+def _remove_abandoned_parts(folder: Path) -> None:
+    with suppress(OSError):
+        for left in folder.iterdir():
+            if PARTIAL.fullmatch(left.name) and (held := _lock(left)) is not None:
+                left.unlink(missing_ok=True)
+                os.close(held)
+
+
+def _remove_abandoned_folder(folder: Path) -> None:
+    with suppress(OSError):
+        if folder.stat().st_uid == os.geteuid() and (held := _lock(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock of a file or folder; None if that lives elsewhere, or is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if _taken(descriptor) and os.fstat(descriptor).st_nlink:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

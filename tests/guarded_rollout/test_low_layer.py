@@ -1,11 +1,13 @@
 import os
 import pickle
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from guarded_rollout.clock import ManualClock
-from guarded_rollout.files import replacing, write_atomic
+from guarded_rollout.files import replacing, scratch_folder, write_atomic
 from guarded_rollout.secret import Secret
 
 
@@ -31,6 +33,37 @@ def test_an_existing_file_stays_where_it_must_not_be_overwritten(tmp_path):
         write_atomic(path, "second", overwrite=False)
     assert path.read_text() == "first"
     assert os.listdir(tmp_path) == ["file"]
+
+
+WRITES = """
+import os, sys
+from pathlib import Path
+from guarded_rollout.files import replacing, scratch_folder
+folder = Path(sys.argv[1])
+with scratch_folder("scratch-", folder), replacing(folder / "file") as file:
+    file.write(b"half of what was to co")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one_and_what_a_living_one_writes_stays(tmp_path):
+    command = [sys.executable, "-c", WRITES, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "writing\n"
+        under_way = set(tmp_path.iterdir())
+        assert len(under_way) == 2
+        use_both(tmp_path)
+        assert set(tmp_path.iterdir()) == {*under_way, tmp_path / "other"}
+        writer.kill()
+    use_both(tmp_path)
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def use_both(folder):
+    write_atomic(folder / "other", "x")
+    with scratch_folder("scratch-", folder) as scratch:
+        assert scratch.is_dir()
 
 
 def test_a_file_has_the_mode_it_was_asked_for_whatever_the_umask(tmp_path):

@@ -1,9 +1,6 @@
 """Where archives stand, and how a new one gets there: written in a scratch folder, then given a free name."""
 
-import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ from pathlib import Path
 
 from guarded_rollout.backup import checksum
 from guarded_rollout.backup.catalog import Entry, name_for
-from guarded_rollout.files import sync_folder
+from guarded_rollout.files import scratch_folder, sync_folder
 
 SCRATCH = ".taking-"
 
@@ -31,16 +28,8 @@ class Shelf:
     def scratch(self) -> Iterator[Path]:
         """A private folder on the same file system; what killed backups left is removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder):  # nobody may take a folder for abandoned before its owner has locked it
-            for left in self.folder.glob(SCRATCH + "*"):
-                _remove_abandoned(left)
-            scratch = Path(tempfile.mkdtemp(dir=self.folder, prefix=SCRATCH))
-            held = _lock(scratch, fcntl.LOCK_EX)
-        try:
+        with scratch_folder(SCRATCH, self.folder) as scratch:
             yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            os.close(held)
 
     def publish(self, archive: Path, digest: str, environment: str, now: datetime) -> Entry:
         """Move a finished archive to a name that nobody has."""
@@ -67,32 +56,3 @@ class Shelf:
             except FileExistsError:
                 continue
             return entry
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    held = _lock(folder, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(held)
-
-
-def _lock(folder: Path, how: int) -> int:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, how)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _remove_abandoned(scratch: Path) -> None:
-    """Remove a scratch folder unless a living process holds it."""
-    try:
-        held = _lock(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return
-    shutil.rmtree(scratch, ignore_errors=True)
-    os.close(held)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from guarded_rollout.backup.integrity import problem_of
 from guarded_rollout.backup.manifest import Content, Manifest
 from guarded_rollout.backup.unpack import ZipReader
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError, BackupMissingError, DiskFullError
-from guarded_rollout.files import sha256
+from guarded_rollout.files import scratch_folder, sha256
 
 Sink = Callable[[bytes], object]
 
@@ -33,8 +32,8 @@ class Verified:
 
 def verify(archive: Path, *, allowed_signers: Path | None = None, originals_too: bool = False) -> Verified:
     """Check everything that `unpack` checks, and leave nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="rollout-verify-") as scratch:
-        return unpack(archive, Path(scratch), allowed_signers=allowed_signers, originals_too=originals_too)
+    with scratch_folder("rollout-verify-") as scratch:
+        return unpack(archive, scratch, allowed_signers=allowed_signers, originals_too=originals_too)
 
 
 def unpack(

@@ -1,6 +1,5 @@
 """`rollout rollback`: return to a backup, or to a release."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Session, Verbose, app, session
 from guarded_rollout.errors import UsageError
+from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.rollback import previous, release_of, require_environment
 from guarded_rollout.rollout import Engine, Request, operator
@@ -87,10 +87,10 @@ def _target(work: Session, backup: Path | None, to: str | None, allow_other: boo
     if backup is None:
         yield previous(work.site, work.journal) if to == "previous" else work.site.release(to or "")
         return
-    with tempfile.TemporaryDirectory(prefix="rollback-") as scratch:
-        found = unpack(backup, Path(scratch), allowed_signers=work.environment.allowed_signers)
+    with scratch_folder("rollback-") as scratch:
+        found = unpack(backup, scratch, allowed_signers=work.environment.allowed_signers)
         require_environment(found.manifest, backup, work.environment.name, allow_other=allow_other)
         work.out.say(f"Using backup file: {backup}")
         for check in found.checks:
             work.out.detail(f"  {check}")
-        yield release_of(work.site, Path(scratch), found.manifest)
+        yield release_of(work.site, scratch, found.manifest)

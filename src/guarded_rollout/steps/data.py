@@ -6,7 +6,6 @@ place, and what can still be read of the damaged one is merged into it.
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +13,7 @@ from typing import ClassVar
 from guarded_rollout.backup import originals
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.errors import ExactUnsupportedError
-from guarded_rollout.files import sync_folder
+from guarded_rollout.files import scratch_folder, sync_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.steps.base import Data, Evidence, ForwardStep, Work
@@ -41,13 +40,13 @@ class RestoreData(ForwardStep):
         if work.options.data is Data.NONE or work.options.backup is None:
             return {"data": Data.NONE}
         site = work.site
-        with tempfile.TemporaryDirectory(dir=site.environment.root, prefix="restore-") as scratch:
+        with scratch_folder("restore-", site.environment.root) as scratch:
             signers = site.environment.allowed_signers
-            found = unpack(Path(work.options.backup), Path(scratch), allowed_signers=signers)
-            snapshot = Path(scratch) / found.manifest.snapshot
+            found = unpack(Path(work.options.backup), scratch, allowed_signers=signers)
+            snapshot = scratch / found.manifest.snapshot
             if found.manifest.originals is not None:  # first: the store's facts may name them
                 originals.restore(
-                    found.archive, Path(scratch) / found.manifest.originals.list, site.environment.originals
+                    found.archive, scratch / found.manifest.originals.list, site.environment.originals
                 )
             aside = _aside(work)
             if aside is None:
