@@ -47,6 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Where the service is locked (`DHASH_LOCKED`), reading and submitting need a token too.",
         version=version("mobius-dhash"),
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load from another host; ours is `web.api_docs`
+        redoc_url=None,
         license_info={"name": "MIT", "identifier": "MIT"},
     )
     problems.install(app, pages.error_page)
@@ -54,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (operations, review, submit, search, problems):
         app.include_router(module.router)
     pages.install(app)
-    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(Limits, settings=settings, page=pages.error_page)
     app.add_middleware(Observe, metrics=metrics)
     return app
 

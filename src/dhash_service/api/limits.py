@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dhash_service.api.observe import WATCHING
-from dhash_service.api.problems import answer
+from dhash_service.api.problems import Page, as_json, headers_of, problem
 from dhash_service.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -27,9 +27,10 @@ from dhash_service.settings import Settings
 class Limits:
     """ASGI middleware: 408, 413, 429 and 503 before work is begun or memory spent."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, page: Page | None = None) -> None:
         self._app = app
         self._settings = settings
+        self._page = page
         self._in_flight: Counter[str] = Counter()  # by caller
         self._body_bytes = 0
 
@@ -44,7 +45,9 @@ class Limits:
         except ClientDisconnect:
             return
         except DhashError as error:  # the application answers its own: these are ours
-            await answer(error)(scope, receive, send)
+            told, headers = problem(error), headers_of(error)
+            page = await self._page(Request(scope), told, headers) if self._page else None
+            await (page or as_json(told, headers))(scope, receive, send)
 
     @asynccontextmanager
     async def _body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:

@@ -74,11 +74,6 @@ def problem(error: DhashError) -> Problem:
     )
 
 
-def answer(error: DhashError) -> JSONResponse:
-    """The error as an answer, with the headers that its status asks for."""
-    return as_json(problem(error), headers_of(error))
-
-
 def as_json(body: Problem, headers: Mapping[str, str]) -> JSONResponse:
     """The problem as RFC 9457 has it."""
     return JSONResponse(body.model_dump(), body.status, headers=headers, media_type=MEDIA_TYPE)

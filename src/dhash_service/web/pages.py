@@ -101,9 +101,15 @@ def asked_for(request: Request) -> str:
 
 def install(app: FastAPI) -> None:
     """Add the pages and their files to the application. They are not part of the OpenAPI document."""
-    from dhash_service.web import large, review_page, search_page, sign_in  # made with what stands here
+    from dhash_service.web import (
+        api_docs,
+        large,
+        review_page,
+        search_page,
+        sign_in,
+    )  # made with what stands here
 
     app.state.sign_ins = Throttle(SIGN_INS, 60, time.monotonic)
     app.mount(ASSETS.prefix, ASSETS, name="static")
-    for module in (search_page, review_page, large, sign_in):
+    for module in (search_page, review_page, large, sign_in, api_docs):
         app.include_router(module.router, include_in_schema=False)

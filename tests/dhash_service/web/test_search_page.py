@@ -22,7 +22,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("locked"), locked="true") as running:
+    """One that is locked, and takes little."""
+    with serving(tmp_path_factory.mktemp("locked"), locked="true", max_body_bytes=200_000) as running:
         yield running
 
 
@@ -148,3 +149,12 @@ def test_a_locked_service_shows_its_state_and_nothing_that_it_knows(locked: Serv
     )
     assert locked.client.get(f"/pictures/{sent['id']}/thumbnail").status_code == 401
     assert look_up(locked, ("a.jpg", jpeg(120, 90, 1)), Accept="*/*").status_code == 401
+
+
+def test_a_form_beyond_the_limit_is_answered_with_a_page(locked: Server) -> None:
+    page = look_up(locked, ("huge.png", bytes(300_000)))
+    assert page.status_code == 413
+    assert "The body is too large" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    program = look_up(locked, ("huge.png", bytes(300_000)), Accept="*/*")
+    assert program.json()["type"] == "/problems/body-too-large"

@@ -1,0 +1,24 @@
+"""The API's documentation in a browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import overflows
+from tests.dhash_service.serving import serving
+
+
+def test_the_api_is_explained_without_another_host(
+    page: Page, tmp_path: Path, accessible: Callable[[Page], None]
+) -> None:
+    with serving(tmp_path) as server:
+        page.goto(f"{server.url}/")
+        page.get_by_role("link", name="API docs").first.click()
+        submit = page.locator("#submit_api_dhash_post")
+        submit.locator("summary").press("Enter")
+        expect(submit).to_contain_text("false only looks up: nothing is kept")
+        accessible(page)
+        submit.get_by_role("link", name="Submitted").first.click()
+        expect(page.locator("#Submitted")).to_be_in_viewport()
+        assert not overflows(page)
