@@ -3,13 +3,12 @@
 import argparse
 import importlib
 import json
-import platform
 import sys
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 
+from bench.machine import commit, head, machine, versions
 from bench.table import Table
 
 QUESTIONS = tuple(
@@ -19,15 +18,6 @@ QUESTIONS = tuple(
         if not path.stem.startswith("_") and "def tables(" in path.read_text()
     )
 )
-
-
-def machine() -> str:
-    """The machine in a line, for the head of every report."""
-    memory = psutil.virtual_memory().total / 2**30
-    return (
-        f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB, "
-        f"Python {platform.python_version()}"
-    )
 
 
 def main() -> int:
@@ -40,14 +30,19 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(QUESTIONS)}")
 
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(machine(), end="\n\n")
+    console.print(head(), end="\n\n", highlight=False)
     results: list[Table] = []
     for question in chosen.questions or QUESTIONS:
         for table in importlib.import_module(f"bench.{question}").tables(quick=chosen.quick):
             table.show(console)
             results.append(table)
     if chosen.json:
-        report = {"machine": machine(), "tables": [table.as_json() for table in results]}
+        report = {
+            "machine": machine(),
+            "commit": commit(),
+            "versions": versions(),
+            "tables": [table.as_json() for table in results],
+        }
         chosen.json.write_text(json.dumps(report, indent=2))
 
     missed = [target for table in results for target in table.targets if not target.met]

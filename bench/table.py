@@ -1,12 +1,45 @@
 """What a benchmark prints: a table per question, its targets under it, and the same as JSON."""
 
+import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Self
 
 from rich.console import Console
 from rich.table import Table as RichTable
+
+TIMES = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+PRINTED = re.compile(r"[≤≥<>~]?\s*(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)\s*([^\s±(]*)(?:/s|[\s±(].*)?$")
+
+
+class Quantity(str):
+    """A number as readers want it, that is one still: `value` in `unit`; times in seconds, shares 0 to 1."""
+
+    value: float
+    unit: str
+
+    def __new__(cls, text: str, value: float, unit: str = "") -> Self:
+        made = super().__new__(cls, text)
+        made.value, made.unit = value, unit
+        return made
+
+    def __getnewargs__(self) -> tuple[str, float, str]:
+        return str(self), self.value, self.unit
+
+    @classmethod
+    def of(cls, text: str) -> "Quantity | None":
+        """What a cell says: its number if it carries one, else the number that its text begins with."""
+        if isinstance(text, Quantity):
+            return text
+        found = PRINTED.match(text.strip())
+        if found is None:
+            return None
+        value, unit = float(found[1].replace(",", "")), found[2]
+        if unit in TIMES:
+            return cls(text, value * TIMES[unit], "s")
+        return cls(text, value / 100, "") if unit == "%" else cls(text, value, unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +77,28 @@ class Table:
             console.print(f"  [dim]{self.note}[/]")
         console.print()
 
+    def numbers(self) -> Iterator[tuple[str, Quantity]]:
+        """Each number of the rows and targets with its name: what two runs can be compared by.
+
+        A row is named by its first cell and by all that are no numbers; a cell by its row and its column.
+        """
+        seen: dict[str, int] = {}
+        for first, *rest in self.rows:
+            found = [
+                (column, cell, Quantity.of(cell))
+                for column, cell in zip(self.columns[1:], rest, strict=False)
+            ]
+            row = ", ".join((first, *(cell for _, cell, number in found if cell and not number)))
+            seen[row] = seen.get(row, 0) + 1
+            again = f" ({seen[row]})" if seen[row] > 1 else ""
+            yield from ((f"{row}{again}: {column}", number) for column, _, number in found if number)
+        for target in self.targets:
+            if number := Quantity.of(target.measured):
+                yield target.what, number
+
     def as_json(self) -> dict[str, object]:
-        return asdict(self)
+        numbers = {name: {"value": number.value, "unit": number.unit} for name, number in self.numbers()}
+        return asdict(self) | {"numbers": numbers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +124,22 @@ class Timing:
         return (high - low) / 2 / self.median
 
     def __str__(self) -> str:
-        return f"{duration(self.median)} ± {self.spread:.0%}"
+        return Quantity(f"{duration(self.median)} ± {self.spread:.0%}", self.median, "s")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> Quantity:
     """Seconds in the unit that reads best."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"
+    unit = next((unit for unit, size in TIMES.items() if seconds >= size), "ns")
+    return Quantity(f"{_digits(seconds / TIMES[unit])} {unit}", seconds, "s")
+
+
+def share(part: float) -> Quantity:
+    """A share (0 to 1) in percent."""
+    return Quantity(f"{part:.1%}", part)
+
+
+def _digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def side_by_side(

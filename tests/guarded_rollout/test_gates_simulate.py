@@ -5,7 +5,7 @@ import math
 import pytest
 
 from guarded_rollout.gates.detector import RateDetector
-from guarded_rollout.gates.simulate import Result, Scenario, _draw, simulate
+from guarded_rollout.gates.simulate import Result, Scenario, draw, simulate
 
 
 def early(scenario: Scenario) -> Result:
@@ -49,7 +49,7 @@ def test_a_late_rise_to_twice_the_limit_is_decided_within_half_a_minute() -> Non
 
 def test_the_simulation_decides_as_the_detector_does() -> None:
     scenario = Scenario(0.02, 0.05, 1, windows=20, later_rate=0.3, change_at=600)
-    bad, total, first_bad = _draw(scenario)
+    bad, total, first_bad = draw(scenario)
     delays = []
     for column in range(scenario.windows):
         detector = RateDetector(scenario.limit)

@@ -65,18 +65,21 @@ class Result:
 
 def simulate(scenario: Scenario) -> tuple[Result, ...]:
     """The literal rule, the guarded one, and of the latter the early decisions alone."""
-    bad, total, first_bad = _draw(scenario)
+    bad, total, first_bad = draw(scenario)
     times = np.arange(1, len(bad) + 1, dtype=np.float64) * scenario.counter_interval
     literal, full = _by_words(scenario, bad, total, times)
     early = _by_evidence(scenario, bad, total, times)
     decisions = (literal, np.minimum(early, full), early)
     return tuple(
-        _result(scenario, rule, decided, first_bad) for rule, decided in zip(RULES, decisions, strict=True)
+        result_of(scenario, rule, decided, first_bad) for rule, decided in zip(RULES, decisions, strict=True)
     )
 
 
-def _draw(scenario: Scenario) -> tuple[Numbers, Numbers, Numbers]:
-    """Failures and requests by reading and window, and when the first failure of each bad time fell."""
+def draw(scenario: Scenario) -> tuple[Numbers, Numbers, Numbers]:
+    """Failures and requests by reading and window, and when the first failure of each bad time fell.
+
+    The same scenario draws the same windows, so that other rules can be asked about them.
+    """
     random = np.random.default_rng(scenario.seed)
     step = scenario.counter_interval
     shape = (round(scenario.window / step), scenario.windows)
@@ -145,7 +148,8 @@ def polls(scenario: Scenario) -> Iterator[float]:
         yield at
 
 
-def _result(scenario: Scenario, rule: str, decided: Numbers, first_bad: Numbers) -> Result:
+def result_of(scenario: Scenario, rule: str, decided: Numbers, first_bad: Numbers) -> Result:
+    """What a rule did that decided each window at these seconds (infinite where never)."""
     early = np.isfinite(decided) & (decided < first_bad)
     late = np.isfinite(decided) & ~early
     delays = decided[late] - first_bad[late]
