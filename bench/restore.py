@@ -1,0 +1,154 @@
+"""How long until the data of a backup is back, and how large is the backup, at 0.2 and at 2 GB?"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.guarded_rollout.backups import make_release
+
+from bench.backup import fill_with_thumbnails, run, snapshot
+from bench.table import Table, Timing, duration
+from guarded_rollout.backup.archive import Backup, Subject, take
+from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.verify import unpack
+from guarded_rollout.clock import SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """`backup` makes a backup in a folder; `restore` brings the data back into another one."""
+
+    name: str
+    backup: Callable[[Path], object]
+    restore: Callable[[Path, Path], object]
+    checks: str
+
+
+def tables(quick: bool) -> list[Table]:
+    sizes = (40,) if quick else (200, 2_000)
+    return [one_size(megabytes, 1 if quick or megabytes > 500 else 3) for megabytes in sizes]
+
+
+def one_size(megabytes: int, repeats: int) -> Table:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store, frozen = folder / "dhash.db", folder / "frozen.db"
+        fill_with_thumbnails(store, megabytes)
+        snapshot(store, frozen)
+        store.unlink()
+        size = frozen.stat().st_size
+        rows = [measured(each, folder, repeats, size) for each in contestants(frozen, folder / "releases")]
+    absent = [program for program in ("zip", "borg", "restic") if not shutil.which(program)]
+    return Table(
+        f"A store of {size / 1e6:,.0f} MB: backed up, and brought back into an empty folder",
+        ("", "backup", "MB/s", "of the data", "restore", "MB/s", "checked on the way back"),
+        rows,
+        note=f"Not installed, so not measured: {', '.join(absent)}." if absent else "",
+    )
+
+
+def measured(each: Contestant, folder: Path, repeats: int, size: int) -> tuple[str, ...]:
+    """Its row: times, speeds, and the backup's size as a share of the data's."""
+    made: list[float] = []
+    brought: list[float] = []
+    kept = 0
+    for _ in range(repeats):
+        with (
+            tempfile.TemporaryDirectory(dir=folder) as place,
+            tempfile.TemporaryDirectory(dir=folder) as back,
+        ):
+            begin = time.perf_counter()
+            each.backup(Path(place))
+            made.append(time.perf_counter() - begin)
+            kept = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
+            begin = time.perf_counter()
+            each.restore(Path(place), Path(back))
+            brought.append(time.perf_counter() - begin)
+            found = max((file.stat().st_size for file in Path(back).rglob("*") if file.is_file()), default=0)
+            if found != size:
+                raise RuntimeError(f"{each.name} brought {found:,} of {size:,} bytes back")
+    backup, restore = Timing(tuple(made)), Timing(tuple(brought))
+    return (
+        each.name,
+        duration(backup.median),
+        f"{size / 1e6 / backup.median:.0f}",
+        f"{kept / size:.0%}",
+        duration(restore.median),
+        f"{size / 1e6 / restore.median:.0f}",
+        each.checks,
+    )
+
+
+def contestants(frozen: Path, releases: Path) -> list[Contestant]:
+    """Ours, and whichever peer is installed."""
+    release = make_release(releases)
+
+    def ours(place: Path) -> Backup:
+        subject = Subject("production", release, None, lambda file: os.link(frozen, file), (), None, "")
+        return take(subject, Shelf(place / "backups", place), SystemClock())
+
+    def unpacked(place: Path, back: Path) -> None:
+        (archive,) = (place / "backups").glob("*.zip")
+        unpack(archive, back)
+
+    def zipped(place: Path) -> None:
+        run("zip", "-q", "-j", place / "a.zip", frozen)
+        with (place / "a.zip.sha256").open("w") as file:
+            subprocess.run(["sha256sum", "a.zip"], cwd=place, check=True, stdout=file)
+
+    def unzipped(place: Path, back: Path) -> None:
+        run("sha256sum", "-c", "--quiet", "a.zip.sha256", cwd=place)
+        run("unzip", "-q", place / "a.zip", "-d", back)
+
+    def borg(place: Path) -> dict[str, str]:
+        return {"BORG_BASE_DIR": str(place / "base"), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+
+    def borg_create(place: Path) -> None:
+        run("borg", "init", "-e", "none", place / "repo", **borg(place))
+        run("borg", "create", f"{place}/repo::a", frozen, **borg(place))
+
+    def restic(place: Path) -> dict[str, str]:
+        return {"RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(place / "cache")}
+
+    def restic_backup(place: Path) -> None:
+        run("restic", "-q", "-r", place / "repo", "init", **restic(place))
+        run("restic", "-q", "-r", place / "repo", "backup", frozen, **restic(place))
+
+    peers = [
+        ("zip", Contestant("zip, unzip and sha256sum", zipped, unzipped, "SHA-256, CRC-32")),
+        (
+            "borg",
+            Contestant(
+                "borg create, extract",
+                borg_create,
+                lambda place, back: run("borg", "extract", f"{place}/repo::a", cwd=back, **borg(place)),
+                "chunk ids",
+            ),
+        ),
+        (
+            "restic",
+            Contestant(
+                "restic backup, restore",
+                restic_backup,
+                lambda place, back: run(
+                    "restic",
+                    "-q",
+                    "-r",
+                    place / "repo",
+                    "restore",
+                    "latest",
+                    "--target",
+                    back,
+                    **restic(place),
+                ),
+                "blob ids",
+            ),
+        ),
+    ]
+    mine = Contestant("rollout backup, unpack", ours, unpacked, "SHA-256 of all and of each, whole database")
+    return [mine, *(peer for program, peer in peers if shutil.which(program))]
