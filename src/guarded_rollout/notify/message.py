@@ -61,8 +61,9 @@ class Message:
 
 def render(event: Event, template: str, matters: tuple[str, ...] = ()) -> Message:
     """The event in the words of a template."""
-    values = {name: printable(value) for name, value in _values(event).items() if value}
-    title, *rest = template.strip().splitlines()
+    shown = {name: printable(value) for name, value in _values(event).items()}
+    values = {name: value for name, value in shown.items() if value.strip()}
+    title, *rest = printable(template).strip().splitlines() or [""]
     sentences: list[str] = []
     facts: list[tuple[str, str]] = []
     for line in rest:

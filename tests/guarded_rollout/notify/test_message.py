@@ -1,5 +1,6 @@
 """Messages in words, and templates that operators may edit."""
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guarded_rollout.errors import NotificationTemplateError
+from guarded_rollout.notify.channels import pager
 from guarded_rollout.notify.channels.factory import BUILDERS
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.message import (
@@ -78,6 +80,28 @@ def test_a_line_without_a_value_is_left_out() -> None:
     said = render(event(Kind.GATE_ALERT, "production", AT, gate="health"), shipped(Kind.GATE_ALERT))
     assert "Reason" not in dict(said.facts)
     assert dict(said.facts)["Gate"] == "health"
+
+
+@pytest.mark.parametrize("nothing", ["", "\x1f", " \n", "\ud83d"])
+def test_a_line_whose_value_cannot_be_shown_is_left_out(nothing: str) -> None:
+    """Discord refuses a whole message for one empty field."""
+    message = render(
+        event(Kind.GATE_ALERT, "production", AT, gate="health", error=nothing), "T\nError: $error"
+    )
+    assert message.facts == ()
+
+
+def test_a_template_s_own_control_characters_are_not_sent() -> None:
+    message = render(event(Kind.MESSAGE, "production", AT), "\x00\x1b[2J$environment\n\x07hello")
+    assert (message.title, message.text) == ("[2Jproduction", "hello")
+    assert render(event(Kind.MESSAGE, "production", AT), "\x00").title == ""
+
+
+def test_the_pager_is_told_of_an_environment_of_any_name() -> None:
+    told = event(Kind.GATE_ALERT, "pro\ud83dd\x1b", AT, release="1.0\x07")
+    (body,) = pager.bodies(render(told, shipped(told.kind)))
+    assert json.dumps(body, ensure_ascii=False).encode()
+    assert (body["payload"]["source"], body["payload"]["component"]) == ("prod", "1.0")
 
 
 def test_an_operator_s_template_replaces_the_shipped_one(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from guarded_rollout.notify import matters
 from guarded_rollout.notify.channels.http import Poster, webhook
 from guarded_rollout.notify.events import Kind
-from guarded_rollout.notify.message import Message, shorten
+from guarded_rollout.notify.message import Message, printable, shorten
 from guarded_rollout.notify.settings import Settings
 
 SUMMARY, KEY, DETAIL = 1024, 255, 4000
@@ -41,10 +41,10 @@ def bodies(message: Message) -> Iterator[dict[str, Any]]:
         "client": "rollout",
         "payload": {
             "summary": shorten(message.title, SUMMARY),
-            "source": event.environment,
+            "source": printable(event.environment),
             "severity": event.level.value,
             "timestamp": event.at.isoformat(),
-            "component": event.facts.get("release", ""),
+            "component": printable(str(event.facts.get("release", ""))),
             "class": event.kind.value,
             "custom_details": {
                 **{label: shorten(value, DETAIL) for label, value in message.facts},
@@ -57,4 +57,4 @@ def bodies(message: Message) -> Iterator[dict[str, Any]]:
 
 def key(message: Message, matter: str) -> str:
     """The incident's key: the same for a breach, its escalation and its end."""
-    return f"{message.event.environment}:{matter}"[:KEY]
+    return printable(f"{message.event.environment}:{matter}")[:KEY]
