@@ -16,6 +16,7 @@ from chaos.operating import HURT, Operator, health
 from chaos.receiver import Receiver
 from chaos.stack import Stack, wait_until
 from guarded_rollout.journal import Journal
+from guarded_rollout.notify.events import Kind
 from guarded_rollout.notify.herald import events_of
 
 PROBES = 20
@@ -146,19 +147,26 @@ def events(subject: Subject) -> Iterator[str]:
     """Everything that happened to a rollout was told, waits in the outbox, or is in the fallback file."""
     stack = subject.stack
     known = set(subject.receiver.accepted)
+    kinds: dict[str, str] = {}
     outbox = stack.root / "notifications.db"
     if outbox.exists():
         with closing(sqlite3.connect(outbox, timeout=5)) as file:
             waiting = "SELECT id FROM event JOIN delivery ON event = sequence WHERE state = 'pending'"
             known |= {id_ for (id_,) in file.execute(waiting)}
             known |= {id_ for (id_,) in file.execute("SELECT id FROM event WHERE quiet")}
+            kinds = {
+                id_: json.loads(body)["kind"] for id_, body in file.execute("SELECT id, body FROM event")
+            }
     fallback = stack.logs / "notification_fallback.jsonl"
     if fallback.exists():
         known |= {json.loads(line)["id"] for line in fallback.read_text().splitlines()}
+    told = {kinds[id_] for id_ in known if id_ in kinds}
     with Journal.open(stack.journal, create=False) as found:
         for rollout in found.history("production", limit=1000):
+            by_itself = rollout.operator == "the monitor"  # which tells of it in words of its own
             for event in events_of(rollout):
-                if event.id not in known:
+                otherwise = by_itself and {event.kind, Kind.AUTO_ROLLBACK} & told
+                if event.id not in known and not otherwise:
                     yield f"nobody was ever told of {event.kind} {event.message!r} of {rollout.target}"
 
 
@@ -182,7 +190,7 @@ def leftovers(subject: Subject) -> Iterator[str]:
         yield "the lock still names an owner"
 
 
-TEMPORARY = re.compile(r"^\..+\..{8}$|^restore-|^rollout-verify-|^rollback-|\.new$|^\.building-")
+TEMPORARY = re.compile(r"\.part$|^\.taking-|^restore-|^rollout-verify-|^rollback-|\.new$|^\.building-")
 
 
 def lying_about(stack: Stack) -> Iterator[str]:

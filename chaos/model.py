@@ -50,18 +50,20 @@ class Excuse:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of a run besides its incidents. `helped` are the ends of an operator's commands.
+    """What is known of a run besides its incidents. `helped` has an operator's commands, begin and end.
 
-    `exposed` is the time in which clients could reach the candidate.
+    `exposed` is the time in which clients could reach the candidate. `slow` is how many times longer than
+    on an idle machine things take: how many processes want each core.
     """
 
-    helped: tuple[float, ...]
+    helped: tuple[tuple[float, float], ...]
     exposed: tuple[float, float] | None
     ended: float
+    slow: float
 
     def help_after(self, moment: float) -> float:
         """When an operator's next command was done."""
-        return min((end for end in self.helped if end > moment), default=self.ended)
+        return min((end for begin, end in self.helped if begin > moment), default=self.ended)
 
 
 def unexplained(entries: Iterable[Entry], excuses: Sequence[Excuse]) -> list[Entry]:
@@ -79,42 +81,66 @@ def _excuses(incident: Incident, incidents: Sequence[Incident], history: History
     fault, began, ended = incident.fault, incident.began, incident.ended
     match fault.action, fault.target:
         case Action.KILL, Target.PROXY:
-            back = _back(incident, incidents, history, PROXY_BACK)
+            back = _back(incident, incidents, history, PROXY_BACK * history.slow)
             return [Excuse(ALL, NO_ANSWER, began, back, "the proxy was killed")]
         case Action.KILL, Target.STABLE | Target.CANDIDATE if incident.alone:
-            back = _back(incident, incidents, history, SERVICE_BACK)
+            back = _back(incident, incidents, history, SERVICE_BACK * history.slow)
             return [Excuse(ALL, UNAVAILABLE, began, back, "the only release that runs was killed")]
         case Action.KILL, Target.WORKER:
             return [
                 Excuse(
                     frozenset({EXTRACT}),
                     frozenset({422}),
-                    began - 0.5,
-                    began + 1.0,
+                    began - 0.5 * history.slow,
+                    began + 1.0 * history.slow,
                     "the process that read this document was killed",
                 )
             ]
         case Action.FREEZE, Target.STABLE | Target.CANDIDATE:
             late = Excuse(
-                frozenset({SEARCH}), MISSED, began, ended + IN_STEP, "its index stood still as well"
+                frozenset({SEARCH}),
+                MISSED,
+                began,
+                ended + IN_STEP * history.slow,
+                "its index stood still as well",
             )
             cut = Excuse(
                 ALL,
                 UNAVAILABLE | NO_ANSWER,
                 began,
-                ended + DETECTED,
+                ended + DETECTED * history.slow,
                 "it was ended while it stood still, with requests in hand for longer than the proxy tries",
             )
             return [late, cut] if ended - began >= TRIES or incident.alone else [late]
         case Action.DISK_FULL, _:
-            return [Excuse(WRITES, UNAVAILABLE | {507}, began, ended + 2.0, "there was no room to write")]
+            return [
+                Excuse(
+                    WRITES,
+                    UNAVAILABLE | {507},
+                    began,
+                    ended + 2.0 * history.slow,
+                    "there was no room to write",
+                )
+            ]
         case Action.LOCK, _:
             return [
-                Excuse(WRITES, UNAVAILABLE, began, ended + 2.0, "the database was locked by another process"),
-                Excuse(frozenset({SEARCH}), MISSED, began, ended + IN_STEP, "the index could not follow"),
+                Excuse(
+                    WRITES,
+                    UNAVAILABLE,
+                    began,
+                    ended + 2.0 * history.slow,
+                    "the database was locked by another process",
+                ),
+                Excuse(
+                    frozenset({SEARCH}),
+                    MISSED,
+                    began,
+                    ended + IN_STEP * history.slow,
+                    "the index could not follow",
+                ),
             ]
         case Action.POWER, _:
-            back = history.help_after(began) + SERVICE_BACK
+            back = history.help_after(began) + SERVICE_BACK * history.slow
             return [Excuse(ALL, UNAVAILABLE | NO_ANSWER, began, back, "there was no power")]
     return []
 

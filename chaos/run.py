@@ -169,9 +169,10 @@ class Run:
         begin = self.observer.first("intent", "stage")
         end = self.observer.last_of("end")
         history = model.History(
-            helped=tuple(sorted(typed.ended for typed in self.operator.typed)),
+            helped=tuple((typed.begun, typed.ended) for typed in self.operator.typed),
             exposed=(begin, end or time.time()) if begin is not None else None,
             ended=time.time(),
+            slow=max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)),
         )
         excuses = model.excuses_of(self.plan, self.incidents, history)
         verdict.excused = sorted({one.why for one in excuses for entry in failed if one.covers(entry)})

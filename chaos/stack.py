@@ -34,7 +34,7 @@ GATES: dict[str, Any] = {
     "extraction_failure_rate": {
         "enabled": True,
         "description": "pictures that failed",
-        "threshold": {"max_failure_percentage": 5, "evaluation_window_minutes": 1, "min_sample_size": 20},
+        "threshold": {"max_failure_percentage": 5, "evaluation_window_minutes": 0.05, "min_sample_size": 20},
         "actions": ["alert", "auto_rollback"],
         "on_no_data": {"after_seconds": 3, "actions": ["alert", "auto_rollback"]},
     },
@@ -43,7 +43,7 @@ GATES: dict[str, Any] = {
         "description": "what clients saw",
         "source": "proxy",
         "decision": "guarded",
-        "threshold": {"max_error_percentage": 10, "evaluation_window_minutes": 1, "min_sample_size": 20},
+        "threshold": {"max_error_percentage": 10, "evaluation_window_minutes": 0.05, "min_sample_size": 20},
         "actions": ["alert", "auto_rollback"],
         "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
     },
