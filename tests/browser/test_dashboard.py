@@ -93,7 +93,12 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
         page.get_by_role("link", name="See its steps and gates").click()
         expect(page.get_by_role("heading", name="up rolled back")).to_be_visible()
         expect(page.locator(".gate", has_text="extraction_failure_rate").first).to_contain_text("fails")
-        page.get_by_label("max failure percentage").fill("90")
+        for name, bound in (
+            ("failure percentage", "90"),
+            ("error percentage", "90"),
+            ("consecutive failures", "99"),
+        ):
+            page.get_by_label(name).fill(bound)
         page.get_by_role("button", name="Judge again").click()
         expect(page.locator("#answer")).to_contain_text("would not have rolled back.")
         expect(page.locator("#answer")).to_contain_text("Those of the gates file would have rolled back")
@@ -145,6 +150,7 @@ def test_a_page_comes_back_after_a_restart_and_tells_that_it_was_away(stack: San
         expect(link).to_have_text("live")
         assert "The dashboard has ended." in running.stop()
         expect(link).to_contain_text("connection lost", timeout=5000)
+        expect(page.locator("#stale")).to_be_visible(timeout=5000)
         expect(page.locator("#stale")).to_contain_text("what you see is from")
         picture(page, "lost")
         assert stack.rollout("pause").returncode == 0
