@@ -105,7 +105,9 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
         picture(page, "replayed")
 
 
-def test_an_operator_aborts_a_release_by_its_button(stack: Sandbox, page: Page) -> None:
+def test_an_operator_aborts_a_release_by_its_button(
+    stack: Sandbox, page: Page, accessible: Callable[[Page], None]
+) -> None:
     stable = stack.served_by()
     write_gates(stack, auto=False)
     candidate = roll_out(stack, "3.0.0")
@@ -137,10 +139,13 @@ def test_an_operator_aborts_a_release_by_its_button(stack: Sandbox, page: Page) 
         before = load.count()
         time.sleep(0.5)
         assert load.count() > before, "clients go on"
+        accessible(page)
         picture(page, "aborted")
 
 
-def test_a_page_comes_back_after_a_restart_and_tells_that_it_was_away(stack: Sandbox, page: Page) -> None:
+def test_a_page_comes_back_after_a_restart_and_tells_that_it_was_away(
+    stack: Sandbox, page: Page, accessible: Callable[[Page], None]
+) -> None:
     write_gates(stack)
     candidate = roll_out(stack, "4.0.0")
     with dashboard(stack.folder) as running:
@@ -152,6 +157,7 @@ def test_a_page_comes_back_after_a_restart_and_tells_that_it_was_away(stack: San
         expect(link).to_contain_text("connection lost", timeout=5000)
         expect(page.locator("#stale")).to_be_visible(timeout=5000)
         expect(page.locator("#stale")).to_contain_text("what you see is from")
+        accessible(page)
         picture(page, "lost")
         assert stack.rollout("pause").returncode == 0
         running.start()

@@ -321,7 +321,7 @@ class Gate:
 
     def _answer(self, request: Request) -> Response | None:
         if refusal := self._access.refusal(request.method, request.headers):
-            return Response(refusal, 403, media_type="text/plain", headers={"Cache-Control": "no-store"})
+            return Response(refusal, 403, media_type="text/plain", headers=dict(page_headers))
         path = request.url.path
         if self._access.open_to_read or path == "/login" or path.startswith("/static/"):
             return None

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import structlog
+
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
@@ -21,6 +23,8 @@ from guarded_rollout.overview import Overview, Reader
 from guarded_rollout.ui.charts import Charts, Dot, Line
 from guarded_rollout.ui.jobs import Jobs
 from guarded_rollout.ui.view import unwatched
+
+log = structlog.get_logger()
 
 LOOK_SECONDS = 0.5  # so a change is on the page within a second
 TICK_SECONDS = 2.0  # a page that has heard nothing for three of these has lost us
@@ -46,7 +50,7 @@ class Look:
     seen: Overview
     config: EnvironmentGates | None
     charts: Charts | None
-    jobs_mark: int
+    jobs_mark: object
 
     @property
     def lines(self) -> Mapping[str, Mapping[Side, Line]]:
@@ -155,7 +159,11 @@ class Follower:
         ticked = loop.time()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            messages = self._news(await self.look())
+            try:
+                messages = self._news(await self.look())
+            except Exception as error:  # the next look may go well; until then pages hear nothing
+                log.error("a look failed", error=f"{type(error).__name__}: {error}")
+                continue
             if not messages and loop.time() - ticked >= TICK_SECONDS and self.latest:
                 messages = [Message("tick", {"now": self.latest.seen.read_at})]
             if messages:

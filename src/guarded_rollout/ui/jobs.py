@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Jobs:
         self._variables = variables
         self._clock = clock or SystemClock()
         self._children: list[subprocess.Popen[bytes]] = []
+        self._ended: dict[str, Job] = {}  # these do not change any more
 
     def start(self, environment: str, action: str, words: Sequence[str]) -> Job:
         """Run `rollout WORDS…`. Raises `NotWritableError`."""
@@ -93,34 +94,22 @@ class Jobs:
 
     def find(self, identity: str) -> Job | None:
         """A job by its id; None if there is none, or it cannot be read."""
+        if identity in self._ended:
+            return self._ended[identity]
         if identity not in self._names():
             return None
         folder = self._folder / identity
         try:
             told = json.loads((folder / "job.json").read_text())
-            job = Job(
-                identity,
-                str(told["environment"]),
-                str(told["action"]),
-                tuple(told["words"]),
-                float(told["started_at"]),
-            )
-            end = _json(folder / "end.json")
-            if end is not None:
-                return Job(
-                    job.id,
-                    job.environment,
-                    job.action,
-                    job.words,
-                    job.started_at,
-                    float(end["ended_at"]),
-                    int(end["exit_code"]),
-                )
+            about = str(told["environment"]), str(told["action"]), tuple(map(str, told["words"]))
+            job = Job(identity, *about, float(told["started_at"]))
+            if (end := _json(folder / "end.json")) is None:
+                return replace(job, lost=self._is_lost(folder, job))
+            job = replace(job, ended_at=float(end["ended_at"]), exit_code=int(end["exit_code"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Job(
-            job.id, job.environment, job.action, job.words, job.started_at, lost=self._is_lost(folder, job)
-        )
+        self._ended[identity] = job
+        return job
 
     def output(self, job: Job) -> str:
         """What it printed, the last part if it was much."""
@@ -130,14 +119,16 @@ class Jobs:
             return file.read().decode(errors="replace")
         return ""
 
-    def mark(self) -> int:
-        """Changes when a job begins, prints or ends."""
-        parts = []
-        for name in sorted(self._names(), reverse=True)[:4]:
-            with suppress(OSError):
-                folder = self._folder / name
-                parts.append((name, folder.stat().st_mtime_ns, (folder / "output.txt").stat().st_size))
-        return hash(tuple(parts))
+    def mark(self) -> object:
+        """Changes when a job begins, prints, ends or dies."""
+        self._reap()
+        newest = sorted(self._names(), reverse=True)[:4]
+        return tuple((self.find(name), self._printed(name)) for name in newest)
+
+    def _printed(self, identity: str) -> int:
+        with suppress(OSError):
+            return (self._folder / identity / "output.txt").stat().st_size
+        return 0
 
     def _is_lost(self, folder: Path, job: Job) -> bool:
         process = _json(folder / "process.json")
@@ -159,6 +150,7 @@ class Jobs:
         for name in sorted(self._names(), reverse=True)[KEPT:]:
             job = self.find(name)
             if job is None or not job.running:
+                self._ended.pop(name, None)
                 shutil.rmtree(self._folder / name, ignore_errors=True)
 
 

@@ -144,3 +144,24 @@ def test_what_its_own_page_sends_is_taken(scheme: str) -> None:
 )
 def test_loopback_is_told_from_the_rest(host: str, inside: bool) -> None:
     assert is_loopback(host) is inside
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "welcome"),
+    [
+        ("none", "navigate", "document", True),
+        ("same-origin", "cors", "empty", True),
+        ("cross-site", "navigate", "document", True),  # a link
+        ("cross-site", "navigate", "iframe", False),
+        ("cross-site", "no-cors", "image", False),
+        ("same-site", "cors", "empty", False),
+    ],
+)
+def test_another_page_may_link_here_and_ask_nothing(site: str, mode: str, dest: str, welcome: bool) -> None:
+    headers = {
+        "host": "localhost:3010",
+        "sec-fetch-site": site,
+        "sec-fetch-mode": mode,
+        "sec-fetch-dest": dest,
+    }
+    assert (access().refusal("GET", headers) == "") is welcome

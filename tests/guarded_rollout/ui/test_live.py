@@ -147,3 +147,20 @@ def test_one_look_at_a_full_window_costs_little(place: Place, site: Site) -> Non
         assert cost < 0.005, f"{cost * 1000:.1f} ms a look: twice a second is to stay under 1 % of a core"
 
     run(story())
+
+
+def test_a_page_that_is_opened_takes_no_news_from_the_others(place: Place, site: Site) -> None:
+    rollout = place.watched()
+
+    async def story() -> None:
+        one = follower(site)
+        _, sections = await one.sections()
+        events = one.events(version_of(sections), "")
+        changed = asyncio.ensure_future(heard(events, "state"))
+        await asyncio.sleep(0.1)
+        place.journal.note(rollout, PAUSED)
+        await one.sections()  # somebody opens the page before the follower has looked
+        message = await changed
+        assert "is paused" in message.data["sections"]["headline"]
+
+    run(story())
