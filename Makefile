@@ -5,10 +5,10 @@ PROJECT_FILES := pyproject.toml
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo screenshots test test-browser check format bench lock clean
+.PHONY: help install run demo screenshots test test-browser check format bench bench-compare lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 install: .venv/.installed ## .venv with the commands dhash and rollout
 .venv/.installed: locks/runtime.txt $(PROJECT_FILES) scripts/make_venv.sh
@@ -54,6 +54,9 @@ format: .venv/.development ## rewrite the sources in the project's format
 
 bench: .venv/.bench ## measure, beside peers in the same run
 	$(BIN)/python -m bench $(ARGS)
+
+bench-compare: .venv/.bench ## what this checkout changed: BASE=ref ARGS="QUESTION… --quick"
+	$(BIN)/python -m bench.compare $(or $(BASE),$(error say which commit to compare with: BASE=ref)) $(ARGS)
 
 lock: .venv/.development ## newest versions that pyproject.toml admits, with hashes
 	sh scripts/lock.sh

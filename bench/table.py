@@ -25,8 +25,8 @@ class Quantity(str):
         made.value, made.unit = value, unit
         return made
 
-    def __getnewargs__(self) -> tuple[str, float, str]:
-        return str(self), self.value, self.unit
+    def __reduce__(self) -> tuple[type[Self], tuple[str, float, str]]:
+        return type(self), (str.__str__(self), self.value, self.unit)
 
     @classmethod
     def of(cls, text: str) -> "Quantity | None":

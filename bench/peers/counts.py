@@ -44,4 +44,5 @@ def first(holds: NDArray[np.bool_], interval: float) -> Numbers:
 
 
 def _share(part: Numbers, whole: Numbers) -> Numbers:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    shares: Numbers = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return shares

@@ -1,0 +1,230 @@
+"""`python -m bench.compare BASE [QUESTION…] [--quick]`: what this checkout changed since the commit BASE.
+
+BASE is checked out beside, and this checkout's bench/ and tests/ are laid over it: one yardstick for both.
+Nothing is installed: both run on this environment's packages, so BASE must have locked the same ones. Each
+question is asked of BASE and of this checkout in turns, so that a noisy moment is everybody's.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.__main__ import QUESTIONS
+from bench.machine import head
+from bench.table import Quantity, Table, duration
+
+ROOT = Path(__file__).parents[1]
+YARDSTICK = ("bench", "tests")
+LOCK = Path("locks/development.txt")
+PATIENCE_SECONDS = 30  # for a question that is interrupted to end what it started
+
+Numbers = Mapping[str, Quantity]  # by "table: row: column"
+
+
+class ComparisonError(Exception):
+    """The two cannot be compared; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One number of both sides, by round."""
+
+    name: str
+    base: tuple[float, ...]
+    now: tuple[float, ...]
+    unit: str
+
+    @property
+    def ratio(self) -> float | None:
+        """Now against base, by their medians; None if base is nought."""
+        base = statistics.median(self.base)
+        return statistics.median(self.now) / base if base else None
+
+    @property
+    def beyond_spread(self) -> bool:
+        """Whether the medians are further apart than the rounds of both sides are among themselves."""
+        apart = abs(statistics.median(self.now) - statistics.median(self.base))
+        return apart > _range(self.base) + _range(self.now)
+
+
+def _range(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def pairs(base: Sequence[Numbers], now: Sequence[Numbers]) -> list[Pair]:
+    """Every number that each round of both sides has, in the same unit; in the order of `now`."""
+    found = []
+    for name, number in now[0].items():
+        rounds = [side.get(name) for side in (*base, *now)]
+        values = tuple(each.value for each in rounds if each is not None and each.unit == number.unit)
+        if len(values) == len(rounds):
+            found.append(Pair(name, values[: len(base)], values[len(base) :], number.unit))
+    return found
+
+
+def table(question: str, found: Sequence[Pair]) -> Table:
+    """Both sides by number."""
+    return Table(
+        question,
+        ("", "base", "now", "now / base", "beyond the spread"),
+        [
+            (
+                pair.name,
+                _shown(statistics.median(pair.base), pair.unit),
+                _shown(statistics.median(pair.now), pair.unit),
+                "" if pair.ratio is None else f"{pair.ratio:.3f}",
+                "yes" if pair.beyond_spread else "",
+            )
+            for pair in found
+        ],
+    )
+
+
+def _shown(value: float, unit: str) -> str:
+    return duration(value) if unit == "s" else f"{value:,.4g} {unit}".rstrip()
+
+
+# ---- running both
+
+
+def measure(
+    base: Path, questions: Sequence[str], *, quick: bool, rounds: int
+) -> Iterator[tuple[str, list[Pair]]]:
+    """Ask each question of both in turns. Raises `ComparisonError` when one of them gives no answer."""
+    for question in questions:
+        seen: dict[Path, list[Numbers]] = {base: [], ROOT: []}
+        for _ in range(rounds):
+            for side, answers in seen.items():
+                answers.append(ask(side, question, quick=quick))
+        yield question, pairs(seen[base], seen[ROOT])
+
+
+def ask(side: Path, question: str, *, quick: bool) -> Numbers:
+    """Run one question in a checkout, on this environment's packages and the checkout's own sources."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "bench", question, "--json", str(report)]
+        done = _run([*command, *(["--quick"] if quick else [])], side)
+        if not report.exists():  # a missed target is an answer too
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            where = "this checkout" if side == ROOT else "BASE"
+            raise ComparisonError(f"{where} does not answer {question!r}: {said[-1] if said else 'silent'}")
+        return {
+            f"{each['question']}: {name}": Quantity("", number["value"], number["unit"])
+            for each in json.loads(report.read_text())["tables"]
+            for name, number in each["numbers"].items()
+        }
+
+
+def _run(command: Sequence[str], side: Path) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; when interrupted, let it end what it has started first."""
+    sources = os.pathsep.join([str(side / "src"), str(side)])
+    with subprocess.Popen(
+        command,
+        cwd=side,
+        env=os.environ | {"PYTHONPATH": sources},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches it once, from here: a second one would cut its cleaning up
+    ) as process:
+        try:
+            said, complained = process.communicate()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(PATIENCE_SECONDS)
+            finally:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+
+@contextmanager
+def checked_out(reference: str) -> Iterator[Path]:
+    """The commit in a folder of its own, under this checkout's yardstick; gone again whatever happens."""
+    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
+    if commit is None:
+        raise ComparisonError(f"{reference!r} is no commit of this repository")
+    folder = Path(tempfile.mkdtemp(prefix="base-", dir="/tmp"))  # short: sockets may live below
+    try:
+        if _git("worktree", "add", "--detach", "--quiet", str(folder / "base"), commit) is None:
+            raise ComparisonError(f"git could not check {reference!r} out beside")
+        base = folder / "base"
+        require_same_packages(base)
+        for name in YARDSTICK:
+            shutil.rmtree(base / name, ignore_errors=True)
+            if (ROOT / name).exists():
+                shutil.copytree(ROOT / name, base / name, ignore=shutil.ignore_patterns("__pycache__"))
+        yield base
+    finally:
+        removed = _git("worktree", "remove", "--force", "--force", str(folder / "base"))
+        shutil.rmtree(folder, ignore_errors=True)
+        if removed is None:
+            _git("worktree", "prune")
+
+
+def require_same_packages(base: Path) -> None:
+    """Raise `ComparisonError` if BASE has locked other packages than this checkout."""
+    theirs, ours = locked(base / LOCK), locked(ROOT / LOCK)
+    if differ := sorted(theirs ^ ours):
+        shown = ", ".join(differ[:6]) + (" …" if len(differ) > 6 else "")
+        raise ComparisonError(
+            f"{LOCK} differs ({shown}), so that a difference could be the packages'. "
+            "Compare with a commit that locks the same ones."
+        )
+
+
+def locked(lock: Path) -> set[str]:
+    """The packages of a lock as name==version."""
+    lines = lock.read_text().splitlines() if lock.exists() else []
+    return {line.split(" ")[0] for line in lines if line and not line.startswith((" ", "#", "-"))}
+
+
+def _git(*words: str) -> str | None:
+    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make bench-compare BASE=ref ARGS=…", description=__doc__)
+    parser.add_argument("base", metavar="BASE", help="a commit, a branch, a tag")
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help="as `python -m bench` takes")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer repeats")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each side is asked (at least 2)")
+    chosen = parser.parse_args(words)
+    if chosen.rounds < 2:
+        parser.error("fewer than 2 rounds have no spread")
+    if unknown := set(chosen.questions) - set(QUESTIONS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(QUESTIONS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the folder is removed
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(f"{head()}\nagainst {chosen.base}, {chosen.rounds} rounds in turns\n", highlight=False)
+    try:
+        with checked_out(chosen.base) as base:
+            for question, found in measure(
+                base, chosen.questions or QUESTIONS, quick=chosen.quick, rounds=chosen.rounds
+            ):
+                table(question, found).show(console)
+    except ComparisonError as error:
+        print(f"bench.compare: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Two commits of a scratch repository, compared by two tiny questions in real processes."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench.compare import Pair, locked, pairs
+from bench.table import Quantity
+
+from tests.guarded_rollout.sandbox import wait_until
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("__init__", "__main__", "compare", "machine", "table")
+SIZES = """
+from bench.table import Table, duration
+from thing import SECONDS, answers
+def tables(quick):
+    return [Table("How long?", ("", "time", "answer"), [("thing", duration(SECONDS), answers())])]
+"""
+COUNTS = """
+from bench.table import Table, Target
+def tables(quick):
+    met = Target("met", "1", "1", False)  # a missed target is an answer too
+    return [Table("How many?", ("", "count"), [("all of it", f"{3 if quick else 4} things")], [met])]
+"""
+SLEEPS = """
+import pathlib, signal
+def tables(quick):
+    pathlib.Path(__file__).parents[1].joinpath("begun").touch()
+    try:
+        signal.pause()
+    finally:
+        pathlib.Path("{folder}").joinpath("cleaned").touch()
+"""
+
+
+def thing(seconds: float) -> str:
+    return f"SECONDS = {seconds}\ndef answers():\n    return '1'\n"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Path]:
+    """Its first commit takes 2 seconds, the checkout (not committed) 3."""
+    folder = tmp_path / "scratch"
+    for name in ("bench", "src", "tests", "locks"):
+        (folder / name).mkdir(parents=True)
+    for name in NEEDED:
+        shutil.copy(ROOT / "bench" / f"{name}.py", folder / "bench")
+    (folder / "src" / "thing.py").write_text(thing(2.0))
+    (folder / "locks" / "development.txt").write_text("# made\none==1.0 \\\n    --hash=sha256:00\n")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "before there were any questions")
+    (folder / "src" / "thing.py").write_text(thing(3.0))
+    (folder / "bench" / "sizes.py").write_text(SIZES)
+    (folder / "bench" / "counts.py").write_text(COUNTS)
+    yield folder
+    assert git(folder, "worktree", "list").count("\n") == 1, "a worktree is left"
+
+
+def git(folder: Path, *words: str) -> str:
+    named = ["-c", "user.name=bench", "-c", "user.email=bench@example.org"]
+    command = ["git", "-C", str(folder), *named, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "bench.compare", *words]
+
+
+def compare(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def bases() -> set[str]:
+    return {path.name for path in Path("/tmp").glob("base-*")}
+
+
+def test_both_sides_are_asked_the_same_by_the_same_yardstick(repository: Path) -> None:
+    before = bases()
+    done = compare(repository, "main", "--quick")
+    assert done.returncode == 0, done.stderr
+    row = re.search(r"How long\?: thing: time\W+2 s\W+3 s\W+1\.500\W+yes", done.stdout)
+    assert row, done.stdout
+    assert re.search(r"How long\?: thing: answer\W+1\W+1\W+1\.000\W+\n", done.stdout)
+    assert re.search(r"How many\?: all of it: count\W+3 things\W+3 things\W+1\.000", done.stdout)
+    assert re.search(r"How many\?: met\W+1\W+1\W+1\.000", done.stdout)
+    assert bases() <= before
+
+
+def test_what_the_base_cannot_answer_is_said(repository: Path) -> None:
+    (repository / "bench" / "sizes.py").write_text(SIZES.replace("import SECONDS", "import NEW, SECONDS"))
+    done = compare(repository, "main", "sizes")
+    assert done.returncode == 2
+    assert "How many?" not in done.stdout
+    assert "BASE does not answer 'sizes': ImportError: cannot import name 'NEW'" in done.stderr
+
+
+def test_other_locked_packages_are_refused_by_name(repository: Path) -> None:
+    (repository / "locks" / "development.txt").write_text("one==2.0 \\\n    --hash=sha256:00\n")
+    done = compare(repository, "main")
+    assert done.returncode == 2
+    assert "locks/development.txt differs (one==1.0, one==2.0)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "'nowhere' is no commit of this repository"),
+        (["--", "--upload-pack=touch x"], "is no commit of this repository"),
+        (["main", "guesses"], "unknown: guesses; there are counts, sizes"),
+        (["main", "--rounds", "1"], "fewer than 2 rounds have no spread"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(repository: Path, words: list[str], said: str) -> None:
+    done = compare(repository, *words)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_lets_the_question_clean_up_and_leaves_nothing(
+    repository: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
+    (repository / "bench" / "sizes.py").write_text(SLEEPS.format(folder=tmp_path))
+    before = bases()
+    process = subprocess.Popen(command("main", "sizes"), cwd=repository, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: any(Path("/tmp").glob("base-*/base/begun")), 30)
+        os.kill(process.pid, sent)
+        assert process.wait(30) == (130 if sent is signal.SIGINT else 143)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (tmp_path / "cleaned").exists()
+    assert bases() <= before
+
+
+# ---- pure
+
+
+def test_only_what_every_round_of_both_has_in_the_same_unit_is_paired() -> None:
+    def numbers(**values: tuple[float, str]) -> dict[str, Quantity]:
+        return {name: Quantity("", *value) for name, value in values.items()}
+
+    base = [numbers(a=(1, "s"), b=(2, "MB"), gone=(1, "")), numbers(a=(2, "s"), b=(2, "MB"))]
+    now = [numbers(a=(3, "s"), b=(2, "kB"), new=(1, "")), numbers(a=(4, "s"), b=(2, "kB"))]
+    assert pairs(base, now) == [Pair("a", (1, 2), (3, 4), "s")]
+
+
+@pytest.mark.parametrize(
+    ("base", "now", "beyond"),
+    [
+        ((10, 11), (12, 13), False),
+        ((10, 11), (13, 14), True),
+        ((5, 5), (5, 5), False),
+        ((9, 9), (8, 8), True),
+    ],
+)
+def test_a_difference_counts_when_it_is_larger_than_both_spreads(
+    base: tuple[float, ...], now: tuple[float, ...], beyond: bool
+) -> None:
+    assert Pair("", base, now, "").beyond_spread is beyond
+
+
+def test_there_is_no_ratio_to_nought() -> None:
+    assert Pair("", (0, 0), (1, 1), "").ratio is None
+    assert Pair("", (2, 4), (6, 6), "").ratio == 2
+
+
+def test_this_checkout_locks_packages() -> None:
+    assert {name.partition("==")[0] for name in locked(ROOT / "locks/development.txt")} >= {"numpy", "pillow"}
