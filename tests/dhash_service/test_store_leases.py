@@ -129,6 +129,17 @@ def test_a_decision_ends_the_claim_of_whoever_made_it(store: Store, waiting: lis
     assert lookups_of(claimed(store, sam, 1)) == [first]
 
 
+def test_a_session_that_has_ended_holds_nothing(store: Store, waiting: list[UUID]) -> None:
+    rita, sam, tom = (signed_in(store, name) for name in ("rita", "sam", "tom"))
+    claimed(store, rita, 2)
+    claimed(store, sam, 2)
+    assert lookups_of(claimed(store, tom, 1)) == [waiting[4]]
+    store.sessions.end(rita, NOW).result(10)
+    assert lookups_of(claimed(store, tom, 2)) == waiting[:2]
+    store.revoke_token("sam").result(10)
+    assert lookups_of(claimed(store, tom, 4)) == waiting[:4]
+
+
 def test_a_hidden_picture_leaves_the_queue_and_its_claim_does_no_harm(
     store: Store, waiting: list[UUID]
 ) -> None:

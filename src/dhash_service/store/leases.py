@@ -10,15 +10,24 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, true, tuple_
 
 from dhash_service.facts import Claim, new_id
 from dhash_service.store.recorder import add, after
 from dhash_service.store.repository import chunks
-from dhash_service.store.tables import claims, decisions, withdrawals
+from dhash_service.store.tables import (
+    claims,
+    decisions,
+    session_ends,
+    sessions,
+    token_revocations,
+    withdrawals,
+)
+from dhash_service.store.types import Id, Instant
 from dhash_service.store.writer import Writer
 
 
@@ -65,7 +74,7 @@ class Leases:
         return [self._taken(connection, request) for request in requests]
 
     def _taken(self, connection: Connection, request: Request) -> list[Claim]:
-        barred = set(connection.scalars(held_by_others(request.session, request.now)))
+        barred = set(connection.scalars(held_by_others(), {"holder": request.session, "now": request.now}))
         for chunk in () if request.decided else chunks(request.lookups):
             standing = ~exists().where(withdrawals.c.decision_id == decisions.c.id)
             barred.update(
@@ -81,7 +90,8 @@ class Leases:
     ) -> list[int]:
         counts = []
         for session, which, now in asked:
-            held = list(connection.scalars(in_force(now).where(claims.c.session_id == session, which)))
+            wanted = in_force().where(claims.c.session_id == session, which)
+            held = list(connection.scalars(wanted, {"now": now}))
             self._add(connection, held, session, now, now)
             counts.append(len(held))
         return counts
@@ -114,14 +124,27 @@ class Leases:
         return made
 
 
-def held_by_others(session: UUID, now: datetime) -> Select[Any]:
-    """The lookups that another session has before it. They are few, whatever the length of the queue."""
-    return in_force(now).where(claims.c.session_id != session)
+# Building these costs more than running them: each is built once.
 
 
-def in_force(now: datetime) -> Select[Any]:
-    """The lookups of claims that hold: the newest of their lookup, and not over."""
+@cache
+def held_by_others() -> Select[Any]:
+    """The lookups that another session than `holder` has before it at `now`.
+
+    They are few, whatever the length of the queue. A session that was signed out, or whose token was
+    revoked, holds nothing.
+    """
+    over = exists().where(session_ends.c.session_id == claims.c.session_id)
+    revoked = exists().where(
+        sessions.c.id == claims.c.session_id, token_revocations.c.token_id == sessions.c.token_id
+    )
+    return in_force().where(claims.c.session_id != bindparam("holder", type_=Id), ~over, ~revoked)
+
+
+@cache
+def in_force() -> Select[Any]:
+    """The lookups of claims that hold at `now`: the newest of their lookup, and not over."""
     newer = claims.alias()
     later = tuple_(newer.c.created_at, newer.c.id) > tuple_(claims.c.created_at, claims.c.id)
     overruled = exists().where(newer.c.lookup_id == claims.c.lookup_id, later)
-    return select(claims.c.lookup_id).where(claims.c.until > now, ~overruled)
+    return select(claims.c.lookup_id).where(claims.c.until > bindparam("now", type_=Instant), ~overruled)

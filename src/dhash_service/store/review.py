@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -113,8 +114,8 @@ class ReviewQueue:
         """The next lookups that no other session has before it at this moment, the oldest first."""
         with reading(self._engine) as connection:
             wanted = self._wanted(connection, select(lookups.c.id), filter, after)
-            wanted = wanted.where(lookups.c.id.not_in(held_by_others(session, now)))
-            return list(connection.scalars(wanted.limit(limit)))
+            wanted = wanted.where(lookups.c.id.not_in(held_by_others()))
+            return list(connection.scalars(wanted.limit(limit), {"holder": session, "now": now}))
 
     def waiting(self, ids: Sequence[UUID], *, unsure: bool = False) -> dict[UUID, Lookup]:
         """Those of these lookups that wait."""
@@ -138,13 +139,20 @@ class ReviewQueue:
         return wanted.order_by(lookups.c.id)
 
     def _waiting(self, connection: Connection, *, unsure: bool = False) -> ColumnElement[bool]:
-        # A lookup without a nearest image compares with no tombstone and no image: it stays.
-        out = gone_image if any_hidden_release(connection) else hidden_image
-        shown = ~out(lookups.c.image_id), ~out(lookups.c.nearest_id)
-        # The literal is what lets the databases use the partial index.
-        return and_(
-            lookups.c.status == text("'review'"), last_said_unsure() if unsure else ~decided(), *shown
-        )
+        return waiting(any_hidden_release(connection), unsure)
+
+
+@cache
+def waiting(quarantine: bool, unsure: bool) -> ColumnElement[bool]:
+    """That a lookup waits for a person. Built once: building it costs more than asking.
+
+    `quarantine`: some release is hidden, so an image may be out of search with nobody having named it.
+    """
+    # A lookup without a nearest image compares with no tombstone and no image: it stays.
+    out = gone_image if quarantine else hidden_image
+    shown = ~out(lookups.c.image_id), ~out(lookups.c.nearest_id)
+    # The literal is what lets the databases use the partial index.
+    return and_(lookups.c.status == text("'review'"), last_said_unsure() if unsure else ~decided(), *shown)
 
 
 def decided() -> ColumnElement[bool]:

@@ -5,6 +5,7 @@ ones: when that one's release is quarantined, the next takes its place. A store 
 algorithm, so none is asked for here.
 """
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -59,7 +60,12 @@ def hidden_releases(until: Until = None) -> Select[tuple[str]]:
 
 def any_hidden_release(connection: Connection) -> bool:
     """Whether any release is in quarantine: where none is, much need not be asked."""
-    return connection.execute(hidden_releases().limit(1)).first() is not None
+    return connection.execute(_one_hidden_release()).first() is not None
+
+
+@cache
+def _one_hidden_release() -> Select[tuple[str]]:
+    return hidden_releases().limit(1)
 
 
 def visible(fingerprint: FromClause, until: Until = None) -> ColumnElement[bool]:

@@ -23,7 +23,7 @@ from dhash_service.reviewing import Reviewing
 from dhash_service.web.pages import render
 from dhash_service.web.pairs import Json, lease_json, pair_json, pairs_json, progress_json
 from dhash_service.web.queue_filter import AGES, Asked, AskedQueue
-from dhash_service.web.visitors import Reader, Reviewer
+from dhash_service.web.visitors import Reader, Reviewer, Visitor
 
 FIRST = 3
 """Pairs that come with the page; the script asks for more at once."""
@@ -77,6 +77,8 @@ class NewWithdrawal(BaseModel):
 @router.get("")
 async def page(request: Request, service: Running, visitor: Reader, asked: Asked) -> Response:
     """The page, with its first pairs."""
+    if arrives_as_a_stranger(request, visitor):
+        return render(request, "arrive.html")
     reviewing, now = Reviewing(service), datetime.now(UTC)
     filter = asked.filter(now)
     if visitor.session and visitor.may_decide:
@@ -198,6 +200,15 @@ async def take_back_by_form(
     if pair and pair.claim:
         await Reviewing(service).give_back(reviewer.id, [pair.claim.id])
     return RedirectResponse("/review/history" + (f"?{query}" if query.isprintable() and query else ""), 303)
+
+
+def arrives_as_a_stranger(request: Request, visitor: Visitor) -> bool:
+    """Whether somebody followed a link from another site: then the browser keeps our cookie to itself.
+
+    A page that loads itself again is not another site, and learns who it is.
+    """
+    elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
+    return elsewhere and request.headers.get("sec-fetch-mode") == "navigate" and not visitor.known
 
 
 def reasons_of(asked: AskedQueue, counts: Mapping[str, int]) -> dict[str, int]:

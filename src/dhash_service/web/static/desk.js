@@ -48,7 +48,6 @@ export class Desk extends EventTarget {
   putFirst(pair) {
     this.pairs = [pair, ...this.pairs.filter((other) => other.lookup !== pair.lookup)];
     Object.assign(this, { exhausted: false, away: false });
-    this.#drawAhead();
     this.#changed();
   }
 
@@ -149,6 +148,7 @@ export class Desk extends EventTarget {
   }
 
   #changed() {
+    this.#drawAhead();
     this.dispatchEvent(new CustomEvent("change"));
   }
 }

@@ -81,10 +81,9 @@ function decide(verdict) {
   const decision = { id: newId(), lookup: pair.lookup, verdict, note };
   $("#note").value = "";
   notice = "";
-  desk.advance({ decided: true });
   made.push({ id: decision.id, pair });
-  outbox.add("decision", decision);
-  show();
+  outbox.add("decision", decision); // before the next pairs are asked for: this one must not be among them
+  desk.advance({ decided: true });
   const next = desk.current;
   tell(`${WORDS[verdict]}. ${next ? `Next pair: ${$("#distance").textContent}.` : ""}`);
 }
@@ -224,3 +223,11 @@ addEventListener("pageshow", (event) => {
 show();
 desk.fill();
 hearProgress(0);
+markShown(desk.current);
+
+/** When the first pair was there to be seen, for whoever measures: pictures and all. */
+async function markShown(pair) {
+  if (!pair) return;
+  await Promise.allSettled(Object.values(pair.images).map((image) => image?.decode()));
+  requestAnimationFrame(() => performance.mark("pair shown"));
+}
