@@ -34,6 +34,12 @@ def new_id() -> UUID:
     return UUID(int=value)
 
 
+def earliest_id(when: datetime) -> UUID:
+    """The least UUIDv7 of a time: those made before are less, those made since are not."""
+    value = int(when.timestamp() * 1000) << 80
+    return UUID(int=value | 0x7 << 76 | 0x2 << 62)
+
+
 class Role(StrEnum):
     """What a bearer token allows; each role may do all that the ones before it may."""
 

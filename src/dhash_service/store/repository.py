@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,6 +24,7 @@ from dhash_service.facts import (
     Status,
     Token,
     Verdict,
+    earliest_id,
     image_id,
 )
 from dhash_service.store.engine import reading
@@ -38,6 +40,9 @@ from dhash_service.store.tables import (
 from dhash_service.store.visibility import aside, gone_image, stands, visible, visible_image
 
 T = TypeVar("T")
+
+SAME_MOMENT = timedelta(seconds=2)
+"""More than passes between the times of an image and of the lookup that it is written with."""
 
 IMAGE = (
     images.c.id,
@@ -129,6 +134,18 @@ class Repository:
             return next(
                 read_lookups(connection, select(lookups).where(lookups.c.id == id), self._algorithm), None
             )
+
+    def kept_by(self, image: Image) -> Lookup | None:
+        """The lookup that an image was kept with; None where a merge brought the image alone.
+
+        It was made with the image, and the ids of lookups begin with their time: no index is needed.
+        """
+        first = earliest_id(image.created_at - SAME_MOMENT)
+        last = earliest_id(image.created_at + SAME_MOMENT)
+        wanted = select(lookups).where(lookups.c.id.between(first, last), lookups.c.image_id == image.id)
+        with reading(self._engine) as connection:
+            oldest_first = wanted.order_by(lookups.c.id).limit(1)
+            return next(read_lookups(connection, oldest_first, self._algorithm), None)
 
     def decisions(self, lookup: UUID) -> list[Decision]:
         """A lookup's decisions, the newest (the one that holds) first."""

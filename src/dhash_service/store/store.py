@@ -255,6 +255,10 @@ class Store:
         """One lookup, decided or not."""
         return self._repository.lookup(id)
 
+    def kept_by(self, image: Image) -> Lookup | None:
+        """The lookup that an image was kept with, where there is one."""
+        return self._repository.kept_by(image)
+
     def decisions(self, lookup: UUID) -> list[Decision]:
         """A lookup's decisions, the newest (the one that holds) first."""
         return self._repository.decisions(lookup)

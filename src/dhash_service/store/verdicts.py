@@ -88,6 +88,14 @@ class Verdicts:
             judged = list(self._judged(connection, [as_decision(row) for row in rows[:limit]]))
         return History(judged, judged[-1].decision.id if len(rows) > limit else None)
 
+    def about(self, lookup: UUID) -> list[Judged]:
+        """All decisions on one lookup, the newest first."""
+        wanted = select(decisions).where(decisions.c.lookup_id == lookup)
+        newest_first = wanted.order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
+        with reading(self._engine) as connection:
+            made = [as_decision(row) for row in connection.execute(newest_first)]
+            return self._judged(connection, made)
+
     def reviewers(self) -> list[str]:
         """Everybody who ever decided, by name."""
         with reading(self._engine) as connection:

@@ -12,10 +12,11 @@ from uuid import UUID
 
 from dhash_service.decoding import sniff
 from dhash_service.errors import DhashError, RetryLaterError
-from dhash_service.facts import Fingerprint, Match, Neighbour, Status
+from dhash_service.facts import Lookup, Match, Neighbour, Status
 from dhash_service.matcher import Neighbourhood
 from dhash_service.matching import BITS, SENTENCES, Reason
 from dhash_service.service import DocumentSubmission, Submission
+from dhash_service.store.verdicts import Judged
 from dhash_service.web.asked import DEEPEST, RADII
 
 PAGE = 24
@@ -165,7 +166,7 @@ class Shown:
             height=fingerprint.height,
             quality=percent(fingerprint.quality),
             confidence=percent(match.confidence),
-            reasons=sentences(match.reasons, fingerprint),
+            reasons=sentences(match.reasons, fingerprint.reasons),
             thumbnail=picture_source(submission),
             radius=radius,
             page=page,
@@ -194,6 +195,23 @@ class Brief:
         return cls(
             page, headline(match, radius), TONES[match.status], address(submission.fingerprint.hex, radius)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """How a known picture came to be kept: what was said of it then, and what people decided since."""
+
+    lookup: Lookup
+    headline: str
+    confidence: int  # percent
+    reasons: Sequence[str]
+    judged: Sequence[Judged]
+
+    @classmethod
+    def of(cls, lookup: Lookup, judged: Sequence[Judged], within: int) -> "Past":
+        """`within` is how near a match has to be."""
+        said = sentences(lookup.match.reasons, ())
+        return cls(lookup, headline(lookup.match, within), percent(lookup.match.confidence), said, judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +264,10 @@ def headline(match: Match, within: int) -> str:
     return f"{sure}: {differ(near.distance)}"
 
 
-def sentences(reasons: Sequence[str], fingerprint: Fingerprint) -> list[str]:
+def sentences(reasons: Sequence[str], quality: Sequence[str]) -> list[str]:
     """What lowered confidence and quality, each once; what the headline says is left out."""
     said = [SENTENCES[Reason(name)] for name in reasons if name in SENTENCES and name != Reason.KNOWN]
-    return [*said, *(QUALITY.get(name, name) for name in fingerprint.reasons)]
+    return [*said, *(QUALITY.get(name, name) for name in quality)]
 
 
 def differ(distance: int) -> str:

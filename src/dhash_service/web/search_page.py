@@ -19,6 +19,7 @@ from dhash_service.api import search as api
 from dhash_service.api.auth import ANONYMOUS, Running
 from dhash_service.documents import is_document
 from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError
+from dhash_service.facts import Image
 from dhash_service.service import Service, Submission
 from dhash_service.web.asked import RADII, Asked
 from dhash_service.web.found import (
@@ -28,6 +29,7 @@ from dhash_service.web.found import (
     Answered,
     Brief,
     Card,
+    Past,
     Results,
     Shown,
     left_out,
@@ -104,7 +106,8 @@ async def picture(request: Request, service: Running, visitor: Reader, id: UUID)
         request,
         "picture.html",
         image=image,
-        reasons=sentences((), image.fingerprint),
+        reasons=sentences((), image.fingerprint.reasons),
+        past=await service.read(lambda: past_of(service, image)),
         results=Results.of(value, radius, 0, near),
         others=others[:PAGE],
     )
@@ -166,6 +169,14 @@ async def answer_to(service: Service, file: UploadFile, keep: bool) -> Answered:
         briefly=[Brief.of(submission, radius, number) for submission, number in found[WHOLE:]],
         skipped=left_out(document),
     )
+
+
+def past_of(service: Service, image: Image) -> Past | None:
+    """How a known picture came to be kept. Reads the store: call it outside the event loop."""
+    lookup = service.store.kept_by(image)
+    if lookup is None:
+        return None
+    return Past.of(lookup, service.store.verdicts.about(lookup.id), service.settings.match_radius)
 
 
 async def shown(service: Service, submission: Submission, number: int | None = None) -> Shown:

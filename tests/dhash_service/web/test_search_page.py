@@ -124,6 +124,26 @@ def test_a_known_picture_has_a_page_until_it_is_taken_out_of_search(server: Serv
     assert "taken out of search" in gone.text
 
 
+def test_a_picture_of_a_document_says_where_it_came_from_and_what_was_decided(server: Server) -> None:
+    document = showing(jpeg(120, 90, 20))
+    found = server.client.post(
+        "/api/dhash/extract", content=document, headers={"Content-Type": "application/pdf"}
+    )
+    first = found.json()["pictures"][0]
+    reviewer = server.token("rita", "reviewer")
+    decided = server.client.post(
+        f"/api/dhash/queue/{first['lookup']}/decision",
+        json={"verdict": "different", "note": "<b>no</b>"},
+        headers=reviewer,
+    )
+    assert decided.status_code == 201
+    page = server.client.get(f"/pictures/{first['id']}", headers=BROWSER).text
+    assert f'page 1 of the PDF <span class="mono">{found.json()["sha256"]}</span>' in page
+    assert "New: nothing known is within 10 bits" in page
+    assert "&lt;b&gt;no&lt;/b&gt;" in page
+    assert "rita" in page
+
+
 def test_open_pages_do_not_count_as_traffic(server: Server) -> None:
     server.client.get("/")
     before = server.client.get("/metrics").json()["counters"]
