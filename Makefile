@@ -5,7 +5,7 @@ PROJECT_FILES := pyproject.toml
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo screenshots test test-browser check format bench bench-compare lock clean
+.PHONY: help install run demo screenshots test test-browser check format bench bench-compare fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ bench: .venv/.bench ## measure, beside peers in the same run
 
 bench-compare: .venv/.bench ## what this checkout changed: BASE=ref ARGS="QUESTION… --quick"
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error say which commit to compare with: BASE=ref)) $(ARGS)
+
+fuzz: .venv/.development ## hostile input at random, as long as you like: make fuzz SECONDS=600 SEED=1
+	$(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 lock: .venv/.development ## newest versions that pyproject.toml admits, with hashes
 	sh scripts/lock.sh
