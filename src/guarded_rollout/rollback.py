@@ -16,7 +16,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.host.slots import Slot
+from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal import Journal
 from guarded_rollout.record import Rollout
 from guarded_rollout.steps.base import Options
@@ -62,14 +62,17 @@ def find_way(site: Site, journal: Journal, release: Release, options: Options, *
     rollout = journal.open_rollout(site.environment.name)
     serving = site.serving()
     slot = site.slots.find(release.id)
-    warm = slot is not None and site.answers(slot)
-    if rollout is not None and rollout.target not in (None, release.id):
+    if rollout is not None and rollout.source == rollout.target == release.id:
+        slot = _slot_before_restart(rollout)
+        bad = site.slots.release(other(slot))
+    elif rollout is not None and rollout.target not in (None, release.id):
         bad = _standing(site, rollout.target or "")
     else:
         bad = serving if serving is not None and serving.id != release.id else None
     if slot is None:
         taken = site.slots.find(bad.id) if bad else None
         slot = "blue" if taken == "green" else "green" if taken == "blue" else site.traffic.serving()
+    warm = site.slots.release(slot) == release and site.answers(slot)
     steps = steps_back(
         warm=warm,
         exchanged=exchanged_first(site, release, options.data, warm=warm),
@@ -78,6 +81,13 @@ def find_way(site: Site, journal: Journal, release: Release, options: Options, *
         backup=options.backup is not None,
     )
     return Way(release, slot, bad, steps, rollout)
+
+
+def _slot_before_restart(rollout: Rollout) -> Slot:
+    """Where a release stood before it was restarted: it stands in both slots now, so its id tells nothing."""
+    plan = rollout.note("plan")
+    named: Slot = "green" if plan is not None and plan.data["slot"] == "green" else "blue"
+    return named if plan is not None and plan.data["back"] else other(named)
 
 
 def _standing(site: Site, release: str) -> Release | None:

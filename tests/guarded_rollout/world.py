@@ -1,0 +1,226 @@
+"""A machine that is a few dictionaries, on which the real engine works, and which can die at any write.
+
+Processes, slots and traffic are modelled; the engine, the journal (a real SQLite file), the window and the
+steps that only move traffic are those of the product. Every change of the world is held against what clients
+rely on, at the moment at which it happens.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from guarded_rollout.clock import ManualClock
+from guarded_rollout.config.environments import TrafficStep
+from guarded_rollout.errors import NotHealthyError, ProcessError
+from guarded_rollout.host.slots import Slot
+from guarded_rollout.journal import Journal
+from guarded_rollout.steps import STEPS
+from guarded_rollout.steps.base import Evidence, ForwardStep, Work
+
+
+class Killed(BaseException):
+    """The engine's process is dead: nothing that it still does has any effect."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A release. One that is not `sound` is refused by verification."""
+
+    id: str
+    sound: bool = True
+
+
+@dataclass
+class World:
+    """What is true on the machine. `lives` counts the changes that the engine may still make."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    built: dict[str, Build] = field(default_factory=dict)
+    standing: dict[Slot, Build] = field(default_factory=dict)
+    running: set[Slot] = field(default_factory=set)
+    verified: set[str] = field(default_factory=set)
+    green: int = 0
+    lives: float = float("inf")
+    fails: set[str] = field(default_factory=set)  # steps that fail this time
+    served: bool = False  # clients have been served, so from now on they must be
+
+    def change(self) -> None:
+        """Called before each change."""
+        if self.lives <= 0:
+            raise Killed
+        self.lives -= 1
+
+    def serving(self) -> Slot:
+        return "green" if self.green > 50 else "blue"
+
+    def check(self) -> None:
+        """Whoever gets traffic runs and has been verified."""
+        for slot, share in (("blue", 100 - self.green), ("green", self.green)):
+            if self.served and share:
+                assert slot in self.running, f"{slot} has {share} % of the traffic and does not run"
+                build = self.standing[slot]
+                assert build.id in self.verified, f"{build.id} has {share} % and was never verified"
+
+
+class Traffic:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def share(self) -> dict[Slot, int]:
+        return {"blue": 100 - self._world.green, "green": self._world.green}
+
+    def serving(self) -> Slot:
+        return self._world.serving()
+
+    def give(self, slot: Slot, percent: int) -> None:
+        self._world.change()
+        self._world.green = percent if slot == "green" else 100 - percent
+        self._world.check()
+
+    def ensure(self) -> None:
+        """The proxy always runs here."""
+
+
+class Slots:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def release(self, slot: Slot) -> Build | None:
+        return self._world.standing.get(slot)
+
+    def find(self, release: str) -> Slot | None:
+        found = (slot for slot, build in self._world.standing.items() if build.id == release)
+        return next(found, None)
+
+
+class Processes:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def require_running(self, name: str) -> None:
+        if name not in self._world.running:
+            raise ProcessError(name=name, problem="it does not run", log="log")
+
+
+@dataclass
+class FakeEnvironment:
+    name: str = "production"
+    traffic: tuple[TrafficStep, ...] = (TrafficStep(20, 1.0), TrafficStep(50, 1.0), TrafficStep(100, 0.0))
+
+
+class FakeSite:
+    """As much of `Site` as the engine and its steps ask for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.clock = world.clock
+        self.environment = FakeEnvironment()
+        self.traffic, self.slots, self.processes = Traffic(world), Slots(world), Processes(world)
+
+    def serving(self) -> Build | None:
+        return self.slots.release(self._world.serving())
+
+    def release(self, identity: str) -> Build:
+        return self._world.built[identity]
+
+    def answers(self, slot: Slot) -> bool:
+        return slot in self._world.running
+
+    def ensure(self) -> None:
+        """The supervisor starts whatever stands in a slot."""
+        self._world.change()
+        self._world.running |= set(self._world.standing)
+
+    def start(self, slot: Slot, release: Build) -> None:
+        self._world.change()
+        self._world.standing[slot] = release
+        self._world.change()  # it may die between the link and the process
+        self._world.running.add(slot)
+        self._world.check()
+
+    def stop(self, slot: Slot) -> None:
+        self._world.change()
+        self._world.running.discard(slot)
+        self._world.check()
+        self._world.change()
+        self._world.standing.pop(slot, None)
+
+    def shut_down(self) -> None:
+        self._world.change()
+        self._world.running.clear()
+
+
+class MortalJournal(Journal):
+    """Dies before a write, or right after it: both are moments between which the next process must tell."""
+
+    world: World
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.world.change()
+        with super()._transaction():
+            yield
+        self.world.change()
+
+
+class Modelled(ForwardStep):
+    """A step that changes what this function changes; it fails when the world says so."""
+
+    def __init__(self, name: str, do: Callable[[Work], None], undo: Callable[[Work], None]) -> None:
+        self.name: ClassVar[str] = name  # type: ignore[misc]
+        self._do, self._undo = do, undo
+
+    def describe(self, work: Work) -> Iterator[str]:
+        yield self.name
+
+    def do(self, work: Work) -> Evidence:
+        world: World = work.site._world  # type: ignore[attr-defined]
+        world.change()
+        if self.name in world.fails:
+            raise NotHealthyError(endpoint=self.name, seconds=1, last="503")
+        self._do(work)
+        return {}
+
+    def undo(self, work: Work) -> None:
+        self._undo(work)
+
+
+def _nothing(work: Work) -> None:
+    """It looks, or writes what does not matter here."""
+
+
+def _stage(work: Work) -> None:
+    if work.stable is None:
+        work.site.traffic.give(work.slot, 100)
+    work.site.start(work.slot, work.release)
+
+
+def _unstage(work: Work) -> None:
+    work.site.stop(work.slot)
+
+
+def _verify(work: Work) -> None:
+    world: World = work.site._world  # type: ignore[attr-defined]
+    build: Any = work.release
+    if not build.sound and not work.back:
+        raise NotHealthyError(endpoint=build.id, seconds=1, last="503")
+    world.verified.add(build.id)
+
+
+def _finish(work: Work) -> None:
+    work.site.traffic.give(work.slot, 100)
+    if work.stable is not None:
+        work.site.stop(work.stable_slot)
+
+
+def steps() -> dict[str, Any]:
+    """The steps by name: real where they touch nothing but traffic and slots."""
+    looking = ("preflight", "backup", "migrate", "safety", "configuration", "data", "schema", "quarantine")
+    modelled = [Modelled(name, _nothing, _nothing) for name in (*looking, "validate")]
+    modelled += [
+        Modelled("stage", _stage, _unstage),
+        Modelled("verify", _verify, _nothing),
+        Modelled("finish", _finish, _nothing),
+    ]
+    return {**STEPS, **{step.name: step for step in modelled}}
