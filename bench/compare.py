@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -30,7 +31,7 @@ YARDSTICK = ("bench", "tests")
 LOCK = Path("locks/development.txt")
 PATIENCE_SECONDS = 30  # for a question that is interrupted to end what it started
 
-Numbers = Mapping[str, Quantity]  # by "table: row: column"
+Numbers = Mapping[tuple[str, str], Quantity]  # by the table's question, and the number's name in it
 
 
 class ComparisonError(Exception):
@@ -41,6 +42,7 @@ class ComparisonError(Exception):
 class Pair:
     """One number of both sides, by round."""
 
+    table: str
     name: str
     base: tuple[float, ...]
     now: tuple[float, ...]
@@ -66,29 +68,28 @@ def _range(values: Sequence[float]) -> float:
 def pairs(base: Sequence[Numbers], now: Sequence[Numbers]) -> list[Pair]:
     """Every number that each round of both sides has, in the same unit; in the order of `now`."""
     found = []
-    for name, number in now[0].items():
-        rounds = [side.get(name) for side in (*base, *now)]
+    for (title, name), number in now[0].items():
+        rounds = [side.get((title, name)) for side in (*base, *now)]
         values = tuple(each.value for each in rounds if each is not None and each.unit == number.unit)
         if len(values) == len(rounds):
-            found.append(Pair(name, values[: len(base)], values[len(base) :], number.unit))
+            found.append(Pair(title, name, values[: len(base)], values[len(base) :], number.unit))
     return found
 
 
-def table(question: str, found: Sequence[Pair]) -> Table:
-    """Both sides by number."""
-    return Table(
-        question,
-        ("", "base", "now", "now / base", "beyond the spread"),
-        [
-            (
-                pair.name,
-                _shown(statistics.median(pair.base), pair.unit),
-                _shown(statistics.median(pair.now), pair.unit),
-                "" if pair.ratio is None else f"{pair.ratio:.3f}",
-                "yes" if pair.beyond_spread else "",
-            )
-            for pair in found
-        ],
+def shown(found: Sequence[Pair]) -> Iterator[Table]:
+    """Both sides by number, in a table for each table of the questions."""
+    columns = ("", "base", "now", "now / base", "beyond the spread")
+    for title, group in groupby(found, lambda pair: pair.table):
+        yield Table(title, columns, [_row(pair) for pair in group])
+
+
+def _row(pair: Pair) -> tuple[str, ...]:
+    return (
+        pair.name,
+        _shown(statistics.median(pair.base), pair.unit),
+        _shown(statistics.median(pair.now), pair.unit),
+        "" if pair.ratio is None else f"{pair.ratio:.3f}",
+        "yes" if pair.beyond_spread else "",
     )
 
 
@@ -99,16 +100,13 @@ def _shown(value: float, unit: str) -> str:
 # ---- running both
 
 
-def measure(
-    base: Path, questions: Sequence[str], *, quick: bool, rounds: int
-) -> Iterator[tuple[str, list[Pair]]]:
-    """Ask each question of both in turns. Raises `ComparisonError` when one of them gives no answer."""
-    for question in questions:
-        seen: dict[Path, list[Numbers]] = {base: [], ROOT: []}
-        for _ in range(rounds):
-            for side, answers in seen.items():
-                answers.append(ask(side, question, quick=quick))
-        yield question, pairs(seen[base], seen[ROOT])
+def measure(base: Path, question: str, *, quick: bool, rounds: int) -> list[Pair]:
+    """Ask a question of both in turns. Raises `ComparisonError` when one of them gives no answer."""
+    seen: dict[Path, list[Numbers]] = {base: [], ROOT: []}
+    for _ in range(rounds):
+        for side, answers in seen.items():
+            answers.append(ask(side, question, quick=quick))
+    return pairs(seen[base], seen[ROOT])
 
 
 def ask(side: Path, question: str, *, quick: bool) -> Numbers:
@@ -122,7 +120,7 @@ def ask(side: Path, question: str, *, quick: bool) -> Numbers:
             where = "this checkout" if side == ROOT else "BASE"
             raise ComparisonError(f"{where} does not answer {question!r}: {said[-1] if said else 'silent'}")
         return {
-            f"{each['question']}: {name}": Quantity("", number["value"], number["unit"])
+            (each["question"], name): Quantity("", number["value"], number["unit"])
             for each in json.loads(report.read_text())["tables"]
             for name, number in each["numbers"].items()
         }
@@ -214,10 +212,9 @@ def main(words: Sequence[str] | None = None) -> int:
     console.print(f"{head()}\nagainst {chosen.base}, {chosen.rounds} rounds in turns\n", highlight=False)
     try:
         with checked_out(chosen.base) as base:
-            for question, found in measure(
-                base, chosen.questions or QUESTIONS, quick=chosen.quick, rounds=chosen.rounds
-            ):
-                table(question, found).show(console)
+            for question in chosen.questions or QUESTIONS:
+                for table in shown(measure(base, question, quick=chosen.quick, rounds=chosen.rounds)):
+                    table.show(console)
     except ComparisonError as error:
         print(f"bench.compare: {error}", file=sys.stderr)
         return 2

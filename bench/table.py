@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Self
 
 from rich.console import Console
@@ -80,18 +81,18 @@ class Table:
     def numbers(self) -> Iterator[tuple[str, Quantity]]:
         """Each number of the rows and targets with its name: what two runs can be compared by.
 
-        A row is named by its first cell and by all that are no numbers; a cell by its row and its column.
+        A row is named by its first cell and those of columns that hold no number at all.
         """
+        read = [[Quantity.of(cell) for cell in row] for row in self.rows]
+        told = {0, *(at for at, found in enumerate(zip_longest(*read)) if not any(found))}
         seen: dict[str, int] = {}
-        for first, *rest in self.rows:
-            found = [
-                (column, cell, Quantity.of(cell))
-                for column, cell in zip(self.columns[1:], rest, strict=False)
-            ]
-            row = ", ".join((first, *(cell for _, cell, number in found if cell and not number)))
+        for cells, numbers in zip(self.rows, read, strict=True):
+            row = ", ".join(cell for at, cell in enumerate(cells) if at in told and cell)
             seen[row] = seen.get(row, 0) + 1
             again = f" ({seen[row]})" if seen[row] > 1 else ""
-            yield from ((f"{row}{again}: {column}", number) for column, _, number in found if number)
+            for at, (column, number) in enumerate(zip(self.columns, numbers, strict=False)):
+                if number and at not in told:
+                    yield f"{row}{again}: {column}", number
         for target in self.targets:
             if number := Quantity.of(target.measured):
                 yield target.what, number
