@@ -5,7 +5,7 @@ PROJECT_FILES := pyproject.toml
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo screenshots test test-browser check format bench bench-compare fuzz lock clean
+.PHONY: help install run demo chaos screenshots test test-browser check format bench bench-compare fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ bench-compare: .venv/.bench ## what this checkout changed: BASE=ref ARGS="QUESTI
 
 fuzz: .venv/.development ## hostile input at random, as long as you like: make fuzz SECONDS=600 SEED=1
 	$(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+chaos: .venv/.development ## real rollouts under fire, judged from outside; RUNS=1000 SEED=n JOBS=2 for a campaign
+	@$(BIN)/python -m chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 lock: .venv/.development ## newest versions that pyproject.toml admits, with hashes
 	sh scripts/lock.sh

@@ -21,7 +21,7 @@ from chaos.pictures import document, picture
 
 SUBMIT, EXTRACT, READ, SEARCH, STATUS = "submit", "extract", "read", "search", "status"
 CLIENTS = {SUBMIT: 3, EXTRACT: 1, READ: 1, SEARCH: 1, STATUS: 1}
-PAUSE = {SUBMIT: 0.08, EXTRACT: 0.15, READ: 0.06, SEARCH: 0.1, STATUS: 0.15}
+PAUSE = {SUBMIT: 0.1, EXTRACT: 0.2, READ: 0.1, SEARCH: 0.15, STATUS: 0.25}
 PATIENCE = 30.0
 """Seconds after which an answer is not waited for any more: then it failed."""
 

@@ -58,7 +58,7 @@ def serving(subject: Subject) -> Iterator[str]:
     if release != expected:
         yield f"{release} serves, and by the journal it is {expected}"
     standing = [
-        slot for slot in ("blue", "green") if (pid := stack._written(f"{slot}.lock")) is not None and pid
+        slot for slot in ("blue", "green") if (pid := stack.written(f"{slot}.lock")) is not None and pid
     ]
     if len(standing) != 1:
         yield f"{len(standing)} slots have a running release: {standing}"

@@ -29,8 +29,11 @@ class Observer:
         self._take()
 
     def _look(self) -> None:
+        stamp: tuple[int, ...] = ()
         while not self._over.wait(LOOK_SECONDS):
-            self._take()
+            if stamp != (now := self._stack.journal_stamp()):
+                stamp = now
+                self._take()
 
     def _take(self) -> None:
         for event in self._stack.events(after=self._last):

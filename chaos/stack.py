@@ -184,14 +184,14 @@ class Stack:
             case Target.ENGINE:
                 return engine
             case Target.SUPERVISORD:
-                return self._written("supervisord.pid")
+                return self.written("supervisord.pid")
             case Target.MONITOR:
-                return self._written("watcher.lock")
+                return self.written("watcher.lock")
             case Target.PROXY:
-                return self._written("proxy.lock")
+                return self.written("proxy.lock")
             case Target.CANDIDATE | Target.STABLE:
                 slot = self.slot_of(target)
-                return self._written(f"{slot}.lock") if slot else None
+                return self.written(f"{slot}.lock") if slot else None
             case Target.WORKER:
                 return next(self._workers(), None)
         return None
@@ -219,7 +219,7 @@ class Stack:
         notes = [event for event in self.events(rollout=opened.id) if event.name == "plan"]
         return notes[-1].data if notes else None
 
-    def _written(self, name: str) -> int | None:
+    def written(self, name: str) -> int | None:
         try:
             pid = int((self.root / "supervisor" / name).read_text())
         except (OSError, ValueError):
@@ -229,7 +229,7 @@ class Stack:
     def _workers(self) -> Iterator[int]:
         """Processes that read PDFs, those of whichever release serves first."""
         for slot in (self.serving_slot(), *SLOTS):
-            pid = self._written(f"{slot}.lock")
+            pid = self.written(f"{slot}.lock")
             with suppress(psutil.Error):
                 for child in psutil.Process(pid).children() if pid else []:
                     if any("spawn_main" in word for word in child.cmdline()):
@@ -259,6 +259,15 @@ class Stack:
         with suppress(sqlite3.OperationalError), closing(sqlite3.connect(self.journal, timeout=5)) as file:
             return file.execute(statement, values).fetchall()
         return []
+
+    def journal_stamp(self) -> tuple[int, ...]:
+        """Changes whenever somebody writes to the journal: cheap to ask a hundred times a second."""
+        found = []
+        for name in ("journal.db", "journal.db-wal"):
+            with suppress(OSError):
+                about = (self.root / name).stat()
+                found += [about.st_ino, about.st_size, about.st_mtime_ns]
+        return tuple(found)
 
     def events(self, *, after: int = 0, rollout: str | None = None) -> list[Event]:
         rows = self.read(

@@ -12,7 +12,7 @@ from chaos.operating import Operator
 from chaos.receiver import Receiver
 from chaos.stack import Stack
 
-LOOK_SECONDS = 0.003
+LOOK_SECONDS = 0.005
 KINDS = {False: "intent", True: "outcome"}
 
 
@@ -67,7 +67,9 @@ def carry_out(scene: Scene, fault: Fault, strike: Strike) -> Incident | None:
 def wait_for(scene: Scene, moment: Moment) -> bool:
     """Whether the moment came before the rollout was over."""
     if moment.step:
-        while not reached(scene, moment):
+        stamp: tuple[int, ...] = ()
+        while stamp == (now := scene.stack.journal_stamp()) or not reached(scene, moment):
+            stamp = now
             if scene.over.wait(LOOK_SECONDS):
                 return False
         return not scene.over.wait(moment.seconds)
