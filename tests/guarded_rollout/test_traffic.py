@@ -141,3 +141,11 @@ def test_clients_may_send_any_origin_and_the_admin_socket_is_ours_alone(two_slot
     assert (two_slots.traffic.admin_socket.stat().st_mode & 0o777) == 0o600
     metrics = Endpoint(two_slots.traffic.admin_socket).ask("GET", "/metrics").body.decode()
     assert 'server="blue"' in metrics
+
+
+def test_a_release_learns_who_asks_and_whether_by_https(two_slots):
+    plain = two_slots.public().ask("GET", "/forwarded").json()
+    assert plain["x-forwarded-for"] in ("127.0.0.1", "::1")
+    assert plain["x-forwarded-proto"] == "http"
+    tls = two_slots.public().ask("GET", "/forwarded", headers={"X-Forwarded-Proto": "https"}).json()
+    assert tls["x-forwarded-proto"] == "https"  # as a program that ends TLS on this machine says

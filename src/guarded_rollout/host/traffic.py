@@ -119,6 +119,8 @@ def configuration(environment: Environment) -> Json:
         "public": {
             "listen": [f":{environment.port}"],
             "automatic_https": {"disable": True},
+            # Whoever ends TLS on this machine says so; from elsewhere anybody could say anything.
+            "trusted_proxies": {"source": "static", "ranges": ["127.0.0.0/8", "::1/128"]},
             "routes": [
                 {"handle": [share]},
                 {"match": [is_green], "handle": [green_first]},
@@ -131,6 +133,7 @@ def configuration(environment: Environment) -> Json:
         servers[slot] = {
             "listen": [f"unix/{_inner_socket(run, slot)}|0600"],
             "automatic_https": {"disable": True},
+            "trusted_proxies_unix": True,  # or the client's address and scheme end at the edge
             "routes": [{"handle": [_upstream(slots.socket(slot))]}],
             "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
         }

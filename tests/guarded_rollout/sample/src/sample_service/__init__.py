@@ -122,6 +122,9 @@ async def answer(scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, Any
             return 200, metrics()
         case "GET", "/api/dhash/search":
             return await search(query["hash"])
+        case "GET", "/forwarded":
+            told = {name.decode(): value.decode() for name, value in scope["headers"]}
+            return 200, {name: value for name, value in told.items() if name.startswith("x-forwarded-")}
         case "GET", "/slow":
             await asyncio.sleep(float(query.get("seconds", "1.5")))
     return 200, {"release": RELEASE, "pid": os.getpid()}
