@@ -17,6 +17,9 @@ from guarded_rollout.backup.unpack import ZipReader
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError, BackupMissingError, DiskFullError
 from guarded_rollout.files import scratch_folder, sha256
 
+HARMLESS_BYTES = 256 * 2**20  # unpacked, whatever the archive's own size
+RATIO_MOST = 200  # deflate reaches 1,032; a store, full of thumbnails and random ids, about two
+
 Sink = Callable[[bytes], object]
 
 
@@ -114,6 +117,10 @@ def _require_agreement(archive: Path, found: Manifest, reader: ZipReader) -> Non
     for name, content in found.files.items():
         if sizes[name] != content.size:
             raise BackupFormatError(path=archive, problem=f"{name}: the manifest tells another size")
+    unpacked, packed = sum(sizes.values()), archive.stat().st_size
+    if unpacked > max(HARMLESS_BYTES, RATIO_MOST * packed):
+        problem = f"it would unpack to {unpacked // 2**20} MiB, {unpacked // packed} times its own size"
+        raise BackupFormatError(path=archive, problem=problem)
     entry = parse(archive)
     if entry is not None and entry.environment != found.environment:
         problem = f"its name says {entry.environment}, its manifest {found.environment}"
