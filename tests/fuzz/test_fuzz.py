@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 EXECUTIONS = 50
 
 
-@pytest.mark.parametrize("name", NAMES)
+# A backup is killed at eight moments in tests/guarded_rollout/test_archive.py, in less time than here.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "kills"])
 def test_hostile_input_does_no_harm(name: str) -> None:
     report = run(load(name), seed=20, executions=EXECUTIONS)
     assert report.findings == [], "\n".join(report.lines())
