@@ -133,6 +133,14 @@ class Fault:
     moment: Moment
     seconds: float = 0.0
 
+    @property
+    def family(self) -> str:
+        """Its name in the catalogue: damages count by what was damaged, a clock by that it was."""
+        if self.action is Action.DAMAGE:
+            part, _, _ = self.target.name.rpartition("_")
+            return f"{part.lower() or 'archive'} damaged"
+        return str(self.action) if self.action is Action.CLOCK else f"{self.action} {self.target}".strip()
+
     def __str__(self) -> str:
         what = f"{self.action} {self.target}".strip()
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
@@ -159,9 +167,11 @@ class Plan:
     @property
     def families(self) -> frozenset[str]:
         """What of the catalogue of faults this run covers."""
-        found = {f"{fault.action} {fault.target}".strip() for fault in self.faults}
+        found = {fault.family for fault in self.faults}
         if not self.variant.good:
             found.add(self.variant)
+        if self.store is Store.POSTGRESQL:
+            found.add(self.store)
         return frozenset(found)
 
 
@@ -267,7 +277,7 @@ def moment(random: Random, names: Sequence[str], *, anytime: bool) -> Moment:
 
 def covering(first: int, runs: int, *, possible: frozenset[Action] = frozenset(Action)) -> list[int]:
     """So many seeds that cover as many families as greed finds, each family as early as can be."""
-    drawn = {seed: draw(seed, possible=possible).families for seed in range(first, first + 3000)}
+    drawn = {seed: draw(seed, possible=possible).families for seed in range(first, first + 5000)}
     return greedy(drawn.items(), runs)
 
 

@@ -42,6 +42,7 @@ class Run:
         self.observer = Observer(self.stack)
         self.incidents: list[Incident] = []
         self.damaged: list[Path] = []
+        self.known: set[str] = set()  # rollouts that had ended before the fire
         self.before: list[Entry] = []  # what was acknowledged before the run
         self.candidate = shop.variants[plan.variant]
 
@@ -105,6 +106,7 @@ class Run:
             wait_until(lambda: ledger.exists() and ledger.stat().st_size > 5000, 20)
             words = self._prepared()
             base = self.stack.last_sequence()
+            self.known = {rollout.id for rollout in self.stack.rollouts()}
             self._command_and_faults(words, base)
             quiet = self.operator.settle()
             time.sleep(CALM_SECONDS)  # clients go on for a while: what is over must be over
@@ -131,8 +133,9 @@ class Run:
         good = self.plan.variant.good
         subject = Subject(stack, self.operator, self.receiver, first, candidate, good)
         ended = [rollout for rollout in stack.rollouts() if rollout.outcome]
-        verdict.outcome = ended[-1].outcome if len(ended) > 1 else "nothing begun"
-        verdict.struck = [f"{one.fault.action} {one.fault.target}".strip() for one in self.incidents]
+        new = [rollout for rollout in ended if rollout.id not in self.known]
+        verdict.outcome = f"{new[-1].command} {new[-1].outcome}" if new else "nothing begun"
+        verdict.struck = [one.fault.family for one in self.incidents]
         verdict.struck += [] if good else [str(self.plan.variant)]
         self._judge_clients(entries, base)
         if not quiet:
