@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +16,28 @@ import psutil
 from tests.guarded_rollout.load import GET, POST, SLOW, Load
 from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
 
-from bench.table import Table, Target, duration
+from bench.phases import Phase, means, phases
+from bench.table import Table, Target, duration, share
 from guarded_rollout.errors import RolledBackError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.host.traffic import configuration
+from guarded_rollout.journal import Journal
 from guarded_rollout.rollout import Request
 from guarded_rollout.steps.data import store_path
 
 SHARES = ((10, 0.5), (50, 0.5), (100, 0.0))
 SEARCH = GET | {"name": "search", "path": "/api/dhash/search?hash=8f0f0f1f3f7fff00", "clients": 6}
+COMMANDS = ("deploy", "abort", "rollback", "status")
 KEPT = {"sample": "SELECT sha256 FROM picture", "dhash": "SELECT sha256 FROM images"}
 
 
 def tables(quick: bool) -> list[Table]:
     least = 4_000 if quick else 20_000
     with running(Sandbox()) as sample, running(Sandbox(None)) as dhash:
-        return [under_load(sample, dhash, least), against_the_clock(dhash, 2 if quick else 5), idle(dhash)]
+        loaded = under_load(sample, dhash, least)
+        runs = measured(dhash, 2 if quick else 5)
+        return [loaded, against_the_clock(dhash, runs), by_phase(runs), idle(dhash)]
 
 
 @contextmanager
@@ -170,27 +175,55 @@ def _hex(digest: object) -> str:
 # ---- against the clock
 
 
-def against_the_clock(dhash: Sandbox, repeats: int) -> Table:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One command of an operator's, and the parts of it."""
+
+    command: str
+    seconds: float  # by the clock of whoever waits for it
+    phases: list[Phase]
+
+
+def measured(dhash: Sandbox, repeats: int) -> list[Run]:
+    """Roll releases out from the command line, and take them back in either way."""
     dhash.configure()
-    timed: dict[str, list[float]] = {"deploy": [], "abort": [], "status": []}
+    runs: list[Run] = []
     for number in range(repeats):
-        dhash.version(f"5.{number}.{os.getpid()}")
-        for command in timed:
-            timed[command].append(seconds_of(lambda command=command: _run(dhash, command)))  # type: ignore[misc]
+        for way, words in (("abort", ["abort"]), ("rollback", ["rollback", "--to", "previous", "--force"])):
+            dhash.version(f"5.{number}.{os.getpid()}+{way}")
+            runs.append(run(dhash, "deploy"))
+            runs.append(run(dhash, *words))
+        runs.append(run(dhash, "status"))
+    return runs
+
+
+def run(dhash: Sandbox, command: str, *words: str) -> Run:
+    """Run a command, and read in the journal what it did."""
+    begin, begun = time.time(), time.perf_counter()
+    _run(dhash, command, *words)
+    seconds, end = time.perf_counter() - begun, time.time()
+    with Journal.look(dhash.environment.journal) as journal:
+        found = phases(journal.events(), begin, end)
+    assert abs(sum(phase.seconds for phase in found) - seconds) <= 0.01 * seconds, "phases do not add up"
+    return Run(command, seconds, found)
+
+
+def against_the_clock(dhash: Sandbox, runs: Sequence[Run]) -> Table:
     before = set(dhash.environment.releases.iterdir())
     dhash.version(f"6.0.{os.getpid()}")
     build = seconds_of(lambda: dhash.site.build(None))
     (added,) = set(dhash.environment.releases.iterdir()) - before
     megabytes = own_bytes(added) / 2**20
-    deploy = statistics.median(timed["deploy"])
+    seconds = {command: [one.seconds for one in runs if one.command == command] for command in COMMANDS}
+    deploy = statistics.median(seconds["deploy"])
     return Table(
         "dhash, only its code changed, caches warm, no holds: from the command line",
         ["command", "median", "longest"],
         [
             ["build one more release", duration(build), ""],
             *(
-                [f"rollout {name}", duration(statistics.median(s)), duration(max(s))]
-                for name, s in timed.items()
+                [f"rollout {name}", duration(statistics.median(taken)), duration(max(taken))]
+                for name, taken in seconds.items()
             ),
         ],
         [
@@ -200,8 +233,25 @@ def against_the_clock(dhash: Sandbox, repeats: int) -> Table:
     )
 
 
-def _run(dhash: Sandbox, command: str) -> None:
-    done = dhash.rollout(command)
+def by_phase(runs: Sequence[Run]) -> Table:
+    """The same commands, by what they spend their time on."""
+    rows: list[list[str]] = []
+    for command in ("deploy", "abort", "rollback"):
+        mine = [one for one in runs if one.command == command]
+        whole = statistics.mean(one.seconds for one in mine)
+        parts = [*means([one.phases for one in mine]), Phase("whole, by the clock of whoever waits", whole)]
+        rows += [[command, part.name, duration(part.seconds), share(part.seconds / whole)] for part in parts]
+    return Table(
+        "Where the time goes, by the journal's steps (means; the phases add up to the whole within 1 %)",
+        ["command", "phase", "time", "of the whole"],
+        rows,
+        note="Before its first step `deploy` starts Python, locks the environment and builds the release. "
+        "`rollback` is to the release before, which is warm, while the window is open.",
+    )
+
+
+def _run(dhash: Sandbox, *words: str) -> None:
+    done = dhash.rollout(*words)
     assert done.returncode == 0, done.stderr
 
 
