@@ -35,7 +35,7 @@ from dhash_service.web.found import (
     left_out,
     sentences,
 )
-from dhash_service.web.pages import render
+from dhash_service.web.pages import render, visitor_of
 from dhash_service.web.standing import Standing
 from dhash_service.web.visitors import Anyone, Reader, require_same_origin
 
@@ -141,7 +141,7 @@ async def page(
         problem=problem,
         keep=keep,
         radii=RADII,
-        locked=service.settings.locked,
+        closed=service.settings.locked and not visitor_of(request).known,
         largest=service.settings.max_body_bytes,
         standing=await service.read(lambda: Standing.of(service)),
     )

@@ -45,11 +45,12 @@ class Errand {
     stranded.delete(this);
     const place = waiting.indexOf(this);
     if (place >= 0) waiting.splice(place, 1);
-    this.fail({ title: "Cancelled", detail: "Nothing was kept.", advice: "", tone: "warn" }, true);
+    const detail = this.keep ? "What had arrived already is kept." : "Nothing was kept.";
+    this.fail({ title: "Cancelled", detail, advice: "", tone: "warn" }, true);
   }
 
   async run() {
-    this.stop = new AbortController();
+    const { signal } = this.stop = new AbortController();
     const begun = Date.now();
     let state = "sending";
     const clock = setInterval(() => {
@@ -57,13 +58,13 @@ class Errand {
     }, 500);
     this.bar.removeAttribute("value");
     this.show(state);
-    const answer = await post(this.file, this.keep, this.stop.signal, (share) => {
+    const answer = await post(this.file, this.keep, signal, (share) => {
       state = share < 1 ? `sending, ${Math.round(share * 100)} %` : "reading";
       if (share < 1) this.bar.value = share; else this.bar.removeAttribute("value");
       this.show(state);
     });
     clearInterval(clock);
-    if (!this.stop.signal.aborted) this.settle(answer);
+    if (!signal.aborted) this.settle(answer);
   }
 
   settle({ status, text, wait }) {
@@ -82,11 +83,11 @@ class Errand {
 
   /** Too much at once: say so, say when it goes on, and go on then. */
   retry(problem, seconds) {
-    this.row.dataset.state = "busy";
     this.bar.removeAttribute("value");
+    this.show("", button("Try now", () => this.queue()));
+    this.row.dataset.state = "busy";
     const count = (left) => {
-      this.show(`${problem.title}: tried again in ${left} s`, button("Try now", () => this.queue()));
-      this.row.dataset.state = "busy";
+      this.state.textContent = `${problem.title}: tried again in ${left} s`;
       this.again = setTimeout(() => (left > 1 ? count(left - 1) : this.queue()), 1000);
     };
     count(Math.ceil(seconds));
@@ -104,12 +105,13 @@ class Errand {
 
   done(text) {
     const answer = $("article.answer", new DOMParser().parseFromString(text, "text/html"));
+    if (!answer) return this.fail(read(text, 200), true);
     const acts = make("div", { class: "acts" });
     if (answer.dataset.kept === "no") acts.append(button("Keep it", () => this.anew(true)));
     this.row.dataset.state = "done";
     this.row.replaceChildren(answer, acts);
     window.htmx?.process(this.row);
-    tell(`${this.file.name}: ${$(".headline .badge", answer)?.textContent ?? "looked at"}`);
+    return tell(`${this.file.name}: ${$(".headline .badge", answer)?.textContent ?? "looked at"}`);
   }
 
   fail({ title, detail, advice, tone = "bad" }, again = false, signIn = false) {
