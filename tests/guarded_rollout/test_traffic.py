@@ -74,12 +74,23 @@ def test_a_missing_share_file_sends_everything_to_blue(two_slots):
 
 
 def test_a_dead_slot_costs_no_request_that_may_be_sent_twice(two_slots):
-    two_slots.traffic.give("green", 100)
+    two_slots.traffic.give("green", 100, spare=True)
     green = two_slots.processes.state("green").pid
     os.kill(green, signal.SIGKILL)
     answer = two_slots.public().ask("POST", "/api/dhash", body=os.urandom(20_000))
     assert answer.status == 201
     assert two_slots.public().ask("GET", "/").ok
+
+
+@pytest.mark.parametrize("slot", ["blue", "green"])
+def test_a_slot_that_is_no_spare_gets_nothing_whatever_happens_to_the_other(two_slots, slot):
+    """It may hold a release that nobody has verified yet: its answers would be acknowledged writes."""
+    two_slots.traffic.give(slot, 100)
+    wait_until(lambda: answers(two_slots) == slot)
+    os.kill(two_slots.processes.state(slot).pid, signal.SIGKILL)
+    asked = [two_slots.public().ask("POST", "/api/dhash", body=os.urandom(20_000)) for _ in range(5)]
+    assert [answer.status for answer in asked] == [201] * 5, "it is waited for: the supervisor has it back"
+    assert count(two_slots, 20) == {slot: 20}
 
 
 def test_a_request_that_may_not_be_sent_twice_is_answered_with_a_problem(two_slots):

@@ -41,6 +41,7 @@ class World:
     running: set[Slot] = field(default_factory=set)
     verified: set[str] = field(default_factory=set)
     green: int = 0
+    spare: bool = False  # clients may reach either slot
     lives: float = float("inf")
     fails: set[str] = field(default_factory=set)  # steps that fail this time
     served: bool = False  # clients have been served, so from now on they must be
@@ -57,6 +58,8 @@ class World:
     def check(self) -> None:
         """Whoever gets traffic runs and has been verified."""
         for slot, share in (("blue", 100 - self.green), ("green", self.green)):
+            if self.served and self.spare and slot in self.standing:
+                assert self.standing[slot].id in self.verified, f"{slot} is a spare and was never verified"
             if self.served and share:
                 assert slot in self.running, f"{slot} has {share} % of the traffic and does not run"
                 build = self.standing[slot]
@@ -73,8 +76,9 @@ class Traffic:
     def serving(self) -> Slot:
         return self._world.serving()
 
-    def give(self, slot: Slot, percent: int) -> None:
+    def give(self, slot: Slot, percent: int, *, spare: bool = False) -> None:
         self._world.change()
+        self._world.spare = spare
         self._world.green = percent if slot == "green" else 100 - percent
         self._world.check()
 

@@ -20,10 +20,11 @@ from guarded_rollout.files import write_atomic
 from guarded_rollout.host import scrape
 from guarded_rollout.host.processes import PROXY, Processes, Spec
 from guarded_rollout.host.programs import program
-from guarded_rollout.host.slots import SLOTS, Slot, Slots, other
+from guarded_rollout.host.slots import SLOTS, Slot, Slots
 
 TRY_SECONDS = 3  # how long the edge looks for a slot that answers
 ALL = "g"  # above every hexadecimal digit
+SPARE = "+"  # below every one of them: behind a share, it moves nothing
 DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
 
 Json = dict[str, object]
@@ -41,7 +42,7 @@ class Traffic:
     def share(self) -> dict[Slot, int]:
         """Percent of the traffic per slot; a missing file sends all to blue, as the proxy does."""
         try:
-            written = self.share_file.read_text().strip()
+            written = self.share_file.read_text().strip().removesuffix(SPARE)
         except FileNotFoundError:
             written = ""
         green = 100 if written == ALL else round(int(written or "0", 16) * 100 / 0x10000)
@@ -52,10 +53,15 @@ class Traffic:
         share = self.share()
         return "green" if share["green"] > share["blue"] else "blue"
 
-    def give(self, slot: Slot, percent: int) -> None:
-        """Give this slot so much of the traffic, the other one the rest, from the next request on."""
+    def give(self, slot: Slot, percent: int, *, spare: bool = False) -> None:
+        """Give this slot so much of the traffic, the other one the rest, from the next request on.
+
+        With a `spare`, either slot answers for the other when that does not: both must have been verified,
+        or whoever stands there would get requests as soon as the one that serves has a bad moment.
+        """
         green = percent if slot == "green" else 100 - percent
-        write_atomic(self.share_file, ALL if green >= 100 else f"{green * 0x10000 // 100:04x}")
+        share = ALL if green >= 100 else f"{green * 0x10000 // 100:04x}"
+        write_atomic(self.share_file, share + (SPARE if spare else ""))
 
     def ensure(self) -> None:
         """Start the proxy unless it runs. Raises `PortTakenError` before anything was started."""
@@ -111,10 +117,9 @@ def configuration(environment: Environment) -> Json:
     """Caddy's whole configuration; the same for the life of the environment."""
     run = environment.run
     slots = Slots(environment)
-    green_first = _edge(environment, "green")
-    blue_first = _edge(environment, "blue")
     share = {"handler": "vars", "share": f"{{file.{run}/green_share}}"}
-    is_green = {"expression": "{http.request.uuid} < {http.vars.share}"}
+    is_green = "{http.request.uuid} < {http.vars.share}"
+    has_spare = f"{{http.vars.share}}.endsWith('{SPARE}')"
     servers: Json = {
         "public": {
             "listen": [f":{environment.port}"],
@@ -123,8 +128,10 @@ def configuration(environment: Environment) -> Json:
             "trusted_proxies": {"source": "static", "ranges": ["127.0.0.0/8", "::1/128"]},
             "routes": [
                 {"handle": [share]},
-                {"match": [is_green], "handle": [green_first]},
-                {"handle": [blue_first]},
+                _route(f"{is_green} && {has_spare}", _edge(environment, "green", "blue")),
+                _route(is_green, _edge(environment, "green")),
+                _route(has_spare, _edge(environment, "blue", "green")),
+                {"handle": [_edge(environment, "blue")]},
             ],
             "errors": {"routes": [{"handle": [UNAVAILABLE]}]},
         }
@@ -159,9 +166,13 @@ def _inner_socket(run: Path, slot: Slot) -> Path:
     return run / f"in-{slot}.sock"
 
 
-def _edge(environment: Environment, first: Slot) -> Json:
-    """The public proxy handler: this slot, or the other one if it does not answer."""
-    inner = [_inner_socket(environment.run, slot) for slot in (first, other(first))]
+def _route(expression: str, handler: Json) -> Json:
+    return {"match": [{"expression": expression}], "handle": [handler]}
+
+
+def _edge(environment: Environment, *order: Slot) -> Json:
+    """The public proxy handler: the first of these slots that answers, asked until one does."""
+    inner = [_inner_socket(environment.run, slot) for slot in order]
     safe = [
         {"method": ["GET", "HEAD", "OPTIONS"]},
         {"method": ["POST"], "path": list(environment.service.retry_posts)},
@@ -176,7 +187,8 @@ def _edge(environment: Environment, first: Slot) -> Json:
             "try_interval": "20ms",
             "retry_match": safe,
         },
-        "health_checks": {"passive": {"fail_duration": "2s"}},
+        # the only one there is shall be asked again at once
+        "health_checks": {"passive": {"fail_duration": "2s"}} if len(order) > 1 else {},
     }
 
 

@@ -28,7 +28,7 @@ class Shift:
         for step in work.traffic:
             if step.percent < reached:
                 continue  # taken before a crash
-            traffic.give(work.slot, step.percent)
+            traffic.give(work.slot, step.percent, spare=not work.back)  # what is left for bad is no spare
             work.note("share", release=work.release.id, percent=step.percent)
             work.say(f"{work.release.id} has {step.percent} % of the traffic")
             taken.append(step.percent)
