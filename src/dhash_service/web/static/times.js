@@ -4,7 +4,7 @@ const SPOKEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeSty
 
 export const spoken = (moment) => SPOKEN.format(new Date(moment));
 
-for (const time of document.querySelectorAll("time[datetime]")) {
+for (const time of document.querySelectorAll("time[datetime]:not([title])")) {
   time.title = time.textContent;
   time.textContent = spoken(time.dateTime);
 }
