@@ -28,7 +28,14 @@ from fuzz.trees import ANYTHING, LEAVES, changed
 ANSWER_SECONDS = 30
 AGAIN = 50  # requests after which a good one must be answered well
 SPEC = create_app(Settings()).openapi()["paths"]
-OPERATIONS = [(method.upper(), path) for path, methods in SPEC.items() for method in methods]
+PAGES = [  # which the OpenAPI document does not name
+    *(("GET", path) for path in ("/", "/docs", "/status", "/review", "/review/pairs", "/review/history")),
+    *(("GET", path) for path in ("/pictures/{id}", "/pictures/{id}/large", "/pictures/{id}/thumbnail")),
+    *(("GET", path) for path in ("/review/progress", "/sign-in", "/static/{name}", "/openapi.json")),
+    *(("POST", path) for path in ("/lookup", "/sign-in", "/sign-out", "/review/pairs", "/review/leases")),
+    *(("POST", path) for path in ("/review/decisions", "/review/withdrawals", "/review/history")),
+]
+OPERATIONS = [(method.upper(), path) for path, methods in SPEC.items() for method in methods] + PAGES
 PARAMETERS = sorted(
     {
         parameter["name"]
@@ -37,6 +44,7 @@ PARAMETERS = sorted(
         for parameter in operation.get("parameters", ())
         if parameter["in"] == "query"
     }
+    | {"page", "q", "before", "reason"}
 )
 FILES = [sample.data for sample in samples(photo(24, 18))]
 PICTURE = jpeg(40, 30, 1)
@@ -45,6 +53,7 @@ DOCUMENTS = [
     {"decision": "same", "note": "a"},
     {"images": [{"url": "x"}, {"hash": "ffffffffffffffff"}]},
 ]
+FORMS = [b"hash=0f0f0f0f0f0f0f0f&radius=8", b"token=a&next=%2F%2Fevil", b"verdict=same&lease=1&csrf=x"]
 MULTIPART = (
     b'--fuzz\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
     b"Content-Type: image/jpeg\r\n\r\nBODY\r\n--fuzz\r\n"
@@ -56,7 +65,7 @@ BODIES = st.one_of(
     st.tuples(st.just("application/octet-stream"), damaged([*FILES, document()])),
     st.tuples(st.just("application/json"), JSON.map(lambda tree: json.dumps(tree).encode())),
     st.tuples(st.just("multipart/form-data; boundary=fuzz"), damaged([MULTIPART])),
-    st.tuples(st.just("application/x-www-form-urlencoded"), st.binary(max_size=80)),
+    st.tuples(st.just("application/x-www-form-urlencoded"), damaged(FORMS)),
     st.tuples(st.sampled_from(TYPES), st.one_of(st.binary(max_size=200), damaged(FILES))),
 )
 VALUES = st.one_of(
