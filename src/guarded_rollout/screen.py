@@ -9,10 +9,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from guarded_rollout.answer import headline
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.glance import rows
 from guarded_rollout.overview import Overview, Standing
-from guarded_rollout.ui.view import headline, timeline
+from guarded_rollout.ui.view import timeline
 from guarded_rollout.watch.live import Trail, gate_lines
 
 TONES = {

@@ -16,9 +16,10 @@ from guarded_rollout.clock import ManualClock, SystemClock
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.record import Outcome
-from guarded_rollout.steps.watch import PAUSED
+from guarded_rollout.steps.watch import PAUSED, RESUMED
 from tests.browser.conftest import overflows
 from tests.browser.dashboardkit import Dashboard, break_release, dashboard, picture, sign_in, write_gates
+from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.load import POST, Load
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place, samples
@@ -427,7 +428,8 @@ def test_a_dead_monitor_is_told_by_the_time_it_was_last_seen(tmp_path: Path, pag
 
 
 def test_a_full_window_of_samples_costs_less_than_a_hundredth_of_a_core(place: Place, page: Page) -> None:
-    """A 60-minute window, a sample of each source every five seconds, one open page, half a minute."""
+    """A 60-minute window, the shipped gates, a sample of each source every five seconds, one open page."""
+    place.environment.gates.write_text(SHIPPED.read_text())
     rollout = place.watched()
     began_at = time.time() - 3540
     log = place.log(rollout, began_at)
@@ -436,7 +438,7 @@ def test_a_full_window_of_samples_costs_less_than_a_hundredth_of_a_core(place: P
     with dashboard(place.folder) as running:
         page.goto(f"{running.address}/env/production")
         expect(page.locator("#link")).to_have_text("live")
-        expect(page.locator(".gate canvas")).to_have_count(3)
+        expect(page.locator(".gate canvas")).to_have_count(7)
         process = psutil.Process(running.process.pid)
         spent, begun, done = sum(process.cpu_times()[:2]), time.monotonic(), 71_000.0
         while (passed := time.monotonic() - begun) < seconds:
@@ -448,6 +450,16 @@ def test_a_full_window_of_samples_costs_less_than_a_hundredth_of_a_core(place: P
         print(f"\nthe dashboard took {share:.2%} of a core")
         assert share < 0.01
         assert page.locator("#link").text_content() == "live"
+        delays = []
+        for note, words in ((PAUSED, "is paused"), (RESUMED, "is being watched"), (PAUSED, "is paused")):
+            begun = time.monotonic()
+            place.journal.note(rollout, note)
+            page.wait_for_function(
+                "words => document.querySelector('#headline').textContent.includes(words)", arg=words
+            )
+            delays.append(time.monotonic() - begun)
+        print(f"a change was seen after {', '.join(f'{one:.2f} s' for one in delays)}")
+        assert sorted(delays)[1] < 1.0
 
 
 # ---- the command

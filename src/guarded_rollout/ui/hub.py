@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from guarded_rollout.answer import unwatched
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
@@ -22,11 +23,10 @@ from guarded_rollout.kept import Blind, Kept, stamp
 from guarded_rollout.overview import Overview, Reader
 from guarded_rollout.ui.charts import Charts, Dot, Line
 from guarded_rollout.ui.jobs import Jobs
-from guarded_rollout.ui.view import unwatched
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 0.5  # so a change is on the page within a second
+LOOK_SECONDS = 0.4  # so a change is on the page within a second, with time left for a busy machine
 TICK_SECONDS = 2.0  # a page that has heard nothing for three of these has lost us
 QUEUE = 200
 

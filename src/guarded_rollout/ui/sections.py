@@ -9,6 +9,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from guarded_rollout.answer import headline, unknown
 from guarded_rollout.rollout import in_words
 from guarded_rollout.ui import view
 from guarded_rollout.ui.actions import offers, reasons
@@ -75,7 +76,7 @@ class Sections:
         rows = view.timeline(rollout, seen.at_work is not None) if rollout else ()
         made: dict[str, Markup] = {
             "blind": parts.blind(seen),
-            "headline": parts.headline(seen, view.headline(seen, look.config), view.unknown(seen)),
+            "headline": parts.headline(seen, headline(seen, look.config), unknown(seen)),
             "actions": parts.actions(seen, offers(seen), reasons(offers(seen))),
             "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),
             "steps": parts.steps(seen, rollout, rows),
@@ -99,9 +100,7 @@ class Sections:
 
     def card(self, look: Look) -> str:
         """An environment on the page of all."""
-        return Markup(
-            self._parts.card(look.seen, view.headline(look.seen, look.config), view.unknown(look.seen))
-        )
+        return Markup(self._parts.card(look.seen, headline(look.seen, look.config), unknown(look.seen)))
 
 
 def _fresh(job: Job, now: float) -> bool:

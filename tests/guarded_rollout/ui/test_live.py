@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from guarded_rollout.answer import UNWATCHED_SECONDS
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.steps.watch import PAUSED
 from guarded_rollout.ui.hub import Follower, Message, version_of
-from guarded_rollout.ui.view import UNWATCHED_SECONDS
 from tests.guarded_rollout.ui.uikit import NEW, Place, Site, heard, samples
 
 
@@ -89,14 +89,14 @@ def test_new_samples_are_sent_alone_and_missed_ones_are_sent_after_a_reconnect(
 
 def test_time_alone_changes_what_must_be_said(tmp_path: Path) -> None:
     """Nobody watches: no file changes, and after a while the page says so."""
-    place = Place(tmp_path, ManualClock(datetime.now(UTC) - timedelta(seconds=UNWATCHED_SECONDS - 1)))
+    place = Place(tmp_path, ManualClock(datetime.now(UTC) - timedelta(seconds=UNWATCHED_SECONDS - 3)))
     place.watched()
     site = Site(place)
 
     async def story() -> None:
         _, before = await follower(site).sections()
         assert f"Nobody watches {NEW}" not in before["headline"]
-        message = await heard(follower(site).events(version_of(before), ""), "state")
+        message = await heard(follower(site).events(version_of(before), ""), "state", seconds=10)
         assert f"Nobody watches {NEW}" in message.data["sections"]["headline"]
 
     run(story())

@@ -21,7 +21,7 @@ from guarded_rollout.ui.app import Dashboard
 from guarded_rollout.ui.jobs import Jobs
 from guarded_rollout.watch import heartbeat
 from guarded_rollout.watch.log import MonitorLog, path_for
-from tests.guarded_rollout.gatekit import probe, service
+from tests.guarded_rollout.gatekit import probe, proxy, service, times
 
 OLD, NEW = "1.0.0-wheel-aaaaaaaa", "1.1.0-wheel-bbbbbbbb"
 TOKEN = "t" * 43
@@ -152,12 +152,22 @@ class Place:
 
 
 def samples(at: float, done: float, failed: float) -> list[Sample]:
-    """What both releases say at a moment; stable fails one in a hundred."""
-    from dataclasses import replace
-
-    candidate = service(at, images_ok=done - failed, images_failed=failed, memory_usage_percentage=40)
-    stable = service(at, images_ok=done * 0.99, images_failed=done * 0.01, memory_usage_percentage=35)
-    return [probe(at), candidate, replace(stable, side=Side.STABLE)]
+    """What both releases and the proxy say at a moment; stable fails one in a hundred."""
+    found = [probe(at)]
+    for side, bad, memory in ((Side.CANDIDATE, failed, 40), (Side.STABLE, done * 0.01, 35)):
+        said = service(
+            at,
+            side=side,
+            images_ok=done - bad,
+            images_failed=bad,
+            requests=done,
+            errors=bad / 10,
+            histogram=times([0.05, 0.2, 0.3]),
+            memory_usage_percentage=memory,
+            low_confidence_queue_length=12,
+        )
+        found += [said, proxy(at, bad / 10, done, side)]
+    return found
 
 
 class Site:

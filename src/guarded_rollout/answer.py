@@ -1,0 +1,203 @@
+"""What is happening in an environment, why one can say so, and what to do: the same answer for the terminal
+and the dashboard. Pure."""
+
+from dataclasses import dataclass, replace
+
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.config.kinds import Action
+from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.host.processes import PROXY
+from guarded_rollout.overview import SUPERVISOR, Overview, Phase
+from guarded_rollout.record import Rollout
+from guarded_rollout.rollout import in_words
+from guarded_rollout.watch.tail import Judged
+
+UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What is happening, why one can say so, and what to do. `more` is the rollout whose page tells why,
+    `cautions` are what else an operator should know."""
+
+    tone: str
+    title: str
+    detail: str = ""
+    todo: str = ""
+    more: str = ""
+    cautions: tuple[str, ...] = ()
+
+
+def unwatched(seen: Overview) -> bool:
+    """Whether a window is open that nobody looks at."""
+    return seen.unwatched_seconds > UNWATCHED_SECONDS and not (seen.back or seen.undoing)
+
+
+def failing(seen: Overview) -> tuple[Judged, ...]:
+    """The gates in breach."""
+    return tuple(one for one in seen.session.judged if one.failing) if seen.session else ()
+
+
+def headline(seen: Overview, config: EnvironmentGates | None) -> Headline:
+    """The two seconds' answer."""
+    found = _answer(seen, config)
+    return replace(found, cautions=cautions(seen))
+
+
+def _answer(seen: Overview, config: EnvironmentGates | None) -> Headline:
+    if unknown(seen) and not seen.history:
+        return Headline(
+            "bad",
+            "The journal cannot be read",
+            "What follows is all that can be seen without it.",
+            "Move it aside, as docs/troubleshooting.md says; what serves goes on.",
+        )
+    match seen.phase:
+        case Phase.EMPTY:
+            if any(one.outcome == "failed" for one in seen.history[:1]):
+                return _steady(seen)
+            return Headline("", f"Nothing serves in {seen.environment.name} yet", "", "Roll out a release.")
+        case Phase.STEADY:
+            return _outage(seen) or _steady(seen)
+        case Phase.ROLLING_OUT:
+            return _rolling_out(seen)
+        case Phase.TAKING_BACK:
+            title = f"{seen.candidate or 'What serves'} is being taken back"
+            to = f"{seen.stable} gets its traffic." if seen.stable else "Nothing served before it."
+            return Headline("warn", title, f"{_cause(seen)} {to}".strip(), "Nothing: watch the steps below.")
+        case Phase.INTERRUPTED:
+            title = f"Interrupted at {seen.step or 'the start'}, and nobody is at work on it"
+            way = "" if seen.back else ", Abort takes it back"
+            return Headline("bad", title, _cause(seen), f"Resume goes on{way}.")
+    return _outage(seen) or _watching(seen, config)
+
+
+def unknown(seen: Overview) -> bool:
+    """Whether the journal cannot be read, so that nobody can say what goes on."""
+    return any(one.what == "the journal" for one in seen.blind)
+
+
+def _outage(seen: Overview) -> Headline | None:
+    """What has traffic and does not run: no gate and no journal knows better."""
+    if seen.at_work is not None:
+        return None
+    start = f"`rollout start --env {seen.environment.name}` starts what should run."
+    dead = [one for one in seen.slots if one.release and one.percent and not one.pid]
+    if dead:
+        shares = " and ".join(f"{one.percent} %" for one in dead)
+        title = f"{' and '.join(str(one.release) for one in dead)} does not run"
+        return Headline("bad", title, f"It has {shares} of the traffic.", start)
+    if seen.serving and not seen.processes.get(PROXY):
+        port = seen.environment.port
+        return Headline("bad", "The proxy does not run", f"Nobody reaches port {port}.", start)
+    return None
+
+
+def cautions(seen: Overview) -> tuple[str, ...]:
+    """What is not as it should be, beside the answer."""
+    if seen.serving is None or seen.at_work is not None:
+        return ()
+    found = []
+    if not seen.processes.get(SUPERVISOR):
+        found.append("The supervisor does not run: nothing restarts what dies.")
+    stable = next((one for one in seen.slots if one.release == seen.stable), None)
+    if seen.rollout is not None and seen.stable and not (stable and stable.pid):
+        found.append(f"{seen.stable} is not warm: going back starts it first.")
+    return tuple(found)
+
+
+def _steady(seen: Overview) -> Headline:
+    newest = next((one for one in seen.history if one.target), None)
+    serves = f"{seen.serving} serves all of the traffic"
+    if newest is None or newest.outcome is None:
+        return Headline("good", serves)
+    if is_back(newest):
+        bad = next((one for one in seen.history if one.target == newest.source and not is_back(one)), newest)
+        if newest.outcome == "failed":
+            command = f"rollout rollback --to {newest.target} --env {seen.environment.name} --force"
+            return Headline(
+                "bad", f"The rollback to {newest.target} FAILED", newest.reason, f"`{command}`", str(bad.id)
+            )
+        title = f"{newest.source or 'What served'} was rolled back"
+        return Headline("warn", title, f"{_sentence(newest.why)}{serves}.", "", str(bad.id))
+    if newest.outcome == "completed":
+        return Headline("good", serves, "Nothing is being rolled out.")
+    ended = "was taken back" if newest.outcome == "rolled_back" else "could not be rolled out"
+    tone = "warn" if newest.outcome == "rolled_back" else "bad"
+    serves = serves if seen.serving else "Nothing serves"
+    return Headline(
+        tone, f"{newest.target} {ended}", f"{_sentence(newest.reason)}{serves}.", "", str(newest.id)
+    )
+
+
+def _sentence(words: str) -> str:
+    """Words as a sentence that others may follow."""
+    return f"{words.rstrip('.')}. " if words else ""
+
+
+def _rolling_out(seen: Overview) -> Headline:
+    note = seen.rollout.note("gate") if seen.rollout else None
+    stays = f"{seen.stable} serves until it has earned its place." if seen.stable else ""
+    title = f"{seen.candidate} is being rolled out: {seen.step or 'it begins'}"
+    if note is not None and note.data.get("news") in ("failed", "silent"):
+        words = f"Quality gate {note.data.get('news')}: {note.data.get('gate')}: {note.data.get('reason')}"
+        return Headline("bad", title, words, "The engine takes it back, or holds the share where it asks.")
+    return Headline("accent", title, stays, "Nothing: it goes back by itself if a step fails.")
+
+
+def _watching(seen: Overview, config: EnvironmentGates | None) -> Headline:
+    broken = failing(seen)
+    if broken:
+        by_itself = config is not None and config.auto_rollback.enabled and _rolls_back(broken, config)
+        todo = "The monitor takes it back by itself." if by_itself else "Abort takes it back at once."
+        if by_itself and config is not None and config.auto_rollback.confirmation_required:
+            todo = "The monitor asks for a confirmation: Abort takes it back at once."
+        if unwatched(seen):
+            todo = "Nobody watches: Abort takes it back at once."
+        names = ", ".join(one.verdict.gate for one in broken)
+        why = (broken[0].broke or broken[0].verdict).reason
+        return Headline("bad", f"Quality gate failed: {names}", why, todo)
+    if unwatched(seen):
+        command = f"rollout monitor --env {seen.environment.name}"
+        return Headline(
+            "bad",
+            f"Nobody watches {seen.candidate}",
+            f"Its window is open, and no gate has been asked for {in_words(seen.unwatched_seconds)} and more."
+            if seen.unwatched_seconds < 60
+            else "Its window is open, and no gate is asked.",
+            f"`{command}` in a terminal, or Abort.",
+        )
+    judged = seen.session.judged if seen.session else ()
+    silent = [one.verdict.gate for one in judged if one.verdict.outcome is Outcome.NO_DATA]
+    if seen.phase is Phase.PAUSED:
+        left = in_words(seen.window_left)
+        return Headline("warn", f"The window of {seen.candidate} is paused", f"{left} are left.", "Resume.")
+    if silent:
+        return Headline("warn", f"{seen.candidate} is being watched, with no data for {', '.join(silent)}")
+    if seen.phase is Phase.CLOSING:
+        return Headline("accent", f"The window of {seen.candidate} is over", "It is being accepted.")
+    passing = sum(one.verdict.outcome is Outcome.PASS for one in judged)
+    waiting = len(judged) - passing
+    words = f"{passing} {'gate passes' if passing == 1 else 'gates pass'}"
+    words += f", {waiting} wait for more samples." if waiting else "."
+    return Headline("good", f"{seen.candidate} is being watched", words if judged else "", "Nothing.")
+
+
+def _rolls_back(broken: tuple[Judged, ...], config: EnvironmentGates) -> bool:
+    gates = dict(config.quality_gates.enabled())
+    return any(
+        Action.AUTO_ROLLBACK in gates[one.verdict.gate].actions for one in broken if one.verdict.gate in gates
+    )
+
+
+def _cause(seen: Overview) -> str:
+    if seen.rollout is None:
+        return ""
+    note = seen.rollout.note("undoing")
+    return _sentence(str(note.data.get("cause", "")) if note else seen.rollout.why).rstrip()
+
+
+def is_back(rollout: Rollout) -> bool:
+    """Whether a rollout was a rollback."""
+    plan = rollout.note("plan")
+    return bool(plan and plan.data.get("back"))
