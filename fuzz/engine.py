@@ -89,21 +89,24 @@ def run(
     """
     report = Report(target.name, seed)
     most = executions if executions is not None else float("inf")
-    begun = time.monotonic()
-    with target.open() as opened:
-        check = opened if newest is None else _writing(opened, newest)
-        for given_ in target.kept:
-            _try(report, check, given_, seed)
-        batch = seed
-        while (
-            report.executions < most
-            and time.monotonic() - begun < seconds
-            and len(report.findings) < DISTINCT
-        ):
-            _run_batch(target, check, report, batch, min(BATCH, most - report.executions), begun + seconds)
-            batch += 1
-    report.seconds = time.monotonic() - begun
+    try:
+        with target.open() as opened:
+            check = opened if newest is None else _writing(opened, newest)
+            _draw(target, check, report, seconds, most)
+    except HarmError as error:  # what is looked at once everything was tried
+        _note(report, error, "what was left after all of them", seed)
     return report
+
+
+def _draw(target: Target, check: Check, report: Report, seconds: float, most: float) -> None:
+    begun = time.monotonic()
+    for kept in target.kept:
+        _try(report, check, kept, report.seed)
+    batch = report.seed
+    while report.executions < most and time.monotonic() - begun < seconds and len(report.findings) < DISTINCT:
+        _run_batch(target, check, report, batch, min(BATCH, most - report.executions), begun + seconds)
+        batch += 1
+    report.seconds = time.monotonic() - begun
 
 
 def _run_batch(

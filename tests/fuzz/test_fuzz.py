@@ -51,6 +51,18 @@ def test_kept_inputs_are_tried_first() -> None:
     assert [finding.error for finding in report.findings] == ["KeyError: 77"]
 
 
+def test_what_is_left_afterwards_is_looked_at_too() -> None:
+    @contextmanager
+    def opened() -> Iterator[Check]:
+        yield lambda number: None
+        require(False, "a file is left")
+
+    report = run(Target("leaving", st.integers(), opened), seed=1, executions=3)
+    assert [(one.error, one.example) for one in report.findings] == [
+        ("HarmError: a file is left", "'what was left after all of them'")
+    ]
+
+
 def test_the_same_seed_draws_the_same() -> None:
     def drawn(seed: int) -> list[int]:
         seen: list[int] = []
