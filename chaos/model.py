@@ -17,6 +17,9 @@ NO_ANSWER = frozenset({0})
 UNAVAILABLE = frozenset({502, 503, 504})
 MISSED = frozenset({200})
 
+CUT = "IncompleteReadError"
+"""A head came, and less of a body than it told."""
+
 PROXY_BACK = 6.0
 """Seconds in which the supervisor has the proxy running again: it waits one, and the machine is busy."""
 
@@ -35,17 +38,22 @@ TRIES = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Excuse:
-    """These kinds of requests may get these answers in this time (seconds since 1970)."""
+    """These kinds of requests may get these answers in this time (seconds since 1970).
+
+    `words` is how the problem begins, where it must be a certain one.
+    """
 
     kinds: frozenset[str]
     statuses: frozenset[int]
     begin: float
     end: float
     why: str
+    words: str = ""
 
     def covers(self, entry: Entry) -> bool:
         overlaps = entry.begun <= self.end and entry.ended >= self.begin
-        return overlaps and entry.kind in self.kinds and entry.status in self.statuses
+        named = entry.kind in self.kinds and entry.status in self.statuses
+        return overlaps and named and entry.problem.startswith(self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +91,19 @@ def _excuses(incident: Incident, incidents: Sequence[Incident], history: History
         case Action.KILL, Target.PROXY:
             back = _back(incident, incidents, history, PROXY_BACK * history.slow)
             return [Excuse(ALL, NO_ANSWER, began, back, "the proxy was killed")]
-        case Action.KILL, Target.STABLE | Target.CANDIDATE if incident.alone:
+        case Action.KILL, Target.STABLE | Target.CANDIDATE:
+            cut = Excuse(
+                ALL,
+                NO_ANSWER,
+                began,
+                began + 0.5 * history.slow,
+                "it was killed between an answer's head and its body",
+                CUT,
+            )
+            if not incident.alone:
+                return [cut]
             back = _back(incident, incidents, history, SERVICE_BACK * history.slow)
-            return [Excuse(ALL, UNAVAILABLE, began, back, "the only release that runs was killed")]
+            return [cut, Excuse(ALL, UNAVAILABLE, began, back, "the only release that runs was killed")]
         case Action.KILL, Target.WORKER:
             return [
                 Excuse(

@@ -206,11 +206,18 @@ class Stack:
 
     def serving_slot(self) -> str:
         """The slot that has most of the traffic, by the file that the proxy reads."""
-        try:
-            written = (self.root / "run" / "green_share").read_text().strip()
-        except OSError:
-            written = ""
+        written = self._share().removesuffix("+")
         return "green" if written == "g" or written > "8000" else "blue"
+
+    def has_spare(self) -> bool:
+        """Whether the proxy may ask the other slot when one does not answer."""
+        return self._share().endswith("+")
+
+    def _share(self) -> str:
+        try:
+            return (self.root / "run" / "green_share").read_text().strip()
+        except OSError:
+            return ""
 
     def _plan(self) -> dict[str, Any] | None:
         opened = self.open_rollout()

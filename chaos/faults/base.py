@@ -10,7 +10,7 @@ from threading import Event
 from chaos.draw import Fault, Moment
 from chaos.operating import Operator
 from chaos.receiver import Receiver
-from chaos.stack import Stack
+from chaos.stack import SLOTS, Stack
 
 LOOK_SECONDS = 0.005
 KINDS = {False: "intent", True: "outcome"}
@@ -87,8 +87,8 @@ def reached(scene: Scene, moment: Moment) -> bool:
 
 
 def lonely(stack: Stack) -> bool:
-    """Whether fewer than two releases answer on their private sockets."""
-    return sum(answers(stack, slot) for slot in ("blue", "green")) < 2
+    """Whether clients can reach one release only: no other answers, or none that has been verified."""
+    return not stack.has_spare() or sum(answers(stack, slot) for slot in SLOTS) < 2
 
 
 def answers(stack: Stack, slot: str) -> bool:

@@ -75,6 +75,13 @@ def test_a_killed_release_costs_something_only_if_it_was_alone():
     )
 
 
+def test_a_release_that_is_killed_cuts_the_answer_that_it_is_sending_and_no_other():
+    cut = replace(failed(READ, 0, AT - 0.1, 0.2), problem="IncompleteReadError: 0 bytes of 328")
+    assert not left([cut], incident(Action.KILL, Target.STABLE))
+    late, refused = replace(cut, begun=AT + 2, ended=AT + 3), failed(READ, 0, AT)
+    assert left([late, refused], incident(Action.KILL, Target.STABLE)) == [late, refused]
+
+
 def test_a_killed_worker_costs_the_document_in_its_hands():
     killed = incident(Action.KILL, Target.WORKER)
     assert not left([failed(EXTRACT, 422, AT)], killed)
