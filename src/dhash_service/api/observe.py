@@ -13,7 +13,7 @@ from dhash_service.metrics import Metrics
 log = structlog.get_logger()
 
 GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-WATCHING = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/status"})
+WATCHING = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/status", "/review/progress"})
 """Asked every few seconds by monitors and open pages: logged only when they fail, and not counted, or the
 watching itself would dilute the share of errors where there is little traffic, and raise it where health is
 bad."""

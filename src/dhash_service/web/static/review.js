@@ -221,9 +221,8 @@ addEventListener("pageshow", (event) => {
 });
 
 show();
-desk.fill();
-hearProgress(0);
-markShown(desk.current);
+markShown(desk.current).finally(() => desk.fill());
+hearProgress(1000);
 
 /** When the first pair was there to be seen, for whoever measures: pictures and all. */
 async function markShown(pair) {
