@@ -1,6 +1,6 @@
 """How does exact search grow with the radius and with the number of fingerprints, and what bounds it?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import faiss
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.search import EVERYTHING, Bank, as_bytes, build, in_turns, percentile, random_bank, recall
-from bench.table import Table, duration, side_by_side
+from bench.table import Table, Timing, duration, side_by_side
 from dhash_service.index import HammingIndex
 from dhash_service.segment import Values, scan
 
@@ -33,32 +33,10 @@ def one_size(size: int, queries: int) -> Table:
     asked = bank.queries(queries)
     rows = []
     for radius in RADII:
-        contestants = within(index, flat, bank.values, radius)
-        timings, found = in_turns(contestants, asked)
-        truth = found["FAISS flat"]
-        rows += [
-            (
-                f"within {radius} bits",
-                name,
-                duration(timing.median),
-                duration(percentile(timing.seconds, 99)),
-                f"{timings['FAISS flat'].median / timing.median:.2f}×",
-                f"{recall(found[name], truth):.3f}",
-            )
-            for name, timing in timings.items()
-        ]
-    timings, found = in_turns(nearest(index, flat), asked)
-    rows += [
-        (
-            f"the {NEAREST} nearest",
-            name,
-            duration(timing.median),
-            duration(percentile(timing.seconds, 99)),
-            f"{timings['FAISS flat'].median / timing.median:.2f}×",
-            "",  # of equally far ones each may give others
-        )
-        for name, timing in timings.items()
-    ]
+        timings, found = in_turns(within(index, flat, bank.values, radius), asked)
+        rows += rows_of(f"within {radius} bits", timings, found)
+    timings, _ = in_turns(nearest(index, flat), asked)
+    rows += rows_of(f"the {NEAREST} nearest", timings)  # of equally far ones each may give others
     floor = side_by_side({"read": partial(np.bitwise_xor.reduce, bank.values)})["read"].median
     rows.append(("", "floor: every fingerprint read once", duration(floor), "", "", ""))
     return Table(
@@ -67,6 +45,23 @@ def one_size(size: int, queries: int) -> Table:
         rows,
         note="No way that reads every fingerprint is faster than the floor; the index reads few of them.",
     )
+
+
+def rows_of(
+    label: str, timings: Mapping[str, Timing], found: Mapping[str, list[list[int]]] | None = None
+) -> list[tuple[str, ...]]:
+    """A row for each contestant; FAISS flat is the measure of time and truth."""
+    return [
+        (
+            label,
+            name,
+            duration(timing.median),
+            duration(percentile(timing.seconds, 99)),
+            f"{timings['FAISS flat'].median / timing.median:.2f}×",
+            f"{recall(found[name], found['FAISS flat']):.3f}" if found else "",
+        )
+        for name, timing in timings.items()
+    ]
 
 
 def within(index: HammingIndex, flat: faiss.IndexBinary, values: Values, radius: int) -> dict[str, Search]:
