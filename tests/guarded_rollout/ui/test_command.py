@@ -1,0 +1,48 @@
+"""`rollout ui`: how it starts, what it says, how it ends."""
+
+import http.client
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.guarded_rollout.ui.command import dashboard
+from tests.guarded_rollout.ui.uikit import Place
+
+
+def rollout_ui(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "guarded_rollout.cli", "ui", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+
+
+def test_a_port_that_is_taken_is_a_clear_error(place: Place) -> None:
+    with dashboard(place.folder) as running:
+        done = rollout_ui(place.folder, "--port", str(running.port))
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {running.port}: Address already in use" in done.stderr
+    assert "Choose another with --port" in done.stderr
+
+
+def test_an_address_that_is_not_ours_is_a_clear_error(place: Place) -> None:
+    done = rollout_ui(place.folder, "--host", "no.such.host.invalid")
+    assert (done.returncode, "cannot listen on no.such.host.invalid" in done.stderr) == (1, True)
+
+
+def test_the_token_is_printed_alone(place: Place) -> None:
+    done = rollout_ui(place.folder, "--token")
+    assert done.stdout.strip() == (place.folder / ".rollout-ui" / "token").read_text().strip()
+    assert done.stdout.count("\n") == 1
+
+
+def test_ctrl_c_ends_it_while_a_page_listens(place: Place) -> None:
+    with dashboard(place.folder) as running:
+        listening = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        listening.request("GET", "/env/production/events")
+        answer = listening.getresponse()
+        assert answer.status == 200
+        assert answer.readline() == b"retry: 1000\n"
+        said = running.stop()
+        assert running.process.returncode == 0
+        assert said.splitlines()[-1] == "The dashboard has ended."
+        assert "Traceback" not in said
+        assert "ERROR" not in said
+        listening.close()
