@@ -13,6 +13,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
 from guarded_rollout.lock import hold, owner
+from guarded_rollout.notify.herald import MONITOR
 from guarded_rollout.record import Outcome, Rollout
 from guarded_rollout.rollback import previous
 from guarded_rollout.rollout import Engine, Request, undoing
@@ -65,6 +66,10 @@ class EngineRollouts:
             undoing=back or undoing(rollout),
         )
 
+    def last(self) -> Rollout | None:
+        """The newest rollout of this environment."""
+        return next(iter(self._journal.history(self._environment.name, limit=1)), None)
+
     def rolling_out(self) -> bool:
         """Whether a rollout is on its way to its window, by somebody who is at work."""
         rollout = self._journal.open_rollout(self._environment.name)
@@ -105,7 +110,7 @@ class EngineRollouts:
                 engine.resume()
                 return
             options = Options(quarantine=quarantine)
-            request = Request(command="rollback", operator="the monitor", why=reason, options=options)
+            request = Request(command="rollback", operator=MONITOR, why=reason, options=options)
             engine.roll_back(self._target(engine), request)
 
     def _target(self, engine: Engine) -> Release:

@@ -136,6 +136,7 @@ def session(
             held = hold(environment.lock, environment=env, command=f"rollout {command}")
             with telling as publisher, held, TellingJournal.open(environment.journal) as journal:
                 journal.publisher = publisher
+                journal.catch_up(env)
                 yield Session(environment, site, journal, out)
         else:
             with Journal.open(environment.journal, create=False) as journal:

@@ -174,6 +174,8 @@ def _watch_environment(
             clock.sleep(1.0)
         window = rollouts.open_window()
         if window is None and supervised():
+            if (ended := rollouts.last()) is not None:  # whoever ended it was killed before it could say so
+                herald.tell(ended, tell, clock.now())
             Site(environment).processes.forget(WATCHER)
             return GOOD
         samplers = samplers_of(environment, window, config, file.global_settings)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import ReleaseDamagedError, UnknownReleaseError
+from guarded_rollout.files import sync_folder
 from guarded_rollout.host.release import Release
 
 Slot = Literal["blue", "green"]
@@ -45,6 +46,7 @@ class Slots:
         aside.unlink(missing_ok=True)
         aside.symlink_to(release.folder)
         os.replace(aside, link)
+        sync_folder(link.parent)
 
     def clear(self, slot: Slot) -> None:
         self._link(slot).unlink(missing_ok=True)

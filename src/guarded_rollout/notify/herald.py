@@ -20,6 +20,9 @@ log = structlog.get_logger()
 FRESH = timedelta(hours=6)
 """What happened longer ago is history, not news."""
 
+MONITOR = "the monitor"
+"""The operator of a rollback that nobody typed."""
+
 BACK = "rollback"
 WATCH = "watch"
 
@@ -44,6 +47,15 @@ class TellingJournal(Journal):
     def end(self, rollout: UUID, outcome: Outcome, reason: str = "") -> None:
         super().end(rollout, outcome, reason)
         self._tell(rollout)
+
+    def catch_up(self, environment: str) -> None:
+        """Tell of the newest rollout what a process that was killed had written down and not told yet.
+
+        The monitor's own rollbacks are left out: it tells of them in words of its own.
+        """
+        newest = next((one for one in self.history(environment, limit=1)), None)
+        if newest is not None and newest.operator != MONITOR:
+            self._tell(newest.id)
 
     def _tell(self, rollout: UUID) -> None:
         """Never raises: a message must not end a rollout."""

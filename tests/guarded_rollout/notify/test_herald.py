@@ -12,7 +12,7 @@ import structlog
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
-from guarded_rollout.notify.herald import TellingJournal, events_of, tell
+from guarded_rollout.notify.herald import MONITOR, TellingJournal, events_of, tell
 from guarded_rollout.record import Outcome
 
 
@@ -134,3 +134,26 @@ def test_a_command_s_log_lines_carry_the_rollout_s_id(journal: TellingJournal, t
         log.write("info", "rolling out")
         log.close()
     assert json.loads(log.path.read_text())["data"] == {"rollout": str(rollout)}
+
+
+def test_what_a_killed_process_had_no_time_to_tell_is_told_by_the_next(
+    tmp_path: Path, clock: ManualClock, ears: Ears
+) -> None:
+    path = tmp_path / "journal.db"
+    with TellingJournal.open(path, clock=clock) as killed:  # it has no publisher yet
+        rollout = begin(killed)
+        killed.end(rollout, Outcome.ROLLED_BACK, "it does not start")
+    with TellingJournal.open(path, clock=clock) as journal:
+        journal.publisher = ears
+        journal.catch_up("production")
+        journal.catch_up("production")
+        journal.catch_up("staging")
+    assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.DEPLOYMENT_FAILED]
+
+
+def test_a_rollback_of_the_monitor_is_told_in_its_own_words(journal: TellingJournal, ears: Ears) -> None:
+    journal.publisher = Ears()
+    begin(journal, "rollback", operator=MONITOR)
+    journal.publisher = ears
+    journal.catch_up("production")
+    assert not ears.heard
