@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=0, help=f"how many [{FEW}]")
     parser.add_argument("--seed", type=int, help="of the first run; the others follow")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time [1]")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time [2]")
     parser.add_argument("--keep", action="store_true", help="keep the folders of runs that held, too")
     parser.add_argument("--plan", action="store_true", help="print what would happen, and do nothing")
     chosen = parser.parse_args()
