@@ -115,8 +115,9 @@ def search(camera: Camera, running: Desk) -> None:
             drop(page, *files)
             expect(page.locator("#answers article")).to_have_count(2)
             whole(page)
-            if size == TALL:
-                page.evaluate("scrollTo(0, 0)")
+            page.evaluate("scrollTo(0, 0)")
+            if size == PHONE:
+                page.locator("#answers-title").evaluate("(heading) => heading.scrollIntoView()")
             camera.take(page, name)
     with camera.page() as page:
         page.goto(f"{running.url}/?hash={send(running, jpeg(640, 480, 103))}&radius=22")
