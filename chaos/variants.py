@@ -22,6 +22,17 @@ from guarded_rollout.host.release import build
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ("pyproject.toml", "README.md", "LICENSE", "src", "locks/service.txt")
+SHAPES = (
+    "pyproject.toml",
+    "locks/service.txt",
+    "src/dhash_service",
+    "src/web_assets",
+    "src/guarded_rollout/journal.py",
+    "src/guarded_rollout/notify/outbox.py",
+    "src/guarded_rollout/host/release.py",
+)
+"""What releases are made of, and the guard's files that a project begins with: a change needs new ones."""
+
 SERVICE = Path("src/dhash_service")
 AFTER = 50
 """Requests after which a fault that waits begins: verification is long over by then."""
@@ -172,11 +183,15 @@ def open_shop() -> Shop:
 
 
 def fingerprint_of_source() -> str:
-    """A digest of everything that a release is built from, and of what is done to it."""
+    """A digest of everything that shapes a release, and of what is done to it."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for name in SOURCE:
+    for name in SHAPES:
         path = ROOT / name
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        files = (
+            sorted(file for file in path.rglob("*") if file.is_file() and file.suffix != ".pyc")
+            if path.is_dir()
+            else [path]
+        )
         for file in files:
             digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:12]
