@@ -76,7 +76,9 @@ class Demo:
 
     def kept(self) -> set[str]:
         """The SHA-256 of every picture in the store."""
-        with closing(sqlite3.connect(store_path(self.sandbox.site))) as store:
+        path = store_path(self.sandbox.site)
+        assert path is not None
+        with closing(sqlite3.connect(path)) as store:
             return {digest.hex() for (digest,) in store.execute("SELECT sha256 FROM images")}
 
 

@@ -117,4 +117,6 @@ def _rendered(data: bytes) -> Iterator[Image.Image]:
 def _of_pikepdf(data: bytes) -> Iterator[pikepdf.PdfImage]:
     with pikepdf.open(io.BytesIO(data)) as pdf:
         for page in pdf.pages:
-            yield from map(pikepdf.PdfImage, page.images.values())
+            yield from (
+                pikepdf.PdfImage(image) for image in page.images.values() if isinstance(image, pikepdf.Stream)
+            )

@@ -162,7 +162,7 @@ def postgres_one_by_one(url: str) -> Iterator[Insert]:
             for statement, row in zip(
                 statements("%s", "now()"), values(each, lambda id: id, False), strict=True
             ):
-                connection.execute(statement, row)  # type: ignore[arg-type]
+                connection.execute(statement, row)
             connection.commit()
 
         yield insert
@@ -215,7 +215,7 @@ def copies(folder: Path, count: int) -> Table:
     )
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[..., object]) -> float:
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin

@@ -3,7 +3,7 @@
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import Self
@@ -144,7 +144,7 @@ def _digits(number: float) -> str:
 
 
 def side_by_side(
-    contestants: dict[str, Callable[[], object]],
+    contestants: Mapping[str, Callable[..., object]],
     *,
     repeats: int = 7,
     warm_up: int = 1,

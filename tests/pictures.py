@@ -43,7 +43,7 @@ def page(width: int, height: int, seed: int = 0) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     line = max(4, height // 45)
     for top in range(2 * line, height - 2 * line, line):
-        left, end = 2 * line, width * random.choice([0.4, 0.9, 0.9, 0.9])
+        left, end = 2.0 * line, width * random.choice([0.4, 0.9, 0.9, 0.9])
         while left < end:
             right = left + line * random.uniform(0.3, 2.5)
             draw.rectangle((left, top, min(right, end), top + line // 2), fill=50)

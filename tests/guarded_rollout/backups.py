@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from guarded_rollout.backup.archive import Backup, Subject, take
 from guarded_rollout.backup.shelf import Shelf
@@ -30,7 +32,7 @@ def make_store(path: Path, rows: int = 200) -> Path:
     return path
 
 
-def snapshot_of(store: Path):
+def snapshot_of(store: Path) -> Callable[[Path], None]:
     """Copies a live store consistently, as the service's own command does."""
 
     def snapshot(target: Path) -> None:
@@ -81,8 +83,8 @@ class Project:
             restore_guide="# By hand\n",
         )
 
-    def shelf(self, folder: Path | None = None, **options) -> Shelf:
+    def shelf(self, folder: Path | None = None, **options: Any) -> Shelf:
         return Shelf(folder or self.backups, self.root, **options)
 
-    def take(self, shelf: Shelf | None = None, clock: Clock | None = None, **changes) -> Backup:
+    def take(self, shelf: Shelf | None = None, clock: Clock | None = None, **changes: Any) -> Backup:
         return take(replace(self.subject, **changes), shelf or self.shelf(), clock or SystemClock())

@@ -55,8 +55,7 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
-        said, _ = self._process.communicate("", timeout=60)
-        self.report = json.loads(said)
+        self.report = json.loads(self._process.communicate("", timeout=60)[0])
 
     def count(self) -> int:
         """Requests answered so far."""

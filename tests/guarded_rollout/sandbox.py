@@ -21,7 +21,7 @@ from guarded_rollout.host import hold
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal import Journal
-from guarded_rollout.rollout import Engine, Request
+from guarded_rollout.rollout import Engine, Outlook, Request
 
 SAMPLE = Path(__file__).with_name("sample")
 COMMANDS = {
@@ -143,7 +143,7 @@ class Sandbox:
         with Journal.open(self.environment.journal) as journal:
             yield Engine(self.site, journal, lambda line: None, **more)  # type: ignore[arg-type]
 
-    def deploy(self, version: str | None = None, **asked: object):
+    def deploy(self, version: str | None = None, **asked: object) -> Outlook:
         """Build what the source holds now and roll it out, without the command line."""
         if version:
             self.version(version)
@@ -156,7 +156,9 @@ class Sandbox:
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "guarded_rollout.cli", *words]
 
-    def rollout(self, *words: str, given: str = "", variables: Mapping[str, str] | None = None):
+    def rollout(
+        self, *words: str, given: str = "", variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run `rollout …` in the project's folder."""
         return subprocess.run(
             self.command(*words),

@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pikepdf
 from pikepdf import Array, Dictionary, Name, Object, Stream
@@ -45,12 +46,12 @@ class Draft:
         )
         return self.pdf.make_indirect(stream)
 
-    def jpeg(self, data: bytes, **entries: object) -> Object:
+    def jpeg(self, data: bytes, **entries: Any) -> Object:
         picture = Image.open(io.BytesIO(data))
         color = {"L": Name.DeviceGray, "RGB": Name.DeviceRGB, "CMYK": Name.DeviceCMYK}[picture.mode]
         return self.image(data, picture.size, color, filters=Name.DCTDecode, **entries)
 
-    def flate(self, picture: Image.Image, **entries: object) -> Object:
+    def flate(self, picture: Image.Image, **entries: Any) -> Object:
         color = {"L": Name.DeviceGray, "RGB": Name.DeviceRGB, "CMYK": Name.DeviceCMYK}[picture.mode]
         data = zlib.compress(picture.tobytes(), 1)
         return self.image(data, picture.size, color, filters=Name.FlateDecode, **entries)
