@@ -11,7 +11,9 @@ from typing import Any
 from playwright.sync_api import Page
 
 from tests.guarded_rollout.sandbox import Sandbox
-from tests.guarded_rollout.ui.command import Dashboard
+from tests.guarded_rollout.ui.command import Dashboard, dashboard
+
+__all__ = ["Dashboard", "break_release", "dashboard", "picture", "sign_in", "write_gates"]
 
 SERVICE = "src/sample_service/__init__.py"
 FAST = {"initial_minutes": 1, "initial_interval_seconds": 0.5, "normal_interval_seconds": 0.5}

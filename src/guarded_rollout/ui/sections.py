@@ -82,7 +82,7 @@ class Sections:
             "steps": parts.steps(seen, rollout, rows),
             "traffic": parts.traffic(seen),
             "moves": parts.moves(seen, view.shares(seen.rollout) if seen.rollout else ()),
-            "told": parts.told(seen),
+            "told": parts.told(seen, view.channel_problems(seen.ledger)),
             "processes": parts.processes(seen),
             "releases": parts.releases(seen),
             "backups": parts.backups(seen, verifications(recent)),

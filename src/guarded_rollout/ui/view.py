@@ -11,6 +11,8 @@ from guarded_rollout.config.kinds import Gate
 from guarded_rollout.gates.describe import describe_gate
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.notify.ledger import Ledger
+from guarded_rollout.notify.outbox import Result
 from guarded_rollout.overview import Overview
 from guarded_rollout.record import Rollout, Step, StepOutcome
 from guarded_rollout.ui.charts import Line
@@ -226,3 +228,14 @@ def schema(seen: Overview) -> Schema:
         if (moved := (step.evidence or {}).get("applied") or (step.evidence or {}).get("contracted"))
     )
     return Schema(known[0] if known else None, known[1] if known else None, needs, applied)
+
+
+def channel_problems(ledger: Ledger) -> dict[str, str]:
+    """What is wrong with each channel whose newest delivery did not arrive, once a channel."""
+    newest: dict[str, Result] = {}
+    for told in ledger.told:
+        for channel, result in told.results.items():
+            newest.setdefault(channel, result)
+    return {
+        channel: one.problem for channel, one in newest.items() if one.problem and one.state != "delivered"
+    }

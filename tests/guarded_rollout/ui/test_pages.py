@@ -12,7 +12,7 @@ import pytest
 
 from guarded_rollout.gates.verdict import Outcome
 from guarded_rollout.notify.events import Kind, event
-from guarded_rollout.notify.outbox import Outbox
+from guarded_rollout.notify.outbox import Outbox, State
 from guarded_rollout.record import Outcome as End
 from tests.guarded_rollout.sandbox import wait_until
 from tests.guarded_rollout.ui.uikit import HOST, NEW, OLD, Place, Site
@@ -79,6 +79,29 @@ def test_names_notes_and_reasons_of_others_are_text(place: Place, site: Site) ->
         assert "<script>alert" not in html, path
         assert "49" not in re.findall(r"script>(.*?)<", html)
     assert HOSTILE in unescape(site.get("/env/production").text)
+
+
+def test_what_is_wrong_with_a_channel_is_said_once(place: Place, site: Site) -> None:
+    outbox = Outbox.open(place.environment.root / "notifications.db")
+    for number in range(3):
+        told = event(Kind.MESSAGE, "production", place.clock.now(), message=f"message {number}")
+        outbox.put(told, ["slack", "console"], place.clock.now())
+        for channel, state, problem in (
+            ("slack", State.REFUSED, "SLACK_WEBHOOK_URL is not set"),
+            ("console", State.DELIVERED, ""),
+        ):
+            delivery = outbox.head(channel)
+            assert delivery is not None
+            outbox.settle(delivery, state, problem)
+    outbox.put(
+        event(Kind.MESSAGE, "production", place.clock.now(), message="late"), ["email"], place.clock.now()
+    )
+    outbox.close()
+    said = text_of(site.get("/env/production").text)
+    assert said.count("SLACK_WEBHOOK_URL is not set") == 1
+    assert said.count("slack refused") == said.count("console delivered") == 3
+    assert "1 pending" in said
+    assert "email pending" in said
 
 
 def test_every_answer_has_the_headers_that_keep_others_out(place: Place, site: Site) -> None:

@@ -112,7 +112,7 @@ const precise = (seconds) => `${clock(seconds)}:${two(new Date(seconds * 1000).g
 function axes(unit) {
   const common = { stroke: colour("--muted"), grid: { stroke: colour("--edge"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   return [
-    { ...common, values: (_, splits, axis, space, step) => splits.map(step < 60 ? precise : clock), space: 80 },
+    { ...common, size: 28, values: (_, splits, axis, space, step) => splits.map(step < 60 ? precise : clock), space: 80 },
     { ...common, size: 52, values: (_, splits) => splits.map((one) => `${+one.toPrecision(3)}${unit === "%" ? " %" : ""}`), space: 28 },
   ];
 }
