@@ -229,7 +229,7 @@ def fault(random: Random, action: Action, story: Story, variant: Variant) -> Fau
         targets = DAMAGES
     elif action is Action.CLOCK:
         targets = (Target.AHEAD, Target.BEHIND)
-    target = random.choice(targets)
+    target = random.choice([one for one in targets if steps(story, variant, action, one)])
     seconds = round(random.uniform(0.5, 4.0), 2) if action in LASTING else 0.0
     names = steps(story, variant, action, target)
     anytime = target not in FIRST and action is not Action.DAMAGE
@@ -259,10 +259,10 @@ def steps(story: Story, variant: Variant, action: Action, target: Target) -> tup
     """The steps at which this fault finds what it is to befall."""
     found = STEPS[story]
     if story is Story.ROLL_BACK:
-        return found
+        return () if target is Target.MONITOR else found
     first = "stage" if action is Action.DAMAGE else FIRST.get(target, found[0])
     last = REACHED.get(variant, found[-1])
-    return found[min(found.index(first), found.index(last)) : found.index(last) + 1]
+    return found[found.index(first) : found.index(last) + 1]
 
 
 def moment(random: Random, names: Sequence[str], *, anytime: bool) -> Moment:
