@@ -66,7 +66,7 @@ def wait_for(page: Page, said: Callable[[], bool], seconds: float = 15) -> None:
 
 
 def crowding() -> float:
-    """How many programs share a core at this moment: each gets that share of it; 1 on a machine of our own."""
+    """How many programs share a core at this moment, each with its share; 1 on a machine of our own."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
