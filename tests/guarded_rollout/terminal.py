@@ -68,7 +68,7 @@ class Terminal:
         self.process.wait(10)
         os.close(self._reading)
 
-    def read_until(self, *words: str, seconds: float = 20) -> bytes:
+    def read_until(self, *words: str, seconds: float = 60) -> bytes:
         """Read on until the newest picture holds all of these."""
         deadline = time.monotonic() + seconds
         while not all(word in self.shown() for word in words):
@@ -79,7 +79,7 @@ class Terminal:
     def press_ctrl_c(self) -> int:
         """The exit code after a Ctrl-C that the terminal itself turns into a signal."""
         os.write(self._reading, b"\x03")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.process.poll() is None or self._read(0):
             assert time.monotonic() < deadline, "Ctrl-C does not end it"
             self._read(0.05)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -369,6 +369,7 @@ def test_counters_of_several_names_are_added_up_even_where_one_is_not_there_yet(
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(name=HOSTILE, environment=HOSTILE, words=HOSTILE, unit=HOSTILE)
 def test_no_name_breaks_out_of_its_place(name: str, environment: str, words: str, unit: str) -> None:
     threshold = {"max_value": 3, "check_interval_seconds": 30}

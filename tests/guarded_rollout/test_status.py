@@ -65,11 +65,11 @@ def redirected(sandbox: Sandbox, *words: str) -> Iterator[list[str]]:
         )
         lines: list[str] = []
         try:
-            wait_until(lambda: gathered(file.name, lines), 20, "a first line")
+            wait_until(lambda: gathered(file.name, lines), 60, "a first line")
             yield lines
         finally:
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=60)
     gathered(file.name, lines)
     assert (process.returncode, said) == (130, b"")
 
@@ -85,7 +85,7 @@ def paused_and_resumed(sandbox: Sandbox, lines: list[str], sign: str) -> None:
         before = len(lines)
         assert sandbox.rollout(command).returncode == 0
         path = str(sandbox.folder / "written")
-        wait_until(lambda: sign.format(phase) in "\n".join(gathered(path, lines)[before:]), 10, phase)  # noqa: B023
+        wait_until(lambda: sign.format(phase) in "\n".join(gathered(path, lines)[before:]), 60, phase)  # noqa: B023
 
 
 # ---- without a terminal
@@ -160,7 +160,7 @@ def test_an_error_on_a_terminal_has_no_colour_either_then(watched: Sandbox) -> N
     for variables, coloured in (({"NO_COLOR": "1"}, False), ({}, True)):
         with Terminal(words, watched.folder, variables=variables) as terminal:
             terminal.read_until("nowhere")
-            assert terminal.process.wait(10) == 1
+            assert terminal.process.wait(60) == 1
         assert bool(COLOUR.search(terminal.written)) is coloured
 
 
