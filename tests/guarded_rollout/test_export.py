@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -370,6 +370,8 @@ HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size
 
 
 @settings(deadline=None)
+@example(name="gate", environment="FALSE", words="", unit="")
+@example(name="gate", environment="\u2028- alert: x", words="{{ fail }}", unit='"')
 @given(name=HOSTILE, environment=HOSTILE, words=HOSTILE, unit=HOSTILE)
 def test_no_name_breaks_out_of_its_place(name: str, environment: str, words: str, unit: str) -> None:
     threshold = {"max_value": 3, "check_interval_seconds": 30}

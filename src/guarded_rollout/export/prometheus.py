@@ -193,6 +193,10 @@ def _lines(groups: tuple[Group, ...]) -> Iterator[str]:
                 yield from (f"          {key}: {_text(value)}" for key, value in values.items())
 
 
+WORDS_OF_YAML = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
+
+
 def _text(text: str) -> str:
     """A scalar; quoted where YAML could take it for something else."""
-    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) else quoted(text)
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) and text.lower() not in WORDS_OF_YAML
+    return text if plain else quoted(text)
