@@ -16,6 +16,7 @@ from dhash_service.facts import (
     Neighbour,
     Picture,
     Role,
+    Session,
     Sha256,
     Source,
     Status,
@@ -23,10 +24,12 @@ from dhash_service.facts import (
     Token,
     Tombstone,
     Verdict,
+    Withdrawal,
     new_id,
 )
 from dhash_service.store import Store
 from dhash_service.store.engine import writing
+from dhash_service.store.leases import Request
 from dhash_service.store.tables import FACTS
 
 FAST = Algorithm("dhash-64-fast", 1)
@@ -89,18 +92,16 @@ def emptied(store: Store) -> Store:
 
 
 Step = tuple[str, int]
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["add", "queue", "decide", "hide", "show", "quarantine", "lift", "token", "revoke"]),
-        st.integers(0, 4),
-    ),
-    max_size=10,
-)
+PICTURES = ["add", "queue", "hide", "show", "quarantine", "lift"]
+REVIEW = ["decide", "withdraw", "claim", "token", "revoke", "sign in", "sign out"]
+STEPS = st.lists(st.tuples(st.sampled_from(PICTURES + REVIEW), st.integers(0, 4)), max_size=12)
 
 
 def play(store: Store, steps: Sequence[Step]) -> None:
     """Let things happen in a store; what cannot happen there is passed over."""
     lookups = []
+    made: list[Decision] = []
+    sessions: list[Session] = []
     for number, (step, which) in enumerate(steps):
         at = NOON + timedelta(seconds=number)
         image = store.image(picture(which).id)
@@ -109,7 +110,17 @@ def play(store: Store, steps: Sequence[Step]) -> None:
         elif step == "queue" and image:
             lookups.append(queued(store, f"{which}-{number % 3}", image, "close"))
         elif step == "decide" and lookups and lookups[-1]:
-            store.add_decision(decision(lookups[-1], list(Verdict)[which % 3], at=at)).result(10)
+            new = decision(lookups[-1], list(Verdict)[which % 3], at=at)
+            made.append(store.add_decision(new).result(10))
+        elif step == "withdraw" and made:
+            store.verdicts.withdraw(Withdrawal(new_id(), made[-1].id, "ada", "r1", at)).result(10)
+        elif step == "sign in" and any(not token.revoked_at for token in store.tokens()):
+            sessions.append(store.sessions.open(session(store, at)).result(10))
+        elif step == "sign out" and sessions:
+            store.sessions.end(sessions[which % len(sessions)].id, at).result(10)
+        elif step == "claim" and sessions and lookups:
+            asked = Request(sessions[-1].id, lookups, which, at, at + timedelta(minutes=1))
+            store.leases.take(asked).result(10)
         elif step in ("hide", "show") and image:
             store.add_tombstone(hide_image(image, hidden=step == "hide", at=at)).result(10)
         elif step in ("quarantine", "lift"):
@@ -121,3 +132,12 @@ def play(store: Store, steps: Sequence[Step]) -> None:
                 store.add_token(token).result(10)
         elif step == "revoke" and any(not token.revoked_at for token in store.tokens()):
             store.revoke_token(next(t.name for t in store.tokens() if not t.revoked_at)).result(10)
+
+
+def session(store: Store, at: datetime) -> Session:
+    """A browser that signs in with a token in force."""
+    token = next(token for token in store.tokens() if not token.revoked_at)
+    digest = Sha256(new_id().hex * 2)
+    return Session(
+        new_id(), token.id, token.name, token.role, digest, at + timedelta(hours=1), store.release, at
+    )
