@@ -1,11 +1,13 @@
 """Runs a target: batch after batch of drawn inputs until the time or the number of executions is reached."""
 
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hypothesis
@@ -14,6 +16,7 @@ from hypothesis.strategies import SearchStrategy
 
 ROOT = Path(__file__).parents[1]
 BATCH = 200
+BUSY_SECONDS = 20  # of the processor, for one input: more is a loop without an end
 DISTINCT = 5  # findings of one target, after which looking on tells little
 
 Check = Callable[[Any], None]
@@ -91,7 +94,7 @@ def run(
     most = executions if executions is not None else float("inf")
     try:
         with target.open() as opened:
-            check = opened if newest is None else _writing(opened, newest)
+            check = _bounded(opened if newest is None else _writing(opened, newest))
             _draw(target, check, report, seconds, most)
     except HarmError as error:  # what is looked at once everything was tried
         _note(report, error, "what was left after all of them", seed)
@@ -139,6 +142,24 @@ def _run_batch(
         batch()
     except Exception as error:
         _note(report, error, newest[0] if newest else None, seed)
+
+
+def _bounded(check: Check) -> Check:
+    """What keeps the processor busy for too long is harm as well; a busy machine is none."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise HarmError(f"it goes on for more than {BUSY_SECONDS} s")
+
+    def bounded(drawn: Any) -> None:
+        before = signal.signal(signal.SIGVTALRM, stop)
+        signal.setitimer(signal.ITIMER_VIRTUAL, BUSY_SECONDS)
+        try:
+            check(drawn)
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
+
+    return bounded
 
 
 def _writing(check: Check, path: Path) -> Check:

@@ -133,4 +133,5 @@ def _judge(config: EnvironmentGates) -> None:
                 json.dumps(change.verdict.as_json(), allow_nan=False)
 
 
-TARGET = Target("gates", TEXTS, opened, (SHIPPED,))
+ENDLESS = _text(OWN).replace('"check_interval_seconds": 1}', '"check_interval_seconds": 5e-324}')
+TARGET = Target("gates", TEXTS, opened, (SHIPPED, ENDLESS))

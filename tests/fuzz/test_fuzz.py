@@ -11,6 +11,8 @@ from fuzz.engine import Check, Report, Target, require, run
 from fuzz.targets import NAMES, load
 from hypothesis import strategies as st
 
+from fuzz import engine
+
 ROOT = Path(__file__).parents[2]
 EXECUTIONS = 50
 
@@ -49,6 +51,22 @@ def test_what_is_wrong_is_found_shrunk_and_told_with_its_seed() -> None:
 def test_kept_inputs_are_tried_first() -> None:
     report = run(Target("spoiled", st.just(1), spoiled, kept=(77,)), seed=1, executions=2)
     assert [finding.error for finding in report.findings] == ["KeyError: 77"]
+
+
+def test_a_loop_without_an_end_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def opened() -> Iterator[Check]:
+        yield looping
+
+    def looping(number: int) -> None:
+        while number > 10:
+            number += 1
+
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.2)
+    report = run(Target("looping", st.just(11), opened), seed=1, executions=2)
+    assert [(one.error, one.example) for one in report.findings] == [
+        ("HarmError: it goes on for more than 0.2 s", "11")
+    ]
 
 
 def test_what_is_left_afterwards_is_looked_at_too() -> None:

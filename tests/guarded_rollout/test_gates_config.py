@@ -193,6 +193,11 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str, str]] = [
         'code=~"5(" is no pattern: missing ), unterminated subpattern',
     ),
     (
+        lambda d: production(d)["quality_gates"]["health"]["threshold"].update(check_interval_seconds=5e-324),
+        "environments.production.quality_gates.health.threshold.check_interval_seconds",
+        "5e-324 is not allowed; it is a number at least 0.01, at most 86400",
+    ),
+    (
         lambda d: production(d)["auto_rollback"].update(enabled="yes"),
         "environments.production.auto_rollback.enabled",
         '"yes" is not allowed; it is true or false',

@@ -43,7 +43,7 @@ def _selectable(name: str) -> str:
 
 
 Percent = Annotated[float, Field(ge=0, le=100)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 Minutes = Annotated[float, Field(gt=0, le=1440)]
 Metric = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_selectable)]
 Metrics = Annotated[tuple[Metric, ...], Field(min_length=1, max_length=20)]
