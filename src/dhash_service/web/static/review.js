@@ -32,6 +32,7 @@ function show() {
   $("#decide").hidden = state !== "pair" && !made.length;
   for (const button of $$("[data-verdict], #next")) button.disabled = !pair;
   if (outbox) $("#undo").disabled = !made.length;
+  $("#waiting .big").textContent = desk.problem ? "Waiting for the service…" : "Fetching the next pair…";
   showTrouble();
 }
 
@@ -43,7 +44,8 @@ function showTrouble() {
   if (stopped) lines.push(`Your session has ended.${count ? ` ${waits} here and will be sent once you sign in again.` : ""}`);
   else if (outbox?.state === "waiting" || (desk.problem && !desk.current)) {
     const why = outbox?.problem ?? desk.problem;
-    lines.push(`${why?.detail ?? "The service does not answer."}${count ? ` ${waits} here to be sent; you can go on.` : " It is tried again."}`);
+    const then = !count ? "It is tried again." : `${waits} here to be sent${desk.current ? "; you can go on" : ""}.`;
+    lines.push(`${why?.detail ?? "The service does not answer."} ${then}`);
   }
   if (outbox && !outbox.kept && count) lines.push("This browser keeps nothing: leave the page open until they are sent.");
   if (notice) lines.push(notice);
