@@ -125,6 +125,19 @@ def test_for_programs_each_change_is_one_object_with_the_keys_of_status(watched:
     assert all(one["window_left"].endswith("paused") == (one["phase"] == "paused") for one in told)
 
 
+def test_it_ends_when_its_reader_has_seen_enough(watched: Sandbox) -> None:
+    words = watched.command("status", "--watch")
+    with subprocess.Popen(
+        words, cwd=watched.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"now: " in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0  # although nothing changes
+        assert process.stderr.read() == b""
+
+
 # ---- on a terminal
 
 

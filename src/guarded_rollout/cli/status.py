@@ -1,5 +1,8 @@
 """`rollout status`: what serves, what is being rolled out, and how far it is, at a glance."""
 
+import os
+import select
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -70,13 +73,22 @@ def _watch(work: Session) -> None:
     reader = Reader(work.environment, work.site.clock)
     try:
         with interruptible(), _showing(work) as show:
-            while True:
+            while _somebody_reads():
                 show(reader.read())
                 work.site.clock.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except BrokenPipeError:  # whoever read has seen enough; Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         reader.close()
+
+
+def _somebody_reads() -> bool:
+    """Whether the other end of a pipe is open still: it may be long until the next line would find out."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return not any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextmanager
