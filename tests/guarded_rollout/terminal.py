@@ -33,7 +33,9 @@ class Terminal:
     ) -> None:
         self._reading, writing = pty.openpty()
         fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        # what a test runner says of its own terminal would outvote this one's size
+        said = ("NO_COLOR", "COLUMNS", "LINES")
+        environment = {name: value for name, value in os.environ.items() if name not in said}
         self.process = subprocess.Popen(
             command,
             cwd=folder,
