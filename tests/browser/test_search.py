@@ -559,6 +559,6 @@ def test_a_locked_service_asks_to_sign_in_and_lets_a_client_look_up(
         page.get_by_label("Token").fill(client["Authorization"].removeprefix("Bearer "))
         page.keyboard.press("Enter")
         expect(page.locator("#results .known img")).to_be_visible()
-        page.wait_for_function("document.querySelector('#results .known img').naturalWidth > 0")
+        expect(page.locator("#results .known img")).to_have_js_property("naturalWidth", 240)
         drop(page, File("mine.jpg", jpeg(480, 360, 1)))
         expect(row(page, "mine.jpg").locator(".badge")).to_have_text("Known: this very file")
