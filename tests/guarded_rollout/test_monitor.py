@@ -368,6 +368,20 @@ def test_an_abort_by_somebody_else_ends_the_session_as_rolled_back(tmp_path: Pat
     assert rehearsal.said("aborted by the operator")
 
 
+def test_a_release_that_an_abort_stops_wakes_nobody(tmp_path: Path) -> None:
+    """Its health check fails for the third time just as it is taken away."""
+
+    def stopped(age: float) -> Sample:
+        if age >= 120:
+            rehearsal.engine.end = Ended(completed=False, rolled_back=True, reason="aborted by the operator")
+        return probe(0, ok=age < 60)
+
+    rehearsal = Rehearsal(tmp_path, shipped("production"), probe=stopped)
+    assert rehearsal.run() == 2
+    assert Kind.GATE_ALERT not in rehearsal.told.kinds()
+    assert not rehearsal.said("Quality gate failed")
+
+
 def test_a_rollback_that_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("production"))
     rehearsal.engine.undoing = True

@@ -114,6 +114,8 @@ class Monitor:
 
     def _see(self, seen: Seen) -> None:
         self._log.sample(seen.sample)
+        if any(change.news in (News.FAILED, News.SILENT) for change in seen.changes) and self._taken_away():
+            return  # it was stopped on purpose: an alert would wake somebody, and nothing would end it
         self._note_health(seen)
         silent: list[Verdict] = []
         wanting: list[Verdict] = []
@@ -135,6 +137,13 @@ class Monitor:
             self.rollback.want(reason, seen.sample.at, facts_of(wanting[0]), quarantine=doubtful)
         elif not self.watcher.panel.wants_rollback():
             self.rollback.relax(seen.sample.at)
+
+    def _taken_away(self) -> bool:
+        """Whether somebody else is taking the release back, or has."""
+        if not self.session.rollout or self._rollouts is None or self.rollback.state is not State.IDLE:
+            return False
+        window = self._rollouts.open_window()
+        return window is None or window.rollout != self.session.rollout or window.undoing
 
     def _note_health(self, seen: Seen) -> None:
         """The lines that operators look for, of the usual health endpoint."""
