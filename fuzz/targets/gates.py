@@ -134,4 +134,5 @@ def _judge(config: EnvironmentGates) -> None:
 
 
 ENDLESS = _text(OWN).replace('"check_interval_seconds": 1}', '"check_interval_seconds": 5e-324}')
-TARGET = Target("gates", TEXTS, opened, (SHIPPED, ENDLESS))
+BEYOND = _text(OWN).replace('"max_value": 1, "eval', '"max_value": 0.0625, "eval')  # in the last bucket
+TARGET = Target("gates", TEXTS, opened, (SHIPPED, ENDLESS, BEYOND))

@@ -1,5 +1,6 @@
 """Every row of the contract's gate table: both sides of the limit, at it, too few samples, half a window."""
 
+import json
 import math
 
 import pytest
@@ -347,3 +348,9 @@ def test_every_kind_of_gate_has_its_judge() -> None:
 
     with pytest.raises(TypeError, match="Unknown"):
         judge_of("x", Unknown())
+
+
+def test_a_quantile_in_the_last_bucket_is_valid_json_for_everybody() -> None:
+    verdict = Verdict("p95", Outcome.FAIL, "beyond", 2000, "ms", value=80_000, low=80_000, high=math.inf)
+    told = json.dumps(verdict.as_json(), allow_nan=False)
+    assert Verdict.from_json(json.loads(told)).value == 80_000

@@ -1,5 +1,6 @@
 """A gate's answer."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,7 +93,8 @@ def _number(value: Any) -> float | None:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    """What JSON can say: the last bucket of a histogram has no upper end."""
+    return None if value is None or not math.isfinite(value) else round(value, 4)
 
 
 def span(seconds: float) -> str:
