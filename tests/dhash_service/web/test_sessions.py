@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from dhash_service.errors import TooManyRequestsError
+from dhash_service.facts import new_id
 from dhash_service.web.sign_in import local
 from dhash_service.web.throttle import ADDRESSES, Throttle
 from tests.dhash_service.serving import dhash, serving
@@ -189,12 +190,14 @@ def test_signing_in_leads_nowhere_else(address: str) -> None:
 
 def test_every_form_carries_the_page_s_secret(reviewed: Reviewed, alone: SignIn) -> None:
     browsing = alone("fred")
-    browsing.decide(browsing.pairs(1)[0])
+    id = str(new_id())
+    browsing.decide(browsing.pairs(1)[0], id=id)
     for path in ("/review", "/review/history"):
         page = browsing.client.get(path).text
         forms = re.findall(r'<form[^>]*method="post".*?</form>', page, re.DOTALL)
         assert forms
         assert all(f'name="csrf" value="{browsing.csrf}"' in form for form in forms)
+    browsing.send("/review/withdrawals", {"id": str(new_id()), "decision": id})
 
 
 def test_a_throttle_counts_failures_by_address_and_forgets_with_time() -> None:
