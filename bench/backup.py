@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,8 +75,9 @@ def snapshot(store: Path, target: Path) -> None:
     )
 
 
-def run(*words: str | Path, cwd: Path | None = None, **environment: str) -> None:
-    subprocess.run(words, cwd=cwd, env={**os.environ, **environment}, check=True, stdout=subprocess.DEVNULL)
+def run(*words: str | Path, cwd: Path | None = None, variables: Mapping[str, str] | None = None) -> None:
+    environment = {**os.environ, **(variables or {})}
+    subprocess.run(words, cwd=cwd, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contestant]:
@@ -101,12 +102,12 @@ def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contest
     def borg(*, check: bool) -> Prepare:
         def prepare(place: Path) -> Callable[[], object]:
             environment = {"BORG_BASE_DIR": str(place), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
-            run("borg", "init", "-e", "none", place / "repo", **environment)
+            run("borg", "init", "-e", "none", place / "repo", variables=environment)
 
             def create() -> None:
-                run("borg", "create", f"{place}/repo::a", frozen, **environment)
+                run("borg", "create", f"{place}/repo::a", frozen, variables=environment)
                 if check:
-                    run("borg", "check", "--verify-data", place / "repo", **environment)
+                    run("borg", "check", "--verify-data", place / "repo", variables=environment)
 
             return create
 
@@ -115,12 +116,12 @@ def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contest
     def restic(*, check: bool) -> Prepare:
         def prepare(place: Path) -> Callable[[], object]:
             environment = {"RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(place / "cache")}
-            run("restic", "-q", "-r", place / "repo", "init", **environment)
+            run("restic", "-q", "-r", place / "repo", "init", variables=environment)
 
             def back_up() -> None:
-                run("restic", "-q", "-r", place / "repo", "backup", frozen, **environment)
+                run("restic", "-q", "-r", place / "repo", "backup", frozen, variables=environment)
                 if check:
-                    run("restic", "-q", "-r", place / "repo", "check", "--read-data", **environment)
+                    run("restic", "-q", "-r", place / "repo", "check", "--read-data", variables=environment)
 
             return back_up
 

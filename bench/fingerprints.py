@@ -134,7 +134,7 @@ def formats(quick: bool) -> Table:
     )
 
 
-def _threads(call: Callable[[], object], times: int) -> float:
+def _threads(call: Callable[..., object], times: int) -> float:
     """How many times as many calls a second a thread per core makes."""
 
     def run(workers: int) -> None:

@@ -109,15 +109,15 @@ def contestants(frozen: Path, releases: Path) -> list[Contestant]:
         return {"BORG_BASE_DIR": str(place / "base"), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
 
     def borg_create(place: Path) -> None:
-        run("borg", "init", "-e", "none", place / "repo", **borg(place))
-        run("borg", "create", f"{place}/repo::a", frozen, **borg(place))
+        run("borg", "init", "-e", "none", place / "repo", variables=borg(place))
+        run("borg", "create", f"{place}/repo::a", frozen, variables=borg(place))
 
     def restic(place: Path) -> dict[str, str]:
         return {"RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(place / "cache")}
 
     def restic_backup(place: Path) -> None:
-        run("restic", "-q", "-r", place / "repo", "init", **restic(place))
-        run("restic", "-q", "-r", place / "repo", "backup", frozen, **restic(place))
+        run("restic", "-q", "-r", place / "repo", "init", variables=restic(place))
+        run("restic", "-q", "-r", place / "repo", "backup", frozen, variables=restic(place))
 
     peers = [
         ("zip", Contestant("zip, unzip and sha256sum", zipped, unzipped, "SHA-256, CRC-32")),
@@ -126,7 +126,9 @@ def contestants(frozen: Path, releases: Path) -> list[Contestant]:
             Contestant(
                 "borg create, extract",
                 borg_create,
-                lambda place, back: run("borg", "extract", f"{place}/repo::a", cwd=back, **borg(place)),
+                lambda place, back: run(
+                    "borg", "extract", f"{place}/repo::a", cwd=back, variables=borg(place)
+                ),
                 "chunk ids",
             ),
         ),
@@ -144,7 +146,7 @@ def contestants(frozen: Path, releases: Path) -> list[Contestant]:
                     "latest",
                     "--target",
                     back,
-                    **restic(place),
+                    variables=restic(place),
                 ),
                 "blob ids",
             ),

@@ -52,7 +52,8 @@ def clustered_bank(size: int) -> Values:
 
 def few_bits(random: np.random.Generator, size: int) -> Values:
     """Masks in which each bit is set with probability 1/16."""
-    return np.bitwise_and.reduce(random.integers(0, 1 << 64, (4, size), dtype=np.uint64))
+    masks: Values = np.bitwise_and.reduce(random.integers(0, 1 << 64, (4, size), dtype=np.uint64))
+    return masks
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Bank:
         random = np.random.default_rng(3)
         known = random.choice(self.values, number // 2) ^ few_bits(random, number // 2)
         unrelated = random.integers(0, 1 << 64, number - len(known), dtype=np.uint64)
-        return random.permutation(np.concatenate((known, unrelated))).tolist()
+        mixed: list[int] = random.permutation(np.concatenate((known, unrelated))).tolist()
+        return mixed
 
 
 # ---- search
@@ -118,7 +120,10 @@ def faiss_search(index: faiss.IndexBinary, threads: int) -> Search:
     def search(value: int) -> Sequence[int]:
         faiss.omp_set_num_threads(threads or psutil.cpu_count() or 1)
         # FAISS counts what is nearer than its radius, not what is at it.
-        return index.range_search(as_bytes(np.array([value], np.uint64)), RADIUS + 1)[2].tolist()
+        found: Sequence[int] = index.range_search(as_bytes(np.array([value], np.uint64)), RADIUS + 1)[
+            2
+        ].tolist()
+        return found
 
     return search
 

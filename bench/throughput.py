@@ -112,6 +112,7 @@ def _opencv(data: bytes, flags: int) -> object:
     import cv2
 
     gray = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    assert gray is not None
     cells = cv2.resize(gray, (9, 8), interpolation=cv2.INTER_AREA)
     return np.packbits(cells[:, 1:] > cells[:, :-1])
 
@@ -126,7 +127,7 @@ def in_turns(
         for round_ in range(4 if quick else 8):
             for name, call in contestants.items():
                 begin = time.perf_counter()
-                list(pool.map(lambda _, call=call: call(file.data), range(calls)))  # type: ignore[misc]
+                list(pool.map(lambda _, call=call: call(file.data), range(calls)))
                 if round_:  # the first one warms up
                     rates[name].append(calls / (time.perf_counter() - begin))
     return dict(rates)
