@@ -1,7 +1,6 @@
 """The power law through measured points."""
 
 import pytest
-
 from bench.growth import fit
 
 
