@@ -3,6 +3,7 @@
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -506,3 +507,29 @@ def test_a_restart_in_the_middle_is_no_breach(tmp_path: Path) -> None:
         )
 
     assert Rehearsal(tmp_path, shipped("production"), service=restarted).run() == 0
+
+
+def test_a_window_does_not_close_over_probes_that_fail(tmp_path: Path) -> None:
+    """Its last minute is too short for three checks: nobody accepts what stopped answering in it."""
+    rehearsal = Rehearsal(tmp_path, shipped("production"), probe=lambda age: probe(0, ok=age < 3565))
+    assert rehearsal.run() == 2
+    assert rehearsal.said("The window is over, and stays open until this is decided: health")
+    assert rehearsal.ages("TRIGGERING")[0] == pytest.approx(3630, abs=5)
+
+
+def test_a_window_closes_when_its_last_probes_have_recovered(tmp_path: Path) -> None:
+    def flaps(age: float) -> Sample:
+        return probe(0, ok=not 3565 < age < 3605)
+
+    rehearsal = Rehearsal(tmp_path, shipped("production"), probe=flaps)
+    assert rehearsal.run() == 0
+    assert rehearsal.engine.asked == ["finish"]
+    assert rehearsal.ages("The window closed")[0] == pytest.approx(3630, abs=5)
+
+
+def test_a_window_waits_for_the_probe_that_is_out(tmp_path: Path) -> None:
+    def hangs(age: float) -> Sample:
+        return replace(probe(0, ok=age < 3595), seconds=0.0 if age < 3595 else 300.0)
+
+    rehearsal = Rehearsal(tmp_path, shipped("production"), probe=hangs)
+    assert rehearsal.run() == 2

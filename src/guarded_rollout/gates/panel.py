@@ -85,6 +85,16 @@ class Panel:
             if Action.AUTO_ROLLBACK in state.judge.gate.actions
         )
 
+    @property
+    def doubtful(self) -> tuple[Verdict, ...]:
+        """Of the gates that could roll back, the passes that may yet become a breach."""
+        return tuple(
+            state.last
+            for state in self._states.values()
+            if state.last is not None and state.last.outcome is Outcome.PASS and not state.last.calm
+            if Action.AUTO_ROLLBACK in state.judge.gate.actions
+        )
+
     def quarantines(self) -> bool:
         """Whether a gate in breach puts what the release wrote in doubt."""
         return any(state.failed and state.judge.gate.quarantine for state in self._states.values())

@@ -69,6 +69,7 @@ class Monitor:
         self.window: OpenWindow | None = None
         self._failed_probes = 0
         self._told_blind = False
+        self._told_doubt = False
         self._finishing = False
         self._finish_attempts = 0
         self._finish_at = 0.0
@@ -171,6 +172,15 @@ class Monitor:
             self.told.blind(blind, reason)
         return bool(blind)
 
+    def _in_doubt(self, now: float) -> bool:
+        """At the end: whether the newest probes failed, or one is out. The next ones will tell: told once."""
+        doubts = self.watcher.panel.doubtful
+        if doubts and not self._told_doubt:
+            self._told_doubt = True
+            names = "; ".join(f"{one.gate}: {one.reason}" for one in doubts)
+            self._say("warning", f"The window is over, and stays open until this is decided: {names}")
+        return bool(doubts) or self.watcher.probing
+
     # ---- the window
 
     def _look_at_window(self, now: float) -> None:
@@ -199,6 +209,8 @@ class Monitor:
         elif window.left <= 0 and not self.rollback.blocking and now >= self._finish_at:
             if self._note_blindness(now) and not self.session.dry_run:
                 return  # silence is no pass: it stays open until there is data, or somebody promotes it
+            if self._in_doubt(now) and not self.session.dry_run:
+                return
             self._finish(now)
 
     def _ended_elsewhere(self) -> None:

@@ -51,6 +51,13 @@ class Watcher:
             if now > began_at:
                 poll.cadence.advance(now, poll.interval(now - began_at))
 
+    @property
+    def probing(self) -> bool:
+        """Whether a probe has been sent and not been answered yet."""
+        return any(
+            poll.asked_at is not None and poll.sampler.source is Source.PROBE for poll in self._polls.values()
+        )
+
     def next_due(self) -> float:
         """When something is to be done next."""
         dues = (
