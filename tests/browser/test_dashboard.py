@@ -138,6 +138,7 @@ def test_an_operator_aborts_a_release_by_its_button(
         expect(page.locator('[data-section="jobs"] pre').first).to_contain_text(f"{stable} serves production")
         expect(page.locator('[data-section="history"] tbody tr').first).to_contain_text("users wait")
         assert stack.served_by() == stable
+        expect(page.locator('[data-section="told"]')).not_to_contain_text("open:")
         before = load.count()
         time.sleep(0.5)
         assert load.count() > before, "clients go on"

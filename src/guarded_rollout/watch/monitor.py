@@ -140,11 +140,13 @@ class Monitor:
             self.rollback.relax(seen.sample.at)
 
     def _taken_away(self) -> bool:
-        """Whether somebody else is taking the release back, or has."""
-        if not self.session.rollout or self._rollouts is None or self.rollback.state is not State.IDLE:
+        """Whether somebody else is taking the release back, or has. Our own rollback is another matter."""
+        if not self.session.rollout or self._rollouts is None:
             return False
         window = self._rollouts.open_window()
-        return window is None or window.rollout != self.session.rollout or window.undoing
+        if window is not None and window.rollout == self.session.rollout:
+            return window.undoing
+        return self.rollback.state in (State.IDLE, State.RETRYING)
 
     def _note_health(self, seen: Seen) -> None:
         """The lines that operators look for, of the usual health endpoint."""
