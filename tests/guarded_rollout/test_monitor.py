@@ -529,7 +529,7 @@ def test_a_window_closes_when_its_last_probes_have_recovered(tmp_path: Path) -> 
 
 def test_a_window_waits_for_the_probe_that_is_out(tmp_path: Path) -> None:
     def hangs(age: float) -> Sample:
-        return replace(probe(0, ok=age < 3595), seconds=0.0 if age < 3595 else 300.0)
+        return replace(probe(0, ok=age < 3565), seconds=0.0 if age < 3565 else 300.0)
 
     rehearsal = Rehearsal(tmp_path, shipped("production"), probe=hangs)
     assert rehearsal.run() == 2
