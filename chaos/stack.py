@@ -18,7 +18,7 @@ import psutil
 from chaos.draw import Target
 from chaos.variants import Shop
 
-WINDOW_SECONDS = 6.0
+WINDOW_SECONDS = 8.0
 DRAIN_SECONDS = 3
 SLOTS = ("blue", "green")
 ENDED = "SELECT 1 FROM event WHERE event.rollout = rollout.id AND kind = 'end'"
