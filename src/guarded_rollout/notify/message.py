@@ -63,7 +63,7 @@ def render(event: Event, template: str, matters: tuple[str, ...] = ()) -> Messag
     """The event in the words of a template."""
     shown = {name: printable(value) for name, value in _values(event).items()}
     values = {name: value for name, value in shown.items() if value.strip()}
-    title, *rest = printable(template).strip().splitlines() or [""]
+    title, *rest = template.strip().splitlines()
     sentences: list[str] = []
     facts: list[tuple[str, str]] = []
     for line in rest:
@@ -98,7 +98,8 @@ def shipped(kind: Kind) -> str:
 
 
 def checked(text: str, path: Path) -> str:
-    """The text, if it is a template. Raises `NotificationTemplateError`."""
+    """The text without its control characters, if it is a template. Raises `NotificationTemplateError`."""
+    text = printable(text)
     if not text.strip():
         raise _wrong(path, "it is empty")
     for number, line in enumerate(text.strip().splitlines(), start=1):

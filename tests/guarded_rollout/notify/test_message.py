@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guarded_rollout.errors import NotificationTemplateError
-from guarded_rollout.notify.channels import pager
+from guarded_rollout.notify.channels import pager, teams
 from guarded_rollout.notify.channels.factory import BUILDERS
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.message import (
@@ -92,9 +92,25 @@ def test_a_line_whose_value_cannot_be_shown_is_left_out(nothing: str) -> None:
 
 
 def test_a_template_s_own_control_characters_are_not_sent() -> None:
-    message = render(event(Kind.MESSAGE, "production", AT), "\x00\x1b[2J$environment\n\x07hello")
+    template = checked("\x00\x1b[2J$environment\n\x07hello", NOWHERE)
+    message = render(event(Kind.MESSAGE, "production", AT), template)
     assert (message.title, message.text) == ("[2Jproduction", "hello")
-    assert render(event(Kind.MESSAGE, "production", AT), "\x00").title == ""
+
+
+def test_a_name_that_a_control_character_ended_is_checked_as_it_is_sent() -> None:
+    with pytest.raises(NotificationTemplateError, match="actualagainst"):
+        checked("$gate: $actual\x00against $threshold", NOWHERE)
+
+
+@pytest.mark.parametrize("sign", ["x", "ä", "日", "\U0001f600", "*", "\n"])
+def test_a_long_message_fits_into_what_teams_takes(sign: str) -> None:
+    template = "T\n" + "$message\n" * 3 + "".join(f"L{number}: $error\n" for number in range(80))
+    told = event(Kind.MESSAGE, "production", AT, message=sign * 9000, error=f"a{sign * 9000}b")
+    made = teams.body(render(told, checked(template, NOWHERE)))
+    assert len(json.dumps(made, ensure_ascii=False).encode()) <= 28 * 1024
+    facts = made["attachments"][0]["content"]["body"][-1]["facts"]
+    assert len(facts) >= 25
+    assert facts[-1]["title"] == "Event"
 
 
 def test_the_pager_is_told_of_an_environment_of_any_name() -> None:

@@ -1,5 +1,6 @@
 """Microsoft Teams: an Adaptive Card, which workflow addresses and the old connectors' both take."""
 
+import json
 import re
 from typing import Any
 
@@ -15,7 +16,10 @@ COLOURS = {
     Level.ERROR: "attention",
     Level.CRITICAL: "attention",
 }
-TITLE, TEXT, FACT = 500, 8000, 1000  # a message may have 28 KB in all
+TITLE = 500
+WHOLE = 28 * 1024  # bytes of a whole message: the receiver's own limit
+ROOMS = ((8000, 1000, 60), (4000, 300, 40), (1000, 100, 25))
+"""Characters of the text and of each fact, and how many facts: the first that stays within WHOLE is sent."""
 
 
 class Teams:
@@ -36,7 +40,15 @@ class Teams:
 
 
 def body(message: Message) -> dict[str, Any]:
-    """The message as a card."""
+    """The message as a card that Teams takes, with as much of it as there is room for."""
+    for text, fact, number in ROOMS:
+        made = _body(message, text, fact, number)
+        if len(json.dumps(made, ensure_ascii=False).encode()) <= WHOLE:
+            break
+    return made
+
+
+def _body(message: Message, most_text: int, most_fact: int, most_facts: int) -> dict[str, Any]:
     content: list[dict[str, Any]] = [
         {
             "type": "TextBlock",
@@ -48,11 +60,11 @@ def body(message: Message) -> dict[str, Any]:
         }
     ]
     if message.text:
-        text = fit(message.text, TEXT, escape).replace("\n", "\n\n")
+        text = fit(message.text, most_text, escape).replace("\n", "\n\n")
         content.append({"type": "TextBlock", "text": text, "wrap": True})
     facts = [
-        {"title": label, "value": fit(value, FACT, escape)}
-        for label, value in (*message.facts, ("Event", message.event.id))
+        {"title": label, "value": fit(value, most_fact, escape)}
+        for label, value in (*message.facts[:most_facts], ("Event", message.event.id))
     ]
     content.append({"type": "FactSet", "facts": facts})
     card = {
