@@ -1,4 +1,4 @@
-"""The gates for Prometheus and Grafana: the limits, windows and severities of the gates file."""
+"""The gates as Prometheus rules: the limits, windows and severities of the gates file."""
 
 import json
 import shutil
@@ -15,10 +15,9 @@ from typer.testing import CliRunner
 
 from guarded_rollout.cli import register
 from guarded_rollout.cli.app import app
-from guarded_rollout.config.gates import GatesFile, load, parse
+from guarded_rollout.config.gates import load, parse
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.export.grafana import dashboard
-from guarded_rollout.export.panels import GRAFANA_UNITS, SOURCE, WIDTH
 from guarded_rollout.export.prometheus import as_yaml, groups_of
 from guarded_rollout.export.queries import NoQueryError, duration, quoted, series
 from tests.guarded_rollout.gatekit import SHIPPED, gates_file
@@ -45,15 +44,6 @@ def promtool(*words: str | Path) -> str:
 def test_the_rules_are_what_the_command_prints() -> None:
     printed = CliRunner().invoke(app, ["gates", "export", "prometheus", "--config", str(SHIPPED)])
     assert printed.output == RULES.read_text(), "run: rollout gates export prometheus > " + str(RULES)
-
-
-@pytest.mark.parametrize("name", list(FILE.environments))
-def test_the_dashboards_are_what_the_command_prints(name: str) -> None:
-    path = ROOT / "deploy" / "grafana" / f"{name}.json"
-    words = ["gates", "export", "grafana", "--config", str(SHIPPED), "--env", name]
-    assert CliRunner().invoke(app, words).output == path.read_text(), (
-        f"run: rollout {' '.join(words)} > {path}"
-    )
 
 
 @needs_promtool
@@ -411,73 +401,3 @@ def test_what_is_no_series_is_refused(name: str) -> None:
 )
 def test_lengths_of_time_are_exact(seconds: float, words: str) -> None:
     assert duration(seconds) == words
-
-
-# ---- the dashboards
-
-
-@pytest.fixture(params=[*FILE.environments, "own"])
-def board(request: pytest.FixtureRequest) -> dict[str, Any]:
-    file: GatesFile = gates_file(**OWN) if request.param == "own" else FILE
-    name = "production" if request.param == "own" else request.param
-    made: dict[str, Any] = json.loads(json.dumps(dashboard(name, file.environment(name))))
-    return made
-
-
-def test_panels_have_ids_and_places_of_their_own(board: dict[str, Any]) -> None:
-    ids = [panel["id"] for panel in board["panels"]]
-    assert len(set(ids)) == len(ids)
-    taken: set[tuple[int, int]] = set()
-    for panel in board["panels"]:
-        place = panel["gridPos"]
-        assert 0 <= place["x"] <= WIDTH - place["w"]
-        cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        }
-        assert cells.isdisjoint(taken)
-        taken |= cells
-
-
-def test_every_query_asks_the_chosen_data_source(board: dict[str, Any]) -> None:
-    (variable,) = board["templating"]["list"]
-    assert (variable["name"], variable["type"], variable["query"]) == (
-        "datasource",
-        "datasource",
-        "prometheus",
-    )
-    for panel in board["panels"]:
-        for target in panel.get("targets", []):
-            assert target["datasource"] == panel["datasource"] == SOURCE
-            assert target["expr"]
-        refs = [target["refId"] for target in panel.get("targets", [])]
-        assert len(set(refs)) == len(refs)
-
-
-def test_every_unit_is_one_that_grafana_knows(board: dict[str, Any]) -> None:
-    for panel in board["panels"]:
-        if "fieldConfig" in panel:
-            unit = panel["fieldConfig"]["defaults"]["unit"]
-            assert unit in GRAFANA_UNITS or unit.startswith("suffix:")
-
-
-@pytest.mark.parametrize("environment", list(FILE.environments))
-def test_a_gates_panel_shows_its_limit_for_both_slots(environment: str) -> None:
-    made = dashboard(environment, FILE.environment(environment))
-    panels = {panel["title"]: panel for panel in made["panels"]}
-    for name, gate in FILE.environment(environment).quality_gates.enabled():
-        steps = panels[name]["fieldConfig"]["defaults"]["thresholds"]["steps"]
-        assert [step["value"] for step in steps] == [None, gate.threshold.limit]  # type: ignore[attr-defined]
-        assert panels[name]["targets"][0]["legendFormat"] == "{{slot}}"
-        colours = {one["matcher"]["options"]: one for one in panels[name]["fieldConfig"]["overrides"]}
-        assert set(colours) == {"blue", "green"}
-        assert gate.description in panels[name]["description"]
-
-
-def test_a_gate_that_cannot_be_drawn_says_so() -> None:
-    made = dashboard("production", gates_file(**OWN).environment("production"))
-    panels = {panel["title"]: panel for panel in made["panels"]}
-    assert "Not shown: 'queue-depth'" in panels["depth"]["options"]["content"]
-    assert "thresholds" in panels["rejected_share"]["fieldConfig"]["defaults"]  # both slots, no limit
-    assert len(panels["rejected_share"]["fieldConfig"]["defaults"]["thresholds"]["steps"]) == 1
