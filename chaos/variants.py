@@ -98,9 +98,9 @@ def in_submit(statements: str) -> Change:
     return replaced("api/submit.py", ("router = ", COUNT), (body, spoilt + body))
 
 
-def hanging(signature: str) -> Change:
-    """An endpoint that answers at first and then never again."""
-    hang = "    if next(asked) > 15:\n        await asyncio.sleep(3600)\n"
+def hanging(signature: str, after: int) -> Change:
+    """An endpoint that answers so many times, and then never again."""
+    hang = f"    if next(asked) >= {after}:\n        await asyncio.sleep(3600)\n"
     return replaced(
         "api/operations.py", ("router = ", "import asyncio\n" + COUNT), (signature, signature + hang)
     )
@@ -153,7 +153,7 @@ SPOILS: Mapping[Variant, Change] = {
         "    raise RuntimeError('inconsistent')"
     ),
     Variant.CRASHES_LATER: in_submit(f"if next(asked) > {AFTER}:\n    import os\n\n    os._exit(9)"),
-    Variant.METRICS_HANG: hanging("async def metrics(request: Request, service: Running) -> Any:\n"),
+    Variant.METRICS_HANG: hanging("async def metrics(request: Request, service: Running) -> Any:\n", 4),
     Variant.METRICS_LIE: together(
         in_submit(
             f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n"
@@ -161,7 +161,7 @@ SPOILS: Mapping[Variant, Change] = {
         ),
         replaced("api/observe.py", ("count_request(route(scope), code", "count_request(route(scope), 200")),
     ),
-    Variant.HEALTH_HANGS: hanging("async def health(service: Running, response: Response) -> Health:\n"),
+    Variant.HEALTH_HANGS: hanging("async def health(service: Running, response: Response) -> Health:\n", 15),
     Variant.HEALTH_LIES: together(
         in_submit(f"if next(asked) > {AFTER}:\n    raise RuntimeError('inconsistent')"),
         replaced("api/operations.py", ("    failing = not all", "    failing = False and not all")),
