@@ -64,6 +64,7 @@ class EngineRollouts:
             left=found.left(self._clock.now()) if found else 0.0,
             paused=bool(found and found.paused),
             undoing=back or undoing(rollout),
+            at_work=owner(self._environment.lock) is not None,
         )
 
     def last(self) -> Rollout | None:
@@ -81,11 +82,8 @@ class EngineRollouts:
         if found.outcome is None:
             return None
         reason = found.reason or f"{found.command} has {found.outcome}"
-        return Ended(
-            found.outcome is Outcome.COMPLETED and not is_way_back(found),
-            found.outcome is Outcome.ROLLED_BACK or is_way_back(found),
-            reason,
-        )
+        completed = found.outcome is Outcome.COMPLETED and not is_way_back(found)
+        return Ended(completed, taken_back(self._journal, found.id), reason)
 
     def verified_backup(self) -> Path | None:
         """This rollout's backup, else this environment's newest, once all of it was read."""
@@ -109,6 +107,8 @@ class EngineRollouts:
             if rollout is not None and (is_way_back(rollout) or undoing(rollout)):
                 engine.resume()
                 return
+            if rollout is None and self._rollout and taken_back(engine.journal, UUID(self._rollout)):
+                return  # by somebody else, while this waited for the lock
             options = Options(quarantine=quarantine)
             request = Request(command="rollback", operator=MONITOR, why=reason, options=options)
             engine.roll_back(self._target(engine), request)
@@ -139,3 +139,9 @@ def is_way_back(rollout: Rollout) -> bool:
     """Whether this rollout is itself a rollback."""
     plan = rollout.note("plan")
     return bool(plan and plan.data.get("back"))
+
+
+def taken_back(journal: Journal, rollout: UUID) -> bool:
+    """Whether a rollout has ended with the release before it."""
+    found = journal.rollout(rollout)
+    return found.outcome is not None and (found.outcome is Outcome.ROLLED_BACK or is_way_back(found))

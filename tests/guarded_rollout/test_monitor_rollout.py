@@ -191,7 +191,7 @@ def test_killed_three_times_it_goes_on_and_the_rollback_happens_once(stack: Sand
     assert stack.served_by() == old
     assert len(list((stack.folder / "monitor_logs").glob("dhash_production_*.log"))) == 1
     assert len(said(stack, "Going on with this session")) == 3
-    assert len(said(stack, "TRIGGERING AUTO-ROLLBACK: extraction_failure_rate")) == 1
+    assert len(said(stack, "TRIGGERING AUTO-ROLLBACK:")) == 1  # whichever gate was sure first
     assert len([rollout for rollout in history(stack) if rollout.command == "rollback"]) == 1
 
 

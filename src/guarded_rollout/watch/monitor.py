@@ -207,7 +207,8 @@ class Monitor:
                 return  # the rollback has closed it, and has the last word
             self._ended_elsewhere()
         elif window.undoing:
-            self.rollback.go_on("it was being rolled back", now)
+            if not window.at_work:  # an operator who takes it back needs no help
+                self.rollback.go_on("it was being rolled back", now)
         elif window.left <= 0 and not self.rollback.blocking and now >= self._finish_at:
             if self._note_blindness(now) and not self.session.dry_run:
                 return  # silence is no pass: it stays open until there is data, or somebody promotes it

@@ -17,6 +17,7 @@ class OpenWindow:
     left: float
     paused: bool = False
     undoing: bool = False  # it is being taken back, or whoever did so died
+    at_work: bool = False  # a command has the environment's lock
 
 
 @dataclass(frozen=True, slots=True)
