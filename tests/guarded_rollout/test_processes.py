@@ -129,3 +129,13 @@ def test_a_socket_path_that_is_too_long_is_refused_before_anything_starts(sandbo
         site.processes.start("blue", spec())
     assert time.monotonic() - started < 1
     assert not list(Path(site.environment.root).rglob("*.pid"))
+
+
+def test_shutting_down_after_the_supervisor_was_killed_leaves_no_socket(sandbox):
+    site = sandbox.site
+    site.processes.ensure()
+    os.kill(sandbox.supervisor_pid(), signal.SIGKILL)
+    wait_until(lambda: not site.processes.up())
+    assert [path for path in site.environment.run.iterdir() if path.is_socket()]
+    site.shut_down()
+    assert not [path for path in site.environment.run.iterdir() if path.is_socket()]

@@ -86,6 +86,7 @@ class Processes:
         for name in reversed(PROGRAMS):
             self.stop(name)
         if not self.up():
+            self._socket.unlink(missing_ok=True)  # of one that was killed
             return
         pid = int(str(self._call("supervisor.getPID")))
         self._call("supervisor.shutdown")
