@@ -59,8 +59,7 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     Folders of this prefix that killed processes left there are removed first.
     """
     place = parent or Path(tempfile.gettempdir())
-    for left in place.glob(f"{prefix}*"):
-        _remove_abandoned_folder(left)
+    remove_abandoned(prefix, place)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
         if (held := _lock(folder)) is not None:
@@ -70,6 +69,12 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(held)
+
+
+def remove_abandoned(prefix: str, parent: Path | None = None) -> None:
+    """Remove the scratch folders of this prefix whose owners were killed."""
+    for left in (parent or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
+        _remove_abandoned_folder(left)
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ import typer
 from guarded_rollout import logs
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CancelledError, RolloutError
+from guarded_rollout.files import remove_abandoned
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
 from guarded_rollout.lock import hold
@@ -41,6 +42,8 @@ def rollout() -> None:
 
 
 FILE = "rollout.toml"
+SCRATCH = ("rollback-", "rollout-verify-")
+"""What commands unpack backups into, where temporary files go."""
 USAGE_CODES = {"monitor": 3, "validate-logging": 3}
 """The exit code of a wrong usage, where it is not 1."""
 
@@ -137,6 +140,8 @@ def session(
             with telling as publisher, held, TellingJournal.open(environment.journal) as journal:
                 journal.publisher = publisher
                 journal.catch_up(env)
+                for prefix in SCRATCH:  # what a killed command unpacked may be gigabytes
+                    remove_abandoned(prefix)
                 yield Session(environment, site, journal, out)
         else:
             with Journal.open(environment.journal, create=False) as journal:
