@@ -43,11 +43,11 @@ def main() -> int:
         for seed in seeds:
             print(f"seed {seed}: {draw(seed, possible=possible())}")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     template.prepare(open_shop())
     began = time.monotonic()
     verdicts: list[Verdict] = []
     campaign = Campaign(keep=chosen.keep)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with ThreadPoolExecutor(chosen.jobs) as pool:
         try:
             for done in as_completed([pool.submit(campaign.run, seed) for seed in seeds]):

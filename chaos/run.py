@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -53,7 +52,7 @@ class Run:
             if self._first_release():
                 self._under_fire()
         finally:
-            self._end_everything()
+            self.stack.end_everything()
             self._keep_evidence()
             self.verdict.seconds = time.monotonic() - began
         return self.verdict
@@ -197,11 +196,6 @@ class Run:
                     target = self.folder / "kept" / file.relative_to(self.stack.project)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(file, target)
-
-    def _end_everything(self) -> None:
-        for process in self.stack.processes():
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -253,6 +253,12 @@ class Stack:
                         found.append(process)
         return found
 
+    def end_everything(self) -> None:
+        """Kill whatever still runs for this project."""
+        for process in self.processes():
+            with suppress(psutil.Error):
+                process.kill()
+
     # ---- the journal
 
     @property

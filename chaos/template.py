@@ -37,13 +37,15 @@ def _make(shop: Shop, place: Path) -> None:
         stack = Stack(folder, shop)
         stack.configure(receiver.url)
         (folder / "typed").mkdir()
-        operator = Operator(stack, folder / "typed")
-        up = operator.type("up", "--from", str(shop.first.wheel))
-        if up.code == 0:
-            ledger = folder / "ledger.jsonl"
-            with Clients(stack.port, PICTURES_SEED, ledger):
-                wait_until(lambda: ledger.exists() and _submitted(ledger) >= PICTURES, 120)
-        down = operator.type("down", "--force")
+        operator, ledger = Operator(stack, folder / "typed"), folder / "ledger.jsonl"
+        try:
+            up = operator.type("up", "--from", str(shop.first.wheel))
+            if up.code == 0:
+                with Clients(stack.port, PICTURES_SEED, ledger):
+                    wait_until(lambda: ledger.exists() and _submitted(ledger) >= PICTURES, 120)
+            down = operator.type("down", "--force")
+        finally:
+            stack.end_everything()
         if up.code != 0 or down.code != 0:
             raise RuntimeError(f"the first release could not be rolled out: {up.output}{down.output}")
         shutil.copy(ledger, stack.root / "ledger.jsonl")
