@@ -293,11 +293,20 @@ class Engine:
             if work.back:
                 raise self._failed_back(work, name, error) from error
             self._take_back(work, cause_of(error))
+            self._keep_supervised(work)
             if not isinstance(error, RolloutError):
                 raise
             if work.stable is None:
                 raise FirstDeploymentError(cause=error.sentence, next=error.hint) from error
             raise RolledBackError(cause=error.sentence, next=error.hint, stable=work.stable.id) from error
+
+    def _keep_supervised(self, work: Work) -> None:
+        """What ended the rollout may have ended the supervisor: the release that serves needs one."""
+        if work.stable is not None:
+            try:
+                self.site.ensure()
+            except RolloutError as error:  # why the rollout failed is what its operator has to hear
+                self.say(f"{error.sentence} {error.hint}")
 
     def _failed_back(self, work: Work, name: str, error: BaseException) -> BaseException:
         """A rollback is not taken back: it is said loudly, and stays to be run again."""

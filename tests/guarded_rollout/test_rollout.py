@@ -169,6 +169,22 @@ def test_a_guard_that_objects_while_the_share_is_held_takes_the_rollout_back(san
     assert sandbox.served_by() == old.id
 
 
+def test_a_supervisor_that_dies_with_a_rollout_is_back_when_it_has_been_taken_back(sandbox):
+    def end_the_supervisor(work: Work) -> None:
+        os.kill(dead, signal.SIGKILL)
+        raise RolloutError(detail="the supervisor is gone")
+
+    sandbox.configure(steps=((50, 30), (100, 0)))
+    old = sandbox.deploy().release
+    dead = sandbox.supervisor_pid()
+    sandbox.version("2.0.0")
+    with sandbox.engine(guard=end_the_supervisor) as engine, pytest.raises(RolledBackError):
+        engine.deploy(engine.site.build(None), REQUEST)
+    assert sandbox.supervisor_pid() != dead
+    assert sandbox.site.processes.up()
+    assert sandbox.served_by() == old.id
+
+
 def test_a_contracting_migration_waits_until_the_release_is_accepted(sandbox):
     sandbox.deploy()
     sandbox.version("2.0.0")
