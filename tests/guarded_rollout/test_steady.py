@@ -21,13 +21,13 @@ def test_a_steady_file_holds_what_was_written(tmp_path):
 
 def test_it_reaches_the_disk_while_it_is_written(tmp_path, monkeypatch):
     flushed = []
-    fdatasync = os.fdatasync
+    fsync = os.fsync
 
     def noting(descriptor):
-        fdatasync(descriptor)
+        fsync(descriptor)
         flushed.append(os.fstat(descriptor).st_size)
 
-    monkeypatch.setattr(os, "fdatasync", noting)
+    monkeypatch.setattr(os, "fsync", noting)
     with SteadyFile(tmp_path / "file") as file:
         for _ in range(50):
             file.write(bytes(300))
@@ -40,7 +40,7 @@ def test_a_disk_that_fails_to_write_is_noticed(tmp_path, monkeypatch, pieces):
     def failing(descriptor):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "fdatasync", failing)
+    monkeypatch.setattr(os, "fsync", failing)
 
     def write():
         with SteadyFile(tmp_path / "file") as file:

@@ -57,7 +57,13 @@ def index(
             for step in steps:
                 standing = step.progress
                 if step.error:
-                    console.print(f"{step.path}: {step.error}", style="red", highlight=False, markup=False)
+                    console.print(
+                        f"{step.path}: {step.error}",
+                        style="red",
+                        highlight=False,
+                        markup=False,
+                        soft_wrap=True,
+                    )
                 speed = bar.tasks[0].speed
                 bar.update(task, completed=standing.done, rate=f"{speed:,.0f} files/s" if speed else "")
         except KeyboardInterrupt:

@@ -317,6 +317,7 @@ def test_a_megabyte_is_cut_with_a_notice_and_kept_whole(notifier: Make) -> None:
         huge = event(Kind.MESSAGE, "production", AT, message="<m> " * 262_144)
         with notifier(environ, plan) as guard:
             guard.publish(huge)
+            eventually(lambda: all(receiver.accepted for receiver in (slack, teams, discord, pager)))
     for receiver in (slack, teams, discord, pager):
         body = json.dumps(receiver.accepted[0].body, ensure_ascii=False)
         assert "shortened: 1,048,575 characters" in body
