@@ -78,12 +78,14 @@ def compare(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), cwd=folder, capture_output=True, text=True, timeout=60)
 
 
-def bases() -> set[str]:
-    return {path.name for path in Path("/tmp").glob("base-*")}
+def bases(repository: Path) -> set[Path]:
+    """The folders in which commits of this repository stand beside it."""
+    listed = git(repository, "worktree", "list", "--porcelain").splitlines()
+    places = {Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")}
+    return {place for place in places if place.name == "base"}
 
 
 def test_both_sides_are_asked_the_same_by_the_same_yardstick(repository: Path) -> None:
-    before = bases()
     done = compare(repository, "main", "--quick")
     assert done.returncode == 0, done.stderr
     row = re.search(r"thing: time\W+2 s\W+3 s\W+1\.500\W+yes", done.stdout)
@@ -91,7 +93,6 @@ def test_both_sides_are_asked_the_same_by_the_same_yardstick(repository: Path) -
     assert re.search(r"thing: answer\W+1\W+1\W+1\.000\W+\n", done.stdout)
     assert re.search(r"all of it: count\W+3 things\W+3 things\W+1\.000", done.stdout)
     assert re.search(r" met\W+1\W+1\W+1\.000", done.stdout)
-    assert bases() <= before
 
 
 def test_what_the_base_cannot_answer_is_said(repository: Path) -> None:
@@ -128,17 +129,22 @@ def test_interrupted_it_lets_the_question_clean_up_and_leaves_nothing(
     repository: Path, tmp_path: Path, sent: signal.Signals
 ) -> None:
     (repository / "bench" / "sizes.py").write_text(SLEEPS.format(folder=tmp_path))
-    before = bases()
     process = subprocess.Popen(command("main", "sizes"), cwd=repository, stderr=subprocess.PIPE, text=True)
+    seen: set[Path] = set()
+
+    def begun() -> bool:
+        seen.update(bases(repository))
+        return any((base / "begun").exists() for base in seen)
+
     try:
-        wait_until(lambda: any(Path("/tmp", name, "base", "begun").exists() for name in bases() - before), 30)
+        wait_until(begun, 30)
         os.kill(process.pid, sent)
         assert process.wait(30) == (130 if sent is signal.SIGINT else 143)
     finally:
         process.kill()
         process.communicate()
     assert (tmp_path / "cleaned").exists()
-    assert bases() <= before
+    assert not any(base.parent.exists() for base in seen)
 
 
 # ---- pure
