@@ -26,7 +26,8 @@ def write_gates(sandbox: Sandbox, *, minutes: float = 10, auto: bool = True, **m
     gates = {
         "health": {"threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.5}, "actions": both},
         "extraction_failure_rate": {"threshold": {**rate, "max_failure_percentage": 5}, "actions": both},
-        "client_error_rate": {"threshold": {**rate, "max_error_percentage": 10}, "actions": both},
+        # Alerts alone: of two that may roll back, either could be sure first.
+        "client_error_rate": {"threshold": {**rate, "max_error_percentage": 10}, "actions": ["alert"]},
         **more,
     }
     environment = {
