@@ -57,6 +57,10 @@ class Pending:
     future: Future[Any]
 
 
+NUDGE = Pending(lambda connection, facts: (), None, Future())
+"""No fact: it wakes a writer that waits for one."""
+
+
 class Writer:
     """Group commit over one engine. `submit` from any thread; `close` writes all that was submitted."""
 
@@ -65,6 +69,7 @@ class Writer:
         self._lock_seconds = lock_seconds
         self._gather = gather
         self._on_their_way = 0
+        self._gathering = False
         self.committed: Callable[[], object] = lambda: None
         """Called after each commit, before its facts are acknowledged. It must not raise."""
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
@@ -96,6 +101,8 @@ class Writer:
         finally:
             with self._closing:
                 self._on_their_way -= 1
+                if self._gathering and not self._on_their_way:
+                    self._queue.put(NUDGE)  # nothing more to wait for
 
     def close(self) -> None:
         """Write all that was submitted, then end the thread."""
@@ -121,13 +128,18 @@ class Writer:
         deadline = time.monotonic() + self._gather
         while len(group) < GROUP and group[-1] is not None:
             try:
-                if self._on_their_way and (left := deadline - time.monotonic()) > 0:
-                    group.append(self._queue.get(timeout=left))
-                else:
-                    group.append(self._queue.get_nowait())
+                group.append(self._queue.get(timeout=self._patience(deadline)))
             except Empty:
                 break
-        return group
+        self._gathering = False
+        return [item for item in group if item is not NUDGE]
+
+    def _patience(self, deadline: float) -> float:
+        """Seconds to wait for the next fact: none unless one is on its way."""
+        with self._closing:
+            left = max(0.0, deadline - time.monotonic()) if self._on_their_way else 0.0
+            self._gathering = left > 0
+        return left
 
     def _write(self, group: Sequence[Pending]) -> None:
         """Commit the group. If one fact is at fault, halve until it stands alone and fails alone."""
