@@ -22,10 +22,10 @@ from guarded_rollout.errors import (
     RolloutOpenError,
     UnknownRolloutError,
 )
+from guarded_rollout.looking import look_at
 from guarded_rollout.record import Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
 
 BUSY_SECONDS = 10
-LOOK_SECONDS = 0.5  # whoever only looks does not wait longer for a writer
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollout (
     id TEXT PRIMARY KEY,            -- UUIDv7: sorts by time of creation
@@ -99,13 +99,7 @@ class Journal:
         if not path.exists():
             return cls.open(path, clock=clock, create=False)
         try:
-            connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro",
-                uri=True,
-                timeout=LOOK_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            connection = look_at(path)
         except sqlite3.OperationalError as error:
             raise NotWritableError(path=path, reason=error) from error
         return cls(connection, path, clock or SystemClock())

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from guarded_rollout.errors import OutboxError
+from guarded_rollout.looking import look_at
 from guarded_rollout.notify.escalation import Matter
 from guarded_rollout.notify.events import Event
 from guarded_rollout.notify.outbox import Result, State
-
-LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +45,7 @@ class LedgerReader:
     def look(cls, path: Path) -> Self:
         """Raises `OutboxError`."""
         try:
-            connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro",
-                uri=True,
-                timeout=LOOK_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            connection = look_at(path)
         except sqlite3.Error as error:
             raise OutboxError(path=path, reason=error) from error
         return cls(connection, path)
