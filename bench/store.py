@@ -275,8 +275,8 @@ def reads(folder: Path, count: int) -> Table:
                 "count the images": store.count,
                 "an image by its digest": lambda: store.by_sha256(known.sha256),
                 "16 images by their keys": lambda: store.images_by_key(range(count // 2, count // 2 + 16)),
-                f"the queue's length and reasons, {waiting:,} wait": store.queue_status,
-                "a page of the queue": lambda: store.queue_page(limit=50),
+                f"the queue's length and reasons, {waiting:,} wait": store.queue.status,
+                "a page of the queue": lambda: store.queue.page(limit=50),
             },
             repeats=9,
         )

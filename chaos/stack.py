@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -94,6 +95,7 @@ class Stack:
         self.port = free_port()
         self.variables: Mapping[str, str] = {}
         self.python = sys.executable
+        self.unread = threading.Lock()  # held while nobody may have the journal open
         for made in (self.project, self.scratch, self.root, self.backups):
             made.mkdir(parents=True)
 
@@ -269,7 +271,11 @@ class Stack:
         """Rows of the journal; none while there is no journal yet, or it is on a file system that is full."""
         if not self.journal.exists():
             return []
-        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(self.journal, timeout=5)) as file:
+        with (
+            suppress(sqlite3.OperationalError),
+            self.unread,
+            closing(sqlite3.connect(self.journal, timeout=5)) as file,
+        ):
             return file.execute(statement, values).fetchall()
         return []
 

@@ -46,7 +46,17 @@ def variables(folder: Path, project: Path) -> Mapping[str, str]:
 
 
 def fail(scene: Scene, fault: Fault) -> Iterator[str]:
-    """Nothing runs any more, and what was not durable is not there."""
+    """Nothing runs any more, and what was not durable is not there.
+
+    Not even the harness reads the journal meanwhile: a machine that lost its power has no readers either, and
+    a connection that outlived it would vouch for what is gone.
+    """
+    with scene.stack.unread:
+        about = _lose(scene)
+    yield about
+
+
+def _lose(scene: Scene) -> str:
     doomed = scene.stack.processes()
     for number in (signal.SIGSTOP, signal.SIGKILL):  # all at one moment, as far as can be
         for process in doomed:
@@ -62,7 +72,7 @@ def fail(scene: Scene, fault: Fault) -> Iterator[str]:
     for path in scene.stack.project.rglob("*-shm"):
         path.unlink()
     (log / "undo").unlink(missing_ok=True)
-    yield f"{len(doomed)} processes, {len(lost)} changes undone"
+    return f"{len(doomed)} processes, {len(lost)} changes undone"
 
 
 def read_log(path: Path) -> Iterator[Change]:

@@ -83,15 +83,7 @@ class Reviewing:
         """The next pairs for somebody who only looks: leased to nobody."""
 
         def read() -> list[Pair]:
-            page = self._store.queue_page(
-                after,
-                number,
-                reason=filter.reason,
-                older_than=filter.older_than,
-                document=filter.document,
-                unsure=filter.unsure,
-            )
-            return self._as_pairs(page.lookups, {})
+            return self._as_pairs(self._store.queue.page(filter, after, number).lookups, {})
 
         return await self._service.read(read)
 
@@ -146,7 +138,7 @@ class Reviewing:
         verdicts = self._store.verdicts
         return await self._service.read(
             lambda: Progress(
-                self._store.queue_status(),
+                self._store.queue.status(),
                 verdicts.count(reviewer, day),
                 verdicts.count(reviewer, now - timedelta(hours=1)),
             )

@@ -270,7 +270,7 @@ class Service:
 
     def queue_length(self) -> int:
         """How many lookups wait for a person. Reads the store: call it outside the event loop."""
-        return self.store.queue_status().length
+        return self.store.queue.status().length
 
     def status(self) -> dict[str, object]:
         """The state of every part, for operators. Reads the store: call it outside the event loop."""

@@ -224,9 +224,9 @@ def test_undo_takes_back_and_shows_the_pair_again(tmp_path: Path, page: Page) ->
         page.keyboard.press("z")
         assert lookup_shown(page) == first
         wait_for(page, lambda: pending(page) == 0)
-        assert at.store.queue_status().length == 8
+        assert at.store.queue.status().length == 8
         page.keyboard.press("d")
-        wait_for(page, lambda: at.store.queue_status().length == 7)
+        wait_for(page, lambda: at.store.queue.status().length == 7)
         assert at.verdicts() == {UUID(first): ["different", "same"]}
 
         page.reload()  # undo reaches what was decided before the page was loaded
@@ -235,7 +235,7 @@ def test_undo_takes_back_and_shows_the_pair_again(tmp_path: Path, page: Page) ->
         page.wait_for_function(
             "(first) => document.querySelector('#pair').dataset.lookup === first", arg=first
         )
-        assert at.store.queue_status().length == 8
+        assert at.store.queue.status().length == 8
 
         page.goto(f"{at.url}/review/history")
         expect(page.get_by_role("row", name=re.compile("Taken back by rita"))).to_have_count(2)

@@ -394,7 +394,7 @@ def test_a_step_waits_for_a_long_reader_without_stopping_the_others(
             began = time.monotonic()
             while time.monotonic() - began < 3:
                 asked = time.monotonic()
-                store.queue_status()
+                store.queue.status()
                 slowest = max(slowest, time.monotonic() - asked)
             assert not upgrading.done()
             assert slowest < 2  # who waited for the step would wait until the reader is done

@@ -10,6 +10,7 @@ import pytest
 from dhash_service.errors import BadRequestError, NotFoundError
 from dhash_service.facts import Role, Sha256, Source, Token, Verdict, new_id
 from dhash_service.store import Store
+from dhash_service.store.review import Filter
 from tests.dhash_service.store_facts import (
     NOON,
     add,
@@ -27,14 +28,15 @@ DOCUMENT = Sha256("cd" * 32)
 
 def waiting(store: Store, **filters: object) -> list[UUID]:
     """The whole queue, read in small pages."""
+    wanted = Filter(**filters)  # type: ignore[arg-type]
     found: list[UUID] = []
-    page = store.queue_page(limit=2, **filters)  # type: ignore[arg-type]
+    page = store.queue.page(wanted, limit=2)
     while True:
         assert len(page.lookups) <= 2
         found += [lookup.id for lookup in page.lookups]
         if page.after is None:
             return found
-        page = store.queue_page(page.after, 2, **filters)  # type: ignore[arg-type]
+        page = store.queue.page(wanted, page.after, 2)
 
 
 def test_the_queue_holds_what_nobody_has_decided_the_oldest_first(store: Store) -> None:
@@ -43,14 +45,14 @@ def test_the_queue_holds_what_nobody_has_decided_the_oldest_first(store: Store) 
     assert waiting(store) == sorted(lookups)
     store.add_decision(decision(lookups[2])).result(10)
     assert waiting(store) == sorted(set(lookups) - {lookups[2]})
-    status = store.queue_status()
+    status = store.queue.status()
     assert (status.length, status.reasons) == (4, {"close": 4})
     assert status.oldest is not None
 
 
 def test_an_empty_queue_has_no_oldest(store: Store) -> None:
     add(store, "known")
-    status = store.queue_status()
+    status = store.queue.status()
     assert (status.length, status.reasons, status.oldest) == (0, {}, None)
     assert waiting(store) == []
 
@@ -59,7 +61,7 @@ def test_a_queued_lookup_carries_what_a_person_needs(store: Store) -> None:
     known = add(store, "known")
     source = Source(DOCUMENT, 4, (1, 2, 3, 4))
     id = queued(store, "a", known, "close", "flat", source=source)
-    (lookup,) = store.queue_page().lookups
+    (lookup,) = store.queue.page().lookups
     assert lookup.id == id
     assert lookup.match == review(known, "close", "flat")
     assert lookup.source == source
@@ -81,7 +83,7 @@ def test_the_queue_is_filtered_by_reason_document_and_age(store: Store) -> None:
     assert lookup is not None
     assert waiting(store, older_than=lookup.created_at) == [flat]
     assert waiting(store, older_than=lookup.created_at + timedelta(seconds=1)) == [flat, both]
-    assert store.queue_status().reasons == {"flat": 2, 'od"d %_ re\\ason': 1}
+    assert store.queue.status().reasons == {"flat": 2, 'od"d %_ re\\ason': 1}
 
 
 def test_a_lookup_leaves_with_its_image_or_its_nearest_and_returns_with_them(store: Store) -> None:
@@ -93,7 +95,7 @@ def test_a_lookup_leaves_with_its_image_or_its_nearest_and_returns_with_them(sto
     assert image is not None
     store.add_tombstone(hide_image(image)).result(10)
     assert waiting(store) == []
-    assert store.queue_status().length == 0
+    assert store.queue.status().length == 0
     store.add_tombstone(hide_image(known, hidden=False)).result(10)
     assert waiting(store) == [first]
     assert store.lookup(second) is not None
@@ -106,12 +108,12 @@ def test_a_quarantine_takes_a_releases_lookups_out_of_the_queue(open_store: Open
     queued(bad, "b", known)
     by_bad = add(bad, "c")
     queued(good, "d", by_bad)
-    assert good.queue_status().length == 3
+    assert good.queue.status().length == 3
     good.add_tombstone(quarantine("bad")).result(10)
     assert waiting(good) == [kept]
-    assert good.queue_status().length == 1
+    assert good.queue.status().length == 1
     good.add_tombstone(quarantine("bad", hidden=False)).result(10)
-    assert good.queue_status().length == 3
+    assert good.queue.status().length == 3
 
 
 def test_the_newest_decision_holds_and_none_is_removed(store: Store) -> None:

@@ -11,6 +11,7 @@ import pytest
 from dhash_service.errors import ConflictError, NotFoundError
 from dhash_service.facts import Decision, Role, Session, Sha256, Token, Verdict, Withdrawal, new_id
 from dhash_service.store import Store
+from dhash_service.store.review import Filter
 from tests.dhash_service.store_facts import NOON, add, decision, queued
 
 MINUTE = timedelta(minutes=1)
@@ -67,10 +68,10 @@ def test_taking_the_only_decision_back_puts_the_pair_into_the_queue_again(
 ) -> None:
     made = decision(waiting[0])
     store.verdicts.record(made).result(10)
-    assert store.queue_status().length == 2
+    assert store.queue.status().length == 2
     taken = store.verdicts.withdraw(withdrawal(made)).result(10)
-    assert store.queue_status().length == 3
-    assert store.queue_page().lookups[0].id == waiting[0]
+    assert store.queue.status().length == 3
+    assert store.queue.page().lookups[0].id == waiting[0]
     assert store.verdicts.withdraw(withdrawal(made, "bob")).result(10) == taken  # once is enough
     assert [each.withdrawal for each in store.verdicts.history().judged] == [taken]
     assert len(store.decisions(waiting[0])) == 1  # nothing is deleted
@@ -82,10 +83,10 @@ def test_taking_a_later_decision_back_lets_the_earlier_one_hold_again(
     store.verdicts.record(decision(waiting[0], Verdict.UNSURE)).result(10)
     second = decision(waiting[0], Verdict.SAME, at=NOON + MINUTE)
     store.verdicts.record(second).result(10)
-    assert store.queue_page(unsure=True).lookups == []
+    assert store.queue.page(Filter(unsure=True)).lookups == []
     store.verdicts.withdraw(withdrawal(second)).result(10)
-    assert [lookup.id for lookup in store.queue_page(unsure=True).lookups] == [waiting[0]]
-    assert store.queue_status().length == 2
+    assert [lookup.id for lookup in store.queue.page(Filter(unsure=True)).lookups] == [waiting[0]]
+    assert store.queue.status().length == 2
     with pytest.raises(NotFoundError):
         store.verdicts.withdraw(Withdrawal(new_id(), new_id(), "ada", "r1", NOON)).result(10)
 

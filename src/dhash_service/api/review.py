@@ -10,13 +10,14 @@ from dhash_service.api.auth import Client, Reviewer, Running
 from dhash_service.api.models import Decided, DecisionRequest, QueuePage, QueueStatus
 from dhash_service.api.problems import PROBLEMS
 from dhash_service.facts import Sha256
+from dhash_service.store.review import Filter
 
 router = APIRouter(prefix="/api/dhash/queue", tags=["review"], responses=PROBLEMS)
 
 
 @router.get("/status", summary="The queue at a glance")
 async def status(service: Running, client: Client) -> QueueStatus:
-    return QueueStatus.of(await service.read(service.store.queue_status), datetime.now(UTC))
+    return QueueStatus.of(await service.read(service.store.queue.status), datetime.now(UTC))
 
 
 @router.get("", summary="The queue, oldest first, in pages")
@@ -32,9 +33,8 @@ async def page(
     unsure: Annotated[bool, Query(description="those last decided `unsure` instead")] = False,
 ) -> QueuePage:
     def read() -> QueuePage:
-        found = service.store.queue_page(
-            cursor, limit, reason=reason, document=Sha256(document) if document else None, unsure=unsure
-        )
+        wanted = Filter(reason, document=Sha256(document) if document else None, unsure=unsure)
+        found = service.store.queue.page(wanted, cursor, limit)
         return QueuePage.of(found, service.store.images([lookup.image for lookup in found.lookups]))
 
     return await service.read(read)

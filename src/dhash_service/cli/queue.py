@@ -24,7 +24,7 @@ def status(as_json: AsJson = False) -> None:
     from dhash_service.store import Store
 
     with Store.open_from(Settings.load()) as store:
-        now = QueueStatus.of(store.queue_status(), datetime.now(UTC))
+        now = QueueStatus.of(store.queue.status(), datetime.now(UTC))
     if as_json:
         typer.echo(now.model_dump_json())
         return
@@ -46,9 +46,10 @@ def list_(
     from dhash_service.api.models import QueuePage
     from dhash_service.settings import Settings
     from dhash_service.store import Store
+    from dhash_service.store.review import Filter
 
     with Store.open_from(Settings.load()) as store:
-        found = store.queue_page(after, limit, reason=reason)
+        found = store.queue.page(Filter(reason), after, limit)
         page = QueuePage.of(found, store.images([lookup.image for lookup in found.lookups]))
     for item in page.items:
         if as_json:

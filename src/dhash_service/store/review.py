@@ -65,6 +65,9 @@ class Filter:
     unsure: bool = False
 
 
+EVERYTHING = Filter()
+
+
 class ReviewQueue:
     """Reads the queue of one store."""
 
@@ -90,18 +93,8 @@ class ReviewQueue:
             min((oldest for _, _, oldest in groups), default=None),
         )
 
-    def page(
-        self,
-        *,
-        after: UUID | None = None,
-        limit: int = 50,
-        reason: str | None = None,
-        older_than: datetime | None = None,
-        document: Sha256 | None = None,
-        unsure: bool = False,
-    ) -> QueuePage:
-        """The next lookups after a cursor, the oldest first; `unsure`: those last decided so, instead."""
-        filter = Filter(reason, older_than, document, unsure)
+    def page(self, filter: Filter = EVERYTHING, after: UUID | None = None, limit: int = 50) -> QueuePage:
+        """The next lookups after a cursor, the oldest first."""
         with reading(self._engine) as connection:
             wanted = self._wanted(connection, select(lookups), filter, after).limit(limit + 1)
             found = list(read_lookups(connection, wanted, self._algorithm))

@@ -42,7 +42,7 @@ from dhash_service.store.engine import (
 from dhash_service.store.leases import Leases
 from dhash_service.store.recorder import NewImage, Recorder, Registered
 from dhash_service.store.repository import Repository
-from dhash_service.store.review import QueuePage, QueueStatus, ReviewQueue
+from dhash_service.store.review import ReviewQueue
 from dhash_service.store.sessions import Sessions
 from dhash_service.store.tables import meta
 from dhash_service.store.verdicts import Verdicts
@@ -262,25 +262,6 @@ class Store:
     def decisions(self, lookup: UUID) -> list[Decision]:
         """A lookup's decisions, the newest (the one that holds) first."""
         return self._repository.decisions(lookup)
-
-    def queue_status(self) -> QueueStatus:
-        """How many lookups wait for a person, why, and since when."""
-        return self.queue.status()
-
-    def queue_page(
-        self,
-        after: UUID | None = None,
-        limit: int = 50,
-        *,
-        reason: str | None = None,
-        older_than: datetime | None = None,
-        document: Sha256 | None = None,
-        unsure: bool = False,
-    ) -> QueuePage:
-        """The next lookups that wait, the oldest first. See `ReviewQueue.page`."""
-        return self.queue.page(
-            after=after, limit=limit, reason=reason, older_than=older_than, document=document, unsure=unsure
-        )
 
     def tokens(self) -> list[Token]:
         """Every token ever made, the oldest first."""

@@ -1,6 +1,7 @@
 """`rollout deploy` and `rollout up`: replace what serves by a new release."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -47,25 +48,8 @@ def deploy(
     Ends with the monitoring window open: the old release stays warm, and somebody must watch
     (`rollout monitor`), accept (`rollout promote`) or take it back (`rollout abort`).
     """
-    request = Request(
-        command="deploy",
-        operator=operator(),
-        why=why,
-        backup=backup_first,
-        restart=restart,
-        supersede=supersede,
-        options=Options(skip_health_check=skip_health_check),
-    )
-    with session(
-        env, "deploy", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
-    ) as work:
-        if dry_run:
-            rehearse(work, source, request)
-            return
-        outlook = roll_out(work, source, request)
-        if outlook.window:
-            start_watching(work.site, settings_file(), stand_by=True)
-            work.out.say(f"Watch it: `rollout monitor --env {env}`; the old release stays warm until then.")
+    request = asked("deploy", why, skip_health_check, restart, supersede, backup=backup_first)
+    roll_out(env, source, request, watch=stand_by, dry_run=dry_run, verbose=verbose, as_json=as_json)
 
 
 @app.command(epilog="Example: rollout up --env production --follow")
@@ -82,28 +66,72 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """The whole standard deployment: backup, migration, deployment, and the watching in the background."""
-    request = Request(
-        command="up",
-        operator=operator(),
-        why=why,
-        backup=True,
-        migrate=True,
-        restart=restart,
-        supersede=supersede,
-        options=Options(skip_health_check=skip_health_check),
-    )
-    with session(env, "up", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
-        if dry_run:
-            rehearse(work, source, request)
-            return
-        outlook = roll_out(work, source, request)
-        if outlook.window and not follow:
-            start_watching(work.site, settings_file())
-            work.out.say(f"It is watched in the background; see `rollout status --env {env}`.")
-    if outlook.window and follow:
+    request = asked("up", why, skip_health_check, restart, supersede, backup=True, migrate=True)
+    watch = None if follow else in_background
+    outlook = roll_out(env, source, request, watch=watch, dry_run=dry_run, verbose=verbose, as_json=as_json)
+    if outlook and outlook.window and follow:
         from guarded_rollout.cli.monitor import monitor
 
         monitor(env)
+
+
+def asked(
+    command: str,
+    why: str,
+    skip_health_check: bool,
+    restart: bool,
+    supersede: bool,
+    *,
+    backup: bool,
+    migrate: bool = False,
+) -> Request:
+    """What both commands ask of the engine; they differ in what goes before the release."""
+    options = Options(skip_health_check=skip_health_check)
+    return Request(
+        command,
+        operator(),
+        why,
+        backup=backup,
+        migrate=migrate,
+        restart=restart,
+        supersede=supersede,
+        options=options,
+    )
+
+
+def roll_out(
+    env: str,
+    source: str | None,
+    request: Request,
+    *,
+    watch: Callable[[Session], None] | None,
+    dry_run: bool,
+    verbose: bool,
+    as_json: bool,
+) -> Outlook | None:
+    """Build and deploy, and have somebody watch; None where it was only rehearsed."""
+    command = request.command
+    with session(env, command, as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
+        if dry_run:
+            rehearse(work, source, request)
+            return None
+        outlook = replace_release(work, source, request)
+        if outlook.window and watch:
+            watch(work)
+    return outlook
+
+
+def stand_by(work: Session) -> None:
+    """Somebody is to watch in the foreground; the background takes over if nobody does."""
+    start_watching(work.site, settings_file(), stand_by=True)
+    name = work.environment.name
+    work.out.say(f"Watch it: `rollout monitor --env {name}`; the old release stays warm until then.")
+
+
+def in_background(work: Session) -> None:
+    """Watch without anybody at the terminal."""
+    start_watching(work.site, settings_file())
+    work.out.say(f"It is watched in the background; see `rollout status --env {work.environment.name}`.")
 
 
 def rehearse(work: Session, source: str | None, request: Request) -> None:
@@ -118,7 +146,7 @@ def rehearse(work: Session, source: str | None, request: Request) -> None:
         make_removable(Path(scratch))
 
 
-def roll_out(work: Session, source: str | None, request: Request) -> Outlook:
+def replace_release(work: Session, source: str | None, request: Request) -> Outlook:
     """Build and deploy, telling what happens."""
     release = work.site.build(source)
     work.out.detail(
