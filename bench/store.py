@@ -21,9 +21,9 @@ from bench.fill import fill
 from bench.table import Table, Target, Timing, duration, side_by_side
 from dhash_service.facts import Picture
 from dhash_service.fingerprint import FAST
-from dhash_service.store import Store
 from dhash_service.store.merge import merge
 from dhash_service.store.snapshot import take
+from dhash_service.store.store import Store
 
 THUMBNAIL = 6_000
 """Bytes of a thumbnail, about what a photograph's WebP takes."""

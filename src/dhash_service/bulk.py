@@ -24,7 +24,7 @@ from dhash_service.facts import Picture, Sha256, Source
 from dhash_service.fingerprint import ALGORITHMS, read_picture
 from dhash_service.matcher import Matcher
 from dhash_service.settings import Settings
-from dhash_service.store import Store
+from dhash_service.store.store import Store
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf"})
 """What is taken from a folder; a file that is named itself is always tried."""

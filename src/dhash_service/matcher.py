@@ -11,7 +11,7 @@ from dhash_service.follower import Follower
 from dhash_service.index import HammingIndex
 from dhash_service.matching import match
 from dhash_service.settings import Settings
-from dhash_service.store import Store
+from dhash_service.store.store import Store
 
 CANDIDATES = 16
 """Neighbours fetched to judge a match: the nearest, its runner-up, and room for hidden or repeated ones."""

@@ -43,7 +43,8 @@ from dhash_service.fingerprint import ALGORITHMS, read_picture
 from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
 from dhash_service.settings import Settings
-from dhash_service.store import Registered, Store
+from dhash_service.store.recorder import Registered
+from dhash_service.store.store import Store
 
 T = TypeVar("T")
 

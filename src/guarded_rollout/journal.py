@@ -26,6 +26,9 @@ from guarded_rollout.looking import look_at
 from guarded_rollout.record import Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
 
 BUSY_SECONDS = 10
+PLAN = "plan"
+"""The note that says by which steps a rollout goes."""
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollout (
     id TEXT PRIMARY KEY,            -- UUIDv7: sorts by time of creation
@@ -128,11 +131,13 @@ class Journal:
         source: str | None = None,
         target: str | None = None,
         why: str = "",
+        plan: Mapping[str, object] | None = None,
         closes: UUID | None = None,
     ) -> UUID:
         """Begin a rollout and return its id.
 
-        `closes` ends another one as rolled back in the same transaction, so that no crash falls between.
+        `plan` becomes its first note, and `closes` ends another one as rolled back, both in the same
+        transaction: no crash falls between.
         With a `target`, another open rollout of the environment raises `RolloutOpenError`.
         """
         rollout, now = new_id(self._clock.now()), self._clock.now().timestamp()
@@ -152,6 +157,8 @@ class Journal:
                 why,
                 now,
             )
+            if plan is not None:
+                self._insert(rollout, Kind.NOTE, PLAN, plan)
         return rollout
 
     def intend(self, rollout: UUID, step: str, **plan: object) -> None:

@@ -27,16 +27,17 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.interrupts import interruptible, shielded
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal import PLAN, Journal
 from guarded_rollout.record import Outcome, Rollout, StepOutcome
 from guarded_rollout.rollback import find_way
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Options, Work
 from guarded_rollout.steps.finish import Finish
+from guarded_rollout.steps.stage import Stage
 from guarded_rollout.steps.watch import PAUSED, PROMOTED, RESUMED, Watch, Window, window, window_seconds
 
 DEFAULTS = Options()
-PLAN, UNDOING = "plan", "undoing"
+UNDOING = "undoing"
 NO_ROLLOUT = UUID(int=0)  # of a rehearsal, which writes nothing
 
 
@@ -184,12 +185,29 @@ class Engine:
         return paused
 
     def abort(self, cause: str) -> Rollout:
-        """Take the open rollout back. Raises `NothingOpenError`, `RollbackFailedError`."""
+        """Take the open rollout back. One that goes back itself is gone on with: what it left may not run.
+
+        Raises `NothingOpenError`, `RollbackFailedError`.
+        """
         rollout, work = self._open()
+        if work.back:
+            self.say(f"the rollback to {work.release.id} is not taken back: going on with it")
+            self.site.ensure()
+            self._advance(work)
+            return self.journal.rollout(rollout.id)
         self._take_back(work, cause)
         if work.stable is not None:
             self.site.ensure()  # nothing may have been running when this was asked
         return self.journal.rollout(rollout.id)
+
+    def rehearse_abort(self) -> Iterator[str]:
+        """What `abort` would do. Raises `NothingOpenError`."""
+        _, work = self._open()
+        if work.back:
+            yield from self.rehearse_resume()
+        else:
+            stable = work.stable.id if work.stable else "nothing"
+            yield f"give {stable} all of the traffic and stop {work.release.id}"
 
     # ---- inside
 
@@ -201,11 +219,15 @@ class Engine:
             source=work.stable.id if work.stable else None,
             target=work.release.id,
             why=request.why,
+            plan={
+                "slot": work.slot,
+                "steps": work.steps,
+                "options": asdict(work.options),
+                "back": work.back,
+            },
             closes=closes,
         )
-        begun = replace(work, rollout=rollout)
-        begun.note(PLAN, slot=work.slot, steps=work.steps, options=asdict(work.options), back=work.back)
-        return begun
+        return replace(work, rollout=rollout)
 
     def _way_back(self, release: Release, request: Request, *, validated: bool) -> tuple[Work, UUID | None]:
         way = find_way(self.site, self.journal, release, request.options, validated=validated)
@@ -312,10 +334,20 @@ class Engine:
         """A rollback is not taken back: it is said loudly, and stays to be run again."""
         if not isinstance(error, Exception):
             return error  # interrupted: `resume` goes on
+        self._unstage(work)
         self.journal.end(work.rollout, Outcome.FAILED, f"{name}: {error}")
         return RollbackFailedError(
             reason=f"{name}: {error}", release=work.release.id, environment=self.site.environment.name
         )
+
+    def _unstage(self, work: Work) -> None:
+        """What a rollback started and never gave traffic to would look verified to the next one."""
+        started = self.journal.rollout(work.rollout).last(Stage.name) is not None
+        if started and self.site.traffic.serving() != work.slot:
+            try:
+                self.site.stop(work.slot)
+            except RolloutError as error:  # why the rollback failed is what its operator has to hear
+                self.say(f"{error.sentence} {error.hint}")
 
     @contextmanager
     def _journalled(self, work: Work, name: str) -> Iterator[dict[str, object]]:

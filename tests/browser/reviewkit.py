@@ -9,7 +9,7 @@ from uuid import UUID
 
 from playwright.sync_api import Page
 
-from dhash_service.store import Store
+from dhash_service.store.store import Store
 from tests.dhash_service.queues import FAST, fill
 from tests.dhash_service.serving import Server, serving
 

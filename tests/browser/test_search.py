@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
 from dhash_service.facts import Algorithm, Fingerprint, Match, Picture, Sha256, Status
-from dhash_service.store import Store
+from dhash_service.store.store import Store
 from tests.browser.conftest import overflows
 from tests.browser.files import File, choose, drop, paste
 from tests.dhash_service.databases import postgres_server

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from dhash_service.facts import Algorithm
-from dhash_service.store import Store
 from dhash_service.store.migrate import upgrade
+from dhash_service.store.store import Store
 from tests.dhash_service.databases import fresh_database, postgres_server
 
 FAST = Algorithm("dhash-64-fast", 1)

@@ -27,9 +27,9 @@ from dhash_service.facts import (
     Withdrawal,
     new_id,
 )
-from dhash_service.store import Store
 from dhash_service.store.engine import writing
 from dhash_service.store.leases import Request
+from dhash_service.store.store import Store
 from dhash_service.store.tables import FACTS
 
 FAST = Algorithm("dhash-64-fast", 1)

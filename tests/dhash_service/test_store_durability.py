@@ -24,16 +24,16 @@ from dhash_service.errors import (
     StoreSchemaError,
     StoreUnreachableError,
 )
-from dhash_service.store import Store
 from dhash_service.store.check import check
 from dhash_service.store.engine import WRITE_LOCK, writing
+from dhash_service.store.store import Store
 from tests.dhash_service.store_facts import FAST, NEW, add, in_search, picture
 
 OpenStore = Callable[..., Store]
 
 WRITE_FOR_EVER = """
 import sys, threading
-from dhash_service.store import Store
+from dhash_service.store.store import Store
 from tests.dhash_service.store_facts import FAST, NEW, picture
 
 store = Store.open(sys.argv[1], release=sys.argv[2], algorithm=FAST)
@@ -56,7 +56,7 @@ WRITE_UNTIL_FULL = """
 import resource, sys
 from dataclasses import replace
 from dhash_service.errors import StoreError
-from dhash_service.store import Store
+from dhash_service.store.store import Store
 from tests.dhash_service.store_facts import FAST, NEW, picture
 
 if len(sys.argv) > 2:
@@ -142,7 +142,7 @@ def test_a_writer_is_numbered_after_the_one_it_waited_for(open_store: OpenStore)
 
 
 def new(name: str):  # type: ignore[no-untyped-def]
-    from dhash_service.store import NewImage
+    from dhash_service.store.recorder import NewImage
 
     return NewImage(picture(name), NEW, None)
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from dhash_service.facts import Decision, Sha256, Source, Verdict, earliest_id, new_id
-from dhash_service.store import Store
+from dhash_service.store.store import Store
 from tests.dhash_service.store_facts import NOON, add, picture, review
 
 

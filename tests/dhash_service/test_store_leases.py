@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import func, select
 
 from dhash_service.facts import Claim, Role, Session, Sha256, Token, new_id
-from dhash_service.store import Store
 from dhash_service.store.check import check
 from dhash_service.store.engine import reading
 from dhash_service.store.leases import Request
 from dhash_service.store.merge import merge
 from dhash_service.store.review import Filter
 from dhash_service.store.snapshot import take
+from dhash_service.store.store import Store
 from dhash_service.store.tables import claims
 from tests.dhash_service.store_facts import FAST, add, decision, hide_image, queued
 

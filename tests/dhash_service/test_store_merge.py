@@ -23,13 +23,14 @@ from dhash_service.errors import (
     StoreUnreachableError,
 )
 from dhash_service.facts import Algorithm, Sha256, Source
-from dhash_service.store import Store, snapshot
+from dhash_service.store import snapshot
 from dhash_service.store.check import check
 from dhash_service.store.engine import connect, reading, writing
 from dhash_service.store.merge import OWN, merge
 from dhash_service.store.migrate import downgrade, upgrade
 from dhash_service.store.schema import KNOWN
 from dhash_service.store.snapshot import take
+from dhash_service.store.store import Store
 from dhash_service.store.tables import FACTS, fingerprints, images
 from tests.dhash_service.store_facts import (
     FAST,

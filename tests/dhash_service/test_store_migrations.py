@@ -15,12 +15,13 @@ from alembic.runtime.migration import MigrationContext
 
 from dhash_service.errors import MigrationError, StoreError, StoreLossError, StoreSchemaError
 from dhash_service.facts import Sha256, Source
-from dhash_service.store import Store, migrate
+from dhash_service.store import migrate
 from dhash_service.store.effects import destructive, widens
 from dhash_service.store.engine import connect, reading, writing
 from dhash_service.store.migrate import MIGRATIONS, Migrations, downgrade, upgrade
-from dhash_service.store.plan import current, plan
-from dhash_service.store.schema import KNOWN, Kind, applied, kind_of, require_fit
+from dhash_service.store.plan import plan
+from dhash_service.store.schema import KNOWN, Kind, applied, current, kind_of, require_fit
+from dhash_service.store.store import Store
 from dhash_service.store.tables import metadata
 from tests.dhash_service.store_facts import FAST, NEW, add, decision, in_search, picture, queued
 

@@ -9,8 +9,8 @@ import pytest
 
 from dhash_service.errors import BadRequestError, NotFoundError
 from dhash_service.facts import Role, Sha256, Source, Token, Verdict, new_id
-from dhash_service.store import Store
 from dhash_service.store.review import Filter
+from dhash_service.store.store import Store
 from tests.dhash_service.store_facts import (
     NOON,
     add,

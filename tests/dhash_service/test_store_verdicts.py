@@ -10,8 +10,8 @@ import pytest
 
 from dhash_service.errors import ConflictError, NotFoundError
 from dhash_service.facts import Decision, Role, Session, Sha256, Token, Verdict, Withdrawal, new_id
-from dhash_service.store import Store
 from dhash_service.store.review import Filter
+from dhash_service.store.store import Store
 from tests.dhash_service.store_facts import NOON, add, decision, queued
 
 MINUTE = timedelta(minutes=1)

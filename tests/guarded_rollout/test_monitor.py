@@ -361,6 +361,18 @@ def test_finishing_that_keeps_failing_ends_the_session_as_failed(tmp_path: Path)
     assert len(rehearsal.engine.asked) == 5
 
 
+def test_what_fails_while_the_release_is_being_accepted_is_told_and_rolled_back_if_that_fails(
+    tmp_path: Path,
+) -> None:
+    failing = bad(3605, images_failed_total=0.29)
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=failing, takes={"finish": 120})
+    rehearsal.engine.finish_failures = [RolloutError(detail="the disk is full.")]
+    assert rehearsal.run() == 2
+    assert [what.partition(":")[0] for what in rehearsal.engine.asked] == ["finish", "roll back"]
+    assert rehearsal.ages("Quality gate failed")[0] < 3700
+    assert rehearsal.ages("TRIGGERING AUTO-ROLLBACK")[0] >= 3720
+
+
 def test_an_abort_by_somebody_else_ends_the_session_as_rolled_back(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("production"))
     rehearsal.monitor.turn()

@@ -133,7 +133,25 @@ def test_a_rollback_that_fails_says_so_with_the_command_to_run_again(sandbox):
     assert "FAILED" in str(error.value)
     assert f"rollout rollback --env production --to {old.id} --force" in str(error.value)
     assert last(sandbox).outcome is Outcome.FAILED
+    assert "broken by hand" in str(error.value)
     assert sandbox.served_by() == new.id, "what serves goes on serving"
+    assert set(sandbox.pids()) == {"proxy", str(sandbox.slot_of(new.id))}, "and nothing runs beside it"
+    assert sandbox.slot_of(old.id) is None
+
+
+def test_a_release_that_dies_while_it_is_returned_to_is_waited_for(sandbox):
+    old = sandbox.deploy().release
+    sandbox.deploy("2.0.0")
+    with sandbox.engine() as engine:
+        engine.promote()
+    engine = subprocess.Popen(sandbox.command("rollback", "--to", old.id, "--force"), cwd=sandbox.folder)
+    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last("verify"))
+    slot = str(sandbox.slot_of(old.id))
+    wait_until(lambda: slot in sandbox.pids())
+    os.kill(sandbox.pids()[slot], signal.SIGKILL)
+    assert engine.wait(60) == 0
+    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert sandbox.served_by() == old.id
 
 
 # ---- to a backup
@@ -322,3 +340,18 @@ def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):
     assert done.returncode == 0, done.stderr
     assert last(sandbox).outcome is Outcome.COMPLETED
     assert set(sandbox.pids()) == {"proxy", "blue"}
+
+
+def test_a_rollback_killed_half_way_is_gone_on_with_by_whoever_would_take_it_back(sandbox):
+    old = sandbox.deploy().release
+    sandbox.deploy("2.0.0")
+    engine = subprocess.Popen(sandbox.command("rollback", "--to", "previous", "--force"), cwd=sandbox.folder)
+    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last("retire"))
+    os.kill(engine.pid, signal.SIGKILL)
+    engine.wait()
+    done = sandbox.rollout("abort")
+    assert done.returncode == 0, done.stderr
+    assert f"{old.id} serves" in done.stdout
+    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert sandbox.served_by() == old.id
+    assert set(sandbox.pids()) == {"proxy", str(sandbox.slot_of(old.id))}

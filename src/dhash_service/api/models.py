@@ -7,13 +7,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from dhash_service import store
 from dhash_service.api.problems import Problem, problem
 from dhash_service.documents import ExtractedPicture
 from dhash_service.errors import DhashError
 from dhash_service.facts import Decision, Image, Lookup, Neighbour, Status, Verdict
 from dhash_service.matcher import Neighbourhood
 from dhash_service.service import DocumentSubmission, Submission
+from dhash_service.store import review
 
 Hash = Field(
     description="fingerprint, 16 hex digits", pattern="^[0-9a-f]{16}$", examples=["8f0f0f1f3f7fff00"]
@@ -231,7 +231,7 @@ class QueueStatus(BaseModel):
     oldest_age_seconds: float | None = Field(description="null when the queue is empty")
 
     @classmethod
-    def of(cls, status: store.QueueStatus, now: datetime) -> Self:
+    def of(cls, status: review.QueueStatus, now: datetime) -> Self:
         return cls(
             length=status.length,
             by_reason=dict(status.reasons),
@@ -273,7 +273,7 @@ class QueuePage(BaseModel):
     next: UUID | None = Field(description="cursor of the next page; null on the last one")
 
     @classmethod
-    def of(cls, page: store.QueuePage, images: Mapping[UUID, Image]) -> Self:
+    def of(cls, page: review.QueuePage, images: Mapping[UUID, Image]) -> Self:
         shown = [Queued.of(lookup, images[lookup.image]) for lookup in page.lookups if lookup.image in images]
         return cls(items=shown, next=page.after)
 

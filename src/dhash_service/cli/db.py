@@ -30,10 +30,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 def current(as_json: AsJson = False) -> None:
     """Which schema revision the store is at, and which are still to come."""
     from dhash_service.settings import Settings
-    from dhash_service.store import plan
     from dhash_service.store.schema import KNOWN
+    from dhash_service.store.schema import current as current_of
 
-    had = plan.current(store_url(Settings.load()))
+    had = current_of(store_url(Settings.load()))
     names = {revision.id for revision in had}
     pending = [name for name, _ in KNOWN if name not in names]
     at = had[-1].id if had else None
@@ -89,7 +89,7 @@ def upgrade(
     """Bring the store's schema up, making a new store where there is none."""
     from dhash_service.settings import Settings
     from dhash_service.store import migrate
-    from dhash_service.store.plan import current as current_of
+    from dhash_service.store.schema import current as current_of
 
     settings = Settings.load()
     url = store_url(settings)
@@ -108,7 +108,7 @@ def downgrade(
     """Take the store's schema down. Refuses where data would go, unless told to."""
     from dhash_service.settings import Settings
     from dhash_service.store import migrate
-    from dhash_service.store.plan import current as current_of
+    from dhash_service.store.schema import current as current_of
 
     url = store_url(Settings.load())
     done = migrate.downgrade(url, revision, accept_loss=accept_loss)
@@ -173,8 +173,8 @@ def merge(
     May be done while the service runs, and again if it was interrupted.
     """
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
     from dhash_service.store.merge import merge as merged_from
+    from dhash_service.store.store import Store
 
     with Store.open_from(Settings.load()) as store, progress() as tell_progress:
         merged = merged_from(
@@ -200,7 +200,7 @@ def quarantine(
 ) -> None:
     """Take the fingerprints that a release computed out of search, or bring them back. Nothing is deleted."""
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     settings = Settings.load()
     with Store.open_from(settings) as store:
@@ -222,7 +222,7 @@ def gone(
 ) -> None:
     """Name the images that left search with a release: one that is sent again is fingerprinted anew."""
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     with Store.open_from(Settings.load()) as store:
         found = store.gone_with(release)

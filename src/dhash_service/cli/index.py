@@ -34,7 +34,7 @@ def index(
     from dhash_service.bulk import find, index_files
     from dhash_service.matcher import Matcher
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     settings = Settings.load()
     files = find(paths)

@@ -21,7 +21,7 @@ def status(as_json: AsJson = False) -> None:
     """How many lookups wait, why, and since when."""
     from dhash_service.api.models import QueueStatus
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     with Store.open_from(Settings.load()) as store:
         now = QueueStatus.of(store.queue.status(), datetime.now(UTC))
@@ -45,8 +45,8 @@ def list_(
     """What waits, oldest first."""
     from dhash_service.api.models import QueuePage
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
     from dhash_service.store.review import Filter
+    from dhash_service.store.store import Store
 
     with Store.open_from(Settings.load()) as store:
         found = store.queue.page(Filter(reason), after, limit)
@@ -70,7 +70,7 @@ def decide(
     from dhash_service.errors import NotFoundError
     from dhash_service.facts import Decision, new_id
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     settings = Settings.load()
     with Store.open_from(settings) as store:

@@ -25,7 +25,7 @@ def search(
     from dhash_service.fingerprint import ALGORITHMS, fingerprint
     from dhash_service.index import HammingIndex
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     settings = Settings.load()
     algorithm = ALGORITHMS[settings.algorithm]

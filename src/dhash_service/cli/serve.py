@@ -32,7 +32,7 @@ def serve(
     import uvicorn
 
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     settings = Settings.load(host=host, port=port, uds=uds, processes=processes)
     # Try store and address before the server starts: what is wrong is then a sentence, not a traceback.

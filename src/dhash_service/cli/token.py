@@ -25,7 +25,7 @@ def create(
 ) -> None:
     """Make a token and print it, once: only its hash is kept."""
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     settings = Settings.load()
     secret = f"dhash_{secrets.token_urlsafe(32)}"
@@ -44,7 +44,7 @@ def create(
 def list_(as_json: AsJson = False) -> None:
     """Show every token ever made, without its secret."""
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     with Store.open_from(Settings.load()) as store:
         tokens = store.tokens()
@@ -62,7 +62,7 @@ def list_(as_json: AsJson = False) -> None:
 def revoke(name: Annotated[str, typer.Argument(help="Whose token.")]) -> None:
     """Stop a token from working, at once and for good."""
     from dhash_service.settings import Settings
-    from dhash_service.store import Store
+    from dhash_service.store.store import Store
 
     with Store.open_from(Settings.load()) as store:
         store.revoke_token(name).result()

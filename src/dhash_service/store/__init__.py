@@ -1,7 +1,5 @@
-"""The store: where facts are kept. `Store.open` is the way in."""
+"""The store: where facts are kept. `store.Store.open` is the way in.
 
-from dhash_service.store.recorder import NewImage, Registered
-from dhash_service.store.review import QueuePage, QueueStatus
-from dhash_service.store.store import Store
-
-__all__ = ["NewImage", "QueuePage", "QueueStatus", "Registered", "Store"]
+Nothing is imported here: a rollout asks the commands about the schema again and again, and those need neither
+NumPy nor a decoder of pictures.
+"""

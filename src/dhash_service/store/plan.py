@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dhash_service.store import schema
-from dhash_service.store.engine import connect, parse_url, reading, sqlite_path
+from dhash_service.store.engine import parse_url
 from dhash_service.store.migrate import Migrations, broken_word, known_part
-from dhash_service.store.schema import Applied, Kind, Revision
+from dhash_service.store.schema import Kind, Revision, current
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +14,6 @@ class Planned(Revision):
 
     sql: str
     findings: Sequence[str]
-
-
-def current(url: str) -> list[Applied]:
-    """The revisions that the store has had, oldest first; none where there is no store."""
-    path = sqlite_path(parse_url(url))
-    if path and not path.exists():
-        return []
-    engine = connect(url)
-    try:
-        with reading(engine) as connection:
-            return schema.applied(connection)
-    finally:
-        engine.dispose()
 
 
 def plan(url: str, *, everything: bool = False, migrations: Migrations | None = None) -> list[Planned]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, inspect, select
 
 from dhash_service.errors import StoreSchemaError
+from dhash_service.store.engine import connect, parse_url, reading, sqlite_path
 from dhash_service.store.tables import schema_revisions
 
 
@@ -39,6 +40,19 @@ class Applied(Revision):
 
 KNOWN: Sequence[tuple[str, Kind]] = (("0001", Kind.EXPAND), ("0002", Kind.EXPAND), ("0003", Kind.EXPAND))
 """The revisions of this release, oldest first: what `migrations/versions` holds (a test compares them)."""
+
+
+def current(url: str) -> list[Applied]:
+    """The revisions that the store has had, oldest first; none where there is no store."""
+    path = sqlite_path(parse_url(url))
+    if path and not path.exists():
+        return []
+    engine = connect(url)
+    try:
+        with reading(engine) as connection:
+            return applied(connection)
+    finally:
+        engine.dispose()
 
 
 def applied(connection: Connection) -> list[Applied]:

@@ -6,6 +6,7 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, settings_file
 from guarded_rollout.guard import guard_of
+from guarded_rollout.record import Outcome
 from guarded_rollout.rollout import Engine, in_words
 from guarded_rollout.watch.background import start_watching, stop_watching
 
@@ -76,14 +77,15 @@ def abort(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take the open rollout back: traffic first, then the rest."""
+    """Take the open rollout back: traffic first, then the rest. A rollback is gone on with instead."""
     with session(env, "abort", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
         engine = Engine(work.site, work.journal, work.out.say)
-        rollout = engine.require_open()
         if dry_run:
-            work.out.rehearse(f"give {rollout.source} all of the traffic and stop {rollout.target}")
+            for line in engine.rehearse_abort():
+                work.out.rehearse(line)
             return
         ended = engine.abort(why)
         stop_watching(work.site)
-        work.out.say(f"{ended.source or 'Nothing'} serves {env}.")
-        work.out.result(environment=env, release=ended.source, outcome=ended.outcome)
+        serves = ended.target if ended.outcome is Outcome.COMPLETED else ended.source
+        work.out.say(f"{serves or 'Nothing'} serves {env}.")
+        work.out.result(environment=env, release=serves, outcome=ended.outcome)

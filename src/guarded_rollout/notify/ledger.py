@@ -75,6 +75,8 @@ class LedgerReader:
                 limit,
             )
         ]
+        # What a killed command had written down is told after what happened since.
+        told.sort(key=lambda one: one.event.at, reverse=True)
         matters = [
             Matter(key, Event.from_json(body), datetime.fromtimestamp(opened, UTC), told_stages, bool(by))
             for key, body, opened, told_stages, by in self._rows(

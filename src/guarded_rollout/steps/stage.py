@@ -21,7 +21,8 @@ class Stage:
             work.site.traffic.give(work.slot, 100)  # nothing answers yet: no traffic to protect
         work.site.traffic.ensure()
         work.site.start(work.slot, work.release)
-        state = work.site.processes.require_running(work.slot)
+        processes = work.site.processes
+        state = processes.state(work.slot) if work.back else processes.require_running(work.slot)
         return {"slot": work.slot, "release": work.release.id, "pid": state.pid}
 
     def undo(self, work: Work) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from guarded_rollout.checks.verify import require_healthy, require_round_trip
+from guarded_rollout.errors import RoundTripError
 from guarded_rollout.steps.base import Evidence, ForwardStep, Work
 
 
@@ -18,9 +19,20 @@ class Validate(ForwardStep):
         )
 
     def do(self, work: Work) -> Evidence:
+        """What died on the way is started while it is waited for, and a proxy may die once in the middle."""
+        try:
+            return self._validate(work)
+        except RoundTripError:
+            return self._validate(work)
+
+    def _validate(self, work: Work) -> Evidence:
         site, checks = work.site, work.site.environment.checks
         healthy = require_healthy(
-            site.public(), checks, site.clock, interval_seconds=checks.validation_interval_seconds
+            site.public(),
+            checks,
+            site.clock,
+            interval_seconds=checks.validation_interval_seconds,
+            require_running=site.processes.ensure,
         )
         seed = f"after {work.rollout}"
         round_trip = require_round_trip(site.public(), seed, site.clock, token=site.token())

@@ -9,7 +9,11 @@ from guarded_rollout.checks.verify import (
     require_healthy,
     require_round_trip,
 )
+from guarded_rollout.errors import NotHealthyError, ProcessError, RolloutError, SupervisorError
 from guarded_rollout.steps.base import Evidence, Work
+
+ANEW = 3
+"""How often a release is verified again because it ended meanwhile."""
 
 
 class Verify:
@@ -24,6 +28,22 @@ class Verify:
         )
 
     def do(self, work: Work) -> Evidence:
+        """A candidate that ends meanwhile is not worth a second look: what serves goes on serving.
+
+        A release that is returned to is what is left. The supervisor has it back, and if it ended after its
+        first healthy answers, it is verified anew.
+        """
+        for _ in range(ANEW if work.back else 0):
+            process = _process(work)
+            try:
+                return self._verify(work)
+            except RolloutError as error:
+                if isinstance(error, NotHealthyError | ProcessError) or _process(work) == process:
+                    raise
+                work.say(f"{work.release.id} ended while it was verified; verifying it anew")
+        return self._verify(work)
+
+    def _verify(self, work: Work) -> Evidence:
         """A release that is returned to has stopped and started before: it is not made to wait for that."""
         site, release = work.site, work.release
         evidence: Evidence = {}
@@ -39,14 +59,31 @@ class Verify:
 
     def _healthy(self, work: Work, consecutive: int | None = None) -> Evidence:
         site, checks = work.site, work.site.environment.checks
-        return require_healthy(
-            site.private(work.slot),
-            checks,
-            site.clock,
-            interval_seconds=checks.interval_seconds,
-            consecutive=consecutive,
-            require_running=lambda: site.processes.require_running(work.slot),
-        )
+
+        def require_running() -> None:
+            site.processes.require_running(work.slot)
+
+        awaited = site.processes.ensure if work.back else require_running
+        try:
+            return require_healthy(
+                site.private(work.slot),
+                checks,
+                site.clock,
+                interval_seconds=checks.interval_seconds,
+                consecutive=consecutive,
+                require_running=awaited,
+            )
+        except NotHealthyError:
+            require_running()  # the last words of one that ended say more
+            raise
 
     def undo(self, work: Work) -> None:
         """Nothing to take back: the picture it submitted is a fact like any other."""
+
+
+def _process(work: Work) -> int:
+    """The process in the candidate's slot, 0 if there is none or nobody knows."""
+    try:
+        return work.site.processes.state(work.slot).pid
+    except SupervisorError:
+        return 0

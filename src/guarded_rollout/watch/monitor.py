@@ -3,7 +3,7 @@
 Everything that takes time is an errand, so a slow endpoint or a long rollback delays no other poll.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from guarded_rollout.clock import Clock
@@ -133,11 +133,22 @@ class Monitor:
         if silent:
             self.told.silence(silent)
         if wanting:
-            reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting)
-            doubtful = self.watcher.panel.quarantines()
-            self.rollback.want(reason, seen.sample.at, facts_of(wanting[0]), quarantine=doubtful)
+            self._want(wanting, seen.sample.at)
         elif not self.watcher.panel.wants_rollback():
             self.rollback.relax(seen.sample.at)
+
+    def _want(self, wanting: Sequence[Verdict], now: float) -> None:
+        """Ask for a rollback, unless the window has closed: what is being accepted is watched no more."""
+        if not self._finishing:
+            reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting) or "a gate's source is silent"
+            facts = facts_of(wanting[0]) if wanting else Facts()
+            self.rollback.want(reason, now, facts, quarantine=self.watcher.panel.quarantines())
+
+    def _want_what_gates_want(self, now: float) -> None:
+        """Act on what was seen while nobody could act on it."""
+        if self.watcher.panel.wants_rollback():
+            panel = self.watcher.panel
+            self._want([one for one in panel.verdicts if one.gate in panel.failing], now)
 
     def _taken_away(self) -> bool:
         """Whether somebody else is taking the release back, or has. Our own rollback is another matter."""
@@ -245,6 +256,7 @@ class Monitor:
         if not isinstance(done.error, LockHeldError):
             self._finish_attempts += 1
             self._say("error", f"Finishing failed: {done.error}")
+        self._want_what_gates_want(now)
         self._finish_at = now + LOOK_SECONDS
         if self._finish_attempts >= FINISH_ATTEMPTS:
             self._exit_code = FAILED
@@ -261,12 +273,7 @@ class Monitor:
         """Take over what an earlier process of this session had done; what it had not come to is done now."""
         self._say("info", f"Going on with this session, with {samples} samples", samples=samples)
         self.told.alerts, self._failed_probes = alerts, failed_probes
-        wanting = [one for one in self.watcher.panel.verdicts if one.gate in self.watcher.panel.failing]
-        if self.watcher.panel.wants_rollback():
-            reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting) or "a gate's source is silent"
-            doubtful = self.watcher.panel.quarantines()
-            facts = facts_of(wanting[0]) if wanting else Facts()
-            self.rollback.want(reason, self._timeline.now(), facts, quarantine=doubtful)
+        self._want_what_gates_want(self._timeline.now())
 
     def begin(self, gates: Iterable[str], unheard: Iterable[str]) -> None:
         """Say in the log what is watched, and tell that it is."""
