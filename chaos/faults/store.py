@@ -1,13 +1,22 @@
 """A database that somebody else has locked: a copy, an open shell."""
 
-import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing
 
 from chaos.draw import Fault
 from chaos.faults.base import Scene
 
 WAIT_SECONDS = 20.0
+HOLDER = """
+import sqlite3, sys
+*paths, seconds = sys.argv[1:]
+held = [sqlite3.connect(path, timeout=float(seconds), isolation_level=None) for path in paths]
+for database in held:
+    database.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
 
 
 def lock(scene: Scene, fault: Fault) -> Iterator[str]:
@@ -18,15 +27,18 @@ def lock(scene: Scene, fault: Fault) -> Iterator[str]:
     path = scene.stack.root / "data" / "dhash.db"
     if not path.exists():
         return
-    with (
-        closing(sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)) as store,
-        closing(sqlite3.connect(scene.stack.journal, timeout=WAIT_SECONDS, isolation_level=None)) as journal,
-    ):
-        store.execute("BEGIN IMMEDIATE")
-        journal.execute("BEGIN IMMEDIATE")
-        yield "store and journal"
-        journal.execute("ROLLBACK")
-        store.execute("ROLLBACK")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), str(scene.stack.journal), str(WAIT_SECONDS)],
+        cwd=scene.stack.project,  # it is one of those that lose their power
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        if holder.stdout.readline():
+            yield "store and journal"
+        holder.stdin.close()
 
 
 def _lock_postgresql(url: str) -> Iterator[str]:
