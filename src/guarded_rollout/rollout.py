@@ -185,13 +185,14 @@ class Engine:
         return paused
 
     def abort(self, cause: str) -> Rollout:
-        """Take the open rollout back. One that goes back itself is gone on with: what it left may not run.
+        """Take the open rollout back, unless there is no way: a rollback, or a release that was accepted, is
+        gone on with, for what it replaced may not run any more.
 
         Raises `NothingOpenError`, `RollbackFailedError`.
         """
         rollout, work = self._open()
-        if work.back:
-            self.say(f"the rollback to {work.release.id} is not taken back: going on with it")
+        if decided := _decided(rollout, work):
+            self.say(f"{decided}; going on with that")
             self.site.ensure()
             self._advance(work)
             return self.journal.rollout(rollout.id)
@@ -202,8 +203,8 @@ class Engine:
 
     def rehearse_abort(self) -> Iterator[str]:
         """What `abort` would do. Raises `NothingOpenError`."""
-        _, work = self._open()
-        if work.back:
+        rollout, work = self._open()
+        if _decided(rollout, work):
             yield from self.rehearse_resume()
         else:
             stable = work.stable.id if work.stable else "nothing"
@@ -392,6 +393,15 @@ class Engine:
                 self.site.shut_down()  # there is nothing to serve
             outcome = Outcome.ROLLED_BACK if work.stable is not None else Outcome.FAILED
             self.journal.end(work.rollout, outcome, str(cause))
+
+
+def _decided(rollout: Rollout, work: Work) -> str:
+    """Why an open rollout cannot be taken back any more; empty if it can."""
+    if work.back:
+        return f"a rollback is not taken back, and this one goes to {work.release.id}"
+    if rollout.done(Watch.name) and not undoing(rollout):
+        return f"{work.release.id} was accepted, and is left by `rollout rollback --to previous`"
+    return ""
 
 
 def undoing(rollout: Rollout) -> bool:
