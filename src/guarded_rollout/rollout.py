@@ -326,10 +326,14 @@ class Engine:
     def _keep_supervised(self, work: Work) -> None:
         """What ended the rollout may have ended the supervisor: the release that serves needs one."""
         if work.stable is not None:
-            try:
-                self.site.ensure()
-            except RolloutError as error:  # why the rollout failed is what its operator has to hear
-                self.say(f"{error.sentence} {error.hint}")
+            self._in_passing(self.site.ensure)
+
+    def _in_passing(self, tidy: Callable[[], None]) -> None:
+        """Put something right after a failure, of which the cause is what the operator has to hear."""
+        try:
+            tidy()
+        except RolloutError as error:
+            self.say(f"{error.sentence} {error.hint}")
 
     def _failed_back(self, work: Work, name: str, error: BaseException) -> BaseException:
         """A rollback is not taken back: it is said loudly, and stays to be run again."""
@@ -345,10 +349,7 @@ class Engine:
         """What a rollback started and never gave traffic to would look verified to the next one."""
         started = self.journal.rollout(work.rollout).last(Stage.name) is not None
         if started and self.site.traffic.serving() != work.slot:
-            try:
-                self.site.stop(work.slot)
-            except RolloutError as error:  # why the rollback failed is what its operator has to hear
-                self.say(f"{error.sentence} {error.hint}")
+            self._in_passing(lambda: STEPS[Stage.name].undo(work))
 
     @contextmanager
     def _journalled(self, work: Work, name: str) -> Iterator[dict[str, object]]:

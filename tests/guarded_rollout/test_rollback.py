@@ -45,6 +45,28 @@ def roll_back(sandbox: Sandbox, release, **options: object) -> None:
         engine.roll_back(release, request)
 
 
+def replaced(sandbox: Sandbox):
+    """A release, and the one that was accepted in its place."""
+    old, new = sandbox.deploy().release, sandbox.deploy("2.0.0").release
+    with sandbox.engine() as engine:
+        engine.promote()
+    return old, new
+
+
+def rollback_in(sandbox: Sandbox, step: str) -> subprocess.Popen[bytes]:
+    """A command that goes back to the release before, and has begun this step."""
+    words = sandbox.command("rollback", "--to", "previous", "--force")
+    command = subprocess.Popen(words, cwd=sandbox.folder)
+    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last(step))
+    return command
+
+
+def kill_a_rollback_in(sandbox: Sandbox, step: str) -> None:
+    command = rollback_in(sandbox, step)
+    command.kill()
+    command.wait()
+
+
 # ---- which way
 
 
@@ -93,10 +115,8 @@ def test_rolling_back_an_open_rollout_closes_it_and_returns_to_the_warm_release(
 
 
 def test_a_release_that_is_not_warm_is_started_and_verified_first(sandbox):
-    old = sandbox.deploy().release
-    new = sandbox.deploy("2.0.0").release
+    old, new = replaced(sandbox)
     with sandbox.engine() as engine:
-        engine.promote()
         assert previous(engine.site, engine.journal) == old
     roll_back(sandbox, old)
     assert sandbox.served_by() == old.id
@@ -121,10 +141,7 @@ def test_there_is_nothing_before_the_first_release(sandbox):
 
 
 def test_a_rollback_that_fails_says_so_with_the_command_to_run_again(sandbox):
-    old = sandbox.deploy().release
-    new = sandbox.deploy("2.0.0").release
-    with sandbox.engine() as engine:
-        engine.promote()
+    old, new = replaced(sandbox)
     (old.programs.parent / "bin").chmod(0o755)
     (old.programs / "sample").chmod(0o755)
     (old.programs / "sample").write_text("#!/bin/sh\necho broken by hand >&2; exit 3\n")
@@ -140,12 +157,8 @@ def test_a_rollback_that_fails_says_so_with_the_command_to_run_again(sandbox):
 
 
 def test_a_release_that_dies_while_it_is_returned_to_is_waited_for(sandbox):
-    old = sandbox.deploy().release
-    sandbox.deploy("2.0.0")
-    with sandbox.engine() as engine:
-        engine.promote()
-    engine = subprocess.Popen(sandbox.command("rollback", "--to", old.id, "--force"), cwd=sandbox.folder)
-    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last("verify"))
+    old, _ = replaced(sandbox)
+    engine = rollback_in(sandbox, "verify")
     slot = str(sandbox.slot_of(old.id))
     wait_until(lambda: slot in sandbox.pids())
     os.kill(sandbox.pids()[slot], signal.SIGKILL)
@@ -331,10 +344,7 @@ def files(sandbox: Sandbox) -> dict[str, int]:
 def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):
     old = sandbox.deploy().release
     sandbox.deploy("2.0.0")
-    engine = subprocess.Popen(sandbox.command("rollback", "--to", "previous", "--force"), cwd=sandbox.folder)
-    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last("safety"))
-    os.kill(engine.pid, signal.SIGKILL)
-    engine.wait()
+    kill_a_rollback_in(sandbox, "safety")
     assert sandbox.served_by() == old.id, "traffic came first"
     done = sandbox.rollout("resume")
     assert done.returncode == 0, done.stderr
@@ -345,10 +355,7 @@ def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):
 def test_a_rollback_killed_half_way_is_gone_on_with_by_whoever_would_take_it_back(sandbox):
     old = sandbox.deploy().release
     sandbox.deploy("2.0.0")
-    engine = subprocess.Popen(sandbox.command("rollback", "--to", "previous", "--force"), cwd=sandbox.folder)
-    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last("retire"))
-    os.kill(engine.pid, signal.SIGKILL)
-    engine.wait()
+    kill_a_rollback_in(sandbox, "retire")
     done = sandbox.rollout("abort")
     assert done.returncode == 0, done.stderr
     assert f"{old.id} serves" in done.stdout
