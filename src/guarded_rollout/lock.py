@@ -98,7 +98,13 @@ def _take(path: Path, environment: str, me: Owner) -> tuple[int, Owner | None]:
             path.unlink()  # whoever inherited the old file keeps a lock that nobody asks for
             descriptor = _open(path)
             _try(descriptor)
-        _write(descriptor, json.dumps(asdict(me)))
+        try:
+            _write(descriptor, json.dumps(asdict(me)))
+        except (
+            OSError
+        ):  # a full disk; a lock that stayed open would be held by a process that does not have it
+            os.close(descriptor)
+            raise
         return descriptor, previous
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -149,6 +150,20 @@ def test_a_garbled_owner_is_nobody(path, content):
 def test_a_place_that_cannot_hold_a_lock_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWritableError), lock(tmp_path / "file" / "lock"):
+        pass
+
+
+def test_an_owner_that_cannot_be_written_down_holds_nothing(path):
+    with lock(path):
+        pass
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, unlimited[1]))  # as on a full disk, no byte can be written
+    try:
+        with pytest.raises(NotWritableError), lock(path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    with lock(path):
         pass
 
 
