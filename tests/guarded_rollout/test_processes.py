@@ -2,6 +2,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -79,6 +80,19 @@ def test_stopping_reaches_an_adopted_process_even_one_that_ignores_sigterm(sandb
     processes.stop("blue")
     assert sandbox.pids() == {}
     wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+
+
+def test_a_supervisor_that_is_killed_while_it_stops_a_program_does_not_keep_it(sandbox):
+    processes = sandbox.site.processes
+    processes.start("blue", spec(STUBBORN, drain_seconds=2))
+    running(sandbox)
+    wait_until(lambda: "up" in processes.last_words("blue"))
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(sandbox.site.processes.stop, "blue")
+        wait_until(lambda: processes.state("blue").description == "STOPPING")
+        os.kill(sandbox.supervisor_pid(), signal.SIGKILL)
+        stopping.result(20)
+    assert sandbox.pids() == {}
 
 
 def test_children_without_their_leader_do_not_keep_the_slot(sandbox):

@@ -127,8 +127,12 @@ class Processes:
     def stop(self, name: str) -> None:
         """Drain and stop a program, and want it no more. Stopping one that does not run is fine."""
         self.forget(name)
-        if self.up() and self.states()[name].description != "STOPPED":
-            self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name)
+        try:
+            if self.up() and self.states()[name].description != "STOPPED":
+                self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name)
+        except SupervisorError:
+            if self.up():
+                raise
         self._end_what_is_left(name)
 
     def _end_what_is_left(self, name: str) -> None:
