@@ -159,7 +159,9 @@ def events(subject: Subject) -> Iterator[str]:
             }
     fallback = stack.logs / "notification_fallback.jsonl"
     if fallback.exists():
-        known |= {json.loads(line)["id"] for line in fallback.read_text().splitlines()}
+        fallen = [json.loads(line)["event"] for line in fallback.read_text().splitlines()]
+        kinds |= {event["id"]: event["kind"] for event in fallen}
+        known |= {event["id"] for event in fallen}
     told = {kinds[id_] for id_ in known if id_ in kinds}
     with Journal.open(stack.journal, create=False) as found:
         for rollout in found.history("production", limit=1000):

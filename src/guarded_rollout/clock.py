@@ -1,8 +1,33 @@
 """Time as a parameter: what decides by time takes a `Clock`, so that an hour is tested in milliseconds."""
 
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment on the wall clock, and on the steady one that counts from the start of the machine.
+
+    `steady` is in seconds, the same for all processes of one `boot`; without a boot, the wall clock counts.
+    """
+
+    at: datetime
+    boot: str = ""
+    steady: float = 0.0
+
+    def since(self, earlier: "Instant") -> float:
+        """Seconds that have passed, 0 or more; whatever was done to the wall clock within one boot."""
+        if self.boot and self.boot == earlier.boot:
+            return max(0.0, self.steady - earlier.steady)
+        return max(0.0, (self.at - earlier.at).total_seconds())
 
 
 class Clock(Protocol):
@@ -14,6 +39,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since some fixed moment; never jumps: for durations."""
+        ...
+
+    def instant(self) -> Instant:
+        """Both, for durations between processes."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -30,9 +59,20 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def instant(self) -> Instant:
+        return Instant(self.now(), boot(), self.monotonic())
+
     def sleep(self, seconds: float) -> None:
         if seconds > 0:
             time.sleep(seconds)
+
+
+@cache
+def boot() -> str:
+    """The kernel's name for this start of the machine, random (proc(5)); empty where there is none."""
+    with suppress(OSError):
+        return BOOT_ID.read_text().strip()
+    return ""
 
 
 class ManualClock:
@@ -41,6 +81,7 @@ class ManualClock:
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now = start
         self._elapsed = 0.0
+        self._boot = uuid4().hex
 
     def now(self) -> datetime:
         return self._now
@@ -48,9 +89,16 @@ class ManualClock:
     def monotonic(self) -> float:
         return self._elapsed
 
+    def instant(self) -> Instant:
+        return Instant(self._now, self._boot, self._elapsed)
+
     def sleep(self, seconds: float) -> None:
         self.advance(max(0.0, seconds))
 
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
         self._elapsed += seconds
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forth, or back: no time passes."""
+        self._now += timedelta(seconds=seconds)

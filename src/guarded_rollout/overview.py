@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guarded_rollout.backup import catalog
 from guarded_rollout.backup.catalog import Entry
-from guarded_rollout.clock import Clock, SystemClock
+from guarded_rollout.clock import Clock, Instant, SystemClock
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.host import hold
 from guarded_rollout.host.processes import PROXY, WATCHER
@@ -205,8 +205,8 @@ class Reader:
 
     def read(self) -> Overview:
         """Never raises: what cannot be read is in `blind`."""
-        environment, now = self.environment, self._clock.now()
-        at = now.timestamp()
+        environment, now = self.environment, self._clock.instant()
+        at = now.at.timestamp()
         history = self._history.get(self._journal.mark, self._read_journal, at)
         share = self._share.get(lambda: stamp(self._site.traffic.share_file), self._site.traffic.share, at)
         built = self._releases.get(
@@ -238,7 +238,7 @@ class Reader:
             window_left=left,
             at_work=owner(environment.lock),
             beat=beat,
-            unwatched_seconds=_unwatched(rollout, found, beat, at),
+            unwatched_seconds=_unwatched(rollout, found, beat, now),
             session=session,
             ledger=ledger,
         )
@@ -308,12 +308,11 @@ def log_of(environment: Environment, rollout: Rollout) -> Path | None:
     return None
 
 
-def _unwatched(rollout: Rollout | None, found: Window | None, beat: Heartbeat | None, now: float) -> float:
+def _unwatched(rollout: Rollout | None, found: Window | None, beat: Heartbeat | None, now: Instant) -> float:
     if rollout is None or found is None:
         return 0.0
-    opened = OpenWindow(
-        str(rollout.id), rollout.target or "", rollout.source or "", found.opened_at.timestamp(), 0.0, 0.0
-    )
+    opened_at = found.opened_at(now).timestamp()
+    opened = OpenWindow(str(rollout.id), rollout.target or "", rollout.source or "", opened_at, 0.0, 0.0)
     return heartbeat.unwatched_seconds(beat, opened, now)
 
 

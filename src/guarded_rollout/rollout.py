@@ -34,7 +34,7 @@ from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Options, Work
 from guarded_rollout.steps.finish import Finish
 from guarded_rollout.steps.stage import Stage
-from guarded_rollout.steps.watch import PAUSED, PROMOTED, RESUMED, Watch, Window, window, window_seconds
+from guarded_rollout.steps.watch import PAUSED, PROMOTED, RESUMED, Watch, Window, mark, window, window_seconds
 
 DEFAULTS = Options()
 UNDOING = "undoing"
@@ -125,7 +125,7 @@ class Engine:
         self.site.ensure()
         found = window(rollout)
         if found is not None and found.paused:
-            work.note(RESUMED)
+            work.note(RESUMED, **mark(self.site.clock))
         if begun := rollout.note(UNDOING):
             self._take_back(work, begun.data["cause"])
             return Outlook(work.release)
@@ -149,7 +149,7 @@ class Engine:
             return
         found = window(rollout)
         if found is not None and not undoing(rollout):
-            left = found.left(self.site.clock.now())
+            left = found.left(self.site.clock.instant())
             if left > 0 and not request.supersede:
                 raise WindowOpenError(
                     release=rollout.target,
@@ -179,7 +179,7 @@ class Engine:
         if found is None:
             raise NotWatchedError(release=rollout.target)
         if not found.paused:
-            work.note(PAUSED, operator=operator())
+            work.note(PAUSED, operator=operator(), **mark(self.site.clock))
         paused = window(self.journal.rollout(rollout.id))
         assert paused is not None
         return paused
@@ -365,10 +365,11 @@ class Engine:
         """Open the window unless it is; None when it is over."""
         found = window(self.journal.rollout(work.rollout))
         if found is None:
-            self.journal.intend(work.rollout, Watch.name, seconds=window_seconds(self.site.environment))
+            seconds = window_seconds(self.site.environment)
+            self.journal.intend(work.rollout, Watch.name, seconds=seconds, **mark(self.site.clock))
             found = window(self.journal.rollout(work.rollout))
             assert found is not None
-        return found if found.left(self.site.clock.now()) > 0 else None
+        return found if found.left(self.site.clock.instant()) > 0 else None
 
     def _take_back(self, work: Work, cause: object) -> None:
         """Undo the steps that were begun, newest first. Raises `RollbackFailedError` if one cannot be."""

@@ -55,13 +55,14 @@ class EngineRollouts:
         if not self._rollout:
             self._rollout = str(rollout.id)
             self._stable = (rollout.target if back else rollout.source) or ""
+        now = self._clock.instant()
         return OpenWindow(
             rollout=str(rollout.id),
             candidate=rollout.target or "",
             stable=rollout.source or "",
-            opened_at=(found.opened_at if found else rollout.started_at).timestamp(),
+            opened_at=(found.opened_at(now) if found else rollout.started_at).timestamp(),
             seconds=found.seconds if found else 0.0,
-            left=found.left(self._clock.now()) if found else 0.0,
+            left=found.left(now) if found else 0.0,
             paused=bool(found and found.paused),
             undoing=back or undoing(rollout),
             at_work=owner(self._environment.lock) is not None,

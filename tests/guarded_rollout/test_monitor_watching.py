@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
-from guarded_rollout.clock import ManualClock
+from guarded_rollout.clock import Instant, ManualClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.lock import process_started
 from guarded_rollout.logs import Line
@@ -38,6 +39,11 @@ def environment(tmp_path: Path) -> Environment:
     return found
 
 
+def after(seconds: float) -> Instant:
+    """This many seconds after 1970 by a wall clock, which is all that there is."""
+    return Instant(datetime.fromtimestamp(seconds, UTC))
+
+
 def mine(at: float, rollout: str = "r1", pid: int | None = None) -> Heartbeat:
     pid = pid or os.getpid()
     return Heartbeat(pid, process_started(pid), at, rollout, 1000, "log")
@@ -52,19 +58,32 @@ def dead() -> int:
 
 
 def test_a_process_that_beats_watches(environment: Environment) -> None:
-    heartbeat.beat(environment, 2000, "r1", 1000, Path("x.log"))
+    heartbeat.beat(environment, after(2000), "r1", 1000, Path("x.log"))
     found = heartbeat.last(environment)
     assert found is not None
-    assert found.watches(2005)
-    assert unwatched_seconds(found, WINDOW, 2005) == 0
+    assert found.watches(after(2005))
+    assert unwatched_seconds(found, WINDOW, after(2005)) == 0
 
 
 def test_one_that_hangs_or_died_or_watches_something_else_does_not(dead: int) -> None:
-    assert unwatched_seconds(mine(2000), WINDOW, 2100) == 100
-    assert unwatched_seconds(replace(mine(2000), pid=dead, started="then"), WINDOW, 2010) == 10
-    assert unwatched_seconds(mine(2000, rollout="r0"), WINDOW, 2010) == 1010
-    assert unwatched_seconds(None, WINDOW, 1500) == 500
-    assert unwatched_seconds(None, None, 1500) == 0
+    assert unwatched_seconds(mine(2000), WINDOW, after(2100)) == 100
+    assert unwatched_seconds(replace(mine(2000), pid=dead, started="then"), WINDOW, after(2010)) == 10
+    assert unwatched_seconds(mine(2000, rollout="r0"), WINDOW, after(2010)) == 1010
+    assert unwatched_seconds(None, WINDOW, after(1500)) == 500
+    assert unwatched_seconds(None, None, after(1500)) == 0
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_makes_nobody_silent(environment: Environment, hours: int) -> None:
+    clock = ManualClock()
+    opened = replace(WINDOW, opened_at=clock.now().timestamp())
+    heartbeat.beat(environment, clock.instant(), "r1", 1000, Path("x.log"))
+    clock.advance(5)
+    clock.step(hours * 3600)
+    assert unwatched_seconds(heartbeat.last(environment), opened, clock.instant()) == 0
+    clock.advance(95)
+    moved = replace(opened, opened_at=opened.opened_at + hours * 3600)
+    assert unwatched_seconds(heartbeat.last(environment), moved, clock.instant()) == 100, "and it is dead"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"'])
@@ -80,7 +99,7 @@ def test_standing_by_tells_when_nobody_watches_and_again_after_five_minutes(envi
     class Watched(Engine):
         def open_window(self) -> OpenWindow | None:
             if clock.monotonic() < 300:  # somebody watches the first five minutes
-                heartbeat.beat(environment, clock.now().timestamp(), "r1", 0, Path("x"))
+                heartbeat.beat(environment, clock.instant(), "r1", 0, Path("x"))
             return engine.open_window() if clock.monotonic() < 1000 else None
 
     stand_by(environment, Watched(clock, 3600), told, clock)

@@ -131,7 +131,7 @@ def test_who_watches_is_told_and_for_how_long_nobody_has(files: Files) -> None:
     rollout = files.begin()
     files.open_window(rollout)
     log = files.log(rollout)
-    heartbeat.beat(files.environment, files.clock.now().timestamp(), str(rollout), 0.0, log.path)
+    heartbeat.beat(files.environment, files.clock.instant(), str(rollout), 0.0, log.path)
     assert files.read().unwatched_seconds == 0.0
     files.clock.advance(90)
     assert files.read().unwatched_seconds == 90.0, "it runs, and beats no more"

@@ -3,10 +3,11 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
+from guarded_rollout.clock import ManualClock, SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.errors import (
     FirstDeploymentError,
@@ -132,21 +133,44 @@ def test_an_aborted_rollout_gives_the_old_release_everything_back(sandbox):
 def test_a_paused_window_keeps_its_time_and_a_closed_one_is_finished_by_the_next_command(sandbox):
     sandbox.deploy()
     outlook = sandbox.deploy("2.0.0")
-    clock = ManualClock(outlook.window.opened_at)
+    clock = ManualClock(outlook.window.opened.at)
     with Journal.open(sandbox.environment.journal, clock=clock) as journal:
         site = sandbox.site
         site.clock = clock
         engine = Engine(site, journal, lambda line: None)
         clock.advance(20)
-        assert engine.pause().left(clock.now()) == pytest.approx(40)
+        assert engine.pause().left(clock.instant()) == pytest.approx(40)
         clock.advance(3600)
-        assert engine.pause().left(clock.now()) == pytest.approx(40)
-        assert engine.resume().window.left(clock.now()) == pytest.approx(40)
+        assert engine.pause().left(clock.instant()) == pytest.approx(40)
+        assert engine.resume().window.left(clock.instant()) == pytest.approx(40)
         clock.advance(39)
         with pytest.raises(WindowOpenError, match="another 1 s"):
             engine.make_way(REQUEST)
         clock.advance(2)
         engine.make_way(REQUEST)
+    assert last(sandbox).outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_wall_clock_that_is_set_neither_closes_a_window_nor_keeps_it_open(sandbox, hours):
+    class Set(SystemClock):
+        def now(self):
+            return super().now() + timedelta(hours=hours)
+
+    sandbox.deploy()
+    opened = sandbox.deploy("2.0.0").window
+    site, clock = sandbox.site, Set()
+    site.clock = clock
+    with Journal.open(sandbox.environment.journal, clock=clock) as journal:
+        engine = Engine(site, journal, lambda line: None)
+        assert opened.left(clock.instant()) == pytest.approx(60, abs=10)
+        age = (clock.now() - opened.opened_at(clock.instant())).total_seconds()
+        assert age == pytest.approx(60 - opened.left(clock.instant()), abs=0.1)
+        paused = engine.pause()
+        assert engine.resume().window.left(clock.instant()) == pytest.approx(paused.left(clock.instant()), 1)
+        with pytest.raises(WindowOpenError, match="is being watched"):
+            engine.make_way(REQUEST)
+        engine.promote()
     assert last(sandbox).outcome is Outcome.COMPLETED
 
 

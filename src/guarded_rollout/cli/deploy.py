@@ -154,7 +154,7 @@ def replace_release(work: Session, source: str | None, request: Request) -> Outl
     )
     engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment))
     outlook = engine.deploy(release, request)
-    left = outlook.window.left(work.site.clock.now()) if outlook.window else 0.0
+    left = outlook.window.left(work.site.clock.instant()) if outlook.window else 0.0
     if outlook.serving_already:
         work.out.say(f"{release.id} serves {work.environment.name} already; --restart restarts it.")
     elif outlook.window:

@@ -184,7 +184,7 @@ def _watch_environment(
         path = logs.path_for(request.log_dir or environment.logs, environment.name, clock.now())
         if before is not None and window is not None and before.rollout == window.rollout:
             path = Path(before.log) if Path(before.log).exists() else path
-            silent = heartbeat.unwatched_seconds(before, window, clock.now().timestamp())
+            silent = heartbeat.unwatched_seconds(before, window, clock.instant())
             if silent > heartbeat.MISSED_SECONDS:
                 tell.publish(unwatched(environment, window, silent, clock))
         looks = [look] if look else []
@@ -286,7 +286,7 @@ def _beating(environment: Environment, path: Path) -> Look:
             beaten_at = now
             heartbeat.beat(
                 environment,
-                SystemClock().now().timestamp(),
+                SystemClock().instant(),
                 monitor.session.rollout,
                 monitor.session.began_at,
                 path.absolute(),

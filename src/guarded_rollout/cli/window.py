@@ -25,7 +25,7 @@ def resume(
                 work.out.rehearse(line)
             return
         outlook = engine.resume()
-        left = outlook.window.left(work.site.clock.now()) if outlook.window else 0.0
+        left = outlook.window.left(work.site.clock.instant()) if outlook.window else 0.0
         if outlook.window:
             start_watching(work.site, settings_file())
             work.out.say(f"{outlook.release.id} is watched for another {in_words(left)}.")
@@ -43,7 +43,7 @@ def pause(
         if dry_run:
             work.out.rehearse(f"pause the window of {rollout.target}")
             return
-        left = engine.pause().left(work.site.clock.now())
+        left = engine.pause().left(work.site.clock.instant())
         work.out.say(f"The window of {rollout.target} is paused with {in_words(left)} left.")
         work.out.result(environment=env, release=rollout.target, window_seconds_left=round(left))
 

@@ -1,5 +1,6 @@
 """What nobody could be told: one JSON object a line, for `tail` and for `rollout notify --replay`."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -51,7 +52,7 @@ class Fallback:
             with self._taking_turns():
                 descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
                 try:
-                    os.write(descriptor, (json.dumps(line, default=str) + "\n").encode())
+                    _append(descriptor, (json.dumps(line, default=str) + "\n").encode())
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
@@ -88,6 +89,14 @@ class Fallback:
             yield
         finally:
             os.close(descriptor)
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """All of it or nothing: a disk that fills up takes half a line without an error."""
+    before = os.fstat(descriptor).st_size
+    if os.write(descriptor, line) < len(line):
+        os.ftruncate(descriptor, before)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_line(line: str) -> Entry:

@@ -4,8 +4,10 @@ with publisher_for(environment) as publisher:
     publisher.publish(event(Kind.DEPLOYMENT_STARTED, environment.name, clock.now(), release="1.4.0"))
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Self
 
@@ -28,6 +30,15 @@ from guarded_rollout.notify.settings import Settings
 from guarded_rollout.notify.workers import Patience, Workers
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Homeless:
+    """An event that the outbox has not taken; `written_down` if the fallback file has."""
+
+    event: Event
+    channels: tuple[str, ...]
+    written_down: bool = False
 
 
 class Notifier:
@@ -62,6 +73,7 @@ class Notifier:
             backoff=self._patience.backoff,
         )
         self._workers = Workers(outbox, dispatcher, self._patience, self._keep)
+        self._homeless: deque[Homeless] = deque()
 
     @classmethod
     def of(
@@ -86,6 +98,7 @@ class Notifier:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._try_again()
         try:
             self._workers.settle()
         except OutboxError as error:
@@ -102,15 +115,9 @@ class Notifier:
         self.send(event, self.usual())
 
     def send(self, event: Event, channels: Iterable[str]) -> None:
-        """Store an event for these channels. Never raises: the fallback file has what cannot be stored."""
-        first = escalation.stages(event, self.plan)[0]
-        held = matters.opens(event) is not None and first.after.total_seconds() > 0
-        try:
-            told = self.outbox.put(event, channels, self._clock.now(), held=held)
-        except OutboxError as error:
-            write_down(self.fallback, event, {}, error.sentence)
-            return
-        log.debug("Notification stored", event_id=event.id, kind=event.kind, told=told)
+        """Store an event for these channels. Never raises: what the outbox does not take goes to the fallback
+        file, and into the outbox as soon as it can while this lives."""
+        self._try(Homeless(event, tuple(channels)))
         self._workers.wake()
 
     def acknowledge(self, event: Event) -> tuple[str, ...]:
@@ -180,7 +187,27 @@ class Notifier:
 
     # ---- keeping
 
+    def _try(self, one: Homeless) -> None:
+        try:
+            self._store(one.event, one.channels)
+            if one.written_down:
+                self.outbox.fell_back(one.event)
+        except OutboxError as error:
+            written = one.written_down or write_down(self.fallback, one.event, {}, error.sentence)
+            self._homeless.append(replace(one, written_down=written))
+
+    def _store(self, event: Event, channels: Iterable[str]) -> None:
+        first = escalation.stages(event, self.plan)[0]
+        held = matters.opens(event) is not None and first.after.total_seconds() > 0
+        told = self.outbox.put(event, channels, self._clock.now(), held=held)
+        log.debug("Notification stored", event_id=event.id, kind=event.kind, told=told)
+
+    def _try_again(self) -> None:
+        for _ in range(len(self._homeless)):
+            self._try(self._homeless.popleft())
+
     def _keep(self) -> None:
+        self._try_again()
         self.escalate()
         self._fall_back(self._patience.attempts)
 
@@ -236,6 +263,6 @@ def write_down(fallback: Fallback, event: Event, results: Mapping[str, str], rea
     try:
         fallback.add(event, title, results, reason)
     except FallbackFileError as error:
-        log.error(error.sentence, event=event.as_json())
+        log.error(error.sentence, notification=event.as_json())
         return False
     return True

@@ -4,8 +4,10 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from guarded_rollout.clock import Instant
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.files import write_atomic
 from guarded_rollout.lock import process_started
@@ -25,24 +27,31 @@ class Heartbeat:
     rollout: str
     began_at: float
     log: str
+    boot: str = ""  # and `steady`: the same moment as `at`, see `Instant`
+    steady: float = 0.0
+
+    @property
+    def instant(self) -> Instant:
+        return Instant(datetime.fromtimestamp(self.at, UTC), self.boot, self.steady)
 
     def alive(self) -> bool:
         """Whether the process that beat runs."""
         return bool(self.started) and process_started(self.pid) == self.started
 
-    def watches(self, now: float) -> bool:
+    def watches(self, now: Instant) -> bool:
         """Whether it runs and has beaten of late: one that hangs watches nothing."""
-        return self.alive() and now - self.at < MISSED_SECONDS
+        return self.alive() and now.since(self.instant) < MISSED_SECONDS
 
 
 def path_of(environment: Environment) -> Path:
     return environment.root / "monitor.json"
 
 
-def beat(environment: Environment, at: float, rollout: str, began_at: float, log: Path) -> None:
+def beat(environment: Environment, now: Instant, rollout: str, began_at: float, log: Path) -> None:
     """Say that this process watches. Where that cannot be written, it watches on; others will take it for
     silent, and tell."""
-    found = Heartbeat(os.getpid(), process_started(os.getpid()), at, rollout, began_at, str(log))
+    pid, at = os.getpid(), now.at.timestamp()
+    found = Heartbeat(pid, process_started(pid), at, rollout, began_at, str(log), now.boot, now.steady)
     with suppress(OSError):
         write_atomic(path_of(environment), json.dumps(asdict(found)))
 
@@ -55,9 +64,11 @@ def last(environment: Environment) -> Heartbeat | None:
         return None
 
 
-def unwatched_seconds(beat: Heartbeat | None, window: OpenWindow | None, now: float) -> float:
+def unwatched_seconds(beat: Heartbeat | None, window: OpenWindow | None, now: Instant) -> float:
     """For how long nobody has watched this window; 0 while somebody does, or if none is open."""
     if window is None or (beat is not None and beat.rollout == window.rollout and beat.watches(now)):
         return 0.0
-    watched_until = beat.at if beat is not None and beat.rollout == window.rollout else window.opened_at
-    return max(0.0, now - max(watched_until, window.opened_at))
+    since_opened = max(0.0, now.at.timestamp() - window.opened_at)
+    if beat is None or beat.rollout != window.rollout:
+        return since_opened
+    return min(since_opened, now.since(beat.instant))

@@ -1,6 +1,6 @@
 """Watches the watching: tells loudly when a window is open and nobody looks at it."""
 
-from guarded_rollout.clock import Clock
+from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.gates.verdict import span
 from guarded_rollout.notify.events import Event, Kind, event
@@ -14,13 +14,13 @@ AGAIN_SECONDS = 300.0
 
 def stand_by(environment: Environment, rollouts: Rollouts, tell: Publisher, clock: Clock) -> None:
     """Look at the heartbeat until no window is open; tell after a minute without one, and every five."""
-    told_at: float | None = None
+    told_at: Instant | None = None
     while (window := rollouts.open_window()) is not None:
-        now = clock.now().timestamp()
+        now = clock.instant()
         silent = heartbeat.unwatched_seconds(heartbeat.last(environment), window, now)
         if silent < MISSED_SECONDS:
             told_at = None
-        elif told_at is None or now - told_at >= AGAIN_SECONDS:
+        elif told_at is None or now.since(told_at) >= AGAIN_SECONDS:
             tell.publish(unwatched(environment, window, silent, clock))
             told_at = now
         clock.sleep(BEAT_SECONDS)

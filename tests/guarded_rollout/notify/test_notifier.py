@@ -2,20 +2,25 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from guarded_rollout.config.gates import Channel, Notifications
+from guarded_rollout.errors import FallbackFileError
 from guarded_rollout.notify.backoff import Backoff
 from guarded_rollout.notify.events import Event, Kind, Level, event
+from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import State
 from guarded_rollout.notify.workers import Patience
@@ -30,6 +35,16 @@ BOTH = Notifications(channels=(Channel.SLACK, Channel.TEAMS))
 
 def note(number: int = 0, **facts: Any) -> Event:
     return event(Kind.MESSAGE, "production", AT, message=f"number {number}", **facts)
+
+
+@contextmanager
+def no_file_grows_beyond(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def fallback_lines(notifier: Notifier) -> list[dict[str, Any]]:
@@ -268,6 +283,38 @@ def test_an_outbox_that_breaks_sends_events_to_the_fallback_file(notifier: Make)
         guard.publish(note())
     [line] = fallback_lines(guard)
     assert "outbox" in line["fallback_reason"]
+
+
+def test_what_no_disk_took_is_kept_until_one_does(notifier: Make, tmp_path: Path) -> None:
+    """A full disk takes neither the outbox nor the fallback file: here neither can grow."""
+    with notifier({}) as guard:
+        with capture_logs() as said, no_file_grows_beyond(0):
+            guard.publish(note(1))
+            guard.publish(note(2))
+            assert not guard.outbox.knows(note(1))
+        eventually(lambda: guard.outbox.knows(note(1)) and guard.outbox.knows(note(2)))
+    assert [line["message"] for line in fallback_lines(guard)] == ["number 1", "number 2"]
+    assert "number 1" in str(said), "and the log has it should this process die first"
+
+
+def test_what_the_outbox_could_not_take_is_told_when_it_can_again(notifier: Make) -> None:
+    with webhook() as slack, notifier({"SLACK_WEBHOOK_URL": slack.url()}) as guard:
+        with no_file_grows_beyond(4000):  # a page of the outbox does not fit, a line of the other file does
+            guard.publish(note(1))
+            assert not guard.outbox.knows(note(1))
+        eventually(lambda: slack.accepted)
+    [line] = fallback_lines(guard)
+    assert "disk" in line["fallback_reason"]
+    assert len(slack.accepted) == 1
+
+
+def test_a_disk_that_fills_up_leaves_no_half_line(tmp_path: Path) -> None:
+    fallback = Fallback(tmp_path)
+    fallback.add(note(1), "one", {}, "")
+    with no_file_grows_beyond(fallback.path.stat().st_size + 100), pytest.raises(FallbackFileError):
+        fallback.add(note(2), "two", {}, "")
+    fallback.add(note(3), "three", {}, "")
+    assert [entry.event and entry.event.message for entry in fallback.entries()] == ["number 1", "number 3"]
 
 
 # ---- bad input

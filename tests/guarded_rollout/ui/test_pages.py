@@ -6,10 +6,12 @@ import os
 import re
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
 
+from guarded_rollout.clock import Instant
 from guarded_rollout.gates.verdict import Outcome
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox, State
@@ -280,7 +282,8 @@ def test_a_monitor_that_is_gone_is_said_and_never_called_live(place: Place, site
 
     rollout = place.watched()
     log = place.log(rollout)
-    heartbeat.beat(place.environment, time.time() - 300, str(rollout), time.time() - 400, log.path)
+    long_ago = Instant(datetime.now(UTC) - timedelta(seconds=300))
+    heartbeat.beat(place.environment, long_ago, str(rollout), time.time() - 400, log.path)
     place.journal.close()
     html = site.get("/env/production").text
     assert "the monitor was last seen" in text_of(html)
