@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from guarded_rollout.execution import UNDOING
 from guarded_rollout.record import Event, Kind, StepOutcome
-from guarded_rollout.rollout import UNDOING
 
 FIRST, BETWEEN, LAST = "command start → first step", "between steps", "last step → exit"
 

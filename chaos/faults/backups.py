@@ -1,8 +1,10 @@
 """Backups that are not what they were: cut short, a bit flipped, swapped with another."""
 
+import errno
 import hashlib
 import io
 import os
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from chaos.draw import Fault, Target
 from chaos.faults.base import Scene
 
 MANIFEST = "manifest.json"
+PATIENCE_SECONDS = 10.0
 
 
 def damage(scene: Scene, fault: Fault) -> Iterator[str]:
@@ -31,10 +34,20 @@ def checksum(archive: Path) -> Path:
 
 
 def spoil(path: Path, content: bytes) -> None:
-    """Put this content in the file's place; whoever has it open goes on with the old one."""
+    """Put this content in the file's place; whoever has it open goes on with the old one. A folder that
+    another fault has made read-only is waited for."""
     aside = path.with_name(f"{path.name}.spoilt")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            aside.write_bytes(content)
+            os.replace(aside, path)
+        except OSError as error:
+            if error.errno != errno.EROFS or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def flipped(content: bytes) -> bytes:

@@ -9,8 +9,8 @@ from guarded_rollout.config.gates import GatesFile
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import GateBreachedError
 from guarded_rollout.gates.panel import Change, News
-from guarded_rollout.rollout import candidate_is_alive
 from guarded_rollout.steps.base import Work
+from guarded_rollout.steps.shift import candidate_is_alive
 from guarded_rollout.watch.assembly import watcher_of
 from guarded_rollout.watch.errands import Errands, Threads
 from guarded_rollout.watch.rollouts import OpenWindow

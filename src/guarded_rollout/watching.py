@@ -9,6 +9,7 @@ from guarded_rollout.backup.catalog import latest
 from guarded_rollout.backup.verify import verify
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Environment
+from guarded_rollout.execution import undoing
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
@@ -16,7 +17,7 @@ from guarded_rollout.lock import hold, owner
 from guarded_rollout.notify.herald import MONITOR
 from guarded_rollout.record import Outcome, Rollout
 from guarded_rollout.rollback import previous
-from guarded_rollout.rollout import Engine, Request, undoing
+from guarded_rollout.rollout import Engine, Request
 from guarded_rollout.steps.backup import shown
 from guarded_rollout.steps.base import Options
 from guarded_rollout.steps.watch import window

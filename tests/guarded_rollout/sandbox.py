@@ -17,11 +17,12 @@ from pathlib import Path
 import psutil
 
 from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.execution import Outlook
 from guarded_rollout.host import hold
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal import Journal
-from guarded_rollout.rollout import Engine, Outlook, Request
+from guarded_rollout.rollout import Engine, Request
 
 SAMPLE = Path(__file__).with_name("sample")
 COMMANDS = {

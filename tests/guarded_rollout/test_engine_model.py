@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from guarded_rollout import rollout as engine_module
+from guarded_rollout import execution, rollout
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.record import Outcome, Rollout
 from guarded_rollout.rollback import previous
@@ -36,8 +36,9 @@ class Rollouts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(engine_module, "STEPS", steps())
-        self._patch.setattr(engine_module, "window_seconds", lambda environment: WINDOW)
+        for module in (rollout, execution):
+            self._patch.setattr(module, "STEPS", steps())
+        self._patch.setattr(execution, "window_seconds", lambda environment: WINDOW)
         self._folder = tempfile.TemporaryDirectory(prefix="model-")
         self.world = World()
         self.number = 0

@@ -41,3 +41,8 @@ class Shift:
     def undo(self, work: Work) -> None:
         if work.stable is not None:
             work.site.traffic.give(work.stable_slot, 100)
+
+
+def candidate_is_alive(work: Work) -> None:
+    """The least a guard asks: the candidate runs and says that it is well."""
+    work.site.processes.require_running(work.slot)

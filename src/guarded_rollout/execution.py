@@ -1,0 +1,166 @@
+"""Runs a rollout's steps: journals each before and after, and undoes them, the newest first, when one fails.
+
+Whatever a step is interrupted by, the journal says what was begun, and every step can be done twice and
+undone from any state. So after kill -9 a rollout is either gone on with or taken back.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, RolledBackError, RolloutError
+from guarded_rollout.host.release import Release
+from guarded_rollout.interrupts import interruptible, shielded
+from guarded_rollout.record import Outcome, Rollout, StepOutcome
+from guarded_rollout.steps import STEPS
+from guarded_rollout.steps.base import Work
+from guarded_rollout.steps.finish import Finish
+from guarded_rollout.steps.stage import Stage
+from guarded_rollout.steps.watch import Watch, Window, mark, window, window_seconds
+
+UNDOING = "undoing"
+"""The note that begins the way back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Where a rollout stands when the engine returns. `window` is open if someone must watch it."""
+
+    release: Release
+    serving_already: bool = False
+    window: Window | None = None
+
+
+def advance(work: Work) -> Outlook:
+    """Do the steps that are not done; stop where the window is open, or take all back on failure."""
+    for name in work.steps:
+        rollout = work.journal.rollout(work.rollout)
+        if rollout.done(name):
+            continue
+        if name == Watch.name and (found := _watch(work)):
+            return Outlook(work.release, window=found)
+        _do(work, name)
+    work.journal.end(work.rollout, Outcome.COMPLETED)
+    work.say(f"{work.release.id} serves {work.site.environment.name}")
+    return Outlook(work.release)
+
+
+def _do(work: Work, name: str) -> None:
+    try:
+        with interruptible(), _journalled(work, name) as evidence:
+            evidence.update(STEPS[name].do(work))
+    except BaseException as error:
+        if name == Finish.name:
+            raise  # it is accepted; what is left to clear away is done by `resume`
+        if work.back:
+            raise _failed_back(work, name, error) from error
+        take_back(work, cause_of(error))
+        _keep_supervised(work)
+        if not isinstance(error, RolloutError):
+            raise
+        if work.stable is None:
+            raise FirstDeploymentError(cause=error.sentence, next=error.hint) from error
+        raise RolledBackError(cause=error.sentence, next=error.hint, stable=work.stable.id) from error
+
+
+def _keep_supervised(work: Work) -> None:
+    """What ended the rollout may have ended the supervisor: the release that serves needs one."""
+    if work.stable is not None:
+        _in_passing(work, work.site.ensure)
+
+
+def _in_passing(work: Work, tidy: Callable[[], None]) -> None:
+    """Put something right after a failure, of which the cause is what the operator has to hear."""
+    try:
+        tidy()
+    except RolloutError as error:
+        work.say(f"{error.sentence} {error.hint}")
+
+
+def _failed_back(work: Work, name: str, error: BaseException) -> BaseException:
+    """A rollback is not taken back: it is said loudly, and stays to be run again."""
+    if not isinstance(error, Exception):
+        return error  # interrupted: `resume` goes on
+    _unstage(work)
+    work.journal.end(work.rollout, Outcome.FAILED, f"{name}: {error}")
+    return RollbackFailedError(
+        reason=f"{name}: {error}", release=work.release.id, environment=work.site.environment.name
+    )
+
+
+def _unstage(work: Work) -> None:
+    """What a rollback started and never gave traffic to would look verified to the next one."""
+    started = work.journal.rollout(work.rollout).last(Stage.name) is not None
+    if started and work.site.traffic.serving() != work.slot:
+        _in_passing(work, lambda: STEPS[Stage.name].undo(work))
+
+
+@contextmanager
+def _journalled(work: Work, name: str) -> Iterator[dict[str, object]]:
+    if name == Watch.name:  # its intent was the opening of the window
+        evidence: dict[str, object] = {}
+        yield evidence
+        work.journal.settle(work.rollout, name, StepOutcome.DONE, **evidence)
+    else:
+        with work.journal.step(work.rollout, name) as evidence:
+            yield evidence
+
+
+def _watch(work: Work) -> Window | None:
+    """Open the window unless it is; None when it is over."""
+    found = window(work.journal.rollout(work.rollout))
+    if found is None:
+        seconds = window_seconds(work.site.environment)
+        work.journal.intend(work.rollout, Watch.name, seconds=seconds, **mark(work.site.clock))
+        found = window(work.journal.rollout(work.rollout))
+        assert found is not None
+    return found if found.left(work.site.clock.instant()) > 0 else None
+
+
+def take_back(work: Work, cause: object) -> None:
+    """Undo the steps that were begun, newest first. Raises `RollbackFailedError` if one cannot be."""
+    with shielded():
+        work.say(f"taking {work.release.id} back: {cause}")
+        work.note(UNDOING, cause=str(cause))
+        rollout = work.journal.rollout(work.rollout)
+        for name in reversed(work.steps):
+            step = rollout.last(name)
+            if step is None or step.outcome is StepOutcome.UNDONE:
+                continue
+            try:
+                STEPS[name].undo(work)
+            except Exception as error:
+                work.journal.end(work.rollout, Outcome.FAILED, f"{cause} / undoing {name}: {error}")
+                raise RollbackFailedError(
+                    reason=f"undoing {name}: {error} (it was to be taken back because: {cause})",
+                    release=work.stable.id if work.stable else "previous",
+                    environment=work.site.environment.name,
+                ) from error
+            work.journal.settle(work.rollout, name, StepOutcome.UNDONE)
+        if work.stable is None:
+            work.site.shut_down()  # there is nothing to serve
+        outcome = Outcome.ROLLED_BACK if work.stable is not None else Outcome.FAILED
+        work.journal.end(work.rollout, outcome, str(cause))
+
+
+def decided(rollout: Rollout, work: Work) -> str:
+    """Why an open rollout cannot be taken back any more; empty if it can."""
+    if work.back:
+        return f"a rollback is not taken back, and this one goes to {work.release.id}"
+    if rollout.done(Watch.name) and not undoing(rollout):
+        return f"{work.release.id} was accepted, and is left by `rollout rollback --to previous`"
+    return ""
+
+
+def undoing(rollout: Rollout) -> bool:
+    """Whether its undoing has begun: then there is no way but back."""
+    return rollout.note(UNDOING) is not None
+
+
+def cause_of(error: BaseException) -> str:
+    """One sentence for the journal."""
+    if isinstance(error, RolloutError):
+        return error.sentence
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted by the operator."
+    return str(error) or type(error).__name__
