@@ -3,13 +3,13 @@ and the dashboard. Pure."""
 
 from dataclasses import dataclass, replace
 
+from guarded_rollout.clock import in_words
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.verdict import Outcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.overview import SUPERVISOR, Overview, Phase
 from guarded_rollout.record import Rollout
-from guarded_rollout.rollout import in_words
 from guarded_rollout.watch.tail import Judged
 
 UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some

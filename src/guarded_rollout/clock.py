@@ -1,5 +1,6 @@
 """Time as a parameter: what decides by time takes a `Clock`, so that an hour is tested in milliseconds."""
 
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -102,3 +103,9 @@ class ManualClock:
     def step(self, seconds: float) -> None:
         """Set the wall clock forth, or back: no time passes."""
         self._now += timedelta(seconds=seconds)
+
+
+def in_words(seconds: float) -> str:
+    """A time left, for people."""
+    whole = math.ceil(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

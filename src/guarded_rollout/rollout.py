@@ -1,13 +1,13 @@
 """The engine: what can be asked of an environment's rollouts. `execution` has how their steps are run."""
 
 import getpass
-import math
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from guarded_rollout.clock import in_words
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NothingOpenError, NotWatchedError, WindowOpenError
 from guarded_rollout.execution import UNDOING, Outlook, advance, decided, take_back, undoing
@@ -273,9 +273,3 @@ class Engine:
 def operator() -> str:
     """Who is at work: user@host."""
     return f"{getpass.getuser()}@{platform.node()}"
-
-
-def in_words(seconds: float) -> str:
-    """A time left, for people."""
-    whole = math.ceil(seconds)
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session, settings_file
+from guarded_rollout.clock import in_words
 from guarded_rollout.execution import Outlook
 from guarded_rollout.guard import guard_of
-from guarded_rollout.rollout import Engine, Request, in_words, operator
+from guarded_rollout.rollout import Engine, Request, operator
 from guarded_rollout.steps import Options
 from guarded_rollout.watch.background import start_watching
 

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, settings_file
+from guarded_rollout.clock import in_words
 from guarded_rollout.guard import guard_of
 from guarded_rollout.record import Outcome
-from guarded_rollout.rollout import Engine, in_words
+from guarded_rollout.rollout import Engine
 from guarded_rollout.watch.background import start_watching, stop_watching
 
 

@@ -30,7 +30,7 @@ class Migrate:
         plan = plan_for(work.site, work.release)
         require_safe(plan)
         applied = expand(work.site, work.release, plan)
-        after = plan_for(work.site, work.release)
+        after = plan_for(work.site, work.release) if applied else plan
         require_schema(work.release, after)
         return {"from": plan.current, "to": after.current, "applied": applied}
 

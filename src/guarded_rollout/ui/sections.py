@@ -10,7 +10,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from guarded_rollout.answer import headline, unknown
-from guarded_rollout.rollout import in_words
+from guarded_rollout.clock import in_words
 from guarded_rollout.ui import view
 from guarded_rollout.ui.actions import offers, reasons
 from guarded_rollout.ui.hub import Look
