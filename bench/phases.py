@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from guarded_rollout.execution import UNDOING
-from guarded_rollout.record import Event, Kind, StepOutcome
+from guarded_rollout.record import UNDOING, Event, Kind, StepOutcome
 
 FIRST, BETWEEN, LAST = "command start → first step", "between steps", "last step → exit"
 

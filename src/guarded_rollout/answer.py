@@ -9,7 +9,7 @@ from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.verdict import Outcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.overview import SUPERVISOR, Overview, Phase
-from guarded_rollout.record import Rollout
+from guarded_rollout.record import UNDOING
 from guarded_rollout.watch.tail import Judged
 
 UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
@@ -111,8 +111,8 @@ def _steady(seen: Overview) -> Headline:
     serves = f"{seen.serving} serves all of the traffic"
     if newest is None or newest.outcome is None:
         return Headline("good", serves)
-    if is_back(newest):
-        bad = next((one for one in seen.history if one.target == newest.source and not is_back(one)), newest)
+    if newest.back:
+        bad = next((one for one in seen.history if one.target == newest.source and not one.back), newest)
         if newest.outcome == "failed":
             command = f"rollout rollback --to {newest.target} --env {seen.environment.name} --force"
             return Headline(
@@ -193,11 +193,5 @@ def _rolls_back(broken: tuple[Judged, ...], config: EnvironmentGates) -> bool:
 def _cause(seen: Overview) -> str:
     if seen.rollout is None:
         return ""
-    note = seen.rollout.note("undoing")
+    note = seen.rollout.note(UNDOING)
     return _sentence(str(note.data.get("cause", "")) if note else seen.rollout.why).rstrip()
-
-
-def is_back(rollout: Rollout) -> bool:
-    """Whether a rollout was a rollback."""
-    plan = rollout.note("plan")
-    return bool(plan and plan.data.get("back"))

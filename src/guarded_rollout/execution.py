@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, RolledBackError, RolloutError
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
-from guarded_rollout.record import Outcome, Rollout, StepOutcome
+from guarded_rollout.record import UNDOING, Outcome, Rollout, StepOutcome
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Work
 from guarded_rollout.steps.finish import Finish
 from guarded_rollout.steps.stage import Stage
 from guarded_rollout.steps.watch import Watch, Window, mark, window, window_seconds
-
-UNDOING = "undoing"
-"""The note that begins the way back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +144,9 @@ def decided(rollout: Rollout, work: Work) -> str:
     """Why an open rollout cannot be taken back any more; empty if it can."""
     if work.back:
         return f"a rollback is not taken back, and this one goes to {work.release.id}"
-    if rollout.done(Watch.name) and not undoing(rollout):
+    if rollout.done(Watch.name) and not rollout.undoing:
         return f"{work.release.id} was accepted, and is left by `rollout rollback --to previous`"
     return ""
-
-
-def undoing(rollout: Rollout) -> bool:
-    """Whether its undoing has begun: then there is no way but back."""
-    return rollout.note(UNDOING) is not None
 
 
 def cause_of(error: BaseException) -> str:

@@ -23,12 +23,9 @@ from guarded_rollout.errors import (
     UnknownRolloutError,
 )
 from guarded_rollout.looking import look_at
-from guarded_rollout.record import Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
+from guarded_rollout.record import PLAN, Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
 
 BUSY_SECONDS = 10
-PLAN = "plan"
-"""The note that says by which steps a rollout goes."""
-
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollout (
     id TEXT PRIMARY KEY,            -- UUIDv7: sorts by time of creation

@@ -104,13 +104,12 @@ class Overview:
     @property
     def back(self) -> bool:
         """Whether the open rollout is itself a rollback."""
-        plan = self.rollout.note("plan") if self.rollout else None
-        return bool(plan and plan.data.get("back"))
+        return self.rollout is not None and self.rollout.back
 
     @property
     def undoing(self) -> bool:
         """Whether the open rollout is being taken back."""
-        return self.rollout is not None and self.rollout.note("undoing") is not None
+        return self.rollout is not None and self.rollout.undoing
 
     @property
     def stable(self) -> str | None:
@@ -148,8 +147,7 @@ class Overview:
     @property
     def planned_steps(self) -> tuple[str, ...]:
         """All steps of the open rollout, as planned."""
-        plan = self.rollout.note("plan") if self.rollout else None
-        return tuple(map(str, plan.data.get("steps", ()))) if plan else ()  # type: ignore[call-overload]
+        return tuple(self.rollout.plan.get("steps", ())) if self.rollout else ()
 
     def release(self, identity: str | None) -> Release | None:
         """A release that is built here, by its id."""
@@ -270,8 +268,7 @@ class Reader:
         """The open rollout's log: the heartbeat names it, else it is looked for."""
         if rollout is None:
             return None
-        plan = rollout.note("plan")
-        if plan and plan.data.get("back"):  # what is shown is why: the session of the rollout that it closed
+        if rollout.back:  # what is shown is why: the session of the rollout that it closed
             closed = (one for one in self._history.value if one.target == rollout.source)
             rollout = next(closed, rollout)
         if beat is not None and beat.rollout == str(rollout.id) and Path(beat.log).exists():

@@ -5,7 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
+
+PLAN, UNDOING = "plan", "undoing"
+"""The notes that say by which steps a rollout goes, and that it is being taken back."""
 
 
 class Outcome(StrEnum):
@@ -82,6 +86,22 @@ class Rollout:
     @property
     def open(self) -> bool:
         return self.outcome is None
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """`slot`, `steps`, `options` and `back`, as it was begun; empty if it replaces no release."""
+        note = self.note(PLAN)
+        return note.data if note else {}
+
+    @property
+    def back(self) -> bool:
+        """Whether it is itself a rollback."""
+        return bool(self.plan.get("back"))
+
+    @property
+    def undoing(self) -> bool:
+        """Whether its undoing has begun: then there is no way but back."""
+        return self.note(UNDOING) is not None
 
     @property
     def unfinished(self) -> Step | None:

@@ -85,9 +85,8 @@ def find_way(site: Site, journal: Journal, release: Release, options: Options, *
 
 def _slot_before_restart(rollout: Rollout) -> Slot:
     """Where a release stood before it was restarted: it stands in both slots now, so its id tells nothing."""
-    plan = rollout.note("plan")
-    named: Slot = "green" if plan is not None and plan.data["slot"] == "green" else "blue"
-    return named if plan is not None and plan.data["back"] else other(named)
+    named: Slot = "green" if rollout.plan.get("slot") == "green" else "blue"
+    return named if rollout.back else other(named)
 
 
 def _standing(site: Site, release: str) -> Release | None:

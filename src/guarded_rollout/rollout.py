@@ -2,20 +2,19 @@
 
 import getpass
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 from uuid import UUID
 
 from guarded_rollout.clock import in_words
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NothingOpenError, NotWatchedError, WindowOpenError
-from guarded_rollout.execution import UNDOING, Outlook, advance, decided, take_back, undoing
+from guarded_rollout.execution import Outlook, advance, decided, take_back
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
-from guarded_rollout.journal import PLAN, Journal
-from guarded_rollout.record import Rollout
+from guarded_rollout.journal import Journal
+from guarded_rollout.record import UNDOING, Rollout
 from guarded_rollout.rollback import find_way
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Options, Work
@@ -124,7 +123,7 @@ class Engine:
         if rollout is None:
             return
         found = window(rollout)
-        if found is not None and not undoing(rollout):
+        if found is not None and not rollout.undoing:
             left = found.left(self.site.clock.instant())
             if left > 0 and not request.supersede:
                 raise WindowOpenError(
@@ -249,11 +248,7 @@ class Engine:
         rollout = self.journal.open_rollout(environment)
         if rollout is None or rollout.target is None:
             raise NothingOpenError(environment=environment)
-        planned = rollout.note(PLAN)
-        plan: Mapping[str, Any] = (
-            planned.data if planned else {"slot": "blue", "steps": [], "options": {}, "back": False}
-        )
-        slot: Slot = "green" if plan["slot"] == "green" else "blue"
+        slot: Slot = "green" if rollout.plan.get("slot") == "green" else "blue"
         return rollout, Work(
             site=self.site,
             journal=self.journal,
@@ -261,10 +256,10 @@ class Engine:
             release=self.site.release(rollout.target),
             stable=self.site.release(rollout.source) if rollout.source else None,
             slot=slot,
-            steps=tuple(plan["steps"]),
-            traffic=(TrafficStep(100, 0.0),) if plan["back"] else self.site.environment.traffic,
-            back=plan["back"],
-            options=Options(**plan["options"]),
+            steps=tuple(rollout.plan.get("steps", ())),
+            traffic=(TrafficStep(100, 0.0),) if rollout.back else self.site.environment.traffic,
+            back=rollout.back,
+            options=Options(**rollout.plan.get("options", {})),
             say=self.say,
             guard=self._guard,
         )

@@ -9,7 +9,6 @@ from guarded_rollout.backup.catalog import latest
 from guarded_rollout.backup.verify import verify
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.execution import undoing
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal import Journal
@@ -50,7 +49,7 @@ class EngineRollouts:
         if rollout is None:
             return None
         found = window(rollout)
-        back = is_way_back(rollout)
+        back = rollout.back
         if found is None and not back:
             return None  # it is being rolled out; its own guard watches until the window opens
         if not self._rollout:
@@ -65,7 +64,7 @@ class EngineRollouts:
             seconds=found.seconds if found else 0.0,
             left=found.left(now) if found else 0.0,
             paused=bool(found and found.paused),
-            undoing=back or undoing(rollout),
+            undoing=back or rollout.undoing,
             at_work=owner(self._environment.lock) is not None,
         )
 
@@ -77,14 +76,14 @@ class EngineRollouts:
         """Whether a rollout is on its way to its window, by somebody who is at work."""
         rollout = self._journal.open_rollout(self._environment.name)
         at_work = owner(self._environment.lock) is not None
-        return rollout is not None and at_work and window(rollout) is None and not is_way_back(rollout)
+        return rollout is not None and at_work and window(rollout) is None and not rollout.back
 
     def ended(self, rollout: str) -> Ended | None:
         found = self._journal.rollout(UUID(rollout))
         if found.outcome is None:
             return None
         reason = found.reason or f"{found.command} has {found.outcome}"
-        completed = found.outcome is Outcome.COMPLETED and not is_way_back(found)
+        completed = found.outcome is Outcome.COMPLETED and not found.back
         return Ended(completed, taken_back(self._journal, found.id), reason)
 
     def verified_backup(self) -> Path | None:
@@ -106,7 +105,7 @@ class EngineRollouts:
     def roll_back(self, reason: str, quarantine: bool) -> None:
         with self._engine() as engine:
             rollout = engine.journal.open_rollout(self._environment.name)
-            if rollout is not None and (is_way_back(rollout) or undoing(rollout)):
+            if rollout is not None and (rollout.back or rollout.undoing):
                 engine.resume()
                 return
             if rollout is None and self._rollout and taken_back(engine.journal, UUID(self._rollout)):
@@ -137,13 +136,7 @@ class EngineRollouts:
         self._journal.close()
 
 
-def is_way_back(rollout: Rollout) -> bool:
-    """Whether this rollout is itself a rollback."""
-    plan = rollout.note("plan")
-    return bool(plan and plan.data.get("back"))
-
-
 def taken_back(journal: Journal, rollout: UUID) -> bool:
     """Whether a rollout has ended with the release before it."""
     found = journal.rollout(rollout)
-    return found.outcome is not None and (found.outcome is Outcome.ROLLED_BACK or is_way_back(found))
+    return found.outcome is not None and (found.outcome is Outcome.ROLLED_BACK or found.back)

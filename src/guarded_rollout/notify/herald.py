@@ -35,7 +35,8 @@ class TellingJournal(Journal):
     def begin(self, environment: str, command: str, **about: Any) -> UUID:
         rollout = super().begin(environment, command, **about)
         structlog.contextvars.bind_contextvars(rollout=str(rollout))  # in every log line from here on
-        self._tell(rollout)
+        for told in filter(None, (about.get("closes"), rollout)):
+            self._tell(told)
         return rollout
 
     def intend(self, rollout: UUID, step: str, **plan: object) -> None:
@@ -81,7 +82,8 @@ def events_of(rollout: Rollout) -> list[Event]:
     watched = rollout.last(WATCH)
     if watched is not None and not back:
         events.append(_watched(rollout, watched.started_at))
-    if rollout.outcome is not None and rollout.ended_at is not None:
+    taken_over = back and rollout.outcome is Outcome.ROLLED_BACK  # by another rollback: it tells of itself
+    if rollout.outcome is not None and rollout.ended_at is not None and not taken_over:
         events.append(_ended(rollout, rollout.outcome, rollout.ended_at, back))
     return events
 
@@ -117,7 +119,10 @@ def _ended(rollout: Rollout, outcome: Outcome, at: datetime, back: bool) -> Even
             rollout, Kind.ROLLBACK_FAILED, at, error=rollout.reason, manual_command=command, **evidence
         )
     taken_back = outcome is Outcome.ROLLED_BACK
-    done = f"{rollout.source} serves again" if taken_back and rollout.source else "nothing of it serves"
+    done = "nothing of it serves"
+    if taken_back and rollout.source:
+        undone = rollout.undoing
+        done = f"{rollout.source} serves again" if undone else f"a rollback to {rollout.source} was begun"
     return _event(
         rollout,
         Kind.DEPLOYMENT_FAILED,

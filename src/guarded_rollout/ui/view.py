@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guarded_rollout.answer import is_back
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Gate
 from guarded_rollout.gates.describe import describe_gate
@@ -71,9 +70,7 @@ class GateRow:
 
 def timeline(rollout: Rollout, at_work: bool) -> tuple[StepRow, ...]:
     """Each step once, in the planned order, then what was not planned."""
-    plan = rollout.note("plan")
-    planned = list(map(str, plan.data.get("steps", ()))) if plan else []  # type: ignore[call-overload]
-    names = dict.fromkeys([*planned, *(step.name for step in rollout.steps)])
+    names = dict.fromkeys([*rollout.plan.get("steps", ()), *(step.name for step in rollout.steps)])
     return tuple(_row(name, rollout, at_work) for name in names)
 
 
@@ -93,7 +90,7 @@ def _row(name: str, rollout: Rollout, at_work: bool) -> StepRow:
         return StepRow(name, str(step.outcome), "good", "✓", at, took, evidence(step))
     if not rollout.open:
         return StepRow(name, "ended with the rollout", "muted", "–", at)
-    if at_work or (name == "watch" and not rollout.note("undoing")):
+    if at_work or (name == "watch" and not rollout.undoing):
         return StepRow(name, "under way", "accent", "●", at)
     return StepRow(name, "interrupted", "bad", "!", at)
 
@@ -122,7 +119,7 @@ def _plain(value: object) -> str:
 
 def shares(rollout: Rollout) -> tuple[tuple[float, int], ...]:
     """The candidate's percent of the traffic over time, as the journal tells it: (unix time, percent)."""
-    back = is_back(rollout)
+    back = rollout.back
     moves: list[tuple[float, int]] = [(rollout.started_at.timestamp(), 100 if back else 0)]
     for note in rollout.notes:
         if note.name == "share" and "percent" in note.data:

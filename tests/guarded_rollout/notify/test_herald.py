@@ -106,6 +106,23 @@ def test_every_end_is_told(
         assert told.facts["manual_command"].startswith("rollout rollback --to 1.4.0 --env production")
 
 
+def test_a_deployment_that_a_rollback_closes_is_told_of_and_a_rollback_that_one_takes_over_is_not(
+    journal: TellingJournal, ears: Ears
+) -> None:
+    deployment = begin(journal)
+    first = begin(journal, "rollback", source="1.4.0", target="1.3.0", closes=deployment)
+    begin(journal, "rollback", source="1.4.0", target="1.3.0", closes=first)
+    assert ears.kinds() == [
+        Kind.DEPLOYMENT_STARTED,
+        Kind.DEPLOYMENT_FAILED,
+        Kind.ROLLBACK_STARTED,
+        Kind.ROLLBACK_STARTED,
+    ]
+    closed = list(ears.heard.values())[1]
+    assert closed.facts["deployment"] == str(deployment)
+    assert closed.facts["done"] == "a rollback to 1.3.0 was begun"
+
+
 def test_a_backup_by_itself_is_no_news(journal: TellingJournal, ears: Ears) -> None:
     journal.end(journal.begin("production", "backup", operator="robin"), Outcome.COMPLETED)
     assert ears.heard == {}
