@@ -121,8 +121,8 @@ def _ended(rollout: Rollout, outcome: Outcome, at: datetime, back: bool) -> Even
     taken_back = outcome is Outcome.ROLLED_BACK
     done = "nothing of it serves"
     if taken_back and rollout.source:
-        undone = rollout.undoing
-        done = f"{rollout.source} serves again" if undone else f"a rollback to {rollout.source} was begun"
+        source = rollout.source
+        done = f"{source} serves again" if rollout.undoing else f"a rollback to {source} was begun"
     return _event(
         rollout,
         Kind.DEPLOYMENT_FAILED,

@@ -4,6 +4,7 @@ with publisher_for(environment) as publisher:
     publisher.publish(event(Kind.DEPLOYMENT_STARTED, environment.name, clock.now(), release="1.4.0"))
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,8 +34,8 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Homeless:
-    """An event that the outbox has not taken; `written_down` if the fallback file has."""
+class Unstored:
+    """An event that the outbox has not taken yet; `written_down` if the fallback file has."""
 
     event: Event
     channels: tuple[str, ...]
@@ -73,7 +74,8 @@ class Notifier:
             backoff=self._patience.backoff,
         )
         self._workers = Workers(outbox, dispatcher, self._patience, self._keep)
-        self._homeless: deque[Homeless] = deque()
+        self._unstored: deque[Unstored] = deque()
+        self._storing = threading.Lock()
 
     @classmethod
     def of(
@@ -98,7 +100,7 @@ class Notifier:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._try_again()
+        self._store()
         try:
             self._workers.settle()
         except OutboxError as error:
@@ -117,7 +119,7 @@ class Notifier:
     def send(self, event: Event, channels: Iterable[str]) -> None:
         """Store an event for these channels. Never raises: what the outbox does not take goes to the fallback
         file, and into the outbox as soon as it can while this lives."""
-        self._try(Homeless(event, tuple(channels)))
+        self._store(Unstored(event, tuple(channels)))
         self._workers.wake()
 
     def acknowledge(self, event: Event) -> tuple[str, ...]:
@@ -187,27 +189,30 @@ class Notifier:
 
     # ---- keeping
 
-    def _try(self, one: Homeless) -> None:
-        try:
-            self._store(one.event, one.channels)
-            if one.written_down:
-                self.outbox.fell_back(one.event)
-        except OutboxError as error:
-            written = one.written_down or write_down(self.fallback, one.event, {}, error.sentence)
-            self._homeless.append(replace(one, written_down=written))
+    def _store(self, *fresh: Unstored) -> None:
+        """Store what has waited and what is new, in order; what cannot be is written down meanwhile."""
+        with self._storing:
+            self._unstored.extend(fresh)
+            try:
+                while self._unstored:
+                    self._put(self._unstored[0])
+                    self._unstored.popleft()
+            except OutboxError as error:
+                for place, one in enumerate(self._unstored):
+                    written = one.written_down or write_down(self.fallback, one.event, {}, error.sentence)
+                    self._unstored[place] = replace(one, written_down=written)
 
-    def _store(self, event: Event, channels: Iterable[str]) -> None:
+    def _put(self, one: Unstored) -> None:
+        event = one.event
         first = escalation.stages(event, self.plan)[0]
         held = matters.opens(event) is not None and first.after.total_seconds() > 0
-        told = self.outbox.put(event, channels, self._clock.now(), held=held)
+        told = self.outbox.put(event, one.channels, self._clock.now(), held=held)
+        if one.written_down:
+            self.outbox.fell_back(event)
         log.debug("Notification stored", event_id=event.id, kind=event.kind, told=told)
 
-    def _try_again(self) -> None:
-        for _ in range(len(self._homeless)):
-            self._try(self._homeless.popleft())
-
     def _keep(self) -> None:
-        self._try_again()
+        self._store()
         self.escalate()
         self._fall_back(self._patience.attempts)
 
