@@ -22,8 +22,8 @@ from guarded_rollout.errors import (
     RolloutOpenError,
     UnknownRolloutError,
 )
-from guarded_rollout.looking import look_at
 from guarded_rollout.record import PLAN, Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
+from guarded_rollout.sqlite import look_at
 
 BUSY_SECONDS = 10
 SCHEMA = """

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from guarded_rollout.errors import OutboxError
-from guarded_rollout.looking import look_at
 from guarded_rollout.notify.escalation import Matter
 from guarded_rollout.notify.events import Event
 from guarded_rollout.notify.outbox import Result, State
+from guarded_rollout.sqlite import look_at
 
 
 @dataclass(frozen=True, slots=True)
