@@ -27,7 +27,7 @@ from bench.table import Table, Target, Timing, duration
 from dhash_service.store.engine import connect, writing
 from dhash_service.store.tables import images, thumbnails
 from guarded_rollout.backup.archive import Backup, Subject, read_back, take
-from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.backup.steady import forget_cache
 from guarded_rollout.clock import SystemClock
 

@@ -25,7 +25,7 @@ from bench.table import Table, duration
 from dhash_service.fingerprint import fingerprint
 from dhash_service.index import HammingIndex
 from guarded_rollout.backup.archive import Subject, take
-from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.clock import SystemClock
 
 

@@ -14,7 +14,7 @@ from tests.guarded_rollout.backups import make_release
 from bench.backup import fill_with_thumbnails, run, snapshot
 from bench.table import Table, Timing, duration
 from guarded_rollout.backup.archive import Backup, Subject, take
-from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.clock import SystemClock
 

@@ -23,8 +23,8 @@ from hypothesis.strategies import DrawFn
 from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require
 from guarded_rollout.backup.manifest import NAME
-from guarded_rollout.backup.pack import ZipWriter
 from guarded_rollout.backup.verify import unpack
+from guarded_rollout.backup.zip_writer import ZipWriter
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError, DiskFullError
 
 WHEN = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.backup.archive import Backup, Subject, take
-from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.host.release import Release
 

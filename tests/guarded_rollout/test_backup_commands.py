@@ -12,10 +12,10 @@ import pytest
 
 from guarded_rollout.backup.archive import Subject, take
 from guarded_rollout.backup.catalog import latest
-from guarded_rollout.backup.deep import rehearse_restore
 from guarded_rollout.backup.prune import decide
+from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.backup.retention import Rule
-from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.errors import GoldenRejectedError
 from guarded_rollout.journal import Journal
 from guarded_rollout.record import Outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from guarded_rollout.backup.deep import rehearse_restore
+from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.errors import ExactUnsupportedError, RolledBackError
 from guarded_rollout.steps.backup import take_backup

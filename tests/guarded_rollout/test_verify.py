@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guarded_rollout.backup import checksum, originals
+from guarded_rollout.backup import originals, signing
 from guarded_rollout.backup.catalog import checksum_of
 from guarded_rollout.backup.manifest import Manifest
 from guarded_rollout.backup.verify import read_through, unpack, verify
@@ -50,7 +50,7 @@ def rewrite(archive, change):
         for name, content in files.items():
             new.writestr(name, content)
     checksum_of(archive).unlink()
-    checksum.write(archive, sha256(archive), archive.parent)
+    signing.write(archive, sha256(archive), archive.parent)
 
 
 def test_a_whole_backup_is_verified_without_a_trace(archive, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_more_than_the_disk_holds_is_refused_before_it_is_unpacked(archive, tmp_
 def test_a_backup_that_was_renamed_to_another_environment_is_refused(archive):
     staging = archive.with_name(archive.name.replace("production", "staging"))
     archive.rename(staging)
-    checksum.write(staging, sha256(staging), staging.parent)
+    signing.write(staging, sha256(staging), staging.parent)
     with pytest.raises(BackupFormatError, match="its name says staging, its manifest production"):
         verify(staging)
 
@@ -212,7 +212,7 @@ def test_a_zip_without_manifest_is_no_backup(archive):
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as other:
         other.writestr("holiday.jpg", b"x")
     checksum_of(archive).unlink()
-    checksum.write(archive, sha256(archive), archive.parent)
+    signing.write(archive, sha256(archive), archive.parent)
     with pytest.raises(BackupFormatError, match=r"it has no manifest\.json"):
         verify(archive)
 

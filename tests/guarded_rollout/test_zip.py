@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guarded_rollout.backup.pack import CHUNK, ZipWriter
-from guarded_rollout.backup.unpack import PIECE, ZipReader
+from guarded_rollout.backup.zip_reader import PIECE, ZipReader
+from guarded_rollout.backup.zip_writer import CHUNK, ZipWriter
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 
 WHEN = datetime(2026, 6, 1, 12, 30, 10, tzinfo=UTC)

@@ -15,11 +15,11 @@ from guarded_rollout.backup.catalog import Entry
 from guarded_rollout.backup.integrity import problem_of
 from guarded_rollout.backup.manifest import FORMAT, NAME, Manifest, Originals, contents
 from guarded_rollout.backup.originals import Original
-from guarded_rollout.backup.pack import Written, ZipWriter
+from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.backup.quiet import behind_others
-from guarded_rollout.backup.shelf import Shelf
 from guarded_rollout.backup.steady import SteadyFile
 from guarded_rollout.backup.verify import read_through, require_space
+from guarded_rollout.backup.zip_writer import Written, ZipWriter
 from guarded_rollout.clock import Clock
 from guarded_rollout.errors import BackupDamagedError, NotWritableError, ReleaseDamagedError
 from guarded_rollout.files import sha256

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from guarded_rollout.backup.pack import Written
+from guarded_rollout.backup.zip_writer import Written
 from guarded_rollout.errors import BackupFormatError
 
 NAME = "manifest.json"

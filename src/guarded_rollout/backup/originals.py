@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from guarded_rollout.backup.catalog import SAFETY
-from guarded_rollout.backup.unpack import is_plain
+from guarded_rollout.backup.zip_reader import is_plain
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 from guarded_rollout.files import replacing, sha256
 

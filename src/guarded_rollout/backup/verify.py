@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from guarded_rollout.backup import checksum, manifest, originals
+from guarded_rollout.backup import manifest, originals, signing
 from guarded_rollout.backup.catalog import parse
 from guarded_rollout.backup.integrity import problem_of
 from guarded_rollout.backup.manifest import Content, Manifest
-from guarded_rollout.backup.unpack import ZipReader
+from guarded_rollout.backup.zip_reader import ZipReader
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError, BackupMissingError, DiskFullError
 from guarded_rollout.files import scratch_folder, sha256
 
@@ -50,12 +50,12 @@ def unpack(
     """
     if not archive.is_file():
         raise BackupMissingError(path=archive)
-    expected = checksum.read(archive)
+    expected = signing.read(archive)
     if sha256(archive) != expected:
         raise BackupDamagedError(path=archive, problem="its SHA-256 is not the one recorded beside it")
     checks = ["SHA-256 as recorded"]
     if allowed_signers is not None:
-        checksum.check_signature(archive, allowed_signers)
+        signing.check_signature(archive, allowed_signers)
         checks.append("signed by an allowed signer")
     found = read_through(archive, into)
     checks.append(f"manifest, and {len(found.files)} files with the size and SHA-256 that it names")

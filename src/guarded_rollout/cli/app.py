@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout import logs
-from guarded_rollout.backup import shelf
+from guarded_rollout.backup import publish
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CancelledError, RolloutError
 from guarded_rollout.files import remove_abandoned
@@ -143,7 +143,7 @@ def session(
                 journal.catch_up(env)
                 for prefix in SCRATCH:  # what a killed command unpacked may be gigabytes
                     remove_abandoned(prefix)
-                remove_abandoned(shelf.SCRATCH, environment.backups)
+                remove_abandoned(publish.SCRATCH, environment.backups)
                 yield Session(environment, site, journal, out)
         else:
             with Journal.open(environment.journal, create=False) as journal:

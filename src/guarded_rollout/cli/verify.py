@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.backup.deep import rehearse_restore
 from guarded_rollout.backup.verify import verify as verify_archive
+from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from guarded_rollout.backup.archive import Backup as Taken
 from guarded_rollout.backup.archive import Subject, take
 from guarded_rollout.backup.guide import restore_guide
-from guarded_rollout.backup.shelf import Shelf
+from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site

@@ -8,7 +8,7 @@ from typing import Self
 
 from isal import isal_zlib
 
-from guarded_rollout.backup.pack import CHUNK, UNIX
+from guarded_rollout.backup.zip_writer import CHUNK, UNIX
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 
 ENTRIES_MOST = 10_000  # ours have a dozen

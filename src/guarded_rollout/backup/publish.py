@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from guarded_rollout.backup import checksum
+from guarded_rollout.backup import signing
 from guarded_rollout.backup.catalog import Entry, name_for
 from guarded_rollout.files import scratch_folder, sync_folder
 
@@ -36,7 +36,7 @@ class Shelf:
         entry = self._claim(digest, environment, now)
         try:
             if self.signing_key is not None:
-                checksum.sign(entry.path, self.signing_key)
+                signing.sign(entry.path, self.signing_key)
             archive.chmod(0o600)
             os.rename(archive, entry.path)
         except BaseException:
@@ -52,7 +52,7 @@ class Shelf:
             entry = name_for(self.folder, environment, now, safety=self.safety)
             entry.path.parent.mkdir(exist_ok=True, mode=0o700)
             try:
-                checksum.write(entry.path, digest, self.root)
+                signing.write(entry.path, digest, self.root)
             except FileExistsError:
                 continue
             return entry
