@@ -21,7 +21,7 @@ from bench.table import Table, Target, duration, share
 from guarded_rollout.errors import RolledBackError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, WATCHER
-from guarded_rollout.host.traffic import configuration
+from guarded_rollout.host.proxy import configuration
 from guarded_rollout.journal import Journal
 from guarded_rollout.rollout import Request
 from guarded_rollout.steps.data import store_path

@@ -14,7 +14,7 @@ from guarded_rollout.backup import catalog
 from guarded_rollout.backup.catalog import Entry
 from guarded_rollout.clock import Clock, Instant, SystemClock
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.host import hold
+from guarded_rollout.host import launcher
 from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.host.release import Release, releases
 from guarded_rollout.host.site import Site
@@ -324,6 +324,6 @@ def _running(path: Path) -> int:
     """The pid in this file, if it runs."""
     try:
         written = path.read_text().strip()
-        return int(written) if written.isdigit() and hold.alive(int(written)) else 0
+        return int(written) if written.isdigit() and launcher.alive(int(written)) else 0
     except (OSError, UnicodeDecodeError):
         return 0

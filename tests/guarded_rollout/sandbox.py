@@ -18,7 +18,7 @@ import psutil
 
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.execution import Outlook
-from guarded_rollout.host import hold
+from guarded_rollout.host import launcher
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal import Journal
@@ -193,7 +193,7 @@ class Sandbox:
         found = {}
         for path in (self.environment.root / "supervisor").glob("*.lock"):
             written = path.read_text().strip()
-            if written.isdigit() and hold.alive(int(written)):
+            if written.isdigit() and launcher.alive(int(written)):
                 found[path.stem] = int(written)
         return found
 

@@ -11,8 +11,8 @@ import pytest
 from guarded_rollout.config.environments import parse
 from guarded_rollout.errors import ConfigurationError, PortTakenError
 from guarded_rollout.host import scrape
+from guarded_rollout.host.proxy import configuration
 from guarded_rollout.host.scrape import HEALTHY
-from guarded_rollout.host.traffic import configuration
 from tests.guarded_rollout.sandbox import Sandbox, free_port
 from tests.guarded_rollout.test_environments import HERE
 

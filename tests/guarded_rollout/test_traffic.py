@@ -8,7 +8,7 @@ import pytest
 
 from guarded_rollout.errors import NoAnswerError, PortTakenError
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.host.traffic import configuration
+from guarded_rollout.host.proxy import configuration
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 
 

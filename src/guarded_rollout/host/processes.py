@@ -22,7 +22,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import ProcessError, SocketPathTooLongError, SupervisorError
 from guarded_rollout.files import write_atomic
-from guarded_rollout.host import hold
+from guarded_rollout.host import launcher
 from guarded_rollout.host.programs import program
 
 PROXY, WATCHER = "proxy", "watcher"
@@ -91,7 +91,7 @@ class Processes:
         pid = int(str(self._call("supervisor.getPID")))
         self._call("supervisor.shutdown")
         deadline = time.monotonic() + START_SECONDS
-        while hold.alive(pid):
+        while launcher.alive(pid):
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
@@ -142,8 +142,8 @@ class Processes:
         except FileNotFoundError:
             return
         try:
-            if not hold.taken(lock):
-                hold.end(lock, self._environment.checks.drain_seconds)
+            if not launcher.taken(lock):
+                launcher.end(lock, self._environment.checks.drain_seconds)
         finally:
             os.close(lock)
 
@@ -222,7 +222,7 @@ class Processes:
         return "\n\n".join(sections).replace("%", "%%") + "\n"
 
     def _program(self, name: str) -> str:
-        command = [sys.executable, "-I", hold.__file__, str(self.spec_path(name))]
+        command = [sys.executable, "-I", launcher.__file__, str(self.spec_path(name))]
         patience = self._environment.checks.drain_seconds + KILL_SECONDS
         return (
             f"[program:{name}]\ncommand={shlex.join(command)}\n"

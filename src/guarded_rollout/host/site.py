@@ -13,9 +13,9 @@ from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CommandError, NoAnswerError, NoReleaseError, NotWritableError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import Processes, Spec
+from guarded_rollout.host.proxy import Traffic
 from guarded_rollout.host.release import Release, build, rebuild
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
-from guarded_rollout.host.traffic import Traffic
 from guarded_rollout.secret import Secret
 
 BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
