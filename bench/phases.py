@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from guarded_rollout.record import UNDOING, Event, Kind, StepOutcome
+from guarded_rollout.journal.model import UNDOING, Event, Kind, StepOutcome
 
 FIRST, BETWEEN, LAST = "command start → first step", "between steps", "last step → exit"
 

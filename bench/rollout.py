@@ -22,7 +22,7 @@ from guarded_rollout.errors import RolledBackError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.host.proxy import configuration
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout import Request
 from guarded_rollout.steps.data import store_path
 

@@ -15,7 +15,7 @@ from chaos.clients import Connection, Entry
 from chaos.operating import HURT, Operator, health
 from chaos.receiver import Receiver
 from chaos.stack import Stack, wait_until
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify.events import Kind
 from guarded_rollout.notify.herald import events_of
 

@@ -27,7 +27,7 @@ SHAPES = (
     "locks/service.txt",
     "src/dhash_service",
     "src/web_assets",
-    "src/guarded_rollout/journal.py",
+    "src/guarded_rollout/journal/store.py",
     "src/guarded_rollout/notify/outbox.py",
     "src/guarded_rollout/host/release.py",
 )

@@ -8,8 +8,8 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.verdict import Outcome
 from guarded_rollout.host.processes import PROXY
+from guarded_rollout.journal.model import UNDOING
 from guarded_rollout.overview import SUPERVISOR, Overview, Phase
-from guarded_rollout.record import UNDOING
 from guarded_rollout.watch.tail import Judged
 
 UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, RolledBackError, RolloutError
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
-from guarded_rollout.record import UNDOING, Outcome, Rollout, StepOutcome
+from guarded_rollout.journal.model import UNDOING, Outcome, Rollout, StepOutcome
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Work
 from guarded_rollout.steps.finish import Finish

@@ -22,7 +22,7 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.describe import describe_environment
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels import factory
 from guarded_rollout.notify.events import Kind, event

@@ -19,12 +19,12 @@ from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.host.release import Release, releases
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.model import Rollout
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.kept import Blind as Blind
 from guarded_rollout.kept import Database, Kept, stamp
 from guarded_rollout.lock import Owner, owner
 from guarded_rollout.notify.ledger import Ledger, LedgerReader
-from guarded_rollout.record import Rollout
 from guarded_rollout.steps.watch import Window, window
 from guarded_rollout.watch import heartbeat
 from guarded_rollout.watch.heartbeat import Heartbeat

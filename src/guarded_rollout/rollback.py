@@ -17,8 +17,8 @@ from guarded_rollout.errors import (
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import Rollout
+from guarded_rollout.journal.model import Rollout
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.steps.base import Options
 from guarded_rollout.steps.data import exchanged_first
 

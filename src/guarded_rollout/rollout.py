@@ -13,8 +13,8 @@ from guarded_rollout.execution import Outlook, advance, decided, take_back
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import UNDOING, Rollout
+from guarded_rollout.journal.model import UNDOING, Rollout
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollback import find_way
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Options, Work

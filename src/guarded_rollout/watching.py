@@ -11,10 +11,10 @@ from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.model import Outcome, Rollout
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold, owner
 from guarded_rollout.notify.herald import MONITOR
-from guarded_rollout.record import Outcome, Rollout
 from guarded_rollout.rollback import previous
 from guarded_rollout.rollout import Engine, Request
 from guarded_rollout.steps.backup import shown

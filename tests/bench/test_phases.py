@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from bench.phases import BETWEEN, FIRST, LAST, Phase, means, phases
 
-from guarded_rollout.record import Event, Kind, StepOutcome
+from guarded_rollout.journal.model import Event, Kind, StepOutcome
 
 
 def event(kind: Kind, name: str, at: float, outcome: StepOutcome | None = None) -> Event:

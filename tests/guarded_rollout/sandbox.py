@@ -21,7 +21,7 @@ from guarded_rollout.execution import Outlook
 from guarded_rollout.host import launcher
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout import Engine, Request
 
 SAMPLE = Path(__file__).with_name("sample")

@@ -7,9 +7,9 @@ import pytest
 
 from guarded_rollout.answer import Headline, headline
 from guarded_rollout.clock import ManualClock
+from guarded_rollout.journal.model import Outcome
 from guarded_rollout.lock import hold
 from guarded_rollout.overview import read
-from guarded_rollout.record import Outcome
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place
 
 

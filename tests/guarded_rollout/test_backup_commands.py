@@ -17,8 +17,8 @@ from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.backup.retention import Rule
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.errors import GoldenRejectedError
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.store import Journal
 from tests.guarded_rollout.sandbox import Sandbox
 
 GUIDE = """

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from guarded_rollout import execution, rollout
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.record import Outcome, Rollout
+from guarded_rollout.journal.model import Outcome, Rollout
 from guarded_rollout.rollback import previous
 from guarded_rollout.rollout import Engine, Request
 from tests.guarded_rollout.world import Build, FakeSite, Killed, MortalJournal, World, steps

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from guarded_rollout.errors import BuildError, RolledBackError
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.test_rollback import last
 

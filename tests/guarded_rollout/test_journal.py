@@ -18,8 +18,8 @@ from guarded_rollout.errors import (
     RolloutOpenError,
     UnknownRolloutError,
 )
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import Kind, Outcome, StepOutcome
+from guarded_rollout.journal.model import Kind, Outcome, StepOutcome
+from guarded_rollout.journal.store import Journal
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_folder_in_the_way_is_a_clear_error(tmp_path):
 WRITER = """
 import sys, itertools
 from pathlib import Path
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 journal = Journal.open(Path(sys.argv[1]))
 rollout = journal.begin("production", "deploy", operator="ops", target="1.1.0")
 for number in itertools.count():

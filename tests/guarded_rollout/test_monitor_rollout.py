@@ -19,8 +19,8 @@ import pytest
 from guarded_rollout.config.gates import load as load_gates
 from guarded_rollout.errors import RolledBackError
 from guarded_rollout.guard import GateGuard
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import Outcome, Rollout
+from guarded_rollout.journal.model import Outcome, Rollout
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout import Request
 from guarded_rollout.steps.watch import PAUSED
 from tests.guarded_rollout.gatekit import SHIPPED

@@ -21,7 +21,7 @@ from guarded_rollout.cli.app import app
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import ArtifactsError
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from tests.guarded_rollout.test_reviews import review
 
 ROOT = Path(__file__).parents[2]

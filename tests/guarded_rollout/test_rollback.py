@@ -10,8 +10,8 @@ import pytest
 
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.errors import NoPreviousError, RollbackFailedError
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollback import previous, steps_back
 from guarded_rollout.rollout import Request
 from guarded_rollout.steps.backup import take_backup

@@ -17,8 +17,8 @@ from guarded_rollout.errors import (
     WindowOpenError,
 )
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout import Engine, Request
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Options, Work

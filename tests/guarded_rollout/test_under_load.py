@@ -5,7 +5,7 @@ import time
 import pytest
 
 from guarded_rollout.errors import RolledBackError
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
 from guarded_rollout.rollout import Request
 from tests.guarded_rollout.load import GET, POST, SLOW, Load
 from tests.guarded_rollout.test_rollback import kept, last

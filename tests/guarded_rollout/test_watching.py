@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from guarded_rollout.clock import SystemClock
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.watching import EngineRollouts
 from tests.guarded_rollout.sandbox import Sandbox

@@ -14,7 +14,7 @@ from guarded_rollout.clock import ManualClock
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NotHealthyError, ProcessError
 from guarded_rollout.host.slots import Slot
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.steps import STEPS
 from guarded_rollout.steps.base import Evidence, ForwardStep, Work
 

@@ -8,7 +8,7 @@ from guarded_rollout.backup.catalog import SAFETY, Entry, find, parse
 from guarded_rollout.backup.retention import Plan, Rule, plan
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.record import Rollout
+from guarded_rollout.journal.model import Rollout
 
 CLAIM_AGE = timedelta(days=1)
 """A checksum without an archive is a claim of someone who writes it now, or died doing so."""

@@ -20,8 +20,8 @@ from guarded_rollout.errors import DiskFullError, PreflightError, RolloutError
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal import Journal
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.store import Journal
 
 PROGRAMS = ("uv", "caddy", "supervisord")
 

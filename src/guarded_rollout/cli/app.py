@@ -21,7 +21,7 @@ from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CancelledError, RolloutError
 from guarded_rollout.files import remove_abandoned
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.herald import TellingJournal

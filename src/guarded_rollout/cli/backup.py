@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
 from guarded_rollout.rollout import operator
 from guarded_rollout.steps.backup import shown, take_backup
 

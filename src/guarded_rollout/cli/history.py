@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from guarded_rollout.cli.app import AsJson, Env, Verbose, app, session
-from guarded_rollout.record import Rollout
+from guarded_rollout.journal.model import Rollout
 
 
 @app.command(epilog="Example: rollout history --env production --limit 5 --verbose")

@@ -13,7 +13,7 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Session, V
 from guarded_rollout.cli.deploy import make_removable
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
-from guarded_rollout.record import Outcome
+from guarded_rollout.journal.model import Outcome
 from guarded_rollout.rollout import operator
 from guarded_rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
 

@@ -22,7 +22,7 @@ from guarded_rollout.errors import LockHeldError, RolloutError, UnknownEnvironme
 from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import Line, configure
 from guarded_rollout.notify import herald

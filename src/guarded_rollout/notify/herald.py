@@ -10,10 +10,10 @@ from uuid import UUID, uuid5
 import structlog
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.model import Outcome, Rollout, StepOutcome
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
 from guarded_rollout.notify.publisher import Publisher, Silent
-from guarded_rollout.record import Outcome, Rollout, StepOutcome
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 
 Evidence = dict[str, Any]
 """What a step leaves in the journal: how one can tell that it did what it says."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.record import Rollout
+from guarded_rollout.journal.model import Rollout
 from guarded_rollout.steps.base import Evidence, Work
 
 PAUSED, RESUMED, PROMOTED = "paused", "resumed", "promoted"

@@ -11,10 +11,10 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import NotALogError, RolloutError, UnknownRolloutError
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.model import Event, Rollout
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import owner
 from guarded_rollout.overview import log_of
-from guarded_rollout.record import Event, Rollout
 from guarded_rollout.ui import replaying, view
 from guarded_rollout.ui.charts import Charts
 from guarded_rollout.watch.tail import Judged, SessionReader

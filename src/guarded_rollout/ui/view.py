@@ -10,10 +10,10 @@ from guarded_rollout.config.kinds import Gate
 from guarded_rollout.gates.describe import describe_gate
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.journal.model import Rollout, Step, StepOutcome
 from guarded_rollout.notify.ledger import Ledger
 from guarded_rollout.notify.outbox import Result
 from guarded_rollout.overview import Overview
-from guarded_rollout.record import Rollout, Step, StepOutcome
 from guarded_rollout.ui.charts import Line
 from guarded_rollout.watch.tail import Judged
 

@@ -6,9 +6,9 @@ import pytest
 
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import ActionRefusedError
+from guarded_rollout.journal.model import Outcome
 from guarded_rollout.lock import hold
 from guarded_rollout.overview import Overview, read
-from guarded_rollout.record import Outcome
 from guarded_rollout.steps.watch import PAUSED
 from guarded_rollout.ui import actions
 from guarded_rollout.ui.actions import check, offers, question, standing, words

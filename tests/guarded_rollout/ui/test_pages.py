@@ -13,9 +13,9 @@ import pytest
 
 from guarded_rollout.clock import Instant
 from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.journal.model import Outcome as End
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox, State
-from guarded_rollout.record import Outcome as End
 from tests.guarded_rollout.sandbox import wait_until
 from tests.guarded_rollout.ui.uikit import HOST, NEW, OLD, Place, Site
 

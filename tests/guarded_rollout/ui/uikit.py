@@ -15,7 +15,7 @@ from guarded_rollout.config.environments import Project, load
 from guarded_rollout.files import write_atomic
 from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.journal import Journal
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.ui.access import Access
 from guarded_rollout.ui.app import Dashboard
 from guarded_rollout.ui.jobs import Jobs

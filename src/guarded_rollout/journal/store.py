@@ -22,7 +22,7 @@ from guarded_rollout.errors import (
     RolloutOpenError,
     UnknownRolloutError,
 )
-from guarded_rollout.record import PLAN, Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
+from guarded_rollout.journal.model import PLAN, Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
 from guarded_rollout.sqlite import look_at
 
 BUSY_SECONDS = 10

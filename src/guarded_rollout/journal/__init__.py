@@ -1,0 +1,1 @@
+"""The journal: its values, and the SQLite file that keeps them."""
