@@ -17,7 +17,7 @@ from bench.table import Quantity, Table, duration, share
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.host.processes import PROXY, WATCHER
-from guarded_rollout.watch.log import read, sample_of
+from guarded_rollout.monitor.log import read, sample_of
 
 PATHS = {"GET /health/live": "/health/live", "GET search": "/api/dhash/search?hash=8f0f0f1f3f7fff00"}
 DIRECT, CADDY = "direct (unix socket)", "through Caddy"

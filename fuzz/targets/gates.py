@@ -20,8 +20,8 @@ from guarded_rollout.export.prometheus import as_yaml, groups_of
 from guarded_rollout.gates.describe import describe_file
 from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import Histogram, Sample
-from guarded_rollout.watch.formats import selector
-from guarded_rollout.watch.sources import source_of, wanted_by
+from guarded_rollout.monitor.metrics_formats import selector
+from guarded_rollout.monitor.sources import source_of, wanted_by
 
 SHIPPED = (Path(__file__).parents[2] / "quality-gates-config.json").read_text()
 OWN: dict[str, Any] = {

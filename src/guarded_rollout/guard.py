@@ -9,14 +9,14 @@ from guarded_rollout.config.gates import GatesFile
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import GateBreachedError
 from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.monitor.poller import Watcher
+from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.schedule import Timeline
+from guarded_rollout.monitor.start import watcher_of
+from guarded_rollout.monitor.targets import samplers_of
+from guarded_rollout.monitor.tasks import Errands, Threads
 from guarded_rollout.steps.base import Work
 from guarded_rollout.steps.shift import candidate_is_alive
-from guarded_rollout.watch.assembly import watcher_of
-from guarded_rollout.watch.errands import Errands, Threads
-from guarded_rollout.watch.rollouts import OpenWindow
-from guarded_rollout.watch.targets import samplers_of
-from guarded_rollout.watch.timeline import Timeline
-from guarded_rollout.watch.watcher import Watcher
 
 LOOK_SECONDS = 0.5
 

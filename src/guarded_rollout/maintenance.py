@@ -23,13 +23,13 @@ from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.describe import describe_environment
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.monitor.threshold_review import lines_of, newest_sessions, review
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels import factory
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.rotation import DAY, carry_out, due, look
-from guarded_rollout.watch.review import lines_of, newest_sessions, review
 
 REMEMBERED = timedelta(days=30)
 SESSIONS = 20

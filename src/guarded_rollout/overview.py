@@ -24,12 +24,12 @@ from guarded_rollout.journal.store import Journal
 from guarded_rollout.kept import Blind as Blind
 from guarded_rollout.kept import Database, Kept, stamp
 from guarded_rollout.lock import Owner, owner
+from guarded_rollout.monitor import heartbeat
+from guarded_rollout.monitor.heartbeat import Heartbeat
+from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.threshold_review import newest_sessions, opened
 from guarded_rollout.notify.ledger import Ledger, LedgerReader
 from guarded_rollout.steps.watch import Window, window
-from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch.heartbeat import Heartbeat
-from guarded_rollout.watch.review import newest_sessions, opened
-from guarded_rollout.watch.rollouts import OpenWindow
 from guarded_rollout.watch.tail import SessionFacts, SessionReader
 
 HISTORY = 30  # rollouts, the newest

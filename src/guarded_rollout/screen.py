@@ -12,9 +12,9 @@ from rich.text import Text
 from guarded_rollout.answer import headline
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.glance import rows
+from guarded_rollout.monitor.live import Trail, gate_lines
 from guarded_rollout.overview import Overview, Standing
 from guarded_rollout.ui.view import timeline
-from guarded_rollout.watch.live import Trail, gate_lines
 
 TONES = {
     "good": "green",

@@ -14,13 +14,13 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import Outcome, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold, owner
+from guarded_rollout.monitor.ports import Ended, OpenWindow
 from guarded_rollout.notify.herald import MONITOR
 from guarded_rollout.rollback import previous
 from guarded_rollout.rollout import Engine, Request
 from guarded_rollout.steps.backup import shown
 from guarded_rollout.steps.base import Options
 from guarded_rollout.steps.watch import window
-from guarded_rollout.watch.rollouts import Ended, OpenWindow
 
 COMMAND = "rollout monitor"
 

@@ -13,14 +13,14 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.monitor.auto_rollback import AutoRollback
+from guarded_rollout.monitor.log import MonitorLog, path_for
+from guarded_rollout.monitor.poller import Watcher, judged_gates, polls_for
+from guarded_rollout.monitor.ports import Ended, OpenWindow
+from guarded_rollout.monitor.schedule import Timeline
+from guarded_rollout.monitor.session import Monitor, Session
+from guarded_rollout.monitor.tasks import Done
 from guarded_rollout.notify.events import Event, Facts, Kind
-from guarded_rollout.watch.auto_rollback import AutoRollback
-from guarded_rollout.watch.errands import Done
-from guarded_rollout.watch.log import MonitorLog, path_for
-from guarded_rollout.watch.monitor import Monitor, Session
-from guarded_rollout.watch.rollouts import Ended, OpenWindow
-from guarded_rollout.watch.timeline import Timeline
-from guarded_rollout.watch.watcher import Watcher, judged_gates, polls_for
 from tests.guarded_rollout.gatekit import probe, proxy, service, times
 
 

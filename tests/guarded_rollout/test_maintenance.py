@@ -17,10 +17,10 @@ from guarded_rollout.cli import gates_review, maintenance  # noqa: F401  (they r
 from guarded_rollout.cli.app import app
 from guarded_rollout.errors import BaselineError
 from guarded_rollout.logs import Line, LogFile
+from guarded_rollout.monitor.threshold_review import review
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox, State
 from guarded_rollout.notify.settings import SETTINGS
-from guarded_rollout.watch.review import review
 from tests.guarded_rollout.notify.receivers import webhook
 
 ROOT = Path(__file__).parents[2]

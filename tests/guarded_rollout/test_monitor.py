@@ -11,8 +11,8 @@ import pytest
 from guarded_rollout.config.gates import EnvironmentGates, parse
 from guarded_rollout.errors import BackupDamagedError, LockHeldError, RolloutError
 from guarded_rollout.gates.samples import Histogram, Sample
+from guarded_rollout.monitor.ports import Ended
 from guarded_rollout.notify.events import Kind
-from guarded_rollout.watch.rollouts import Ended
 from tests.guarded_rollout.gatekit import EDGES, SHIPPED, probe, proxy, service, shipped, times
 from tests.guarded_rollout.monitorkit import Rehearsal, good
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from guarded_rollout.gates.samples import Sample
+from guarded_rollout.monitor import log as logs
+from guarded_rollout.monitor.schedule import Timeline
+from guarded_rollout.monitor.start import recall
 from guarded_rollout.notify.events import Kind
-from guarded_rollout.watch import log as logs
-from guarded_rollout.watch.assembly import recall
-from guarded_rollout.watch.timeline import Timeline
 from tests.guarded_rollout.gatekit import probe, shipped
 from tests.guarded_rollout.monitorkit import Rehearsal, Told, good
 from tests.guarded_rollout.test_monitor import bad

@@ -16,15 +16,15 @@ from guarded_rollout.clock import Instant, ManualClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.lock import process_started
 from guarded_rollout.logs import Line
+from guarded_rollout.monitor import heartbeat
+from guarded_rollout.monitor import log as logs
+from guarded_rollout.monitor.heartbeat import Heartbeat, unwatched_seconds
+from guarded_rollout.monitor.live import LiveView, sparkline, worth_showing
+from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.schedule import Cadence
+from guarded_rollout.monitor.watchdog import stand_by
 from guarded_rollout.notify.events import Kind, Level
-from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch import log as logs
 from guarded_rollout.watch.follow import follow
-from guarded_rollout.watch.heartbeat import Heartbeat, unwatched_seconds
-from guarded_rollout.watch.live import LiveView, sparkline, worth_showing
-from guarded_rollout.watch.rollouts import OpenWindow
-from guarded_rollout.watch.standby import stand_by
-from guarded_rollout.watch.timeline import Cadence
 from tests.guarded_rollout.gatekit import shipped
 from tests.guarded_rollout.monitorkit import Engine, Rehearsal, Told
 from tests.guarded_rollout.test_monitor import bad

@@ -17,12 +17,12 @@ from guarded_rollout.gates.verdict import Outcome, Verdict
 from guarded_rollout.journal.model import StepOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
+from guarded_rollout.monitor import heartbeat
+from guarded_rollout.monitor.log import MonitorLog, path_for
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.overview import Overview, Phase, Reader, read
 from guarded_rollout.steps.watch import PAUSED
-from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch.log import MonitorLog, path_for
 
 STARTED = "1.0.0-wheel-aaaaaaaa"
 NEXT = "1.1.0-wheel-bbbbbbbb"

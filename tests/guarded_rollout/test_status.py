@@ -18,9 +18,9 @@ from rich.console import Console
 
 from guarded_rollout.config.gates import load
 from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.monitor.live import Trail, gate_lines
 from guarded_rollout.overview import Overview, read
 from guarded_rollout.screen import picture
-from guarded_rollout.watch.live import Trail, gate_lines
 from guarded_rollout.watch.tail import Judged, SessionFacts
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.sandbox import Sandbox, wait_until

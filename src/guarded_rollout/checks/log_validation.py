@@ -24,6 +24,7 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import Channel, Notifications
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.logs import LEVELS, LogFile, configure, parse
+from guarded_rollout.monitor.log import MonitorLog, path_for
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.fallback import Fallback
@@ -31,7 +32,6 @@ from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.notify.workers import Patience
 from guarded_rollout.rotation import COMPRESSED, DAY, SESSION, carry_out, due
-from guarded_rollout.watch.log import MonitorLog, path_for
 
 CONTRACT = ["timestamp", "level", "message", "environment", "data"]
 FALLBACK = {

@@ -11,9 +11,9 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose,
 from guarded_rollout.clock import in_words
 from guarded_rollout.execution import Outlook
 from guarded_rollout.guard import guard_of
+from guarded_rollout.monitor.supervised import start_watching
 from guarded_rollout.rollout import Engine, Request, operator
 from guarded_rollout.steps import Options
-from guarded_rollout.watch.background import start_watching
 
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
 Restart = Annotated[

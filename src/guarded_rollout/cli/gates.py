@@ -18,7 +18,7 @@ from guarded_rollout.gates.describe import describe_environment, describe_file
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.verdict import span
-from guarded_rollout.watch import log as logs
+from guarded_rollout.monitor import log as logs
 
 commands = typer.Typer(no_args_is_help=True, help="Check, simulate and replay quality gates.")
 app.add_typer(commands, name="gates")

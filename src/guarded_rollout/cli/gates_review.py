@@ -10,7 +10,7 @@ from rich.table import Table
 from guarded_rollout.cli.app import AsJson, Env, Output, reporting, settings_file
 from guarded_rollout.cli.gates import commands
 from guarded_rollout.config.environments import load
-from guarded_rollout.watch.review import Reviewed, as_json, lines_of, newest_sessions, review
+from guarded_rollout.monitor.threshold_review import Reviewed, as_json, lines_of, newest_sessions, review
 
 
 @commands.command("review", epilog="Example: rollout gates review --env production --sessions 20")

@@ -25,22 +25,22 @@ from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import Line, configure
+from guarded_rollout.monitor import heartbeat
+from guarded_rollout.monitor import log as logs
+from guarded_rollout.monitor.live import LiveView, Surroundings, in_words, worth_showing
+from guarded_rollout.monitor.session import FAILED, GOOD, Monitor
+from guarded_rollout.monitor.sources import Sampler
+from guarded_rollout.monitor.start import Assembly, Look
+from guarded_rollout.monitor.supervised import supervised
+from guarded_rollout.monitor.targets import base_of, of_place, place_of, samplers_of
+from guarded_rollout.monitor.watchdog import stand_by, unwatched
 from guarded_rollout.notify import herald
 from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.notify.publisher import DryRun as Rehearsal
 from guarded_rollout.notify.publisher import Publisher, Silent
 from guarded_rollout.overview import Reader
 from guarded_rollout.screen import slots
-from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch import log as logs
-from guarded_rollout.watch.assembly import Assembly, Look
-from guarded_rollout.watch.background import supervised
 from guarded_rollout.watch.follow import follow
-from guarded_rollout.watch.live import LiveView, Surroundings, in_words, worth_showing
-from guarded_rollout.watch.monitor import FAILED, GOOD, Monitor
-from guarded_rollout.watch.sources import Sampler
-from guarded_rollout.watch.standby import stand_by, unwatched
-from guarded_rollout.watch.targets import base_of, of_place, place_of, samplers_of
 from guarded_rollout.watching import EngineRollouts
 
 LOGS = Path("monitor_logs")

@@ -8,8 +8,8 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, 
 from guarded_rollout.clock import in_words
 from guarded_rollout.guard import guard_of
 from guarded_rollout.journal.model import Outcome
+from guarded_rollout.monitor.supervised import start_watching, stop_watching
 from guarded_rollout.rollout import Engine
-from guarded_rollout.watch.background import start_watching, stop_watching
 
 
 @app.command(epilog="Example: rollout resume --env production")

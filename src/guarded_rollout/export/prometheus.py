@@ -28,7 +28,7 @@ from guarded_rollout.export.queries import (
     quoted,
 )
 from guarded_rollout.gates.describe import condition
-from guarded_rollout.watch.sources import source_of
+from guarded_rollout.monitor.sources import source_of
 
 HEAD = (
     "Made by `rollout gates export prometheus` from a gates file: change that, and make this anew.",

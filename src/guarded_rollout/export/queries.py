@@ -20,7 +20,7 @@ from guarded_rollout.config.kinds import (
 )
 from guarded_rollout.host.scrape import HEALTHY
 from guarded_rollout.host.slots import SLOTS
-from guarded_rollout.watch.sources import CADDY_SECONDS, FAILED, RESPONSES, SECONDS
+from guarded_rollout.monitor.sources import CADDY_SECONDS, FAILED, RESPONSES, SECONDS
 
 JOBS = {
     Source.PROBE: "rollout-health",

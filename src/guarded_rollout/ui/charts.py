@@ -11,8 +11,8 @@ from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.series import Point, Series
 from guarded_rollout.gates.verdict import Verdict
 from guarded_rollout.logs import parse
-from guarded_rollout.watch.log import sample_of
-from guarded_rollout.watch.review import opened
+from guarded_rollout.monitor.log import sample_of
+from guarded_rollout.monitor.threshold_review import opened
 from guarded_rollout.watch.tail import IS_SAMPLE, Tail
 
 MOST = 1500  # points kept of a line: a 60-minute window of 5 s samples has 720

@@ -13,8 +13,8 @@ from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.verdict import Outcome, span
 from guarded_rollout.logs import parse
-from guarded_rollout.watch.log import sample_of
-from guarded_rollout.watch.review import opened
+from guarded_rollout.monitor.log import sample_of
+from guarded_rollout.monitor.threshold_review import opened
 
 
 @dataclass(frozen=True, slots=True)

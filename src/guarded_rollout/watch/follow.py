@@ -6,8 +6,8 @@ from pathlib import Path
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.logs import Line, parse
-from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch.monitor import FAILED
+from guarded_rollout.monitor import heartbeat
+from guarded_rollout.monitor.session import FAILED
 
 LOOK_SECONDS = 0.5
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.verdict import Verdict
 from guarded_rollout.logs import Line, parse
-from guarded_rollout.watch.log import JUDGED, SAMPLE
+from guarded_rollout.monitor.log import JUDGED, SAMPLE
 
 IS_SAMPLE = f'"message": "{SAMPLE}"'
 TOLD = 12  # of the newest lines that somebody should see

@@ -278,7 +278,7 @@ def test_what_is_down_is_said_whatever_the_journal_tells(
 
 
 def test_a_monitor_that_is_gone_is_said_and_never_called_live(place: Place, site: Site) -> None:
-    from guarded_rollout.watch import heartbeat
+    from guarded_rollout.monitor import heartbeat
 
     rollout = place.watched()
     log = place.log(rollout)

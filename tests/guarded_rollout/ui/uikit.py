@@ -16,11 +16,11 @@ from guarded_rollout.files import write_atomic
 from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.monitor import heartbeat
+from guarded_rollout.monitor.log import MonitorLog, path_for
 from guarded_rollout.ui.access import Access
 from guarded_rollout.ui.app import Dashboard
 from guarded_rollout.ui.jobs import Jobs
-from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch.log import MonitorLog, path_for
 from tests.guarded_rollout.gatekit import probe, proxy, service, times
 
 OLD, NEW = "1.0.0-wheel-aaaaaaaa", "1.1.0-wheel-bbbbbbbb"

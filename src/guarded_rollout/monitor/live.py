@@ -11,7 +11,7 @@ from rich.text import Text
 
 from guarded_rollout.gates.verdict import Outcome, Verdict, span
 from guarded_rollout.logs import LEVELS, Line
-from guarded_rollout.watch.monitor import Monitor
+from guarded_rollout.monitor.session import Monitor
 
 REFRESH_SECONDS = 1.0
 BARS = "▁▂▃▄▅▆▇█"

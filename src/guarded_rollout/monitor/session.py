@@ -11,15 +11,15 @@ from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import LockHeldError
 from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.verdict import Verdict, span
+from guarded_rollout.monitor.alerts import Teller, facts_of
+from guarded_rollout.monitor.auto_rollback import AutoRollback, State
+from guarded_rollout.monitor.log import MonitorLog
+from guarded_rollout.monitor.poller import Seen, Watcher
+from guarded_rollout.monitor.ports import OpenWindow, Rollouts
+from guarded_rollout.monitor.schedule import Timeline
+from guarded_rollout.monitor.tasks import Done, Errands
 from guarded_rollout.notify.events import Facts
 from guarded_rollout.notify.publisher import Publisher
-from guarded_rollout.watch.auto_rollback import AutoRollback, State
-from guarded_rollout.watch.errands import Done, Errands
-from guarded_rollout.watch.log import MonitorLog
-from guarded_rollout.watch.rollouts import OpenWindow, Rollouts
-from guarded_rollout.watch.telling import Teller, facts_of
-from guarded_rollout.watch.timeline import Timeline
-from guarded_rollout.watch.watcher import Seen, Watcher
 
 LOOK_SECONDS = 2.0  # at most so long until a promote, pause or abort is noticed
 FINISH = "finish"

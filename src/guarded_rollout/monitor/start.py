@@ -10,17 +10,17 @@ from guarded_rollout.errors import NothingToJudgeError
 from guarded_rollout.gates.panel import News, Panel
 from guarded_rollout.interrupts import shielded
 from guarded_rollout.logs import Line
+from guarded_rollout.monitor import log as logs
+from guarded_rollout.monitor.auto_rollback import AutoRollback, State
+from guarded_rollout.monitor.log import MonitorLog
+from guarded_rollout.monitor.poller import Watcher, judged_gates, polls_for
+from guarded_rollout.monitor.ports import Rollouts
+from guarded_rollout.monitor.schedule import Timeline
+from guarded_rollout.monitor.session import Monitor, Session
+from guarded_rollout.monitor.sources import Sampler
+from guarded_rollout.monitor.tasks import Errands, Threads
 from guarded_rollout.notify.events import Facts
 from guarded_rollout.notify.publisher import Publisher
-from guarded_rollout.watch import log as logs
-from guarded_rollout.watch.auto_rollback import AutoRollback, State
-from guarded_rollout.watch.errands import Errands, Threads
-from guarded_rollout.watch.log import MonitorLog
-from guarded_rollout.watch.monitor import Monitor, Session
-from guarded_rollout.watch.rollouts import Rollouts
-from guarded_rollout.watch.sources import Sampler
-from guarded_rollout.watch.timeline import Timeline
-from guarded_rollout.watch.watcher import Watcher, judged_gates, polls_for
 
 Look = Callable[[Monitor, float], None]
 

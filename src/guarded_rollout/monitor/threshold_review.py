@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from guarded_rollout.logs import Line, parse
-from guarded_rollout.watch.log import JUDGED
+from guarded_rollout.monitor.log import JUDGED
 
 CLOSE = 0.8  # a limit that healthy windows come this near will soon cry wolf
 WIDE = 0.1  # and one that they never come this near may notice little

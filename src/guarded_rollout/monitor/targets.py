@@ -8,9 +8,9 @@ from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSett
 from guarded_rollout.config.kinds import ConsecutiveGate
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.host.site import Site
+from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.sources import Probe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
 from guarded_rollout.watch.fetch import Place
-from guarded_rollout.watch.rollouts import OpenWindow
-from guarded_rollout.watch.sources import Probe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
 
 
 def samplers_of(

@@ -17,9 +17,9 @@ from guarded_rollout.config.kinds import (
     Source,
 )
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.watch import formats
+from guarded_rollout.monitor import metrics_formats
+from guarded_rollout.monitor.metrics_formats import NotMetricsError, Wanted, selector
 from guarded_rollout.watch.fetch import Got, Place, get
-from guarded_rollout.watch.formats import NotMetricsError, Wanted, selector
 
 
 class Sampler(Protocol):
@@ -68,7 +68,7 @@ class ServiceMetrics:
         if problem:
             return Sample(self.source, 0.0, self.side, problem=problem, seconds=got.seconds)
         try:
-            found = formats.read(got.body, got.content_type, self.wanted)
+            found = metrics_formats.read(got.body, got.content_type, self.wanted)
         except NotMetricsError as error:
             return Sample(self.source, 0.0, self.side, problem=str(error), seconds=got.seconds)
         return Sample(
@@ -122,16 +122,16 @@ class ProxyMetrics:
             for line in got.body.decode(errors="replace").splitlines()
             if line.startswith(CADDY_SECONDS) and mine in line and 'handler="reverse_proxy"' in line
         ]
-        found = formats.series("\n".join([f"# TYPE {CADDY_SECONDS} histogram", *lines, ""]))
+        found = metrics_formats.series("\n".join([f"# TYPE {CADDY_SECONDS} histogram", *lines, ""]))
         counters = {RESPONSES: 0.0, FAILED: 0.0}
         for name, labels, value in found:
-            if name != f"{CADDY_SECONDS}_count" or formats.count(value) is None:
+            if name != f"{CADDY_SECONDS}_count" or metrics_formats.count(value) is None:
                 continue
             code = labels.get("code", "")
             counters[RESPONSES] += value
             counters[FAILED] += value if code.startswith("5") else 0.0
             counters[f"responses_{code}_total"] = counters.get(f"responses_{code}_total", 0.0) + value
-        histogram = formats.buckets(found, selector(CADDY_SECONDS))
+        histogram = metrics_formats.buckets(found, selector(CADDY_SECONDS))
         return Sample(
             self.source,
             0.0,

@@ -3,11 +3,11 @@
 from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.gates.verdict import span
+from guarded_rollout.monitor import heartbeat
+from guarded_rollout.monitor.heartbeat import BEAT_SECONDS, MISSED_SECONDS
+from guarded_rollout.monitor.ports import OpenWindow, Rollouts
 from guarded_rollout.notify.events import Event, Kind, event
 from guarded_rollout.notify.publisher import Publisher
-from guarded_rollout.watch import heartbeat
-from guarded_rollout.watch.heartbeat import BEAT_SECONDS, MISSED_SECONDS
-from guarded_rollout.watch.rollouts import OpenWindow, Rollouts
 
 AGAIN_SECONDS = 300.0
 

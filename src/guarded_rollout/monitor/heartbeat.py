@@ -11,7 +11,7 @@ from guarded_rollout.clock import Instant
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.files import write_atomic
 from guarded_rollout.lock import process_started
-from guarded_rollout.watch.rollouts import OpenWindow
+from guarded_rollout.monitor.ports import OpenWindow
 
 BEAT_SECONDS = 10.0
 MISSED_SECONDS = 60.0  # without a beat for so long, nobody watches

@@ -8,9 +8,9 @@ from guarded_rollout.config.gates import EnvironmentGates, Monitoring
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Decision, Gate, Source
 from guarded_rollout.gates.panel import Change, Panel, own_interval
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.watch.errands import Done, Errands
-from guarded_rollout.watch.sources import Sampler, source_of
-from guarded_rollout.watch.timeline import Cadence
+from guarded_rollout.monitor.schedule import Cadence
+from guarded_rollout.monitor.sources import Sampler, source_of
+from guarded_rollout.monitor.tasks import Done, Errands
 
 GRACE = 1.0  # seconds beyond its own timeout after which an answer is not waited for any more
 

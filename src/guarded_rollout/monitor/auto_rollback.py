@@ -9,11 +9,11 @@ from guarded_rollout.clock import Clock
 from guarded_rollout.config.gates import AutoRollback as Settings
 from guarded_rollout.errors import LockHeldError
 from guarded_rollout.gates.verdict import span
+from guarded_rollout.monitor.log import MonitorLog
+from guarded_rollout.monitor.ports import Rollouts
+from guarded_rollout.monitor.tasks import Done, Errands
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.publisher import Publisher
-from guarded_rollout.watch.errands import Done, Errands
-from guarded_rollout.watch.log import MonitorLog
-from guarded_rollout.watch.rollouts import Rollouts
 
 ATTEMPTS = 5
 RETRY_SECONDS = 10.0  # doubled with each attempt
