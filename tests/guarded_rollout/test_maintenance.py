@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from guarded_rollout.checks import baseline
-from guarded_rollout.checks.baseline import Measured, compare
 from guarded_rollout.cli import gates_review, maintenance  # noqa: F401  (they register themselves)
 from guarded_rollout.cli.app import app
 from guarded_rollout.errors import BaselineError
@@ -21,6 +19,8 @@ from guarded_rollout.monitor.threshold_review import review
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox, State
 from guarded_rollout.notify.settings import SETTINGS
+from guarded_rollout.operations import baseline
+from guarded_rollout.operations.baseline import Measured, compare
 from tests.guarded_rollout.notify.receivers import webhook
 
 ROOT = Path(__file__).parents[2]

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from guarded_rollout.checks import manifest
 from guarded_rollout.checks.manifest import Artifacts, Ran
 from guarded_rollout.checks.preflight import Finding, Level, inspect
-from guarded_rollout.checks.premerge import as_toml, report, set_up, steps, validate
 from guarded_rollout.cli import premerge  # noqa: F401  (registers itself)
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import ArtifactsError
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.operations.premerge import as_toml, report, set_up, steps, validate
 from tests.guarded_rollout.test_reviews import review
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,6 @@ from guarded_rollout.backup.catalog import latest
 from guarded_rollout.backup.verify import verify
 from guarded_rollout.checks import manifest
 from guarded_rollout.checks.migrations import lint
-from guarded_rollout.checks.premerge import revision
 from guarded_rollout.checks.reviews import judge
 from guarded_rollout.checks.reviews import read as read_reviews
 from guarded_rollout.checks.schema import plan_for
@@ -22,6 +21,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.operations.premerge import revision
 
 PROGRAMS = ("uv", "caddy", "supervisord")
 

@@ -8,10 +8,10 @@ import typer
 
 from guarded_rollout.checks import manifest
 from guarded_rollout.checks.manifest import Ran
-from guarded_rollout.checks.premerge import REPORT, steps, validate
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, Verbose, app, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
+from guarded_rollout.operations.premerge import REPORT, steps, validate
 
 
 @app.command(epilog="Example: rollout premerge --env production")

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.checks.log_validation import validate
 from guarded_rollout.checks.preflight import Finding, Level
 from guarded_rollout.cli.app import AsJson, Env, Output, Verbose, app, reporting, settings_file
 from guarded_rollout.config.environments import load
 from guarded_rollout.logs import LogFile
+from guarded_rollout.operations.log_validation import validate
 
 PASSED, FAILED, WARNINGS, INTERNAL = 0, 1, 2, 3
 MARKS = {Level.OK: "PASS", Level.WARNING: "WARN", Level.FAILED: "FAIL"}

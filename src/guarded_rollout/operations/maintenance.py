@@ -10,9 +10,6 @@ from statistics import median
 import httpx
 
 from guarded_rollout.backup.prune import remove, surplus
-from guarded_rollout.checks import baseline
-from guarded_rollout.checks.baseline import Measured
-from guarded_rollout.checks.log_validation import validate
 from guarded_rollout.checks.preflight import Level
 from guarded_rollout.checks.probe import Probe, SmokeFailure
 from guarded_rollout.checks.smoke import lookup_times
@@ -29,6 +26,9 @@ from guarded_rollout.notify.channels import factory
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import Outbox
+from guarded_rollout.operations import baseline
+from guarded_rollout.operations.baseline import Measured
+from guarded_rollout.operations.log_validation import validate
 from guarded_rollout.rotation import DAY, carry_out, due, look
 
 REMEMBERED = timedelta(days=30)
