@@ -17,12 +17,12 @@ from pathlib import Path
 import psutil
 
 from guarded_rollout.config.environments import Environment, load
-from guarded_rollout.execution import Outlook
 from guarded_rollout.host import launcher
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollout import Engine, Request
+from guarded_rollout.rollout.engine import Engine, Request
+from guarded_rollout.rollout.runner import Outlook
 
 SAMPLE = Path(__file__).with_name("sample")
 COMMANDS = {

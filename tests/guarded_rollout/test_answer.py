@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.answer import Headline, headline
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.lock import hold
-from guarded_rollout.overview import read
+from guarded_rollout.status.headline import Headline, headline
+from guarded_rollout.status.snapshot import read
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place
 
 

@@ -7,14 +7,14 @@ from typing import Any, cast
 
 import pytest
 
-from guarded_rollout import guard as module
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.config.gates import GatesFile, parse
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.errors import GateBreachedError
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.guard import GateGuard
-from guarded_rollout.steps.base import Work
+from guarded_rollout.rollout.engine import gate_guard as module
+from guarded_rollout.rollout.gate_guard import GateGuard
+from guarded_rollout.rollout.steps.base import Work
 from tests.guarded_rollout.gatekit import SHIPPED, proxy
 from tests.guarded_rollout.monitorkit import Scripted, VirtualErrands
 

@@ -1,7 +1,7 @@
 import pytest
 
 from guarded_rollout.checks.migrations import Plan, Revision, lint, read_plan
-from guarded_rollout.steps.schema import contracted
+from guarded_rollout.rollout.steps.restore_schema import contracted
 
 
 def expand(*sql: str) -> Revision:

@@ -10,8 +10,8 @@ import pytest
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.errors import ExactUnsupportedError, RolledBackError
-from guarded_rollout.steps.backup import take_backup
-from guarded_rollout.steps.base import Data
+from guarded_rollout.rollout.steps.backup import take_backup
+from guarded_rollout.rollout.steps.base import Data
 from tests.dhash_service.databases import fresh_database, postgres_server
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.test_faulty_releases import migration

@@ -7,7 +7,7 @@ import pytest
 from guarded_rollout.checks.preflight import Finding, Level, inspect, require
 from guarded_rollout.errors import PreflightError
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.steps.backup import take_backup
+from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.sandbox import Sandbox
 
 

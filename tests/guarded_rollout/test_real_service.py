@@ -8,9 +8,9 @@ import pytest
 
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.checks.verify import draw
-from guarded_rollout.rollout import Request
-from guarded_rollout.steps.backup import take_backup
-from guarded_rollout.steps.base import Data, Options
+from guarded_rollout.rollout.engine import Request
+from guarded_rollout.rollout.steps.backup import take_backup
+from guarded_rollout.rollout.steps.base import Data, Options
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.test_faulty_releases import migration
 from tests.guarded_rollout.test_rollback import last

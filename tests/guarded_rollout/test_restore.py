@@ -14,8 +14,8 @@ from guarded_rollout.backup.integrity import problem_of
 from guarded_rollout.backup.verify import verify
 from guarded_rollout.checks.verify import draw
 from guarded_rollout.host.release import remove
-from guarded_rollout.rollback import steps_back
-from guarded_rollout.steps.backup import take_backup
+from guarded_rollout.rollout.rollback import steps_back
+from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.sandbox import Sandbox
 
 

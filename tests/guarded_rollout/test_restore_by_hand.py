@@ -12,7 +12,7 @@ from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.checks.verify import draw
 from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.host.endpoint import Answer, Endpoint
-from guarded_rollout.steps.backup import take_backup
+from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.sandbox import Sandbox, free_port, wait_until
 
 

@@ -12,11 +12,11 @@ from guarded_rollout.backup.catalog import find
 from guarded_rollout.errors import NoPreviousError, RollbackFailedError
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollback import previous, steps_back
-from guarded_rollout.rollout import Request
-from guarded_rollout.steps.backup import take_backup
-from guarded_rollout.steps.base import Data, Options
-from guarded_rollout.steps.data import store_path
+from guarded_rollout.rollout.engine import Request
+from guarded_rollout.rollout.rollback import previous, steps_back
+from guarded_rollout.rollout.steps.backup import take_backup
+from guarded_rollout.rollout.steps.base import Data, Options
+from guarded_rollout.rollout.steps.restore_data import store_path
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 
 

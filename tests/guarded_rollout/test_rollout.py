@@ -19,9 +19,9 @@ from guarded_rollout.errors import (
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollout import Engine, Request
-from guarded_rollout.steps import STEPS
-from guarded_rollout.steps.base import Options, Work
+from guarded_rollout.rollout.engine import Engine, Request
+from guarded_rollout.rollout.steps import STEPS
+from guarded_rollout.rollout.steps.base import Options, Work
 from tests.guarded_rollout.sandbox import SERVICE, Sandbox, free_port, wait_until
 
 REQUEST = Request(command="deploy", operator="test")

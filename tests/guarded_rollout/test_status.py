@@ -19,9 +19,9 @@ from rich.console import Console
 from guarded_rollout.config.gates import load
 from guarded_rollout.gates.verdict import Outcome, Verdict
 from guarded_rollout.monitor.live import Trail, gate_lines
-from guarded_rollout.overview import Overview, read
-from guarded_rollout.screen import picture
-from guarded_rollout.watch.tail import Judged, SessionFacts
+from guarded_rollout.status.session_log import Judged, SessionFacts
+from guarded_rollout.status.snapshot import Overview, read
+from guarded_rollout.status.terminal import picture
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 from tests.guarded_rollout.terminal import COLOUR, Terminal

@@ -6,7 +6,7 @@ import pytest
 
 from guarded_rollout.errors import RolledBackError
 from guarded_rollout.journal.model import Outcome
-from guarded_rollout.rollout import Request
+from guarded_rollout.rollout.engine import Request
 from tests.guarded_rollout.load import GET, POST, SLOW, Load
 from tests.guarded_rollout.test_rollback import kept, last
 

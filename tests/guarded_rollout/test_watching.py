@@ -8,7 +8,7 @@ import pytest
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
-from guarded_rollout.watching import EngineRollouts
+from guarded_rollout.rollout.monitor_adapter import EngineRollouts
 from tests.guarded_rollout.sandbox import Sandbox
 
 

@@ -15,8 +15,8 @@ from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NotHealthyError, ProcessError
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.steps import STEPS
-from guarded_rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps import STEPS
+from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
 
 
 class Killed(BaseException):

@@ -9,7 +9,7 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.notifier import Notifier
-from guarded_rollout.rollout import operator
+from guarded_rollout.rollout.engine import operator
 
 
 @app.command(epilog='Example: rollout ack --env production --note "looking at the extraction failures"')

@@ -24,8 +24,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
 from guarded_rollout.logs import LogFile
-from guarded_rollout.notify.herald import TellingJournal
 from guarded_rollout.notify.notifier import publisher_for
+from guarded_rollout.rollout.announce import TellingJournal
 from guarded_rollout.rotation import tidy
 
 app = typer.Typer(

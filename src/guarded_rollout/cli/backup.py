@@ -7,8 +7,8 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
 from guarded_rollout.journal.model import Outcome
-from guarded_rollout.rollout import operator
-from guarded_rollout.steps.backup import shown, take_backup
+from guarded_rollout.rollout.engine import operator
+from guarded_rollout.rollout.steps.backup import shown, take_backup
 
 
 @app.command(epilog="Example: rollout backup --env production --verbose")

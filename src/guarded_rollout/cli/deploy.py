@@ -9,11 +9,11 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session, settings_file
 from guarded_rollout.clock import in_words
-from guarded_rollout.execution import Outlook
-from guarded_rollout.guard import guard_of
 from guarded_rollout.monitor.supervised import start_watching
-from guarded_rollout.rollout import Engine, Request, operator
-from guarded_rollout.steps import Options
+from guarded_rollout.rollout.engine import Engine, Request, operator
+from guarded_rollout.rollout.gate_guard import guard_of
+from guarded_rollout.rollout.runner import Outlook
+from guarded_rollout.rollout.steps import Options
 
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
 Restart = Annotated[

@@ -7,7 +7,7 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.logs import LogFile
 from guarded_rollout.operations.maintenance import MONTHLY, WEEKLY, Round, Task, run
-from guarded_rollout.rollout import operator
+from guarded_rollout.rollout.engine import operator
 
 commands = typer.Typer(no_args_is_help=True, help="The regular tasks, and what each came to.")
 app.add_typer(commands, name="maintenance")

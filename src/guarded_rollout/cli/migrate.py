@@ -14,8 +14,8 @@ from guarded_rollout.cli.deploy import make_removable
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
 from guarded_rollout.journal.model import Outcome
-from guarded_rollout.rollout import operator
-from guarded_rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
+from guarded_rollout.rollout.engine import operator
+from guarded_rollout.rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
 
 
 @app.command(epilog="Example: rollout migrate --env production --dry-run --verbose")

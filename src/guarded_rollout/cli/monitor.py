@@ -34,14 +34,14 @@ from guarded_rollout.monitor.start import Assembly, Look
 from guarded_rollout.monitor.supervised import supervised
 from guarded_rollout.monitor.targets import base_of, of_place, place_of, samplers_of
 from guarded_rollout.monitor.watchdog import stand_by, unwatched
-from guarded_rollout.notify import herald
 from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.notify.publisher import DryRun as Rehearsal
 from guarded_rollout.notify.publisher import Publisher, Silent
-from guarded_rollout.overview import Reader
-from guarded_rollout.screen import slots
+from guarded_rollout.rollout import announce
+from guarded_rollout.rollout.monitor_adapter import EngineRollouts
+from guarded_rollout.status.snapshot import Reader
+from guarded_rollout.status.terminal import slots
 from guarded_rollout.watch.follow import follow
-from guarded_rollout.watching import EngineRollouts
 
 LOGS = Path("monitor_logs")
 
@@ -175,7 +175,7 @@ def _watch_environment(
         window = rollouts.open_window()
         if window is None and supervised():
             if (ended := rollouts.last()) is not None:  # whoever ended it was killed before it could say so
-                herald.tell(ended, tell, clock.now())
+                announce.tell(ended, tell, clock.now())
             Site(environment).processes.forget(WATCHER)
             return GOOD
         samplers = samplers_of(environment, window, config, file.global_settings)
@@ -193,7 +193,7 @@ def _watch_environment(
         code = made.run(path, rollouts, looks)
         if window is not None and not request.dry_run:
             with Journal.open(environment.journal, create=False) as journal:
-                herald.tell(journal.rollout(UUID(window.rollout)), tell, clock.now())
+                announce.tell(journal.rollout(UUID(window.rollout)), tell, clock.now())
         if supervised():
             Site(environment).processes.forget(WATCHER)  # nothing is left to watch: not started again
         return code

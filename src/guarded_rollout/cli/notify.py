@@ -21,7 +21,7 @@ from guarded_rollout.notify.channels import factory
 from guarded_rollout.notify.events import Event, Facts, Kind, Level, event
 from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier, plan_of, write_down
-from guarded_rollout.rollout import operator
+from guarded_rollout.rollout.engine import operator
 
 DELIVERED, NOT_DELIVERED, INTERNAL = 0, 1, 2
 

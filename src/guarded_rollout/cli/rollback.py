@@ -13,9 +13,9 @@ from guarded_rollout.errors import UsageError
 from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.monitor.supervised import stop_watching
-from guarded_rollout.rollback import previous, release_of, require_environment
-from guarded_rollout.rollout import Engine, Request, operator
-from guarded_rollout.steps.base import Data, Options
+from guarded_rollout.rollout.engine import Engine, Request, operator
+from guarded_rollout.rollout.rollback import previous, release_of, require_environment
+from guarded_rollout.rollout.steps.base import Data, Options
 
 Backup = Annotated[
     Path | None, typer.Option("--backup", help="Backup to return to: its release and its data.")

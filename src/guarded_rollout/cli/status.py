@@ -18,10 +18,10 @@ from guarded_rollout.config import gates as gates_file
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.glance import Asked, Changes, as_json, gates, rows
 from guarded_rollout.interrupts import interruptible
-from guarded_rollout.overview import Overview, Reader, read
-from guarded_rollout.screen import Screen
+from guarded_rollout.status.facts import Asked, Changes, as_json, gates, rows
+from guarded_rollout.status.snapshot import Overview, Reader, read
+from guarded_rollout.status.terminal import Screen
 
 LOOK_SECONDS = 0.5
 

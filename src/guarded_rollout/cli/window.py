@@ -6,10 +6,10 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, settings_file
 from guarded_rollout.clock import in_words
-from guarded_rollout.guard import guard_of
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
-from guarded_rollout.rollout import Engine
+from guarded_rollout.rollout.engine import Engine
+from guarded_rollout.rollout.gate_guard import guard_of
 
 
 @app.command(epilog="Example: rollout resume --env production")

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from guarded_rollout.answer import failing, unknown, unwatched
 from guarded_rollout.clock import in_words
 from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.gates.verdict import span
-from guarded_rollout.overview import Overview, Phase
+from guarded_rollout.status.headline import failing, unknown, unwatched
+from guarded_rollout.status.snapshot import Overview, Phase
 
 LONGEST = 500  # characters of a reason or a source
 

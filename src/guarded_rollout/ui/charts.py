@@ -13,7 +13,7 @@ from guarded_rollout.gates.verdict import Verdict
 from guarded_rollout.logs import parse
 from guarded_rollout.monitor.log import sample_of
 from guarded_rollout.monitor.threshold_review import opened
-from guarded_rollout.watch.tail import IS_SAMPLE, Tail
+from guarded_rollout.status.session_log import IS_SAMPLE, Tail
 
 MOST = 1500  # points kept of a line: a 60-minute window of 5 s samples has 720
 RECENT = 3000  # points that a page may have missed while it was away

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from guarded_rollout.answer import unwatched
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.kept import Blind, Kept, stamp
-from guarded_rollout.overview import Overview, Reader
+from guarded_rollout.status.cache import Blind, Kept, stamp
+from guarded_rollout.status.headline import unwatched
+from guarded_rollout.status.snapshot import Overview, Reader
 from guarded_rollout.ui.charts import Charts, Dot, Line
 from guarded_rollout.ui.jobs import Jobs
 

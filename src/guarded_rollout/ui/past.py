@@ -14,10 +14,10 @@ from guarded_rollout.errors import NotALogError, RolloutError, UnknownRolloutErr
 from guarded_rollout.journal.model import Event, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import owner
-from guarded_rollout.overview import log_of
+from guarded_rollout.status.session_log import Judged, SessionReader
+from guarded_rollout.status.snapshot import log_of
 from guarded_rollout.ui import replaying, view
 from guarded_rollout.ui.charts import Charts
-from guarded_rollout.watch.tail import Judged, SessionReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from guarded_rollout.answer import headline, unknown
 from guarded_rollout.clock import in_words
+from guarded_rollout.status.headline import headline, unknown
 from guarded_rollout.ui import view
 from guarded_rollout.ui.actions import offers, reasons
 from guarded_rollout.ui.hub import Look

@@ -13,9 +13,9 @@ from guarded_rollout.gates.verdict import Outcome, Verdict
 from guarded_rollout.journal.model import Rollout, Step, StepOutcome
 from guarded_rollout.notify.ledger import Ledger
 from guarded_rollout.notify.outbox import Result
-from guarded_rollout.overview import Overview
+from guarded_rollout.status.session_log import Judged
+from guarded_rollout.status.snapshot import Overview
 from guarded_rollout.ui.charts import Line
-from guarded_rollout.watch.tail import Judged
 
 HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 TONES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INSUFFICIENT: "", Outcome.NO_DATA: "warn"}

@@ -13,7 +13,7 @@ from guarded_rollout.clock import ManualClock
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
-from guarded_rollout.notify.herald import MONITOR, TellingJournal, events_of, tell
+from guarded_rollout.rollout.announce import MONITOR, TellingJournal, events_of, tell
 
 
 class Ears:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from guarded_rollout.checks.preflight import Level, inspect, require
-from guarded_rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, Work
 
 
 class Preflight:

@@ -12,7 +12,7 @@ from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, Work
 
 
 class Backup:

@@ -21,16 +21,16 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.kept import Blind as Blind
-from guarded_rollout.kept import Database, Kept, stamp
 from guarded_rollout.lock import Owner, owner
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.heartbeat import Heartbeat
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.threshold_review import newest_sessions, opened
 from guarded_rollout.notify.ledger import Ledger, LedgerReader
-from guarded_rollout.steps.watch import Window, window
-from guarded_rollout.watch.tail import SessionFacts, SessionReader
+from guarded_rollout.rollout.steps.watch import Window, window
+from guarded_rollout.status.cache import Blind as Blind
+from guarded_rollout.status.cache import Database, Kept, stamp
+from guarded_rollout.status.session_log import SessionFacts, SessionReader
 
 HISTORY = 30  # rollouts, the newest
 SUPERVISOR = "supervisor"

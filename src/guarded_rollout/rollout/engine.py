@@ -9,17 +9,17 @@ from uuid import UUID
 from guarded_rollout.clock import in_words
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NothingOpenError, NotWatchedError, WindowOpenError
-from guarded_rollout.execution import Outlook, advance, decided, take_back
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal.model import UNDOING, Rollout
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollback import find_way
-from guarded_rollout.steps import STEPS
-from guarded_rollout.steps.base import Options, Work
-from guarded_rollout.steps.shift import candidate_is_alive
-from guarded_rollout.steps.watch import PAUSED, PROMOTED, RESUMED, Window, mark, window
+from guarded_rollout.rollout.rollback import find_way
+from guarded_rollout.rollout.runner import Outlook, advance, decided, take_back
+from guarded_rollout.rollout.steps import STEPS
+from guarded_rollout.rollout.steps.base import Options, Work
+from guarded_rollout.rollout.steps.shift import candidate_is_alive
+from guarded_rollout.rollout.steps.watch import PAUSED, PROMOTED, RESUMED, Window, mark, window
 
 DEFAULTS = Options()
 NO_ROLLOUT = UUID(int=0)  # of a rehearsal, which writes nothing

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from guarded_rollout.checks.verify import require_healthy, require_round_trip
 from guarded_rollout.errors import RoundTripError
-from guarded_rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
 
 
 class Validate(ForwardStep):

@@ -9,8 +9,8 @@ from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.verdict import Outcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.journal.model import UNDOING
-from guarded_rollout.overview import SUPERVISOR, Overview, Phase
-from guarded_rollout.watch.tail import Judged
+from guarded_rollout.status.session_log import Judged
+from guarded_rollout.status.snapshot import SUPERVISOR, Overview, Phase
 
 UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
 

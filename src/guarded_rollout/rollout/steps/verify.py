@@ -10,7 +10,7 @@ from guarded_rollout.checks.verify import (
     require_round_trip,
 )
 from guarded_rollout.errors import NotHealthyError, ProcessError, RolloutError, SupervisorError
-from guarded_rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, Work
 
 ANEW = 3
 """How often a release is verified again because it ended meanwhile."""

@@ -9,8 +9,8 @@ from guarded_rollout.backup import prune
 from guarded_rollout.backup.retention import Plan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.host.release import Release, releases, remove
-from guarded_rollout.steps.base import Evidence, Work
-from guarded_rollout.steps.migrate import describe_revisions, upgrade
+from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.migrate import describe_revisions, upgrade
 
 
 class Finish:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.steps.backup import shown, take_backup
-from guarded_rollout.steps.base import Evidence, ForwardStep, Work
-from guarded_rollout.steps.data import store_path
+from guarded_rollout.rollout.steps.backup import shown, take_backup
+from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.restore_data import store_path
 
 
 class Safety(ForwardStep):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
-from guarded_rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
 
 
 class Halt(ForwardStep):

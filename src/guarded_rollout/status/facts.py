@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from guarded_rollout.answer import headline
 from guarded_rollout.clock import in_words
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.verdict import span
 from guarded_rollout.host.slots import Slot
-from guarded_rollout.overview import SUPERVISOR, Overview, Phase, Standing
+from guarded_rollout.status.headline import headline
+from guarded_rollout.status.snapshot import SUPERVISOR, Overview, Phase, Standing
 from guarded_rollout.ui.view import gate_rows
 
 

@@ -16,8 +16,8 @@ from guarded_rollout.errors import ExactUnsupportedError
 from guarded_rollout.files import scratch_folder, sync_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.steps.base import Data, Evidence, ForwardStep, Work
-from guarded_rollout.steps.halt import Halt, halt
+from guarded_rollout.rollout.steps.base import Data, Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.stop_all import Halt, halt
 
 COMPANIONS = ("", "-wal", "-shm")  # SQLite keeps the newest commits beside the database file
 

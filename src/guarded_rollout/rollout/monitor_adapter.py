@@ -15,12 +15,12 @@ from guarded_rollout.journal.model import Outcome, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold, owner
 from guarded_rollout.monitor.ports import Ended, OpenWindow
-from guarded_rollout.notify.herald import MONITOR
-from guarded_rollout.rollback import previous
-from guarded_rollout.rollout import Engine, Request
-from guarded_rollout.steps.backup import shown
-from guarded_rollout.steps.base import Options
-from guarded_rollout.steps.watch import window
+from guarded_rollout.rollout.announce import MONITOR
+from guarded_rollout.rollout.engine import Engine, Request
+from guarded_rollout.rollout.rollback import previous
+from guarded_rollout.rollout.steps.backup import shown
+from guarded_rollout.rollout.steps.base import Options
+from guarded_rollout.rollout.steps.watch import window
 
 COMMAND = "rollout monitor"
 

@@ -12,11 +12,11 @@ from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, Ro
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
 from guarded_rollout.journal.model import UNDOING, Outcome, Rollout, StepOutcome
-from guarded_rollout.steps import STEPS
-from guarded_rollout.steps.base import Work
-from guarded_rollout.steps.finish import Finish
-from guarded_rollout.steps.stage import Stage
-from guarded_rollout.steps.watch import Watch, Window, mark, window, window_seconds
+from guarded_rollout.rollout.steps import STEPS
+from guarded_rollout.rollout.steps.base import Work
+from guarded_rollout.rollout.steps.finish import Finish
+from guarded_rollout.rollout.steps.stage import Stage
+from guarded_rollout.rollout.steps.watch import Watch, Window, mark, window, window_seconds
 
 
 @dataclass(frozen=True, slots=True)

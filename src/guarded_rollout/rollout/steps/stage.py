@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.steps.base import Evidence, Work
-from guarded_rollout.steps.migrate import require_schema
+from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.migrate import require_schema
 
 
 class Stage:

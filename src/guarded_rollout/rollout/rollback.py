@@ -19,8 +19,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.steps.base import Options
-from guarded_rollout.steps.data import exchanged_first
+from guarded_rollout.rollout.steps.base import Options
+from guarded_rollout.rollout.steps.restore_data import exchanged_first
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 from guarded_rollout.backup.originals import find
 from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.files import write_atomic
-from guarded_rollout.steps.backup import shown
-from guarded_rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.backup import shown
+from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
 
 PATH = "/api/dhash"
 

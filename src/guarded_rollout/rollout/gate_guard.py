@@ -15,8 +15,8 @@ from guarded_rollout.monitor.schedule import Timeline
 from guarded_rollout.monitor.start import watcher_of
 from guarded_rollout.monitor.targets import samplers_of
 from guarded_rollout.monitor.tasks import Errands, Threads
-from guarded_rollout.steps.base import Work
-from guarded_rollout.steps.shift import candidate_is_alive
+from guarded_rollout.rollout.steps.base import Work
+from guarded_rollout.rollout.steps.shift import candidate_is_alive
 
 LOOK_SECONDS = 0.5
 

@@ -14,7 +14,7 @@ from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.journal.model import Rollout
-from guarded_rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, Work
 
 PAUSED, RESUMED, PROMOTED = "paused", "resumed", "promoted"
 

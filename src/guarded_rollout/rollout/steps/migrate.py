@@ -13,7 +13,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, Work
 
 
 class Migrate:

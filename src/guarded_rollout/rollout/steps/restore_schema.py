@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from guarded_rollout.checks.migrations import CONTRACT, Plan, Revision
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.steps.base import Evidence, ForwardStep, Work
-from guarded_rollout.steps.migrate import expand, take_back
+from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.migrate import expand, take_back
 
 
 class Schema(ForwardStep):

@@ -9,11 +9,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from guarded_rollout.answer import headline
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.glance import rows
 from guarded_rollout.monitor.live import Trail, gate_lines
-from guarded_rollout.overview import Overview, Standing
+from guarded_rollout.status.facts import rows
+from guarded_rollout.status.headline import headline
+from guarded_rollout.status.snapshot import Overview, Standing
 from guarded_rollout.ui.view import timeline
 
 TONES = {

@@ -1,0 +1,1 @@
+"""One reading of an environment, for the terminal and the pages."""
