@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.guarded_rollout.load import GET, POST, Load
 from tests.guarded_rollout.sandbox import Sandbox
 
-from guarded_rollout.steps.data import store_path
+from guarded_rollout.rollout.steps.restore_data import store_path
 
 ROOT = Path(__file__).parents[1]
 SEARCH = GET | {

@@ -17,7 +17,7 @@ from bench.table import Table, duration, side_by_side
 from dhash_service.documents import DocumentReader
 from dhash_service.documents.extraction import Limits, Reading
 from dhash_service.documents.pdf import extract
-from dhash_service.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST
 from dhash_service.settings import Settings
 
 LIMITS = Limits(max_pages=10_000, max_pictures=10_000, max_pixels=100_000_000)

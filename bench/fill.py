@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dhash_service.facts import Sha256, image_id
-from dhash_service.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST
 from dhash_service.store.engine import writing
 from dhash_service.store.store import Store
 from dhash_service.store.tables import fingerprints, images

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.pictures import encode, photo, samples, varied_jpegs
 
 from bench.table import Table, Target, Timing, side_by_side
-from dhash_service.fingerprint import EXACT, fingerprint, read_picture
+from dhash_service.pictures.fingerprint import EXACT, fingerprint, read_picture
 
 SIZES = {"0.3 MP": (640, 480), "2 MP": (1632, 1224), "12 MP": (4000, 3000)}
 WANTED = {"0.3 MP": 1.8, "2 MP": 3.0, "12 MP": 5.0}

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dhash_service.fingerprint import read_picture
+from dhash_service.pictures.fingerprint import read_picture
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

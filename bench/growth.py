@@ -22,8 +22,8 @@ from bench.backup import fill_with_thumbnails, snapshot
 from bench.fill import fill
 from bench.search import RADIUS, Bank, random_bank
 from bench.table import Table, duration
-from dhash_service.fingerprint import fingerprint
-from dhash_service.index import HammingIndex
+from dhash_service.pictures.fingerprint import fingerprint
+from dhash_service.search.index import HammingIndex
 from guarded_rollout.backup.archive import Subject, take
 from guarded_rollout.backup.publish import Shelf
 from guarded_rollout.clock import SystemClock

@@ -17,7 +17,7 @@ from tests.pictures import jpeg
 
 from bench.clients import Address, Camera, Load, bare_server, distinct, load, rate
 from bench.table import Table, Target, duration
-from dhash_service.fingerprint import FAST, fingerprint, read_picture
+from dhash_service.pictures.fingerprint import FAST, fingerprint, read_picture
 
 CONCURRENCY = 8
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bench.search import EVERYTHING, Bank, as_bytes, build, in_turns, percentile, random_bank, recall
 from bench.table import Table, Timing, duration, side_by_side
-from dhash_service.index import HammingIndex
-from dhash_service.segment import Values, scan
+from dhash_service.search.index import HammingIndex
+from dhash_service.search.segment import Values, scan
 
 RADII = (4, 8, 10)
 NEAREST = 10

@@ -23,8 +23,8 @@ from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.host.proxy import configuration
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollout import Request
-from guarded_rollout.steps.data import store_path
+from guarded_rollout.rollout.engine import Request
+from guarded_rollout.rollout.steps.restore_data import store_path
 
 SHARES = ((10, 0.5), (50, 0.5), (100, 0.0))
 SEARCH = GET | {"name": "search", "path": "/api/dhash/search?hash=8f0f0f1f3f7fff00", "clients": 6}

@@ -12,8 +12,8 @@ import psutil
 from numpy.typing import NDArray
 
 from bench.table import Table, Target, Timing, duration
-from dhash_service.index import HammingIndex
-from dhash_service.segment import Values, scan
+from dhash_service.search.index import HammingIndex
+from dhash_service.search.segment import Values, scan
 
 RADIUS = 10
 EVERYTHING = 1_000_000  # a limit that no answer here reaches

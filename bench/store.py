@@ -20,7 +20,7 @@ from tests.dhash_service.store_facts import NEW, picture, review
 from bench.fill import fill
 from bench.table import Table, Target, Timing, duration, side_by_side
 from dhash_service.facts import Picture
-from dhash_service.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST
 from dhash_service.store.merge import merge
 from dhash_service.store.snapshot import take
 from dhash_service.store.store import Store

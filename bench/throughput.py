@@ -14,7 +14,7 @@ from PIL import Image
 from tests.pictures import encode, photo
 
 from bench.table import Table
-from dhash_service.fingerprint import EXACT, FAST, fingerprint
+from dhash_service.pictures.fingerprint import EXACT, FAST, fingerprint
 
 Hash = Callable[[bytes], object]
 

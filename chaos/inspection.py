@@ -17,7 +17,7 @@ from chaos.receiver import Receiver
 from chaos.stack import Stack, wait_until
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify.events import Kind
-from guarded_rollout.notify.herald import events_of
+from guarded_rollout.rollout.announce import events_of
 
 PROBES = 20
 

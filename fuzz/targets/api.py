@@ -18,7 +18,7 @@ from tests.dhash_service.api.test_hostile import document
 from tests.dhash_service.serving import Server, serving
 from tests.pictures import jpeg, photo, samples
 
-from dhash_service.api.app import create_app
+from dhash_service.app import create_app
 from dhash_service.facts import Sha256, image_id
 from dhash_service.settings import Settings
 from fuzz.damage import damaged

@@ -11,7 +11,7 @@ from tests.pictures import jpeg
 
 from dhash_service.documents import DocumentReader
 from dhash_service.errors import DhashError
-from dhash_service.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST
 from dhash_service.settings import Settings
 from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require

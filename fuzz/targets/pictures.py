@@ -8,7 +8,7 @@ from PIL import Image
 from tests.pictures import photo, samples
 
 from dhash_service.errors import RejectedError
-from dhash_service.fingerprint import EXACT, FAST, read_picture
+from dhash_service.pictures.fingerprint import EXACT, FAST, read_picture
 from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require
 

@@ -21,8 +21,8 @@ from pebble import ProcessExpired, ProcessPool
 from dhash_service.documents import DocumentReader, Extraction, is_document
 from dhash_service.errors import BodyTooLargeError, DecoderFailedError, DhashError
 from dhash_service.facts import Picture, Sha256, Source
-from dhash_service.fingerprint import ALGORITHMS, read_picture
 from dhash_service.matcher import Matcher
+from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
 from dhash_service.settings import Settings
 from dhash_service.store.store import Store
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from dhash_service.errors import StoreError
 from dhash_service.facts import Fingerprint, Match, Neighbour
-from dhash_service.follower import Follower
-from dhash_service.index import HammingIndex
-from dhash_service.matching import match
+from dhash_service.search.confidence import match
+from dhash_service.search.follower import Follower
+from dhash_service.search.index import HammingIndex
 from dhash_service.settings import Settings
 from dhash_service.store.store import Store
 

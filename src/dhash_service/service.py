@@ -39,9 +39,9 @@ from dhash_service.facts import (
     Verdict,
     new_id,
 )
-from dhash_service.fingerprint import ALGORITHMS, read_picture
 from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
+from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Registered
 from dhash_service.store.store import Store

@@ -16,7 +16,7 @@ from chaos.faults.power import Change, not_durable, read_log, undo
 from chaos.pictures import document, field, picture
 from PIL import Image
 
-from dhash_service.fingerprint import fingerprint
+from dhash_service.pictures.fingerprint import fingerprint
 from guarded_rollout.backup.verify import verify
 from guarded_rollout.errors import RolloutError
 from tests.guarded_rollout.backups import Project

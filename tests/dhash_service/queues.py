@@ -8,7 +8,7 @@ from PIL import Image as PILImage
 from PIL import ImageEnhance
 
 from dhash_service.facts import Match, Neighbour, Picture, Sha256, Source, Status
-from dhash_service.fingerprint import ALGORITHMS, read_picture
+from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
 from dhash_service.store.recorder import NewImage
 from dhash_service.store.store import Store
 from tests.pictures import encode, photo

@@ -7,7 +7,7 @@ from pathlib import Path
 import pikepdf
 import pytest
 
-from dhash_service.fingerprint import fingerprint
+from dhash_service.pictures.fingerprint import fingerprint
 from tests.dhash_service.documents.pdfs import Draft, at, showing
 from tests.dhash_service.serving import dhash
 from tests.pictures import jpeg

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dhash_service.errors import UnwritableFolderError
-from dhash_service.export import PictureFolder, name_of
+from dhash_service.pictures.export import PictureFolder, name_of
 
 SHA256 = "0123456789ab" + 52 * "f"
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dhash_service.decoding import open_picture
 from dhash_service.errors import (
     DamagedPictureError,
     DhashError,
@@ -23,7 +22,15 @@ from dhash_service.errors import (
     UnsupportedFormatError,
 )
 from dhash_service.facts import image_id
-from dhash_service.fingerprint import ALGORITHMS, EXACT, FAST, fingerprint, fingerprint_image, read_picture
+from dhash_service.pictures.decoding import open_picture
+from dhash_service.pictures.fingerprint import (
+    ALGORITHMS,
+    EXACT,
+    FAST,
+    fingerprint,
+    fingerprint_image,
+    read_picture,
+)
 from tests import hostile
 from tests.pictures import Sample, encode, graphic, jpeg, page, photo, samples, turned, varied_jpegs
 
@@ -268,7 +275,7 @@ def test_too_many_pixels_are_refused_from_the_header_alone() -> None:
 STARVED = """
 import resource
 from dhash_service.errors import DecoderFailedError
-from dhash_service.fingerprint import fingerprint
+from dhash_service.pictures.fingerprint import fingerprint
 from tests.hostile import png
 picture = png(9000, 9000, pixels=bytes(9001 * 9000))
 fingerprint(png(9, 8, pixels=bytes(80)))
@@ -327,7 +334,7 @@ def test_any_bytes_behind_a_valid_start_are_answered(start: bytes, rest: bytes) 
 BOMBS = """
 import resource, sys, time
 from dhash_service.errors import RejectedError
-from dhash_service.fingerprint import read_picture
+from dhash_service.pictures.fingerprint import read_picture
 from tests.hostile import bombs
 from tests.pictures import jpeg
 read_picture(jpeg(64, 48))
@@ -351,7 +358,7 @@ def test_bombs_cost_little_memory_and_time_and_nothing_is_printed() -> None:
 
 QUIET = """
 from dhash_service.errors import RejectedError
-from dhash_service.fingerprint import read_picture
+from dhash_service.pictures.fingerprint import read_picture
 from tests.hostile import damaged
 for sample in damaged(0, 20):
     try:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dhash_service.errors import StoreError
-from dhash_service.feed import Changes, Position
-from dhash_service.follower import Follower, pause
-from dhash_service.index import HammingIndex, Hit
+from dhash_service.search.feed import Changes, Position
+from dhash_service.search.follower import Follower, pause
+from dhash_service.search.index import HammingIndex, Hit
 
 
 class Journal:

@@ -12,7 +12,6 @@ from threading import Thread
 import httpx
 import pytest
 
-from dhash_service.decoding import sniff
 from dhash_service.errors import (
     BadRequestError,
     GoldenMovedError,
@@ -20,10 +19,11 @@ from dhash_service.errors import (
     ServiceAnswerError,
 )
 from dhash_service.facts import Algorithm
-from dhash_service.fingerprint import ALGORITHMS, EXACT, FAST
 from dhash_service.golden import FOLDER, Golden, check, record
 from dhash_service.golden.draw import draw
 from dhash_service.golden.readers import LocalReader, ServiceReader, over_socket, over_url
+from dhash_service.pictures.decoding import sniff
+from dhash_service.pictures.fingerprint import ALGORITHMS, EXACT, FAST
 from dhash_service.settings import Settings
 from tests.dhash_service.serving import dhash, free_port, serving, start
 from tests.pictures import jpeg

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhash_service import bank as bank_module
-from dhash_service.bank import Bank
-from dhash_service.index import CROWD, Found, HammingIndex, Hit
-from dhash_service.segment import SMALL, Segment, scan
+from dhash_service.search import bank as bank_module
+from dhash_service.search.bank import Bank
+from dhash_service.search.index import CROWD, Found, HammingIndex, Hit
+from dhash_service.search.segment import SMALL, Segment, scan
 
 ALL_BITS = (1 << 64) - 1
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dhash_service.facts import Algorithm, Fingerprint, Image, Match, Neighbour, Sha256, Status, image_id
-from dhash_service.matching import (
+from dhash_service.search.confidence import (
     COPY,
     LEAST_KNOWN,
     LIKENESS,

@@ -8,7 +8,7 @@ import pytest
 
 from dhash_service.errors import StoreDamagedError, StoreUnreachableError
 from dhash_service.facts import Sha256
-from dhash_service.originals import Originals
+from dhash_service.pictures.originals import Originals
 from dhash_service.store.store import Store
 from tests.dhash_service.store_facts import FAST, NEW, picture
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dhash_service.fingerprint import ALGORITHMS, read_picture
-from dhash_service.thumbnail import SIDE
+from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
+from dhash_service.pictures.thumbnail import SIDE
 from tests.pictures import encode, graphic, photo, samples, turned
 
 

@@ -9,8 +9,8 @@ from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
 from dhash_service.api.models import Known, SearchAnswer
 from dhash_service.api.problems import PROBLEMS
-from dhash_service.decoding import sniff
 from dhash_service.errors import NotFoundError
+from dhash_service.pictures.decoding import sniff
 
 router = APIRouter(prefix="/api/dhash", tags=["search"], responses=PROBLEMS)
 

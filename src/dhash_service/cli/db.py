@@ -118,7 +118,7 @@ def downgrade(
 @db.command(epilog="Example: dhash db check")
 def check(as_json: AsJson = False) -> None:
     """Read the whole store and name what is wrong; then the exit code is 1."""
-    from dhash_service.fingerprint import ALGORITHMS
+    from dhash_service.pictures.fingerprint import ALGORITHMS
     from dhash_service.settings import Settings
     from dhash_service.store.check import check as findings_of
     from dhash_service.store.engine import existing

@@ -16,8 +16,8 @@ from dhash_service.cli.app import app
 
 if TYPE_CHECKING:
     from dhash_service.documents import Box, DocumentReader
-    from dhash_service.export import PictureFolder
     from dhash_service.facts import Picture
+    from dhash_service.pictures.export import PictureFolder
     from dhash_service.settings import Settings
 
 
@@ -58,7 +58,7 @@ def extract(
     """
     from dhash_service.cli.app import report
     from dhash_service.errors import DhashError
-    from dhash_service.export import PictureFolder
+    from dhash_service.pictures.export import PictureFolder
     from dhash_service.settings import Settings
 
     settings = Settings.load(algorithm=algorithm)
@@ -108,7 +108,7 @@ def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_conte
     """Raises `UnreadableFileError`, `BodyTooLargeError`, and what reading a picture or a PDF raises."""
     from dhash_service.documents import is_document
     from dhash_service.errors import BodyTooLargeError, UnreadableFileError
-    from dhash_service.fingerprint import ALGORITHMS, read_picture
+    from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
 
     algorithm = ALGORITHMS[settings.algorithm]
     try:
@@ -132,7 +132,7 @@ def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_conte
 
 def _save(folder: "PictureFolder", path: Path, held: Sequence[Found]) -> dict[str, Path]:
     """Where each picture was written, by its SHA-256: one file, named after the first page that shows it."""
-    from dhash_service.export import name_of
+    from dhash_service.pictures.export import name_of
 
     saved: dict[str, Path] = {}
     for found in held:

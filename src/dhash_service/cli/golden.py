@@ -87,8 +87,8 @@ def _reader(
 ) -> "tuple[list[Algorithm], Read]":
     """Whom to ask, and for which algorithms; what it opens is closed by the stack."""
     from dhash_service.errors import BadRequestError
-    from dhash_service.fingerprint import ALGORITHMS
     from dhash_service.golden.readers import LocalReader, ServiceReader, over_socket, over_url
+    from dhash_service.pictures.fingerprint import ALGORITHMS
     from dhash_service.settings import Settings
 
     if uds and url:

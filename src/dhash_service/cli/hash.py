@@ -87,7 +87,7 @@ def _facts(found: "Fingerprint") -> dict[str, object]:
 def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str, "Fingerprint | DhashError"]]:
     """Each path with what became of it, one after the other, computed on every core."""
     from dhash_service.errors import DhashError
-    from dhash_service.fingerprint import ALGORITHMS, fingerprint
+    from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
 
     way = ALGORITHMS[settings.algorithm]
 

@@ -22,8 +22,8 @@ def search(
     from rich.table import Table
 
     from dhash_service.errors import BadRequestError
-    from dhash_service.fingerprint import ALGORITHMS, fingerprint
-    from dhash_service.index import HammingIndex
+    from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
+    from dhash_service.search.index import HammingIndex
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
 

@@ -44,7 +44,7 @@ def serve(
             os.environ[f"DHASH_{name}"] = str(value)  # server processes read the environment
     with shared_metrics(settings.processes):
         uvicorn.run(
-            "dhash_service.api.app:create_app",
+            "dhash_service.app:create_app",
             factory=True,
             host=settings.host,
             port=settings.port,

@@ -45,7 +45,7 @@ from dhash_service.errors import (
     UnsupportedFormatError,
 )
 from dhash_service.facts import Picture, Sha256
-from dhash_service.fingerprint import read_picture
+from dhash_service.pictures.fingerprint import read_picture
 
 SHORTEST_SIDE = 32  # pixels; see above
 DEEPEST_FORM = 8  # forms within forms; pdfium itself stops at 40, which cuts cycles as well

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from dhash_service.documents import DocumentReader, is_document
 from dhash_service.errors import BadRequestError, GoldenRecordError, ServiceAnswerError
 from dhash_service.facts import Algorithm
-from dhash_service.fingerprint import ALGORITHMS, fingerprint
 from dhash_service.golden.record import Values
+from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
 from dhash_service.settings import Settings
 
 ATTEMPTS = 5  # at a service that answers 429 or 503: it is alive, and says when to come again

@@ -9,7 +9,7 @@ from typing import Self
 
 from dhash_service.errors import GoldenRecordError
 from dhash_service.facts import Algorithm
-from dhash_service.fingerprint import ALGORITHMS
+from dhash_service.pictures.fingerprint import ALGORITHMS
 
 FOLDER = Path(__file__).parent / "files"
 """What a release carries."""

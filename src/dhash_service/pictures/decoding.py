@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
-from dhash_service import bombs
 from dhash_service.errors import (
     DamagedPictureError,
     DecoderFailedError,
     TooManyPixelsError,
     UnsupportedFormatError,
 )
+from dhash_service.pictures import bombs
 
 MAX_PIXELS = 100_000_000
 

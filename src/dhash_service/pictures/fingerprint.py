@@ -22,12 +22,12 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from dhash_service.decoding import MAX_PIXELS, decoding, format_of, open_picture
 from dhash_service.errors import UnsupportedFormatError
 from dhash_service.facts import Algorithm, Fingerprint, Picture, Sha256
-from dhash_service.quality import quality
-from dhash_service.thumbnail import thumbnail as draw_thumbnail
-from dhash_service.thumbnail import upright
+from dhash_service.pictures.decoding import MAX_PIXELS, decoding, format_of, open_picture
+from dhash_service.pictures.quality import quality
+from dhash_service.pictures.thumbnail import thumbnail as draw_thumbnail
+from dhash_service.pictures.thumbnail import upright
 
 EXACT = Algorithm("dhash-64", 1)
 FAST = Algorithm("dhash-64-fast", 1)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from dhash_service.segment import BITS, Distances, Keys, Places, Segment, Values, scan, spans
+from dhash_service.search.segment import BITS, Distances, Keys, Places, Segment, Values, scan, spans
 
 CROWD = 1000
 """How many pictures share a fingerprint when it no longer says which of them is meant."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import structlog
 
-from dhash_service.feed import FingerprintFeed, Position
-from dhash_service.index import HammingIndex
+from dhash_service.search.feed import FingerprintFeed, Position
+from dhash_service.search.index import HammingIndex
 
 log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dhash_service.bank import CROWD, Bank, Found, Hit
-from dhash_service.segment import BITS
+from dhash_service.search.bank import CROWD, Bank, Found, Hit
+from dhash_service.search.segment import BITS
 
 __all__ = ["CROWD", "Found", "HammingIndex", "Hit"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select
 
-from dhash_service.feed import Changes, Position
+from dhash_service.search.feed import Changes, Position
 from dhash_service.store.engine import reading
 from dhash_service.store.tables import fingerprints, tombstones
 from dhash_service.store.visibility import aside, stands

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateColumn
 from sqlalchemy.types import TypeEngine
 
 from dhash_service.errors import StoreDamagedError, StoreError, StoreFullError, StoreUnreachableError
-from dhash_service.originals import NO_ROOM
+from dhash_service.pictures.originals import NO_ROOM
 from dhash_service.store import schema
 from dhash_service.store.engine import connect, reading, translated, writing
 from dhash_service.store.migrate import Migrations, known_part

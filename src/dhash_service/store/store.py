@@ -25,8 +25,8 @@ from dhash_service.facts import (
     Token,
     Tombstone,
 )
-from dhash_service.fingerprint import ALGORITHMS
-from dhash_service.originals import Originals
+from dhash_service.pictures.fingerprint import ALGORITHMS
+from dhash_service.pictures.originals import Originals
 from dhash_service.settings import Settings
 from dhash_service.store import schema
 from dhash_service.store.changes import Feed

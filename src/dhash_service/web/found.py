@@ -10,11 +10,11 @@ from itertools import groupby
 from urllib.parse import urlencode
 from uuid import UUID
 
-from dhash_service.decoding import sniff
 from dhash_service.errors import DhashError, RetryLaterError
 from dhash_service.facts import Lookup, Match, Neighbour, Status
 from dhash_service.matcher import Neighbourhood
-from dhash_service.matching import BITS, SENTENCES, Reason
+from dhash_service.pictures.decoding import sniff
+from dhash_service.search.confidence import BITS, SENTENCES, Reason
 from dhash_service.service import DocumentSubmission, Submission
 from dhash_service.store.verdicts import Judged
 from dhash_service.web.asked import DEEPEST, RADII

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from PIL import Image as PILImage
 
 from dhash_service.api.auth import Running
-from dhash_service.decoding import decoding, open_picture
 from dhash_service.errors import NotFoundError
-from dhash_service.thumbnail import upright
+from dhash_service.pictures.decoding import decoding, open_picture
+from dhash_service.pictures.thumbnail import upright
 from dhash_service.web.visitors import Reader
 
 SIDE = 1024

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from dhash_service.facts import Claim, Image, Match, Neighbour
-from dhash_service.matching import SENTENCES, Reason
-from dhash_service.originals import Originals
+from dhash_service.pictures.originals import Originals
 from dhash_service.reviewing import Pair, Progress
+from dhash_service.search.confidence import SENTENCES, Reason
 from dhash_service.store.verdicts import Counted
 from dhash_service.web.found import QUALITY
 

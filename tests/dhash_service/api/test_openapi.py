@@ -3,7 +3,7 @@
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from dhash_service.api.app import create_app
+from dhash_service.app import create_app
 from dhash_service.settings import Settings
 from tests.dhash_service.serving import Server
 

@@ -17,7 +17,7 @@ from pikepdf import Array, Dictionary, Name, String
 
 from dhash_service.documents import DocumentReader, Extraction
 from dhash_service.errors import DhashError
-from dhash_service.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST
 from dhash_service.settings import Settings
 from tests.dhash_service.documents.pdfs import Draft, at, one_page, showing, stream
 from tests.pictures import encode, jpeg, photo

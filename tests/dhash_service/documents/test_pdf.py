@@ -21,7 +21,7 @@ from dhash_service.errors import (
     TooManyPicturesError,
     TooManyPixelsError,
 )
-from dhash_service.fingerprint import ALGORITHMS, FAST, fingerprint, fingerprint_image
+from dhash_service.pictures.fingerprint import ALGORITHMS, FAST, fingerprint, fingerprint_image
 from tests.dhash_service.documents.pdfs import (
     Draft,
     at,

@@ -29,7 +29,7 @@ from dhash_service.errors import (
     TooManyPixelsError,
 )
 from dhash_service.facts import Outcome
-from dhash_service.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST
 from dhash_service.settings import Settings
 from tests.dhash_service.documents import pdfs
 from tests.pictures import jpeg
@@ -298,7 +298,7 @@ import sys, time
 from concurrent.futures import Future
 from pathlib import Path
 from dhash_service.documents import DocumentReader
-from dhash_service.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST
 from dhash_service.settings import Settings
 
 reader = DocumentReader(Settings.load(document_workers=1, document_seconds=600))

@@ -5,7 +5,7 @@ import re
 import pytest
 from fastapi import FastAPI
 
-from dhash_service.api.app import create_app
+from dhash_service.app import create_app
 from dhash_service.settings import Settings
 from dhash_service.web.api_docs import in_words, reference
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhash_service.facts import Image, Match, Neighbour, Status
-from dhash_service.matching import SENTENCES
+from dhash_service.search.confidence import SENTENCES
 from dhash_service.web.asked import Asked
 from dhash_service.web.found import differ, headline, percent, sentences, squares
 from tests.dhash_service.store_facts import NOON, picture
