@@ -16,9 +16,9 @@ from fuzz.engine import Check, Target, require
 from fuzz.trees import LEAVES, changed
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample
+from guarded_rollout.host.fetch import Got, Place
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read
 from guarded_rollout.monitor.sources import CADDY_SECONDS, ProxyMetrics
-from guarded_rollout.watch.fetch import Got, Place
 
 WANTED = Wanted(
     frozenset({"requests_total", "images_ok_total", 'dhash_requests_total{code=~"5.."}'}),

@@ -15,7 +15,7 @@ from dhash_service.api.observe import Observe
 from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
 from dhash_service.service import Service
 from dhash_service.settings import Settings
-from dhash_service.web import pages
+from dhash_service.web import pages, site
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Fixed paths before those with an {id} in the same place.
     for module in (operations, review, submit, search, problems):
         app.include_router(module.router)
-    pages.install(app)
+    site.install(app)
     app.add_middleware(Limits, settings=settings, page=pages.error_page)
     app.add_middleware(Observe, metrics=metrics)
     return app

@@ -16,7 +16,7 @@ from guarded_rollout.clock import ManualClock, SystemClock
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
-from guarded_rollout.rollout.steps.watch import PAUSED, RESUMED
+from guarded_rollout.rollout.window import PAUSED, RESUMED
 from tests.browser.conftest import overflows
 from tests.browser.dashboardkit import break_release, picture, sign_in, write_gates
 from tests.guarded_rollout.gatekit import SHIPPED

@@ -22,7 +22,7 @@ from guarded_rollout.journal.model import Outcome, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.gate_guard import GateGuard
-from guarded_rollout.rollout.steps.watch import PAUSED
+from guarded_rollout.rollout.window import PAUSED
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 

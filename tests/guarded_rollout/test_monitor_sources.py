@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.host.fetch import MAX_BYTES, Got, Place
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read
 from guarded_rollout.monitor.sources import Probe, ProxyMetrics, ServiceMetrics, wanted_by
-from guarded_rollout.watch.fetch import MAX_BYTES, Got, Place
 from tests.guarded_rollout.gatekit import gate, shipped
 from tests.guarded_rollout.webkit import Answer, Web, web
 

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from guarded_rollout.cli.monitor import follow
 from guarded_rollout.clock import Instant, ManualClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.lock import process_started
@@ -24,7 +25,6 @@ from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.schedule import Cadence
 from guarded_rollout.monitor.watchdog import stand_by
 from guarded_rollout.notify.events import Kind, Level
-from guarded_rollout.watch.follow import follow
 from tests.guarded_rollout.gatekit import shipped
 from tests.guarded_rollout.monitorkit import Engine, Rehearsal, Told
 from tests.guarded_rollout.test_monitor import bad

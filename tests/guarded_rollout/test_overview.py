@@ -21,7 +21,7 @@ from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.log import MonitorLog, path_for
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
-from guarded_rollout.rollout.steps.watch import PAUSED
+from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.snapshot import Overview, Phase, Reader, read
 
 STARTED = "1.0.0-wheel-aaaaaaaa"

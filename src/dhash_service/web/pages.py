@@ -1,26 +1,22 @@
 """The ground of the pages: templates, static files, safe headers, and errors that a person can read."""
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dhash_service.api.problems import Problem
 from dhash_service.errors import DhashError
-from dhash_service.web.throttle import Throttle
 from dhash_service.web.visitors import NOBODY, Visitor, visit
 from web_assets import Assets, page_headers
 
 HERE = Path(__file__).parent
 ASSETS = Assets(HERE / "static")
-SIGN_INS = 10
-"""How often one address may fail to sign in within a minute."""
 
 MACHINES = ("/api/", "/health", "/metrics", "/problems", "/openapi.json", "/static/")
 """Paths that programs ask: their errors stay JSON, whatever a caller says that it accepts."""
@@ -97,19 +93,3 @@ def sign_in_url(request: Request) -> str:
 def asked_for(request: Request) -> str:
     """The path and query of a request, as an address of this service."""
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
-
-
-def install(app: FastAPI) -> None:
-    """Add the pages and their files to the application. They are not part of the OpenAPI document."""
-    from dhash_service.web import (
-        api_docs,
-        large,
-        review_page,
-        search_page,
-        sign_in,
-    )  # made with what stands here
-
-    app.state.sign_ins = Throttle(SIGN_INS, 60, time.monotonic)
-    app.mount(ASSETS.prefix, ASSETS, name="static")
-    for module in (search_page, review_page, large, sign_in, api_docs):
-        app.include_router(module.router, include_in_schema=False)

@@ -16,12 +16,12 @@ from guarded_rollout.checks.reviews import read as read_reviews
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.config import gates
 from guarded_rollout.errors import DiskFullError, PreflightError, RolloutError
+from guarded_rollout.host.git import revision
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.operations.premerge import revision
 
 PROGRAMS = ("uv", "caddy", "supervisord")
 

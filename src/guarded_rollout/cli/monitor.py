@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from guarded_rollout.cli.app import DryRun, Output, Verbose, app, settings_file
-from guarded_rollout.clock import SystemClock
+from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
@@ -24,7 +24,7 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
-from guarded_rollout.logs import Line, configure
+from guarded_rollout.logs import Line, configure, parse
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.live import LiveView, Surroundings, in_words, worth_showing
@@ -41,7 +41,6 @@ from guarded_rollout.rollout import announce
 from guarded_rollout.rollout.monitor_adapter import EngineRollouts
 from guarded_rollout.status.snapshot import Reader
 from guarded_rollout.status.terminal import slots
-from guarded_rollout.watch.follow import follow
 
 LOGS = Path("monitor_logs")
 
@@ -297,3 +296,28 @@ def _beating(environment: Environment, path: Path) -> Look:
 
 def _ask(reason: str) -> bool:
     return input(f"\n{reason}\nRoll back now? Type yes or no: ").strip().lower() in ("y", "yes")
+
+
+LOOK_SECONDS = 0.5
+
+
+def follow(environment: Environment, clock: Clock, show: Callable[[Line], None]) -> int:
+    """Show each line of the other's log until its session has ended; its exit code, 3 if it died."""
+    beat = heartbeat.last(environment)
+    if beat is None:
+        return FAILED
+    with Path(beat.log).open(encoding="utf-8") as file:
+        rest = ""
+        while True:
+            rest += file.readline()
+            if rest.endswith("\n"):
+                line, rest = parse(rest), ""
+                if line is None:
+                    continue
+                show(line)
+                if "exit_code" in line.data:
+                    return int(line.data["exit_code"])
+            elif not beat.alive():
+                return FAILED
+            else:
+                clock.sleep(LOOK_SECONDS)

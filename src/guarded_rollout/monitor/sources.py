@@ -17,9 +17,9 @@ from guarded_rollout.config.kinds import (
     Source,
 )
 from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.host.fetch import Got, Place, get
 from guarded_rollout.monitor import metrics_formats
 from guarded_rollout.monitor.metrics_formats import NotMetricsError, Wanted, selector
-from guarded_rollout.watch.fetch import Got, Place, get
 
 
 class Sampler(Protocol):

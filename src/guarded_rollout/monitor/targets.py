@@ -7,10 +7,10 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
 from guarded_rollout.config.kinds import ConsecutiveGate
 from guarded_rollout.gates.samples import Side
+from guarded_rollout.host.fetch import Place
 from guarded_rollout.host.site import Site
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.sources import Probe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
-from guarded_rollout.watch.fetch import Place
 
 
 def samplers_of(

@@ -20,6 +20,7 @@ from typing import Any
 
 from guarded_rollout.checks.manifest import Artifacts, Ran
 from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.host.git import revision
 from guarded_rollout.host.site import Site
 
 PATIENCE_SECONDS = 600
@@ -167,20 +168,6 @@ def _toml_value(value: object) -> str:
         return "[" + ", ".join(map(_toml_value, value)) + "]"
     # Texts, numbers and booleans are written alike, but for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def revision(source: Path) -> tuple[str, bool]:
-    """The commit of a checkout, and whether there is more in it than that; empty outside of git."""
-    commit = _git(source, "rev-parse", "HEAD")
-    return commit, bool(commit and _git(source, "status", "--porcelain", "--untracked-files=no"))
-
-
-def _git(source: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _free_port() -> int:

@@ -19,7 +19,7 @@ from guarded_rollout.rollout.runner import Outlook, advance, decided, take_back
 from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Options, Work
 from guarded_rollout.rollout.steps.shift import candidate_is_alive
-from guarded_rollout.rollout.steps.watch import PAUSED, PROMOTED, RESUMED, Window, mark, window
+from guarded_rollout.rollout.window import PAUSED, PROMOTED, RESUMED, Window, mark, window
 
 DEFAULTS = Options()
 NO_ROLLOUT = UUID(int=0)  # of a rehearsal, which writes nothing

@@ -20,7 +20,7 @@ from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.rollback import previous
 from guarded_rollout.rollout.steps.backup import shown
 from guarded_rollout.rollout.steps.base import Options
-from guarded_rollout.rollout.steps.watch import window
+from guarded_rollout.rollout.window import window
 
 COMMAND = "rollout monitor"
 

@@ -16,7 +16,7 @@ from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Work
 from guarded_rollout.rollout.steps.finish import Finish
 from guarded_rollout.rollout.steps.stage import Stage
-from guarded_rollout.rollout.steps.watch import Watch, Window, mark, window, window_seconds
+from guarded_rollout.rollout.window import WATCH, Window, mark, window, window_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def advance(work: Work) -> Outlook:
         rollout = work.journal.rollout(work.rollout)
         if rollout.done(name):
             continue
-        if name == Watch.name and (found := _watch(work)):
+        if name == WATCH and (found := _watch(work)):
             return Outlook(work.release, window=found)
         _do(work, name)
     work.journal.end(work.rollout, Outcome.COMPLETED)
@@ -94,7 +94,7 @@ def _unstage(work: Work) -> None:
 
 @contextmanager
 def _journalled(work: Work, name: str) -> Iterator[dict[str, object]]:
-    if name == Watch.name:  # its intent was the opening of the window
+    if name == WATCH:  # its intent was the opening of the window
         evidence: dict[str, object] = {}
         yield evidence
         work.journal.settle(work.rollout, name, StepOutcome.DONE, **evidence)
@@ -108,7 +108,7 @@ def _watch(work: Work) -> Window | None:
     found = window(work.journal.rollout(work.rollout))
     if found is None:
         seconds = window_seconds(work.site.environment)
-        work.journal.intend(work.rollout, Watch.name, seconds=seconds, **mark(work.site.clock))
+        work.journal.intend(work.rollout, WATCH, seconds=seconds, **mark(work.site.clock))
         found = window(work.journal.rollout(work.rollout))
         assert found is not None
     return found if found.left(work.site.clock.instant()) > 0 else None
@@ -144,7 +144,7 @@ def decided(rollout: Rollout, work: Work) -> str:
     """Why an open rollout cannot be taken back any more; empty if it can."""
     if work.back:
         return f"a rollback is not taken back, and this one goes to {work.release.id}"
-    if rollout.done(Watch.name) and not rollout.undoing:
+    if rollout.done(WATCH) and not rollout.undoing:
         return f"{work.release.id} was accepted, and is left by `rollout rollback --to previous`"
     return ""
 

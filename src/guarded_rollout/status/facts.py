@@ -10,8 +10,8 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.verdict import span
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.status.headline import headline
+from guarded_rollout.status.rows import gate_rows
 from guarded_rollout.status.snapshot import SUPERVISOR, Overview, Phase, Standing
-from guarded_rollout.ui.view import gate_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from guarded_rollout.monitor.heartbeat import Heartbeat
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.threshold_review import newest_sessions, opened
 from guarded_rollout.notify.ledger import Ledger, LedgerReader
-from guarded_rollout.rollout.steps.watch import Window, window
+from guarded_rollout.rollout.window import Window, window
 from guarded_rollout.status.cache import Blind as Blind
 from guarded_rollout.status.cache import Database, Kept, stamp
 from guarded_rollout.status.session_log import SessionFacts, SessionReader

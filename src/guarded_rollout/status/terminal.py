@@ -13,8 +13,8 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.monitor.live import Trail, gate_lines
 from guarded_rollout.status.facts import rows
 from guarded_rollout.status.headline import headline
+from guarded_rollout.status.rows import timeline
 from guarded_rollout.status.snapshot import Overview, Standing
-from guarded_rollout.ui.view import timeline
 
 TONES = {
     "good": "green",

@@ -91,7 +91,7 @@ class Dashboard:
         """One environment, whole."""
         look, sections = await self._follower(request).sections()
         names = [name.removeprefix("gate-") for name in sections if name.startswith("gate-")]
-        rows = {row.name: row for row in self._sections.rows(look)}
+        rows = {row.name: row for row in self._sections.gates(look)}
         return self._page(
             request,
             "environment.html",

@@ -1,55 +1,20 @@
 """The lines of a session's charts: computed once from its log, then followed as it grows."""
 
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.gates.series import Point, Series
-from guarded_rollout.gates.verdict import Verdict
+from guarded_rollout.gates.series import Series
 from guarded_rollout.logs import parse
 from guarded_rollout.monitor.log import sample_of
 from guarded_rollout.monitor.threshold_review import opened
+from guarded_rollout.status.chart_line import Dot, Line
 from guarded_rollout.status.session_log import IS_SAMPLE, Tail
 
-MOST = 1500  # points kept of a line: a 60-minute window of 5 s samples has 720
 RECENT = 3000  # points that a page may have missed while it was away
-
-
-class Dot(NamedTuple):
-    """One point of one line, as it is sent: seconds since 1970, the value (None: nothing measured)."""
-
-    gate: str
-    side: str
-    at: float
-    value: float | None
-
-
-@dataclass(slots=True)
-class Line:
-    """One gate's values for one side, and what a table says of them."""
-
-    at: list[float] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
-    lowest: float | None = None
-    highest: float | None = None
-    latest: Verdict | None = None
-
-    def take(self, point: Point) -> Dot:
-        """Add a point; the older half is thinned when there are too many."""
-        value = None if point.verdict.value is None else float(f"{point.verdict.value:.4g}")
-        self.latest = point.verdict
-        self.at.append(round(point.at, 1))
-        self.values.append(value)
-        if value is not None:
-            self.lowest = value if self.lowest is None else min(value, self.lowest)
-            self.highest = value if self.highest is None else max(value, self.highest)
-        if len(self.at) > MOST:
-            del self.at[: MOST // 2 : 2], self.values[: MOST // 2 : 2]
-        return Dot(point.verdict.gate, point.side.value, self.at[-1], value)
 
 
 class Charts:

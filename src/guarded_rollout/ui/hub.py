@@ -19,9 +19,10 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.status.cache import Blind, Kept, stamp
+from guarded_rollout.status.chart_line import Dot, Line
 from guarded_rollout.status.headline import unwatched
 from guarded_rollout.status.snapshot import Overview, Reader
-from guarded_rollout.ui.charts import Charts, Dot, Line
+from guarded_rollout.ui.charts import Charts
 from guarded_rollout.ui.jobs import Jobs
 
 log = structlog.get_logger()

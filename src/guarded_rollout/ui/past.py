@@ -14,9 +14,10 @@ from guarded_rollout.errors import NotALogError, RolloutError, UnknownRolloutErr
 from guarded_rollout.journal.model import Event, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import owner
+from guarded_rollout.status import rows
 from guarded_rollout.status.session_log import Judged, SessionReader
 from guarded_rollout.status.snapshot import log_of
-from guarded_rollout.ui import replaying, view
+from guarded_rollout.ui import replaying
 from guarded_rollout.ui.charts import Charts
 
 
@@ -44,7 +45,7 @@ class Past:
             log = log_of(self._environment, rollout)
             return {
                 "rollout": rollout,
-                "steps": view.timeline(rollout, owner(self._environment.lock) is not None),
+                "steps": rows.timeline(rollout, owner(self._environment.lock) is not None),
                 "notes": [Note(one.at, one.name, _words(one)) for one in rollout.notes if one.name != "plan"],
                 "log": log,
                 "no_log": "No monitoring log tells of this rollout: nothing can be judged again.",
@@ -67,7 +68,7 @@ class Past:
             raise UnknownRolloutError(id=identity)
         return rollout
 
-    def _gates(self, log: Path | None) -> tuple[view.GateRow, ...]:
+    def _gates(self, log: Path | None) -> tuple[rows.GateRow, ...]:
         charts = self._charts_of(log) if log else None
         if log is None or charts is None:
             return ()
@@ -75,7 +76,7 @@ class Past:
         config = dict(charts.gates.quality_gates.enabled())
         names = dict.fromkeys([*charts.lines, *judged])
         return tuple(
-            view.gate_row(name, config.get(name), judged.get(name), charts.lines.get(name, {}))
+            rows.gate_row(name, config.get(name), judged.get(name), charts.lines.get(name, {}))
             for name in names
         )
 

@@ -10,6 +10,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from guarded_rollout.clock import in_words
+from guarded_rollout.status import rows
 from guarded_rollout.status.headline import headline, unknown
 from guarded_rollout.ui import view
 from guarded_rollout.ui.actions import offers, reasons
@@ -73,13 +74,13 @@ class Sections:
         shown = shown[:SHOWN_JOBS]
         newest = next((one for one in seen.history if one.target), None)
         rollout = seen.rollout or newest
-        rows = view.timeline(rollout, seen.at_work is not None) if rollout else ()
+        steps = rows.timeline(rollout, seen.at_work is not None) if rollout else ()
         made: dict[str, Markup] = {
             "blind": parts.blind(seen),
             "headline": parts.headline(seen, headline(seen, look.config), unknown(seen)),
             "actions": parts.actions(seen, offers(seen), reasons(offers(seen))),
             "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),
-            "steps": parts.steps(seen, rollout, rows),
+            "steps": parts.steps(seen, rollout, steps),
             "traffic": parts.traffic(seen),
             "moves": parts.moves(seen, view.shares(seen.rollout) if seen.rollout else ()),
             "told": parts.told(seen, view.channel_problems(seen.ledger)),
@@ -89,14 +90,14 @@ class Sections:
             "schema": parts.schema(seen, view.schema(seen)),
             "history": parts.history(seen),
         }
-        for row in self.rows(look):
+        for row in self.gates(look):
             made[f"gate-{row.name}"] = self._macros.gate_facts(row)
             made[f"values-{row.name}"] = self._macros.gate_table(row)
         return {name: Markup(html) for name, html in made.items()}
 
-    def rows(self, look: Look) -> tuple[view.GateRow, ...]:
+    def gates(self, look: Look) -> tuple[rows.GateRow, ...]:
         """The gates of an open rollout's window."""
-        return view.gate_rows(look.seen, look.config, look.lines) if look.seen.session else ()
+        return rows.gate_rows(look.seen, look.config, look.lines) if look.seen.session else ()
 
     def card(self, look: Look) -> str:
         """An environment on the page of all."""

@@ -8,7 +8,7 @@ from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.lock import hold
-from guarded_rollout.rollout.steps.watch import PAUSED
+from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.snapshot import Overview, read
 from guarded_rollout.ui import actions
 from guarded_rollout.ui.actions import check, offers, question, standing, words

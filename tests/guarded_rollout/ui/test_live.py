@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.clock import ManualClock
-from guarded_rollout.rollout.steps.watch import PAUSED
+from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.headline import UNWATCHED_SECONDS
 from guarded_rollout.ui.hub import Follower, Message, version_of
 from tests.guarded_rollout.ui.uikit import NEW, Place, Site, heard, samples

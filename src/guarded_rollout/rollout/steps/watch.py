@@ -1,88 +1,14 @@
-"""The monitoring window: how long a rollout is watched, with the old release kept warm.
+"""The step between shifting and finishing: a window is open, and whoever watches closes it."""
 
-The window is a fold over the rollout's notes, so whoever comes next knows how much of it is left: opened,
-paused and resumed (the clock stands still in between), and closed early by `promote`. Its seconds are those
-of the steady clock: a wall clock that is set an hour ahead must not accept a release that nobody watched.
-"""
+from collections.abc import Iterator
+from typing import ClassVar
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, ClassVar
-
-from guarded_rollout.clock import Clock, Instant
-from guarded_rollout.config import gates
-from guarded_rollout.config.environments import Environment
-from guarded_rollout.journal.model import Rollout
 from guarded_rollout.rollout.steps.base import Evidence, Work
-
-PAUSED, RESUMED, PROMOTED = "paused", "resumed", "promoted"
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A window as the notes tell it."""
-
-    opened: Instant
-    seconds: float
-    watched_before: float  # seconds watched until `running_since`
-    running_since: Instant | None  # None while it is paused
-    promoted: bool
-
-    @property
-    def paused(self) -> bool:
-        return self.running_since is None
-
-    def opened_at(self, now: Instant) -> datetime:
-        """When it was opened, by the wall clock as it is set now."""
-        return now.at - timedelta(seconds=now.since(self.opened))
-
-    def left(self, now: Instant) -> float:
-        """Seconds until it closes; 0 when it is over."""
-        if self.promoted:
-            return 0.0
-        watched = self.watched_before
-        if self.running_since is not None:
-            watched += now.since(self.running_since)
-        return max(0.0, self.seconds - watched)
-
-
-def window(rollout: Rollout) -> Window | None:
-    """The rollout's window, None before it was opened. Pure."""
-    step = rollout.last(Watch.name)
-    if step is None:
-        return None
-    opened = _instant(step.started_at, step.plan)
-    watched, promoted = 0.0, False
-    running: Instant | None = opened
-    for note in rollout.notes:
-        if note.name == PAUSED and running is not None:
-            watched += _instant(note.at, note.data).since(running)
-            running = None
-        elif note.name == RESUMED and running is None:
-            running = _instant(note.at, note.data)
-        elif note.name == PROMOTED:
-            promoted = True
-    return Window(opened, float(str(step.plan["seconds"])), watched, running, promoted)
-
-
-def mark(clock: Clock) -> dict[str, object]:
-    """What a note about the window has for its time to be counted by: see `Instant`."""
-    now = clock.instant()
-    return {"boot": now.boot, "steady": now.steady}
-
-
-def _instant(at: datetime, data: Mapping[str, Any]) -> Instant:
-    return Instant(at, str(data.get("boot", "")), float(data.get("steady", 0.0)))
-
-
-def window_seconds(environment: Environment) -> float:
-    """The gates file says how long this environment's rollouts are watched."""
-    return gates.load(environment.gates).environment(environment.name).monitoring.window_minutes * 60
+from guarded_rollout.rollout.window import WATCH, window, window_seconds
 
 
 class Watch:
-    name: ClassVar[str] = "watch"
+    name: ClassVar[str] = WATCH
 
     def describe(self, work: Work) -> Iterator[str]:
         if work.stable is not None:

@@ -1,0 +1,180 @@
+"""What a page or a terminal lists of an environment: its rollout's steps, its gates. Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.config.kinds import Gate
+from guarded_rollout.gates.describe import describe_gate
+from guarded_rollout.gates.samples import Side
+from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.journal.model import Rollout, Step, StepOutcome
+from guarded_rollout.status.chart_line import Line
+from guarded_rollout.status.session_log import Judged
+from guarded_rollout.status.snapshot import Overview
+
+HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
+
+
+TONES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INSUFFICIENT: "", Outcome.NO_DATA: "warn"}
+
+
+WORDS = {
+    Outcome.PASS: "passes",
+    Outcome.FAIL: "fails",
+    Outcome.INSUFFICIENT: "too few samples",
+    Outcome.NO_DATA: "no data",
+}
+
+
+MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INSUFFICIENT: "…", Outcome.NO_DATA: "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One step of a timeline. `at` and `took` in seconds; a running step has no `took`."""
+
+    name: str
+    state: str
+    tone: str
+    mark: str
+    at: float | None = None
+    took: float | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SideRow:
+    """One line of a gate's chart, as a table tells it."""
+
+    side: str
+    latest: str
+    lowest: str
+    highest: str
+    samples: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """One gate: what the monitor said last, and what was measured."""
+
+    name: str
+    tone: str
+    mark: str
+    outcome: str
+    measured: str
+    reason: str
+    does: str
+    judged_at: float | None
+    samples: str
+    sides: tuple[SideRow, ...]
+
+
+def timeline(rollout: Rollout, at_work: bool) -> tuple[StepRow, ...]:
+    """Each step once, in the planned order, then what was not planned."""
+    names = dict.fromkeys([*rollout.plan.get("steps", ()), *(step.name for step in rollout.steps)])
+    return tuple(_row(name, rollout, at_work) for name in names)
+
+
+def _row(name: str, rollout: Rollout, at_work: bool) -> StepRow:
+    runs = [step for step in rollout.steps if step.name == name]
+    if not runs:
+        state = "waits" if rollout.open else "not done"
+        return StepRow(name, state, "muted", "○")
+    step = runs[-1]
+    at, took = step.started_at.timestamp(), seconds_of(step)
+    if step.outcome is StepOutcome.UNDONE:
+        first = runs[0]
+        return StepRow(name, "undone", "warn", "↶", at, seconds_of(first), evidence(first))
+    if step.outcome is StepOutcome.FAILED:
+        return StepRow(name, "failed", "bad", "✕", at, took, evidence(step))
+    if step.outcome is not None:
+        return StepRow(name, str(step.outcome), "good", "✓", at, took, evidence(step))
+    if not rollout.open:
+        return StepRow(name, "ended with the rollout", "muted", "–", at)
+    if at_work or (name == "watch" and not rollout.undoing):
+        return StepRow(name, "under way", "accent", "●", at)
+    return StepRow(name, "interrupted", "bad", "!", at)
+
+
+def seconds_of(step: Step) -> float | None:
+    """How long a step took."""
+    return None if step.ended_at is None else (step.ended_at - step.started_at).total_seconds()
+
+
+def evidence(step: Step) -> str:
+    """What stopped a step, or how one can tell that it did what it says."""
+    found = step.evidence or {}
+    if "error" in found:
+        return str(found["error"])
+    parts = (f"{name.replace('_', ' ')} {plain(value)}" for name, value in found.items() if value)
+    return "; ".join(parts)
+
+
+def plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {plain(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    return HASH.sub(lambda found: f"{found[0][:12]}…", str(value))
+
+
+def gate_rows(
+    seen: Overview, config: EnvironmentGates | None, lines: Mapping[str, Mapping[Side, Line]]
+) -> tuple[GateRow, ...]:
+    """Every gate that is switched on or was judged."""
+    gates = dict(config.quality_gates.enabled()) if config else {}
+    judged = {one.verdict.gate: one for one in seen.session.judged} if seen.session else {}
+    rolls_back = bool(config and config.auto_rollback.enabled)
+    return tuple(
+        gate_row(name, gates.get(name), judged.get(name), lines.get(name, {}), rolls_back)
+        for name in dict.fromkeys([*gates, *judged])
+    )
+
+
+def gate_row(
+    name: str, gate: Gate | None, judged: Judged | None, lines: Mapping[Side, Line], rolls_back: bool = True
+) -> GateRow:
+    """One gate's card."""
+    verdict = judged.verdict if judged else None
+    bad = judged is not None and judged.failing
+    if judged and bad and judged.broke and verdict and not verdict.failed:
+        verdict = judged.broke  # what began the breach says more than the silence after it
+    samples = (
+        f"{verdict.samples:g} samples, {verdict.needed} needed" if verdict and verdict.needed > 1 else ""
+    )
+    return GateRow(
+        name=name,
+        tone="bad" if bad else TONES[verdict.outcome] if verdict else "",
+        mark="✕" if bad else MARKS[verdict.outcome] if verdict else "○",
+        outcome="fails" if bad else WORDS[verdict.outcome] if verdict else "not judged yet",
+        measured=verdict.measured if verdict else limit_of(gate),
+        reason=verdict.reason if verdict else "",
+        does=describe_gate(gate, rolls_back) if gate else "is not in the gates file any more",
+        judged_at=judged.at if judged else None,
+        samples=samples,
+        sides=tuple(
+            SideRow(
+                side.value,
+                number(line.latest.value, line.latest) if line.latest else "–",
+                number(line.lowest, line.latest),
+                number(line.highest, line.latest),
+                f"{line.latest.samples:g}" if line.latest else "–",
+            )
+            for side, line in sorted(lines.items())  # the candidate first
+        ),
+    )
+
+
+def limit_of(gate: Gate | None) -> str:
+    """The limit of a gate that was not judged yet."""
+    threshold: Any = getattr(gate, "threshold", None)
+    return f"limit {threshold.limit:g} {getattr(gate, 'unit', '')}".strip() if threshold else ""
+
+
+def number(value: float | None, verdict: Verdict | None) -> str:
+    """A value with its unit."""
+    unit = verdict.unit if verdict and " " not in verdict.unit else ""
+    return "–" if value is None else f"{value:.4g} {unit}".strip()
