@@ -27,7 +27,7 @@ DOCUMENTS = [
     ROOT / ".env.notifications.example",
     *sorted((ROOT / "deploy").rglob("*.service")),
 ]
-CALL = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?rollout((?: [^`\n|&;]+)?)")
+CALL = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?rollout((?: [^ `\n|&;][^`\n|&;]*)?)")
 SCRIPTS = {
     "backup_dhash.sh": "backup",
     "deploy_dhash.sh": "deploy",
