@@ -12,7 +12,7 @@ from guarded_rollout.config.gates import GatesFile, parse
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.errors import GateBreachedError
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.rollout.engine import gate_guard as module
+from guarded_rollout.rollout import gate_guard as module
 from guarded_rollout.rollout.gate_guard import GateGuard
 from guarded_rollout.rollout.steps.base import Work
 from tests.guarded_rollout.gatekit import SHIPPED, proxy
