@@ -1,0 +1,1 @@
+"""Checks of a running service, asked from outside over its HTTP API."""
