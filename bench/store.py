@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from tests.dhash_service.databases import fresh_database, postgres_server
-from tests.dhash_service.store_facts import NEW, picture, review
+from tests.dhash_service.store.databases import fresh_database, postgres_server
+from tests.dhash_service.store.facts import NEW, picture, review
 
 from bench.fill import fill
 from bench.table import Table, Target, Timing, duration, side_by_side

@@ -204,7 +204,7 @@ def database(plan: Plan) -> Iterator[str]:
     if plan.store is Store.SQLITE:
         yield ""
         return
-    from tests.dhash_service.databases import fresh_database, postgres_server
+    from tests.dhash_service.store.databases import fresh_database, postgres_server
 
     with postgres_server(durable=False) as server, fresh_database(server) as url:
         yield url

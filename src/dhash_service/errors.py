@@ -183,7 +183,7 @@ class ForbiddenError(RejectedError):
 
 
 class ForgedRequestError(ForbiddenError):
-    """What changes something has to come from a page of this service, opened by the one who is signed in."""
+    """A change that does not come from a page of this service, opened by whoever is signed in."""
 
     type = "forged-request"
     title = "The request does not come from this service's page"
@@ -194,7 +194,7 @@ class ConflictError(RejectedError):
     type = "conflict"
     title = "That contradicts what is there"
     status = 409
-    advice = "Load it again, and decide anew."
+    advice = "Load it again, and decide again."
 
 
 class RetryLaterError(DhashError):
@@ -271,7 +271,7 @@ class MigrationError(StoreError):
 
     type = "migration"
     title = "A revision of the schema failed"
-    advice = "The schema is as before that revision. Mend the revision, or the rows that it stumbles over."
+    advice = "The schema is as before that revision. Fix the revision, or the rows that it stumbles over."
 
 
 class StoreLossError(StoreError):

@@ -41,7 +41,7 @@ def earliest_id(when: datetime) -> UUID:
 
 
 class Role(StrEnum):
-    """What a bearer token allows; each role may do all that the ones before it may."""
+    """The rights of a bearer token; each role may do all that the ones before it may."""
 
     CLIENT = "client"
     REVIEWER = "reviewer"
@@ -49,7 +49,7 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """What became of a submitted image."""
+    """The result for a submitted image."""
 
     MATCHED = "matched"  # surely the same picture as a known one
     NEW = "new"  # surely like nothing known
@@ -57,7 +57,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How one image or document ended, as the metrics count it."""
+    """The end of one image or document, as the metrics count it."""
 
     OK = "ok"
     REJECTED = "rejected"  # the caller's fault: not a picture, too large, damaged
@@ -105,7 +105,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One decoded image: what its bytes are, its fingerprint, and a thumbnail for reviewers."""
+    """A decoded image: what its bytes are, its fingerprint, and a thumbnail for reviewers."""
 
     sha256: Sha256
     format: str  # Pillow's name: JPEG, PNG, WEBP, GIF, BMP, TIFF
@@ -121,7 +121,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where in a document a picture stood: page from 1, box as left, bottom, right, top in points."""
+    """A picture's place in a document: page from 1, box as left, bottom, right, top in points."""
 
     document: Sha256
     page: int
@@ -151,7 +151,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What matching made of a fingerprint's neighbours.
+    """The judgement of a fingerprint by its neighbours.
 
     `known` is the number of images searched, `runner_up` the distance of the nearest one that is no copy of
     the nearest: with the distance, the quality and a crowd among the reasons they are all that confidence
@@ -168,7 +168,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One submitted image and what matching said of it at that time."""
+    """A submitted image, and its match at that time."""
 
     id: UUID
     image: UUID
@@ -193,7 +193,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """Takes one decision back: what was decided before it holds again, or the lookup waits anew."""
+    """Takes one decision back: what was decided before it holds again, or the lookup waits again."""
 
     id: UUID
     decision: UUID
@@ -203,7 +203,7 @@ class Withdrawal:
 
 
 class Subject(StrEnum):
-    """What a tombstone is about."""
+    """The kind of thing that a tombstone is about."""
 
     IMAGE = "image"
     RELEASE = "release"  # the fingerprints that this release computed: quarantine

@@ -28,7 +28,7 @@ def configure(level: str, release: str) -> None:
     def in_order(
         logger: object, method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        """What people look for first stands first, and every line names the release."""
+        """Put first what people look for first; every line names the release."""
         first = {key: event.pop(key) for key in ("timestamp", "level", "message")}
         return {**first, "release": release, **event}
 

@@ -1,4 +1,4 @@
-"""An index that follows a store, and what it says of fingerprints."""
+"""Matches fingerprints against an index that follows a store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Neighbourhood:
 
 
 class Matcher:
-    """An index that follows a store, and what it says of fingerprints."""
+    """Matches fingerprints against an index that follows a store."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -63,7 +63,7 @@ class Matcher:
         self.close()
 
     def match(self, fingerprint: Fingerprint) -> Match:
-        """What the known images say of this fingerprint."""
+        """Judge a fingerprint by the known images."""
         found = self.neighbours(fingerprint.value, self._radius, CANDIDATES)
         return match(
             found.neighbours,

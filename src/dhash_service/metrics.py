@@ -1,4 +1,4 @@
-"""What the service counts, and the contract's gauges computed from it.
+"""The service's counters, and the contract's gauges computed from it.
 
 Everything is a cumulative counter or histogram (Prometheus's model), so that a monitor can compute its own
 windows; the gauges of the JSON answer are differences of those same counters over the windows that the
@@ -40,7 +40,7 @@ Totals = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class CounterSnapshot:
     """The cumulative totals at one moment of the monotonic clock."""
 
     at: float
@@ -72,7 +72,7 @@ class Metrics:
         )
         for outcome in Outcome:
             self._images.labels(outcome.value)
-        self._history: deque[Snapshot] = deque()
+        self._history: deque[CounterSnapshot] = deque()
         self._lock = threading.Lock()
         self._memory = MemoryGauge(clock)
         self.tick()
@@ -80,7 +80,7 @@ class Metrics:
     # ---- counting
 
     def count_image(self, outcome: Outcome, number: int = 1) -> None:
-        """One image (or one document that gave none) ended like this."""
+        """Count an image (or a document that gave none)."""
         self._images.labels(outcome.value).inc(number)
 
     @contextmanager
@@ -95,7 +95,7 @@ class Metrics:
         self._hash_seconds.observe(seconds)
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
-        """One request was answered. `route` is a path template, never a path: labels must stay few."""
+        """Count an answered request. `route` is a path template, never a path: labels must stay few."""
         self._requests.labels(route, str(code)).inc()
         self._request_seconds.observe(seconds)
 
@@ -180,7 +180,7 @@ class Metrics:
     def _totals(self) -> dict[str, float]:
         return {sample.name: sample.value for sample in self._samples() if not sample.labels}
 
-    def _snapshot(self, at: float) -> Snapshot:
+    def _snapshot(self, at: float) -> CounterSnapshot:
         images = {outcome.value: 0.0 for outcome in Outcome}
         requests = errors = 0.0
         buckets: dict[float, float] = dict.fromkeys((*BUCKETS, float("inf")), 0.0)
@@ -192,10 +192,10 @@ class Metrics:
                 errors += sample.value if sample.labels["code"].startswith("5") else 0
             elif sample.name == "dhash_hash_seconds_bucket":
                 buckets[float(sample.labels["le"])] += sample.value
-        return Snapshot(at, images, requests, errors, tuple(buckets.values()))
+        return CounterSnapshot(at, images, requests, errors, tuple(buckets.values()))
 
 
-def since(history: tuple[Snapshot, ...], moment: float) -> Snapshot:
+def since(history: tuple[CounterSnapshot, ...], moment: float) -> CounterSnapshot:
     """The newest snapshot at or before `moment`, or the oldest of a service younger than that."""
     return next((snapshot for snapshot in reversed(history) if snapshot.at <= moment), history[0])
 

@@ -23,11 +23,11 @@ from dhash_service.facts import (
 )
 from dhash_service.service import Service
 from dhash_service.store.leases import Request
-from dhash_service.store.review import Filter, QueueStatus
+from dhash_service.store.review import Filter, QueueCounts
 from dhash_service.store.verdicts import Counted
 
 OTHERS = 3
-"""How many known pictures are shown besides the nearest one."""
+"""Known pictures shown besides the nearest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How the work goes: what is left, and what was decided since the day began and in the last hour."""
+class ReviewProgress:
+    """The progress of review: the queue, and the decisions of the day and of the last hour."""
 
-    queue: QueueStatus
+    queue: QueueCounts
     today: Counted
     hour: Counted
 
 
 class Reviewing:
-    """What the review page does, over one running service."""
+    """The review of one running service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -132,12 +132,12 @@ class Reviewing:
         pairs = await self._pairs(claims, unsure)
         return withdrawal, pairs[0] if pairs else None
 
-    async def progress(self, reviewer: str, day: datetime) -> Progress:
-        """How it goes, with the day beginning at this moment."""
+    async def progress(self, reviewer: str, day: datetime) -> ReviewProgress:
+        """The progress of a day that began at this moment."""
         now = datetime.now(UTC)
         verdicts = self._store.verdicts
         return await self._service.read(
-            lambda: Progress(
+            lambda: ReviewProgress(
                 self._store.queue.status(),
                 verdicts.count(reviewer, day),
                 verdicts.count(reviewer, now - timedelta(hours=1)),

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What became of one submitted picture. `created` is False for a known one, or one only looked up.
+    """The result for one submitted picture. `created` is False for a known one, or one only looked up.
 
     `thumbnail` is there for one only looked up: the store has none of it.
     """
@@ -77,14 +77,14 @@ class DocumentSubmission:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check's outcome, with the sentence that explains it."""
+    """The outcome of a health check, with the sentence that explains it."""
 
     ok: bool
     detail: str
 
 
 class Service:
-    """One running service: its store, the index that follows it, and the workers that read files."""
+    """A running service: its store, the index that follows it, and the workers that read files."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
@@ -248,7 +248,7 @@ class Service:
         decision = Decision(
             new_id(), lookup, verdict, reviewer, note, self.settings.release, datetime.now(UTC)
         )
-        await asyncio.wrap_future(self.store.add_decision(decision))
+        await asyncio.wrap_future(self.store.verdicts.record(decision))
         return decision
 
     async def hide(self, image: UUID, reason: str, actor: str) -> None:
@@ -270,7 +270,7 @@ class Service:
     # ---- status
 
     def queue_length(self) -> int:
-        """How many lookups wait for a person. Reads the store: call it outside the event loop."""
+        """The number of lookups that wait for a person. Reads the store: call it outside the event loop."""
         return self.store.queue.status().length
 
     def status(self) -> dict[str, object]:

@@ -32,7 +32,8 @@ class Desk:
 
     def verdicts(self) -> dict[UUID, list[str]]:
         """What was decided of each lookup, the newest first."""
-        decided = {id: [each.verdict.value for each in self.store.decisions(id)] for id in self.waiting}
+        about = {id: self.store.verdicts.about(id) for id in self.waiting}
+        decided = {id: [each.decision.verdict.value for each in judged] for id, judged in about.items()}
         return {id: verdicts for id, verdicts in decided.items() if verdicts}
 
 

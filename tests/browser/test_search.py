@@ -21,9 +21,9 @@ from dhash_service.facts import Algorithm, Fingerprint, Match, Picture, Sha256, 
 from dhash_service.store.store import Store
 from tests.browser.conftest import overflows
 from tests.browser.files import File, choose, drop, paste
-from tests.dhash_service.databases import postgres_server
 from tests.dhash_service.documents.pdfs import Draft, showing, slow
 from tests.dhash_service.serving import Server, serving, start
+from tests.dhash_service.store.databases import postgres_server
 from tests.pictures import encode, jpeg, photo
 
 Accessible = Callable[[Page], None]

@@ -11,7 +11,7 @@ import pytest
 from dhash_service.facts import Algorithm
 from dhash_service.store.migrate import upgrade
 from dhash_service.store.store import Store
-from tests.dhash_service.databases import fresh_database, postgres_server
+from tests.dhash_service.store.databases import fresh_database, postgres_server
 
 FAST = Algorithm("dhash-64-fast", 1)
 

@@ -10,7 +10,7 @@ from dhash_service.errors import StoreDamagedError, StoreUnreachableError
 from dhash_service.facts import Sha256
 from dhash_service.pictures.originals import Originals
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import FAST, NEW, picture
+from tests.dhash_service.store.facts import FAST, NEW, picture
 
 CONTENT = b"a picture"
 DIGEST = Sha256(hashlib.sha256(CONTENT).hexdigest())

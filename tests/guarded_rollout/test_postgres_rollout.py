@@ -12,7 +12,7 @@ from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.errors import ExactUnsupportedError, RolledBackError
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data
-from tests.dhash_service.databases import fresh_database, postgres_server
+from tests.dhash_service.store.databases import fresh_database, postgres_server
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.test_faulty_releases import migration
 from tests.guarded_rollout.test_real_service import found, promote, roll_back, submit

@@ -18,7 +18,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a request comes from. Nobody in particular is a client named ``anonymous``."""
+    """The sender of a request. Without credentials it is a client named ``anonymous``."""
 
     name: str
     role: Role
@@ -34,7 +34,7 @@ def service_of(request: Request) -> Service:
 
 
 async def identify(service: Service, credentials: HTTPAuthorizationCredentials | None, role: Role) -> Caller:
-    """Who holds the token. Raises `UnauthenticatedError`, `ForbiddenError`."""
+    """Find the holder of the token. Raises `UnauthenticatedError`, `ForbiddenError`."""
     if credentials is None:
         raise UnauthenticatedError(f"This needs a token with the role {role.value}.")
     token = await service.read(lambda: service.store.token(credentials.credentials))

@@ -22,7 +22,7 @@ FEW = 8
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One file as it was sent; its bytes are made when they are needed."""
+    """A file as it was sent; its bytes are made when they are needed."""
 
     read: Callable[[], bytes]
     name: str | None = None

@@ -125,7 +125,7 @@ def declared_length(scope: Scope) -> int:
 
 
 def caller(scope: Scope) -> str:
-    """Who asks: the bearer token, else the address."""
+    """The caller: its bearer token, else its address."""
     headers = dict(scope["headers"])
     if authorization := headers.get(b"authorization"):
         return str(authorization, "latin-1")

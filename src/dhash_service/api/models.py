@@ -35,7 +35,7 @@ class Near(BaseModel):
 
 
 class Submitted(BaseModel):
-    """What became of one picture."""
+    """The result for one picture."""
 
     id: UUID = Field(description="id of the image; follows from its bytes")
     sha256: str
@@ -72,7 +72,7 @@ class Submitted(BaseModel):
 
 
 class BatchItem(BaseModel):
-    """One item of a batch: what became of it, or why it was refused."""
+    """The result for one item of a batch, or the problem with it."""
 
     index: int = Field(description="place in the batch, from 0")
     name: str | None = Field(description="file name, where one was sent")
@@ -95,7 +95,7 @@ class Batch(BaseModel):
 
 
 class ExtractedItem(Submitted):
-    """One picture of a document."""
+    """A picture of a document."""
 
     page: int = Field(ge=1)
     box: tuple[float, float, float, float] = Field(description="left, bottom, right, top in points")
@@ -231,7 +231,7 @@ class QueueStatus(BaseModel):
     oldest_age_seconds: float | None = Field(description="null when the queue is empty")
 
     @classmethod
-    def of(cls, status: review.QueueStatus, now: datetime) -> Self:
+    def of(cls, status: review.QueueCounts, now: datetime) -> Self:
         return cls(
             length=status.length,
             by_reason=dict(status.reasons),
@@ -273,13 +273,13 @@ class QueuePage(BaseModel):
     next: UUID | None = Field(description="cursor of the next page; null on the last one")
 
     @classmethod
-    def of(cls, page: review.QueuePage, images: Mapping[UUID, Image]) -> Self:
+    def of(cls, page: review.LookupPage, images: Mapping[UUID, Image]) -> Self:
         shown = [Queued.of(lookup, images[lookup.image]) for lookup in page.lookups if lookup.image in images]
         return cls(items=shown, next=page.after)
 
 
 class CheckResult(BaseModel):
-    """One health check."""
+    """A health check."""
 
     ok: bool
     detail: str

@@ -1,4 +1,4 @@
-"""What operators and monitors ask: health, metrics, configuration, state."""
+"""For operators and monitors: health, metrics, configuration, state."""
 
 from http import HTTPStatus
 from typing import Any

@@ -25,7 +25,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(BaseModel):
-    """What went wrong and what to do next (RFC 9457)."""
+    """A problem, and what to do next (RFC 9457)."""
 
     type: str = Field(
         description="stable name of the kind of problem", examples=["/problems/damaged-picture"]
@@ -137,6 +137,6 @@ def install(app: FastAPI, page: Page) -> None:
 
 
 def methods(app: FastAPI, request: Request) -> list[str]:
-    """What the requested path takes. Starlette names only the first of several routes with one path."""
+    """The methods of the requested path. Starlette names only the first of several routes with one path."""
     path = getattr(request.scope.get("route"), "path_format", "")
     return sorted(method.upper() for method in app.openapi()["paths"].get(path, {}))

@@ -18,7 +18,7 @@ app = typer.Typer(
 
 
 YOUNG_OBJECTS = 50_000
-"""How many new objects the collector waits for. With Python's 700 it goes through all that was imported
+"""New objects that the collector waits for. With Python's 700 it goes through all that was imported
 again and again while more is imported: a fifth of the processor time that the service needs to start."""
 
 

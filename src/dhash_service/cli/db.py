@@ -28,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 @db.command(epilog="Example: dhash db current --json")
 def current(as_json: AsJson = False) -> None:
-    """Which schema revision the store is at, and which are still to come."""
+    """Show the store's schema revision, and those still to come."""
     from dhash_service.settings import Settings
     from dhash_service.store.schema import KNOWN
     from dhash_service.store.schema import current as current_of
@@ -54,7 +54,7 @@ def plan(
     sql: Annotated[bool, typer.Option("--sql", help="The statements too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What `dhash db upgrade` would do, and whether each revision keeps its word. Changes nothing."""
+    """Show what `dhash db upgrade` would do, and whether each revision keeps its word. Changes nothing."""
     from dhash_service.settings import Settings
     from dhash_service.store.plan import plan as pending_of
 
@@ -220,7 +220,7 @@ def quarantine(
 def gone(
     release: Annotated[str, typer.Option(help="A release in quarantine.")], as_json: AsJson = False
 ) -> None:
-    """Name the images that left search with a release: one that is sent again is fingerprinted anew."""
+    """Name the images that left search with a release: one that is sent again is fingerprinted again."""
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
 

@@ -18,7 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 @queue.command(epilog="Example: dhash queue status --json")
 def status(as_json: AsJson = False) -> None:
-    """How many lookups wait, why, and since when."""
+    """Show how many lookups wait, why, and since when."""
     from dhash_service.api.models import QueueStatus
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
@@ -42,7 +42,7 @@ def list_(
     reason: Annotated[str | None, typer.Option(help="Only lookups with this reason.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What waits, oldest first."""
+    """List the lookups that wait, oldest first."""
     from dhash_service.api.models import QueuePage
     from dhash_service.settings import Settings
     from dhash_service.store.review import Filter
@@ -78,5 +78,5 @@ def decide(
             raise NotFoundError(f"There is no lookup {lookup}.", "`dhash queue list` shows those that wait.")
         name = reviewer or getpass.getuser()
         decision = Decision(new_id(), lookup, verdict, name, note, settings.release, datetime.now(UTC))
-        store.add_decision(decision).result()
+        store.verdicts.record(decision).result()
     typer.echo(f"{lookup}: {verdict.value}, decided by {name}")

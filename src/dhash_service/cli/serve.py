@@ -71,7 +71,7 @@ def require_free(host: str, port: int) -> None:
 
 @contextmanager
 def shared_metrics(processes: int) -> Iterator[None]:
-    """Where there are several processes, a folder in which they count together, from one beginning."""
+    """Give several processes a folder in which they count together, from one beginning."""
     if processes == 1:
         yield
         return

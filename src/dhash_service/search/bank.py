@@ -12,7 +12,7 @@ import numpy as np
 from dhash_service.search.segment import BITS, Distances, Keys, Places, Segment, Values, scan, spans
 
 CROWD = 1000
-"""How many pictures share a fingerprint when it no longer says which of them is meant."""
+"""Pictures that share a fingerprint when it no longer says which of them is meant."""
 
 
 class Hit(NamedTuple):
@@ -94,7 +94,7 @@ class Bank:
 
     @property
     def pending(self) -> int:
-        """How much has changed since the segment was built: what every search pays for."""
+        """Changes since the segment was built: every search pays for them."""
         return len(self.log) + len(self.removed)
 
     def with_added(self, keys: Keys, values: Values) -> "Bank":
@@ -168,7 +168,7 @@ class Bank:
 
 @dataclass(slots=True)
 class _Buffer:
-    """Where logs keep their rows. Rows below `filled` belong to a log and never change."""
+    """The rows of several logs. Rows below `filled` belong to a log and never change."""
 
     keys: Keys
     values: Values

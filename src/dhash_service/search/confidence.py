@@ -1,4 +1,4 @@
-"""What a fingerprint's neighbours say: known or new, how surely, and what makes it less sure.
+"""Judges a fingerprint by its neighbours: known or new, how surely, and what makes it less sure.
 
 Confidence is a product of shares, each 1 where nothing stands against it:
 
@@ -25,7 +25,7 @@ from dhash_service.facts import Fingerprint, Match, Neighbour, Status
 BITS = 64
 
 LIKENESS = 5.0
-"""How much more often than random bits unrelated pictures come near each other."""
+"""Unrelated pictures come near each other this much more often than random bits."""
 
 LEAST_KNOWN = 1000
 """Chance is never taken for less than among so many: a store with one blank page says little of the next."""
@@ -34,17 +34,17 @@ COPY = 6
 """Bits that saving a photograph once more turns at most (300 JPEGs at quality 75)."""
 
 TURNING = 0.05
-"""How often saving once more turns a bit that says nothing (see `quality.NOISE`)."""
+"""The probability that saving once more turns a bit that says nothing (see `quality.NOISE`)."""
 
 CROWDED = 0.5
-"""What a crowd leaves of the confidence."""
+"""The share of the confidence that a crowd leaves."""
 
 NOTICEABLE = 0.99
 """A share below this is given as a reason."""
 
 
 class Reason(StrEnum):
-    """Why confidence is not full. Stable words: stored with each lookup, counted in the queue's status."""
+    """A reason for doubt. Stable words: stored with each lookup, counted in the queue's status."""
 
     FAR_FROM_CERTAIN = "far_from_certain"
     LOW_QUALITY = "low_quality"
@@ -97,7 +97,7 @@ def match(
 
 
 def expected_by_chance(distance: int, known: int, bits: int = BITS) -> float:
-    """How many unrelated pictures of `known` are expected within `distance` of `bits` bits."""
+    """The number of unrelated pictures, of `known`, expected within `distance` of `bits` bits."""
     return LIKENESS * max(known, LEAST_KNOWN) * _AT_MOST[bits][min(distance, bits)]
 
 

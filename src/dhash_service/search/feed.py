@@ -1,4 +1,4 @@
-"""How an index follows a store: a feed of changes, read from one position to the next.
+"""The feed of changes by which an index follows a store, read from one position to the next.
 
 The store implements `FingerprintFeed`, the follower reads it; neither knows the other.
 """
@@ -19,7 +19,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed in a store between two positions.
+    """The changes in a store between two positions.
 
     `keys` (int64[N]) and `values` (uint64[N]) are the fingerprints that became visible: new ones, and hidden
     ones that were brought back. `removed` (int64[M]) are the keys that were hidden. No key stands in both,

@@ -46,7 +46,7 @@ class Follower:
 
     @property
     def lag_seconds(self) -> float:
-        """How long ago the index is known to have held all that the store did (or following began)."""
+        """Seconds since the index is known to have held all that the store did (or following began)."""
         return max(0.0, self._clock() - self._complete_at)
 
     def start(self) -> None:

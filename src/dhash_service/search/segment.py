@@ -84,7 +84,7 @@ class Segment:
         return offsets + sum(part.nbytes for part in parts)
 
     def places(self, entries: Places) -> tuple[Places, Places]:
-        """Where the pictures of each entry start and end in `keys`."""
+        """The start and end in `keys` of each entry's pictures."""
         ends = entries + 1 + self._surplus[np.searchsorted(self._shared, entries, side="right")]
         return entries + self._surplus[np.searchsorted(self._shared, entries)], ends
 
@@ -123,7 +123,7 @@ class Segment:
         return entries, distances[once]
 
     def _candidates(self, value: int, radius: int) -> Places | None:
-        """Where in the tables all that may be within the radius stand; None where a scan is cheaper."""
+        """Places in the tables of all that may be within the radius; None where a scan is cheaper."""
         if self._offsets is None:
             return None
         codes = np.array([(value >> shift & 0xFFFF) + CODES * i for i, shift in enumerate(_SHIFTS)])[:, None]

@@ -55,7 +55,7 @@ class Feed:
         return _changes(without(pairs(connection, everything()), set_aside(connection)), now)
 
     def _appended(self, connection: Connection, after: Position, now: Position) -> Changes:
-        """What came since, where no tombstone did: nearly always."""
+        """The rows that came since, where no tombstone did: nearly always."""
         if after == now:
             return _changes(NOTHING, now)
         rows = connection.execute(self._new, {"after": after.marks[0]}).all()
@@ -67,7 +67,7 @@ class Feed:
         )
 
     def _reconsidered(self, connection: Connection, after: Position, now: Position) -> Changes:
-        """What came and what left, where tombstones did: what is aside now, against what was."""
+        """The rows that came and left, where tombstones did: those aside now, against those that were."""
         mark, tombstone = after.marks
         new = pairs(connection, everything().where(fingerprints.c.seq > mark))
         was, is_now = set_aside(connection, tombstone), set_aside(connection)

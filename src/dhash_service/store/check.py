@@ -15,7 +15,7 @@ from dhash_service.store.tables import fingerprints, images, metadata
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found: `detail` names what is wrong, or says what is well."""
+    """The result of one check: `detail` names what is wrong, or says what is well."""
 
     check: str
     ok: bool
@@ -61,7 +61,7 @@ def integrity(connection: Connection) -> str | None:
 
 
 def references(connection: Connection) -> str | None:
-    """That no foreign key points to nothing. PostgreSQL keeps that true by itself."""
+    """Find foreign keys that point to nothing. PostgreSQL prevents them by itself."""
     if connection.dialect.name == "sqlite":
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(1000)
         if broken:
@@ -71,7 +71,7 @@ def references(connection: Connection) -> str | None:
 
 
 def schema_fits(connection: Connection) -> str | None:
-    """That the revisions fit, and that the tables are what the revisions say."""
+    """Compare the revisions with this release, and the tables with the revisions."""
     schema.require_fit(schema.applied(connection))
     seen = inspect(connection)
     there = set(seen.get_table_names())
@@ -86,7 +86,7 @@ def schema_fits(connection: Connection) -> str | None:
 
 
 def one_algorithm(connection: Connection, algorithm: Algorithm) -> str | None:
-    """That the store says which algorithm it holds, and holds no other."""
+    """Compare the algorithm that the store states with the one it holds."""
     held = stored_algorithm(connection)
     if held is None:
         return "The store does not say which algorithm it holds."
@@ -103,13 +103,13 @@ def one_algorithm(connection: Connection, algorithm: Algorithm) -> str | None:
 
 
 def every_image_has_one(connection: Connection) -> str | None:
-    """That no image is without a fingerprint: it would never be found."""
+    """Find images without a fingerprint: nobody would ever find them."""
     bare = ~exists().where(fingerprints.c.image_id == images.c.id)
     return _named(connection, "image", "have no fingerprint", select(images.c.id).where(bare))
 
 
 def repeats_are_marked(connection: Connection) -> str | None:
-    """That an image's first fingerprint, and only that, is not marked as a repeat."""
+    """Find images whose first fingerprint, or not only that one, is not marked as a repeat."""
     earlier = fingerprints.alias()
     before = exists().where(earlier.c.image_id == fingerprints.c.image_id, earlier.c.seq < fingerprints.c.seq)
     wrong = or_(and_(~fingerprints.c.repeats, before), and_(fingerprints.c.repeats, ~before))

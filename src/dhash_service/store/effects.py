@@ -1,4 +1,4 @@
-"""What a revision really does to the schema: it is run on an empty database, before and after are compared.
+"""Judges a revision by its effect: it runs on an empty database; the schemas before and after are compared.
 
 So a revision is judged by its effect, however it is written, and a way down tells what it would drop.
 """
@@ -39,7 +39,7 @@ class HasModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ColumnShape:
-    """What a program that reads or writes a column relies on."""
+    """The properties of a column that a program relies on."""
 
     type: str
     nullable: bool
@@ -64,7 +64,7 @@ def shape_after(scripts: Sequence[HasModule]) -> Shape:
 
 
 def statements(before: Sequence[HasModule], script: HasModule) -> str:
-    """What a revision says to SQLite after those before it, the rebuilding of tables included."""
+    """The SQL of a revision on SQLite after those before it, the rebuilding of tables included."""
     said: list[str] = []
     with scratch(before) as connection:
 
@@ -120,7 +120,7 @@ def shape(connection: Connection) -> Shape:
 
 
 def breaks(before: Shape, after: Shape) -> list[str]:
-    """What a release that was written for `before` would miss or trip over in `after`."""
+    """List what a release written for `before` would miss or trip over in `after`."""
     found = [f"drops or renames table {name}" for name in before if name not in after]
     for name in before.keys() & after.keys():
         old, new = before[name], after[name]
@@ -141,7 +141,7 @@ def breaks(before: Shape, after: Shape) -> list[str]:
 
 
 def widens(was: str, became: str) -> bool:
-    """Whether every value of one type is still welcome in the other."""
+    """True if every value of one type fits into the other."""
     if (was.partition("(")[0], became.partition("(")[0]) in WIDENINGS:
         return True
     sizes = [re.fullmatch(r"(VARCHAR|CHAR)\((\d+)\)", text) for text in (was, became)]
@@ -154,7 +154,7 @@ def destructive(sql: str) -> list[str]:
 
 
 def lost(connection: Connection, before: Shape, after: Shape) -> dict[str, int]:
-    """What would go on the way from one shape to the other: tables with rows, columns with values."""
+    """Count what would be lost from one shape to the other: tables with rows, columns with values."""
     goes: dict[str, int] = {}
     for name, was in before.items():
         if name in BOOKKEEPING:

@@ -26,7 +26,7 @@ from dhash_service.errors import (
 )
 
 LOCK_SECONDS = 30.0
-"""How long a writer waits for another process before it gives up."""
+"""Seconds that a writer waits for another process before it gives up."""
 
 WRITE_LOCK = 0x6468_6173_6800_0001
 """PostgreSQL advisory lock that every writer of a store holds ("dhash" in ASCII)."""

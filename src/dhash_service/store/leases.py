@@ -54,13 +54,13 @@ class Leases:
         self._release = release
 
     def take(self, request: Request) -> Future[list[Claim]]:
-        """Claim what is free, in the order asked for. What the session has already is claimed anew."""
+        """Claim what is free, in the order asked for. What the session has already is claimed again."""
         return self._writer.submit(self._take, request)
 
     def give_back(self, session: UUID, ids: Sequence[UUID] | None, now: datetime) -> Future[int]:
         """End these claims of a session, or all it has; how many held until now.
 
-        One that was claimed anew since is left alone: a page that is left and opened again at once may tell
+        A claim renewed since is left alone: a page that is left and opened again at once may tell
         of its leaving after it has asked for its pairs.
         """
         which = true() if ids is None else claims.c.id.in_(ids)

@@ -19,7 +19,7 @@ from dhash_service.facts import Algorithm
 from dhash_service.store.engine import reading, writing
 from dhash_service.store.recorder import fingerprinted
 from dhash_service.store.repository import chunks
-from dhash_service.store.salvage import RawRow, Source, source
+from dhash_service.store.salvage import RawRow, SnapshotFile, source
 from dhash_service.store.snapshot import tables_of
 from dhash_service.store.soundness import KeyReader, Row, RowReader, UnsoundError
 from dhash_service.store.tables import FACTS, metadata
@@ -33,14 +33,14 @@ KEYS = {
     "fingerprints": ("image_id", "algorithm", "algorithm_version", "release"),
     "tombstones": ("id",),
 }
-"""What tells a fact apart, where it is not the primary key."""
+"""The key of a fact, where it is not the primary key."""
 
 BOOKKEEPING = frozenset({"meta", "schema_revisions", "alembic_version"})
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge did, by table: rows read, added, left out as unsound or without parent, and unreadable."""
+    """Rows of a merge, by table: read, added, left out as unsound or without parent, and unreadable."""
 
     read: Mapping[str, int]
     added: Mapping[str, int]
@@ -95,7 +95,9 @@ def in_order(ours: Mapping[str, Table]) -> Iterable[Table]:
     return [ours[name] for name in (*names, *newer)]
 
 
-def require_room(snapshot: Source, theirs: Mapping[str, Sequence[str]], ours: Mapping[str, Table]) -> None:
+def require_room(
+    snapshot: SnapshotFile, theirs: Mapping[str, Sequence[str]], ours: Mapping[str, Table]
+) -> None:
     """Raise `StoreSchemaError` if the snapshot has tables or columns that this store cannot hold."""
     if "images" not in theirs:
         raise StoreSchemaError(f"{snapshot.path} is not a store.", "Give a file of `dhash db snapshot`.")
@@ -113,7 +115,7 @@ def require_room(snapshot: Source, theirs: Mapping[str, Sequence[str]], ours: Ma
         )
 
 
-def require_algorithm(snapshot: Source, algorithm: Algorithm) -> None:
+def require_algorithm(snapshot: SnapshotFile, algorithm: Algorithm) -> None:
     """Raise `StoreAlgorithmError` if the snapshot says that it holds another algorithm's fingerprints."""
     ours = f"{algorithm.name}/{algorithm.version}"
     said = [

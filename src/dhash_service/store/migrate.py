@@ -64,7 +64,7 @@ class Migrations:
         return self.scripts[-1].id
 
     def index(self, revision: str) -> int:
-        """How many revisions a store at this one has had; `base` has had none."""
+        """The number of revisions that a store at this one has had; 0 for `base`."""
         if revision == "base":
             return 0
         for number, script in enumerate(self.scripts, 1):
@@ -260,7 +260,7 @@ def expanding(pending: Sequence[Script]) -> Sequence[Script]:
 
 
 def broken_word(migrations: Migrations, script: Script) -> list[str]:
-    """What an expanding revision takes from the release before it, or changes under it. None may."""
+    """List what an expanding revision takes from the release before it, or changes under it."""
     if script.kind is Kind.CONTRACT:
         return []
     number = migrations.index(script.id)

@@ -1,4 +1,4 @@
-"""What an upgrade would do to a store: each pending revision with its SQL, and whether it keeps its word."""
+"""The plan of an upgrade: each pending revision with its SQL, and whether it keeps its word."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

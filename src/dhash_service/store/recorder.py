@@ -55,7 +55,7 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What became of a picture that was to be kept.
+    """The result for a picture that was to be kept.
 
     `created` is False where the image stood in search already: nothing was added, and there is no lookup.
     """
@@ -331,12 +331,12 @@ PRESENT = select(images.c.id).where(images.c.id.in_(bindparam("wanted", expandin
 
 
 def present(connection: Connection, ids: Sequence[UUID]) -> list[UUID]:
-    """Which of these images have a row, in search or not."""
+    """Select those of these images that have a row, in search or not."""
     return [id for chunk in chunks(ids) for id in connection.scalars(PRESENT, {"wanted": chunk})]
 
 
 def fingerprinted(connection: Connection, ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these images have a fingerprint, whether visible or not."""
+    """Select those of these images that have a fingerprint, visible or not."""
     found: set[UUID] = set()
     for chunk in chunks(list(ids)):
         rows = select(fingerprints.c.image_id).where(fingerprints.c.image_id.in_(chunk))
@@ -353,4 +353,4 @@ def storable(*texts: str) -> None:
     """Refuse text that a database cannot hold: PostgreSQL no NUL, neither of them half a character."""
     for text in texts:
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise BadRequestError("A text holds a character that cannot be stored.", "Send it without.")
+            raise BadRequestError("The text holds a character that cannot be stored.", "Send it without.")

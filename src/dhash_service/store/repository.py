@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Engine, Row, Select, bindparam, func, select
 
 from dhash_service.facts import (
     Algorithm,
-    Decision,
     Fingerprint,
     Image,
     Lookup,
@@ -23,13 +22,11 @@ from dhash_service.facts import (
     Source,
     Status,
     Token,
-    Verdict,
     earliest_id,
     image_id,
 )
 from dhash_service.store.engine import reading
 from dhash_service.store.tables import (
-    decisions,
     fingerprints,
     images,
     lookups,
@@ -64,21 +61,21 @@ PAIRED = images.join(fingerprints, fingerprints.c.image_id == images.c.id)
 
 
 class Repository:
-    """What is known, as one algorithm sees it."""
+    """Reads the facts of one store."""
 
     def __init__(self, engine: Engine, algorithm: Algorithm) -> None:
-        self._engine = engine
-        self._algorithm = algorithm
+        self.engine = engine
+        self.algorithm = algorithm
 
     def image(self, id: UUID) -> Image | None:
         """The image with this id, unless it is hidden."""
-        with reading(self._engine) as connection:
-            return images_by_id(connection, [id], self._algorithm).get(id)
+        with reading(self.engine) as connection:
+            return images_by_id(connection, [id], self.algorithm).get(id)
 
     def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
-        """Those of these images that are in search."""
-        with reading(self._engine) as connection:
-            return images_by_id(connection, ids, self._algorithm)
+        """Read those of these images that are in search."""
+        with reading(self.engine) as connection:
+            return images_by_id(connection, ids, self.algorithm)
 
     def by_sha256(self, sha256: Sha256) -> Image | None:
         """The image with these bytes, unless it is hidden."""
@@ -89,8 +86,8 @@ class Repository:
         """The images in search behind these keys of the feed; a hidden one is left out."""
         if not keys:  # nothing near: most often so
             return {}
-        with reading(self._engine) as connection:
-            found = read_images(connection, by_key(), keys, self._algorithm)
+        with reading(self.engine) as connection:
+            found = read_images(connection, by_key(), keys, self.algorithm)
             return {row.seq: image for row, image in found}
 
     def thumbnail(self, id: UUID) -> bytes | None:
@@ -98,21 +95,21 @@ class Repository:
         wanted = select(thumbnails.c.webp).where(
             thumbnails.c.image_id == id, visible_image(thumbnails.c.image_id)
         )
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             found = connection.scalar(wanted)
             return None if found is None else bytes(found)
 
     def count(self) -> int:
-        """How many images are in search."""
-        with reading(self._engine) as connection:
+        """Count the images in search; the index's length costs nothing."""
+        with reading(self.engine) as connection:
             everything = connection.scalar(select(func.count()).select_from(fingerprints)) or 0
             hidden = aside().subquery()
             return everything - (connection.scalar(select(func.count(hidden.c.seq.distinct()))) or 0)
 
     def fingerprints_of(self, release: str) -> int:
-        """How many fingerprints a release has computed."""
+        """Count the fingerprints that a release has computed."""
         counted = select(func.count()).select_from(fingerprints).where(fingerprints.c.release == release)
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return connection.scalar(counted) or 0
 
     def gone_with(self, release: str) -> list[Sha256]:
@@ -123,16 +120,16 @@ class Repository:
             .where(fingerprints.c.release == release, gone_image(images.c.id))
             .order_by(images.c.sha256)
         )
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return [Sha256(digest) for digest in connection.scalars(wanted)]
 
     # ---- review
 
     def lookup(self, id: UUID) -> Lookup | None:
-        """One lookup, decided or not, with its nearest image as it is now."""
-        with reading(self._engine) as connection:
+        """The lookup with this id, decided or not, with its nearest image as it is now."""
+        with reading(self.engine) as connection:
             return next(
-                read_lookups(connection, select(lookups).where(lookups.c.id == id), self._algorithm), None
+                read_lookups(connection, select(lookups).where(lookups.c.id == id), self.algorithm), None
             )
 
     def kept_by(self, image: Image) -> Lookup | None:
@@ -143,33 +140,15 @@ class Repository:
         first = earliest_id(image.created_at - SAME_MOMENT)
         last = earliest_id(image.created_at + SAME_MOMENT)
         wanted = select(lookups).where(lookups.c.id.between(first, last), lookups.c.image_id == image.id)
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             oldest_first = wanted.order_by(lookups.c.id).limit(1)
-            return next(read_lookups(connection, oldest_first, self._algorithm), None)
-
-    def decisions(self, lookup: UUID) -> list[Decision]:
-        """A lookup's decisions, the newest (the one that holds) first."""
-        wanted = select(decisions).where(decisions.c.lookup_id == lookup)
-        with reading(self._engine) as connection:
-            rows = connection.execute(wanted.order_by(decisions.c.created_at.desc(), decisions.c.id.desc()))
-            return [
-                Decision(
-                    row.id,
-                    row.lookup_id,
-                    Verdict(row.verdict),
-                    row.reviewer,
-                    row.note,
-                    row.release,
-                    row.created_at,
-                )
-                for row in rows
-            ]
+            return next(read_lookups(connection, oldest_first, self.algorithm), None)
 
     # ---- tokens
 
     def tokens(self) -> list[Token]:
         """Every token ever made, the oldest first."""
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return [as_token(row) for row in connection.execute(_tokens().order_by(tokens.c.id))]
 
     def token(self, secret: str) -> Token | None:
@@ -180,7 +159,7 @@ class Repository:
         a caller cannot choose a prefix; what it finds is compared in constant time all the same.
         """
         digest = hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(_tokens().where(tokens.c.digest == digest)).first()
         if row is None or row.revoked_at is not None or not hmac.compare_digest(row.digest, digest):
             return None
@@ -225,7 +204,7 @@ def read_images(
 
 
 def images_by_id(connection: Connection, ids: Iterable[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
-    """Those of these images that are in search, each with the fingerprint it stands by."""
+    """Read those of these images that are in search, each with the fingerprint it stands by."""
     return {image.id: image for _, image in read_images(connection, by_id(), list(ids), algorithm)}
 
 

@@ -39,8 +39,8 @@ from dhash_service.store.visibility import any_hidden_release, gone_image, hidde
 
 
 @dataclass(frozen=True, slots=True)
-class QueueStatus:
-    """How many lookups wait, for which reasons (a lookup may have several), and since when the oldest."""
+class QueueCounts:
+    """The queue's length, its lookups by reason (one may have several), and the time of the oldest."""
 
     length: int
     reasons: Mapping[str, int]
@@ -48,7 +48,7 @@ class QueueStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuePage:
+class LookupPage:
     """Lookups in the order they came. `after` is where the next page begins, None on the last one."""
 
     lookups: Sequence[Lookup]
@@ -57,7 +57,7 @@ class QueuePage:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which part of the queue is wanted; `unsure`: what was last decided so, for a second opinion."""
+    """A part of the queue; `unsure`: what was last decided so, for a second opinion."""
 
     reason: str | None = None
     older_than: datetime | None = None
@@ -75,7 +75,7 @@ class ReviewQueue:
         self._engine = engine
         self._algorithm = algorithm
 
-    def status(self) -> QueueStatus:
+    def status(self) -> QueueCounts:
         """Length, reasons and oldest of the queue, without reading the rows themselves."""
         with reading(self._engine) as connection:
             groups = connection.execute(
@@ -87,19 +87,19 @@ class ReviewQueue:
         for named, count, _ in groups:
             for reason in named:
                 reasons[reason] = reasons.get(reason, 0) + count
-        return QueueStatus(
+        return QueueCounts(
             sum(count for _, count, _ in groups),
             dict(sorted(reasons.items())),
             min((oldest for _, _, oldest in groups), default=None),
         )
 
-    def page(self, filter: Filter = EVERYTHING, after: UUID | None = None, limit: int = 50) -> QueuePage:
+    def page(self, filter: Filter = EVERYTHING, after: UUID | None = None, limit: int = 50) -> LookupPage:
         """The next lookups after a cursor, the oldest first."""
         with reading(self._engine) as connection:
             wanted = self._wanted(connection, select(lookups), filter, after).limit(limit + 1)
             found = list(read_lookups(connection, wanted, self._algorithm))
         more = len(found) > limit
-        return QueuePage(found[:limit], found[limit - 1].id if more else None)
+        return LookupPage(found[:limit], found[limit - 1].id if more else None)
 
     def free(
         self, filter: Filter, after: UUID | None, limit: int, *, session: UUID, now: datetime
@@ -111,7 +111,7 @@ class ReviewQueue:
             return list(connection.scalars(wanted.limit(limit), {"holder": session, "now": now}))
 
     def waiting(self, ids: Sequence[UUID], *, unsure: bool = False) -> dict[UUID, Lookup]:
-        """Those of these lookups that wait."""
+        """Select those of these lookups that wait."""
         with reading(self._engine) as connection:
             wanted = select(lookups).where(lookups.c.id.in_(ids), self._waiting(connection, unsure=unsure))
             return {lookup.id: lookup for lookup in read_lookups(connection, wanted, self._algorithm)}
@@ -137,7 +137,7 @@ class ReviewQueue:
 
 @cache
 def waiting(quarantine: bool, unsure: bool) -> ColumnElement[bool]:
-    """That a lookup waits for a person. Built once: building it costs more than asking.
+    """True of a lookup that waits for a person. Built once: building it costs more than asking.
 
     `quarantine`: some release is hidden, so an image may be out of search with nobody having named it.
     """
@@ -149,12 +149,12 @@ def waiting(quarantine: bool, unsure: bool) -> ColumnElement[bool]:
 
 
 def decided() -> ColumnElement[bool]:
-    """That somebody has decided the lookup, and has not taken it back."""
+    """True of a lookup with a decision that stands."""
     return exists().where(decisions.c.lookup_id == lookups.c.id, stands(decisions))
 
 
 def last_said_unsure() -> ColumnElement[bool]:
-    """That the lookup's newest decision is `unsure`."""
+    """True of a lookup whose newest decision is `unsure`."""
     newer = decisions.alias()
     later = tuple_(newer.c.created_at, newer.c.id) > tuple_(decisions.c.created_at, decisions.c.id)
     return exists().where(
@@ -166,5 +166,5 @@ def last_said_unsure() -> ColumnElement[bool]:
 
 
 def stands(decision: FromClause) -> ColumnElement[bool]:
-    """That a decision was not taken back."""
+    """True of a decision that was not taken back."""
     return ~exists().where(withdrawals.c.decision_id == decision.c.id)

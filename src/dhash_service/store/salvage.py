@@ -27,7 +27,7 @@ RawRow = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class Source:
+class SnapshotFile:
     """A SQLite file that is only read. `lost` counts, per table, row numbers that could not be read."""
 
     connection: sqlite3.Connection
@@ -45,7 +45,7 @@ class Source:
         }
 
     def count(self, table: str) -> int:
-        """How many rows there are; where that cannot be told, an upper bound."""
+        """Count the rows; where that cannot be told, an upper bound."""
         try:
             (count,) = self.connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()
             return int(count)
@@ -91,7 +91,7 @@ class Source:
 
 
 @contextmanager
-def source(path: Path, *, salvage: bool = False) -> Iterator[Source]:
+def source(path: Path, *, salvage: bool = False) -> Iterator[SnapshotFile]:
     """Open a snapshot to read. A damaged one raises `StoreDamagedError`, unless it is to be salvaged."""
     if not path.is_file():
         raise StoreUnreachableError(
@@ -106,4 +106,4 @@ def source(path: Path, *, salvage: bool = False) -> Iterator[Source]:
         connection.execute("PRAGMA cell_size_check = ON")
         if not salvage and (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise StoreDamagedError(f"{path}: {said}.", "Merge what can be read with --salvage.")
-        yield Source(connection, path, salvage)
+        yield SnapshotFile(connection, path, salvage)

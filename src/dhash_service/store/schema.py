@@ -1,4 +1,4 @@
-"""Which schemas this release can work with, judged without loading the migrations.
+"""Judges which schemas this release can work with, without loading the migrations.
 
 Two releases share one store during a rollout, so the question is not "is it the same revision" but "has
 anything been taken away that this release needs, and has everything been added".
@@ -16,7 +16,7 @@ from dhash_service.store.tables import schema_revisions
 
 
 class Kind(StrEnum):
-    """What a revision does to the release before it."""
+    """The effect of a revision on the release before it."""
 
     EXPAND = "expand"  # leaves all that the release before uses
     CONTRACT = "contract"  # takes something away
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One step of the schema's history."""
+    """A step of the schema's history."""
 
     id: str
     kind: Kind

@@ -83,7 +83,7 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def counted(connection: Connection) -> dict[str, int]:
-    """How many rows each table of the store has at the transaction's moment."""
+    """Count the rows of each table at the transaction's moment."""
     tables = sorted(inspect(connection).get_table_names())
     return {
         name: connection.scalar(select(func.count()).select_from(text(f'"{name}"'))) or 0 for name in tables
@@ -95,7 +95,7 @@ def copy_pages(connection: Connection, path: Path) -> None:
 
     It reaches the disk a few megabytes at a time: one flush of it all would keep the disk busy for as long as
     everybody who commits meanwhile has to wait. The transaction is open already, so that the steps see one
-    moment; without it, the copy would begin anew whenever somebody writes, and never end.
+    moment; without it, the copy would start over whenever somebody writes, and never end.
     """
     source = connection.connection.driver_connection
     assert source is not None

@@ -1,4 +1,4 @@
-"""What makes a row one of ours: SQLite lets any value into any column, and bits flip."""
+"""Judges whether a row is one of ours: SQLite lets any value into any column, and bits flip."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -49,7 +49,7 @@ class RowReader:
 
 
 class KeyReader:
-    """What tells a table's rows apart; `raw` between two SQLite files, where equal keys are stored alike."""
+    """The keys of a table's rows; `raw` between two SQLite files, where equal keys are stored alike."""
 
     def __init__(self, table: Table, key: Sequence[str], *, raw: bool) -> None:
         self._raw = raw
@@ -68,7 +68,7 @@ class KeyReader:
             return None
 
     def there(self, connection: Connection, keys: Sequence[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
-        """Those of these keys that a store has, and perhaps some others."""
+        """Select those of these keys that a store has, and perhaps some others."""
         first = [key[0] for key in keys]
         if self._raw:
             found = connection.exec_driver_sql(f"{self._sql}({', '.join('?' * len(first))})", tuple(first))
@@ -111,7 +111,7 @@ class ColumnReader:
 
 
 def follows_from_digest(row: Row) -> str | None:
-    """Why a row of images is not sound, if so."""
+    """Name the fault of a row of images; None if it is sound."""
     return None if row["id"] == image_id(Sha256(row["sha256"])) else "its id does not follow from its digest"
 
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,12 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from dhash_service.errors import StoreAlgorithmError, StoreError, StoreSchemaError
 from dhash_service.facts import (
     Algorithm,
-    Decision,
-    Image,
-    Lookup,
     Match,
     Picture,
-    Sha256,
     Source,
     Token,
     Tombstone,
@@ -53,8 +47,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store:
-    """One open store. Writes return futures that are resolved after the durable commit; reads answer at once.
+class Store(Repository):
+    """An open store. Writes return futures that are resolved after the durable commit; reads answer at once.
 
     Every method may be called from any thread. Everything raises `StoreError` when the database fails.
     """
@@ -69,17 +63,16 @@ class Store:
         clock: Callable[[], datetime],
         lock_seconds: float,
     ) -> None:
-        self.engine = engine
-        self.algorithm = algorithm
+        super().__init__(engine, algorithm)
         self.release = release
         self.feed = Feed(engine)
         path = sqlite_path(engine.url)
         self.folder: Path | None = path.parent if path else None
         self.originals = originals
-        self._repository = Repository(engine, algorithm)
         self._recorder = Recorder(release, algorithm, clock)
         self._files = ThreadPoolExecutor(2, thread_name_prefix="originals")
         self._writer = Writer(engine, lock_seconds=lock_seconds)
+        self.expecting = self._writer.expecting
         self.queue = ReviewQueue(engine, algorithm)
         self.sessions = Sessions(engine, self._writer, release)
         self.leases = Leases(self._writer, release)
@@ -162,10 +155,6 @@ class Store:
         """Call this after each of our commits, before its writes are acknowledged. It must not raise."""
         self._writer.committed = call
 
-    def expecting(self) -> AbstractContextManager[None]:
-        """Around the work that ends in a write: others may wait milliseconds to share its commit."""
-        return self._writer.expecting()
-
     def add_image(self, picture: Picture, match: Match, source: Source | None = None) -> Future[Registered]:
         """Keep a picture, its fingerprint, thumbnail and lookup; a known one adds nothing.
 
@@ -201,10 +190,6 @@ class Store:
         self._files.submit(keep)
         return answer
 
-    def add_decision(self, decision: Decision) -> Future[Decision]:
-        """Record a verdict. Fails with `NotFoundError` where there is no such lookup."""
-        return self._writer.submit(self._recorder.add_decisions, decision)
-
     def add_tombstone(self, tombstone: Tombstone) -> Future[Tombstone]:
         """Take a subject out of search, or bring it back. Fails with `NotFoundError` for an unknown image."""
         return self._writer.submit(self._recorder.add_tombstones, tombstone)
@@ -216,60 +201,6 @@ class Store:
     def revoke_token(self, name: str) -> Future[int]:
         """Revoke the tokens of this name; how many there were. Fails with `NotFoundError` for none."""
         return self._writer.submit(self._recorder.revoke_tokens, name)
-
-    # ---- reads
-
-    def image(self, id: UUID) -> Image | None:
-        """The image with this id, unless it is hidden."""
-        return self._repository.image(id)
-
-    def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
-        """Those of these images that are in search."""
-        return self._repository.images(ids)
-
-    def by_sha256(self, sha256: Sha256) -> Image | None:
-        """The image with these bytes, unless it is hidden."""
-        return self._repository.by_sha256(sha256)
-
-    def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
-        """The images in search behind these keys of the feed; a hidden one is left out."""
-        return self._repository.images_by_key(keys)
-
-    def thumbnail(self, id: UUID) -> bytes | None:
-        """The image's thumbnail, as WebP, unless the image is hidden or has none."""
-        return self._repository.thumbnail(id)
-
-    def count(self) -> int:
-        """How many images are in search. Counts them: the index's length costs nothing."""
-        return self._repository.count()
-
-    def fingerprints_of(self, release: str) -> int:
-        """How many fingerprints a release has computed."""
-        return self._repository.fingerprints_of(release)
-
-    def gone_with(self, release: str) -> list[Sha256]:
-        """The images that this release fingerprinted and that are not in search, by their SHA-256."""
-        return self._repository.gone_with(release)
-
-    def lookup(self, id: UUID) -> Lookup | None:
-        """One lookup, decided or not."""
-        return self._repository.lookup(id)
-
-    def kept_by(self, image: Image) -> Lookup | None:
-        """The lookup that an image was kept with, where there is one."""
-        return self._repository.kept_by(image)
-
-    def decisions(self, lookup: UUID) -> list[Decision]:
-        """A lookup's decisions, the newest (the one that holds) first."""
-        return self._repository.decisions(lookup)
-
-    def tokens(self) -> list[Token]:
-        """Every token ever made, the oldest first."""
-        return self._repository.tokens()
-
-    def token(self, secret: str) -> Token | None:
-        """The token in force with this secret."""
-        return self._repository.token(secret)
 
 
 def migrate_for(url: str, *, release: str, lock_seconds: float) -> None:

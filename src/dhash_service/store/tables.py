@@ -36,7 +36,7 @@ Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
 def stamp() -> tuple[Column[str], Column[object]]:
-    """What every row ends with: the release that wrote it, and when."""
+    """The columns that every row ends with: the release that wrote it, and when."""
     return Column("release", Text, nullable=False), Column("created_at", Instant, nullable=False)
 
 

@@ -1,8 +1,8 @@
-"""What reviewers decided and took back: recorded once however often it is sent, and told page by page.
+"""Decisions and their withdrawals: recorded once however often they are sent, and listed in pages.
 
 The client names its decision, with a UUIDv7 of its own, so one that is sent again after a lost answer is
 recognised. Taking a decision back is a fact about that decision: what was decided before it holds again,
-and where nothing was, the lookup waits anew.
+and where nothing was, the lookup waits again.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many decisions that stand were made since a time: by one reviewer, and by all."""
+    """Decisions since a time that stand: by one reviewer, and by all."""
 
     mine: int
     all: int
@@ -71,7 +71,7 @@ class Verdicts:
         return self._writer.submit(self._withdraw, withdrawal)
 
     def decision(self, id: UUID) -> Decision | None:
-        """One decision, taken back or not."""
+        """The decision with this id, taken back or not."""
         with reading(self._engine) as connection:
             return found_decision(connection, id)
 
@@ -102,7 +102,7 @@ class Verdicts:
             return list(connection.scalars(select(decisions.c.reviewer).distinct().order_by("reviewer")))
 
     def count(self, reviewer: str, since: datetime) -> Counted:
-        """How many decisions were made since then and stand."""
+        """Count the decisions made since then that stand."""
         mine = func.count().filter(decisions.c.reviewer == reviewer)
         wanted = select(mine, func.count()).where(decisions.c.created_at >= since, stands(decisions))
         with reading(self._engine) as connection:
@@ -146,7 +146,7 @@ class Verdicts:
 
 
 def said(decision: Decision) -> tuple[object, ...]:
-    """What makes two decisions of one id the same."""
+    """The part of a decision that must agree when it is sent again."""
     return decision.lookup, decision.verdict, decision.reviewer, decision.note
 
 

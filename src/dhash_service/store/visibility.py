@@ -1,4 +1,4 @@
-"""What is in search: every image but those that a tombstone hides, by name or by their release.
+"""Visibility: every image is in search but those that a tombstone hides, by name or by their release.
 
 A subject's newest tombstone holds. An image stands in search by one fingerprint, the first of its visible
 ones: when that one's release is quarantined, the next takes its place. A store holds the fingerprints of one
@@ -41,7 +41,7 @@ def _known(tombstone: FromClause, until: Until) -> ColumnElement[bool]:
 
 
 def hidden_image(image: ColumnElement[Any], until: Until = None) -> ColumnElement[bool]:
-    """That a tombstone hides the image with this id. Asked row by row: many images may be hidden."""
+    """True of the id of an image that a tombstone hides. Asked row by row: many images may be hidden."""
     tombstone, hides = _hiding("subject_image", until)
     return exists().where(tombstone.c.subject_image == image, hides)
 
@@ -59,7 +59,7 @@ def hidden_releases(until: Until = None) -> Select[tuple[str]]:
 
 
 def any_hidden_release(connection: Connection) -> bool:
-    """Whether any release is in quarantine: where none is, much need not be asked."""
+    """True while a release is in quarantine: otherwise much need not be asked."""
     return connection.execute(_one_hidden_release()).first() is not None
 
 
@@ -69,7 +69,7 @@ def _one_hidden_release() -> Select[tuple[str]]:
 
 
 def visible(fingerprint: FromClause, until: Until = None) -> ColumnElement[bool]:
-    """That neither a fingerprint's image nor its release is hidden."""
+    """True of a fingerprint whose image and release are both in search."""
     return and_(
         fingerprint.c.release.not_in(hidden_releases(until)),
         ~hidden_image(fingerprint.c.image_id, until),
@@ -77,7 +77,7 @@ def visible(fingerprint: FromClause, until: Until = None) -> ColumnElement[bool]
 
 
 def stands(fingerprint: FromClause, until: Until = None) -> ColumnElement[bool]:
-    """That a fingerprint is the one by which its image stands in search."""
+    """True of the fingerprint by which its image stands in search."""
     earlier = fingerprints.alias()
     before = exists().where(
         earlier.c.image_id == fingerprint.c.image_id,
@@ -102,12 +102,12 @@ def aside(until: Until = None) -> Select[tuple[int, int]]:
 
 
 def visible_image(image: ColumnElement[Any]) -> ColumnElement[bool]:
-    """That the image with this id stands in search."""
+    """True of the id of an image that stands in search."""
     fingerprint = fingerprints.alias()
     return exists().where(fingerprint.c.image_id == image, visible(fingerprint))
 
 
 def gone_image(image: ColumnElement[Any]) -> ColumnElement[bool]:
-    """That there is such an image and it does not stand in search."""
+    """True of the id of an image that does not stand in search."""
     one = images.alias()
     return exists().where(one.c.id == image, ~visible_image(one.c.id))

@@ -21,7 +21,7 @@ TAGS = ("pictures", "search", "review", "operations")
 """The parts of the API in the order of the page."""
 
 UNSAID = "Successful Response"
-"""What FastAPI says of an answer of which nothing is said."""
+"""FastAPI's words for an answer that has no description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One way to send a body, or one answer: media type (or status), its model's name, its own fields."""
+    """A way to send a body, or an answer: media type (or status), its model's name, its own fields."""
 
     name: str
     type: str
@@ -46,7 +46,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What one method of one path does."""
+    """A method of a path."""
 
     id: str
     tag: str

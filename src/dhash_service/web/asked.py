@@ -1,4 +1,4 @@
-"""What a visitor asked the search page for, as it was typed into a form or stands in an address."""
+"""A visitor's search, as it was typed into a form or stands in an address."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ RADII = range(33)
 """The radii that a search may have, in bits; as in the API."""
 
 DEEPEST = 10_000
-"""How far results can be paged through: beyond, a smaller radius says more than another page."""
+"""The last result that can be paged to: beyond, a smaller radius says more than another page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def number(text: str) -> int | None:
 
 
 def not_a_hash(digits: str) -> str:
-    """What is wrong with something that is no fingerprint."""
+    """Say what is wrong with something that is no fingerprint."""
     if strange := NOT_HEX.search(digits):
         return f"A hash has 16 digits from 0 to 9 and a to f; “{strange[0]}” is none of them."
     return f"A hash has 16 hex digits; this has {len(digits):,}."

@@ -1,4 +1,4 @@
-"""What the search page shows of a search or of a file that was sent: values for its templates, in words.
+"""The results of a search or of a sent file, in words: values for the search page's templates.
 
 Everything here is a pure function of what the service answered, so the words can be tested without a browser.
 """
@@ -35,7 +35,7 @@ QUALITY = {
     "low_entropy": "It is so regular (a gradient, stripes) that many pictures share its fingerprint.",
     "tiny": "It has so few pixels that its fingerprint is interpolated rather than measured.",
 }
-"""What lowered a picture's quality, in words for people."""
+"""The reasons of a low quality, in words for people."""
 
 SKIPPED = {
     "tiny": "too small to tell apart",
@@ -45,12 +45,12 @@ SKIPPED = {
     "damaged": "damaged",
     "decoder_failed": "that the decoder failed on",
 }
-"""Why pictures of a document were left out, in words for people."""
+"""The reasons to leave out pictures of a document, in words for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One known picture beside what was searched for. `distance` counts the bits that differ."""
+    """A known picture beside what was searched for. `distance` counts the bits that differ."""
 
     id: UUID
     hash: str
@@ -76,7 +76,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One page of the known pictures near a fingerprint, `start` of them skipped."""
+    """A page of the known pictures near a fingerprint, `start` of them skipped."""
 
     hash: str
     radius: int
@@ -96,12 +96,12 @@ class Results:
 
     @property
     def end(self) -> int:
-        """How many have been shown once this page has."""
+        """Results shown up to the end of this page."""
         return min(self.start + PAGE, self.total)
 
     @property
     def more(self) -> int:
-        """How many follow on later pages."""
+        """Results on later pages."""
         return self.total - self.end
 
     @property
@@ -199,7 +199,7 @@ class Brief:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """How a known picture came to be kept: what was said of it then, and what people decided since."""
+    """The history of a known picture: its match when it was kept, and the decisions since."""
 
     lookup: Lookup
     headline: str
@@ -216,7 +216,7 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What became of one file: its pictures, or the problem with it. `pages` is None for a picture."""
+    """The answer for one file: its pictures, or the problem with it. `pages` is None for a picture."""
 
     name: str
     pages: int | None = None
@@ -235,7 +235,7 @@ class Answered:
 
     @property
     def kept(self) -> bool:
-        """Whether nothing is left to keep."""
+        """True where nothing is left to keep."""
         return not self.briefly and all(picture.kept for picture in self.pictures)
 
     @property
@@ -245,14 +245,14 @@ class Answered:
 
 
 def left_out(document: DocumentSubmission) -> list[str]:
-    """How many pictures of a document were left out, and why."""
+    """Say how many pictures of a document were left out, and why."""
     return [
         f"{number:,} {SKIPPED.get(reason, reason)}" for reason, number in document.skipped.items() if number
     ]
 
 
 def headline(match: Match, within: int) -> str:
-    """What matching says, in a few words; `within` is how near a match has to be."""
+    """The match in a few words; `within` is how near a match has to be."""
     near = match.nearest
     if match.status is Status.NEW:
         return f"New: nothing known is within {bits(within)}"
@@ -265,13 +265,13 @@ def headline(match: Match, within: int) -> str:
 
 
 def sentences(reasons: Sequence[str], quality: Sequence[str]) -> list[str]:
-    """What lowered confidence and quality, each once; what the headline says is left out."""
+    """Say what lowered confidence and quality, each once, leaving out what the headline says."""
     said = [SENTENCES[Reason(name)] for name in reasons if name in SENTENCES and name != Reason.KNOWN]
     return [*said, *(QUALITY.get(name, name) for name in quality)]
 
 
 def differ(distance: int) -> str:
-    """How far two fingerprints are apart, in words."""
+    """The distance of two fingerprints in words."""
     if not distance:
         return "the same fingerprint"
     return f"{distance} of {BITS} bits {'differs' if distance == 1 else 'differ'}"
@@ -307,7 +307,7 @@ def address(hash: str, radius: int, start: int = 0) -> str:
 
 
 def picture_source(submission: Submission) -> str:
-    """Where its thumbnail is: in the store once it is kept, else in the page itself."""
+    """The address of its thumbnail: in the store once it is kept, else in the page itself."""
     if submission.thumbnail is None:
         return f"/pictures/{submission.picture_id}/thumbnail"
     kind = str(sniff(submission.thumbnail)).lower()

@@ -63,13 +63,13 @@ def render(
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Who was found to be asking; nobody where the path does not ask who it is."""
+    """The visitor that was identified; nobody where the path does not identify one."""
     visitor: Visitor = getattr(request.state, "visitor", NOBODY)
     return visitor
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a person in a browser is waiting for the answer."""
+    """True if a person in a browser is waiting for the answer."""
     return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(MACHINES)
 
 
@@ -86,7 +86,7 @@ async def error_page(request: Request, problem: Problem, headers: Mapping[str, s
 
 
 def sign_in_url(request: Request) -> str:
-    """Where to sign in, and to come back from."""
+    """The address to sign in at, which leads back here."""
     return f"/sign-in?{urlencode({'next': asked_for(request)})}" if request.method == "GET" else "/sign-in"
 
 

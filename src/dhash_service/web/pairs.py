@@ -6,7 +6,7 @@ from typing import Any
 
 from dhash_service.facts import Claim, Image, Match, Neighbour
 from dhash_service.pictures.originals import Originals
-from dhash_service.reviewing import Pair, Progress
+from dhash_service.reviewing import Pair, ReviewProgress
 from dhash_service.search.confidence import SENTENCES, Reason
 from dhash_service.store.verdicts import Counted
 from dhash_service.web.found import QUALITY
@@ -20,7 +20,7 @@ def pairs_json(pairs: Sequence[Pair], originals: Originals | None, now: datetime
 
 
 def pair_json(pair: Pair, originals: Originals | None, now: datetime) -> Json:
-    """One pair: both pictures, what matching said of them, and how long it is leased."""
+    """A pair: both pictures, their match, and how long it is leased."""
     lookup, match = pair.lookup, pair.lookup.match
     nearest, source = match.nearest, lookup.source
     return {
@@ -44,7 +44,7 @@ def pair_json(pair: Pair, originals: Originals | None, now: datetime) -> Json:
 
 
 def picture_json(image: Image, originals: Originals | None) -> Json:
-    """One picture: where it is shown, and what is known of it."""
+    """A picture: its addresses, and its facts."""
     fingerprint = image.fingerprint
     large = originals is not None and originals.path(image.sha256).exists()
     return {
@@ -70,7 +70,7 @@ def near_json(near: Neighbour, originals: Originals | None) -> Json:
 
 
 def reasons_json(match: Match) -> list[Json]:
-    """Why a person is asked, by name and in words."""
+    """The reasons to ask a person, by name and in words."""
     return [
         {"name": name, "words": SENTENCES[Reason(name)] if name in SENTENCES else name}
         for name in match.reasons
@@ -82,8 +82,8 @@ def lease_json(claim: Claim, now: datetime) -> Json:
     return {"claim": str(claim.id), "seconds": max(0.0, (claim.until - now).total_seconds())}
 
 
-def progress_json(progress: Progress) -> Json:
-    """How it goes, in numbers."""
+def progress_json(progress: ReviewProgress) -> Json:
+    """The progress in numbers."""
     return {
         "left": progress.queue.length,
         "reasons": dict(progress.queue.reasons),

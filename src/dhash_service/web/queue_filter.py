@@ -1,4 +1,4 @@
-"""Which part of the queue a page shows: in its address, so that it can be shared."""
+"""The filter of the review page: in its address, so that it can be shared."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

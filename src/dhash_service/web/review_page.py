@@ -32,7 +32,7 @@ AHEAD = 20
 """Most pairs handed out at once."""
 
 RECENT = 20
-"""Decisions of one's own that the undo key reaches after the page was loaded anew."""
+"""Decisions of one's own that the undo key reaches after the page was loaded again."""
 
 DECISIONS = 50
 """Decisions on one page of the history."""
@@ -157,7 +157,7 @@ async def take_back(service: Running, reviewer: Reviewer, asked: Asked, new: New
 
 @router.get("/progress")
 async def progress(service: Running, visitor: Reader, day: datetime | None = None) -> Json:
-    """How it goes. `day`: when the reader's day began."""
+    """The progress of review. `day`: when the reader's day began."""
     began = day.astimezone(UTC) if day else midnight(datetime.now(UTC))
     return progress_json(await Reviewing(service).progress(visitor.name, began))
 
@@ -170,7 +170,7 @@ async def history(
     before: UUID | None = None,
     reviewer: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """Who decided what, the newest first."""
+    """The decisions, the newest first."""
     verdicts = service.store.verdicts
     found, reviewers = await service.read(
         lambda: (verdicts.history(before, DECISIONS, reviewer=reviewer or None), verdicts.reviewers())
@@ -203,7 +203,7 @@ async def take_back_by_form(
 
 
 def arrives_as_a_stranger(request: Request, visitor: Visitor) -> bool:
-    """Whether somebody followed a link from another site: then the browser keeps our cookie to itself.
+    """True if somebody followed a link from another site: then the browser keeps our cookie to itself.
 
     A page that loads itself again is not another site, and learns who it is.
     """

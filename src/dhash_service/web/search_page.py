@@ -155,7 +155,7 @@ async def answer_or_problem(service: Service, file: UploadFile, keep: bool) -> A
 
 
 async def answer_to(service: Service, file: UploadFile, keep: bool) -> Answered:
-    """What the service says of a picture, or of each picture in a PDF. Raises `DhashError`."""
+    """Answer a picture, or each picture in a PDF. Raises `DhashError`."""
     name, data = str(file.filename), file.file.read()
     if not is_document(data):
         return Answered(name, pictures=[await shown(service, await service.submit(data, register=keep))])
@@ -172,7 +172,7 @@ async def answer_to(service: Service, file: UploadFile, keep: bool) -> Answered:
 
 
 def past_of(service: Service, image: Image) -> Past | None:
-    """How a known picture came to be kept. Reads the store: call it outside the event loop."""
+    """The history of a known picture. Reads the store: call it outside the event loop."""
     lookup = service.store.kept_by(image)
     if lookup is None:
         return None
@@ -180,7 +180,7 @@ def past_of(service: Service, image: Image) -> Past | None:
 
 
 async def shown(service: Service, submission: Submission, number: int | None = None) -> Shown:
-    """One picture beside the nearest known ones; `number` is its page in a document."""
+    """A picture beside the nearest known ones; `number` is its page in a document."""
     radius = service.settings.match_radius
     near = await service.search(submission.fingerprint.value, radius, BESIDE + 1)
     return Shown.of(submission, near, radius, number)

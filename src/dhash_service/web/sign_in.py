@@ -97,6 +97,6 @@ def filled(request: Request, next: str, *, wrong: str = "", status: int = 200) -
 
 
 def local(next: str) -> str:
-    """Where to go on: an address of this service, whatever somebody wrote into the link."""
+    """The address to go on to: one of this service, whatever somebody wrote into the link."""
     plain = next.startswith("/") and next[1:2] not in ("/", "\\") and next.isprintable()
     return next if plain else "/review"

@@ -9,7 +9,7 @@ from dhash_service.web.pages import ASSETS
 from dhash_service.web.throttle import Throttle
 
 SIGN_INS = 10
-"""How often one address may fail to sign in within a minute."""
+"""Failed sign-ins allowed to one address within a minute."""
 
 
 def install(app: FastAPI) -> None:

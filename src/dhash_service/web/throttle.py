@@ -1,4 +1,4 @@
-"""How often one address may fail: so many times in a while, counted in memory."""
+"""Limits the failures of one address in a while, counted in memory."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Who looks at a page: nobody in particular, or somebody who signed in with a token.
+"""The visitors of pages: nobody in particular, or somebody who signed in with a token.
 
 The session's secret is in a cookie that no script can read and no other site's page can send; the store
 knows its hash. What changes something needs a second secret, derived from the first, which only a page of
@@ -23,7 +23,7 @@ SIGN_IN = "Sign in again; what was decided is kept."
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks for a page. `csrf` goes into every form and every request that changes something."""
+    """A visitor of a page. `csrf` goes into every form and every request that changes something."""
 
     name: str
     role: Role
@@ -32,7 +32,7 @@ class Visitor:
 
     @property
     def known(self) -> bool:
-        """Whether somebody has signed in."""
+        """True if somebody has signed in."""
         return self.session is not None
 
     @property
@@ -44,7 +44,7 @@ NOBODY = Visitor("anonymous", Role.CLIENT)
 
 
 async def visit(request: Request) -> Visitor:
-    """Who asks, whoever it is; pages find it in the request's state too."""
+    """Identify the visitor; pages find it in the request's state too."""
     request.state.visitor = NOBODY
     secret = request.cookies.get(session_cookie(request))
     if secret:
@@ -57,7 +57,7 @@ async def visit(request: Request) -> Visitor:
 
 
 async def reader(request: Request, visitor: Annotated[Visitor, Depends(visit)]) -> Visitor:
-    """Whoever may read: anybody, or where the service is locked only who has signed in.
+    """Admit a reader: anybody, or where the service is locked only who has signed in.
 
     Raises `UnauthenticatedError`, which leads a browser to the sign-in page.
     """
@@ -122,7 +122,7 @@ def csrf_of(secret: str) -> str:
 
 
 def is_secure(request: Request) -> bool:
-    """Whether the browser came by https, by itself or through a proxy that ended it."""
+    """True if the browser came by https, by itself or through a proxy that ended it."""
     forwarded = request.headers.get("x-forwarded-proto", "").rsplit(",", 1)[-1].strip()
     return request.url.scheme == "https" or forwarded == "https"
 

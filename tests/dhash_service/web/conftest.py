@@ -15,9 +15,9 @@ import pytest
 from dhash_service.facts import Role, Sha256, Source, Token, new_id
 from dhash_service.store.migrate import upgrade
 from dhash_service.store.store import Store
-from tests.dhash_service.databases import fresh_database
 from tests.dhash_service.queues import FAST, fill
 from tests.dhash_service.serving import Server, serving
+from tests.dhash_service.store.databases import fresh_database
 from tests.dhash_service.web.browsing import Browsing
 
 DOCUMENT = Sha256("cd" * 32)

@@ -10,7 +10,7 @@ from dhash_service.facts import Image, Match, Neighbour, Status
 from dhash_service.search.confidence import SENTENCES
 from dhash_service.web.asked import Asked
 from dhash_service.web.found import differ, headline, percent, sentences, squares
-from tests.dhash_service.store_facts import NOON, picture
+from tests.dhash_service.store.facts import NOON, picture
 
 
 def known(value: int = 0) -> Image:

@@ -107,14 +107,14 @@ def test_what_is_given_back_goes_to_the_next(reviewed: Reviewed, alone: SignIn) 
 def test_a_decision_is_recorded_once_and_can_be_taken_back(reviewed: Reviewed, alone: SignIn) -> None:
     browsing = alone("jana")
     lookup = browsing.pairs(1)[0]
-    before = reviewed.store.decisions(UUID(lookup))
+    before = reviewed.store.verdicts.about(UUID(lookup))
     id = str(new_id())
     first = browsing.decide(lookup, "different", id=id, note="other <b>sky</b>")
     again = browsing.decide(lookup, "different", id=id, note="other <b>sky</b>")
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == again.json()
     assert browsing.decide(lookup, "same", id=id).status_code == 409
-    assert len(reviewed.store.decisions(UUID(lookup))) == len(before) + 1
+    assert len(reviewed.store.verdicts.about(UUID(lookup))) == len(before) + 1
     assert lookup not in browsing.pairs(20)
     page = browsing.client.get("/review/history?reviewer=jana").text
     assert "other &lt;b&gt;sky&lt;/b&gt;" in page

@@ -23,7 +23,7 @@ from dhash_service.store.plan import plan
 from dhash_service.store.schema import KNOWN, Kind, applied, current, kind_of, require_fit
 from dhash_service.store.store import Store
 from dhash_service.store.tables import metadata
-from tests.dhash_service.store_facts import FAST, NEW, add, decision, in_search, picture, queued
+from tests.dhash_service.store.facts import FAST, NEW, add, decision, in_search, picture, queued
 
 OpenStore = Callable[..., Store]
 
@@ -108,7 +108,7 @@ def test_up_down_and_up_again_with_rows_in_place(store_url: str, open_store: Ope
     store = open_store()
     first = add(store, "a")
     waiting = queued(store, "b", first, source=Source(Sha256("cd" * 32), 2, (0, 0, 10, 10)))
-    store.add_decision(decision(waiting)).result(10)
+    store.verdicts.record(decision(waiting)).result(10)
     before = in_search(store)
     store.close()
 
@@ -123,7 +123,7 @@ def test_up_down_and_up_again_with_rows_in_place(store_url: str, open_store: Ope
     lookup = store.lookup(waiting)
     assert lookup is not None
     assert (lookup.image, lookup.source) == (picture("b").id, None)
-    assert len(store.decisions(waiting)) == 1
+    assert len(store.verdicts.about(waiting)) == 1
     store.close()
 
     assert [gone.id for gone in downgrade(store_url, "base", accept_loss=True)] == EACH[::-1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dhash_service.errors import StoreAlgorithmError, StoreSchemaError
 from dhash_service.facts import Algorithm, Sha256, Source
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import (
+from tests.dhash_service.store.facts import (
     FAST,
     NEW,
     NOON,

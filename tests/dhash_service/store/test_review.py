@@ -11,7 +11,7 @@ from dhash_service.errors import BadRequestError, NotFoundError
 from dhash_service.facts import Role, Sha256, Source, Token, Verdict, new_id
 from dhash_service.store.review import Filter
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import (
+from tests.dhash_service.store.facts import (
     NOON,
     add,
     decision,
@@ -43,7 +43,7 @@ def test_the_queue_holds_what_nobody_has_decided_the_oldest_first(store: Store) 
     known = add(store, "known")
     lookups = [queued(store, number, known, "close") for number in range(5)]
     assert waiting(store) == sorted(lookups)
-    store.add_decision(decision(lookups[2])).result(10)
+    store.verdicts.record(decision(lookups[2])).result(10)
     assert waiting(store) == sorted(set(lookups) - {lookups[2]})
     status = store.queue.status()
     assert (status.length, status.reasons) == (4, {"close": 4})
@@ -118,34 +118,35 @@ def test_a_quarantine_takes_a_releases_lookups_out_of_the_queue(open_store: Open
 
 def test_the_newest_decision_holds_and_none_is_removed(store: Store) -> None:
     lookup = queued(store, "a", add(store, "known"))
-    store.add_decision(decision(lookup, Verdict.SAME, "sure")).result(10)
+    store.verdicts.record(decision(lookup, Verdict.SAME, "sure")).result(10)
     late_clock = decision(lookup, Verdict.DIFFERENT, "no: look at the ears", at=NOON - timedelta(days=3))
-    assert store.add_decision(late_clock).result(10).created_at > NOON
-    assert [made.verdict for made in store.decisions(lookup)] == [Verdict.DIFFERENT, Verdict.SAME]
-    assert store.decisions(lookup)[0].note == "no: look at the ears"
+    assert store.verdicts.record(late_clock).result(10)[0].created_at > NOON
+    made = [judged.decision for judged in store.verdicts.about(lookup)]
+    assert [each.verdict for each in made] == [Verdict.DIFFERENT, Verdict.SAME]
+    assert made[0].note == "no: look at the ears"
 
 
 def test_an_unsure_lookup_leaves_the_queue_and_is_listed_for_a_second_opinion(store: Store) -> None:
     lookup = queued(store, "a", add(store, "known"))
-    store.add_decision(decision(lookup, Verdict.UNSURE)).result(10)
+    store.verdicts.record(decision(lookup, Verdict.UNSURE)).result(10)
     assert (waiting(store), waiting(store, unsure=True)) == ([], [lookup])
-    store.add_decision(decision(lookup, Verdict.SAME)).result(10)
+    store.verdicts.record(decision(lookup, Verdict.SAME)).result(10)
     assert (waiting(store), waiting(store, unsure=True)) == ([], [])
 
 
 def test_a_decision_on_nothing_fails_alone(store: Store) -> None:
     lookup = queued(store, "a", add(store, "known"))
-    futures = [store.add_decision(decision(each)) for each in (lookup, new_id(), lookup)]
+    futures = [store.verdicts.record(decision(each)) for each in (lookup, new_id(), lookup)]
     with pytest.raises(NotFoundError):
         futures[1].result(10)
-    assert [futures[0].result(10).lookup, futures[2].result(10).lookup] == [lookup, lookup]
+    assert [futures[each].result(10)[0].lookup for each in (0, 2)] == [lookup, lookup]
 
 
 @pytest.mark.parametrize("note", ["nul \0", "half \ud83d"])
 def test_text_that_cannot_be_stored_is_the_callers_fault(store: Store, note: str) -> None:
     lookup = queued(store, "a", add(store, "known"))
     with pytest.raises(BadRequestError):
-        store.add_decision(decision(lookup, note=note)).result(10)
+        store.verdicts.record(decision(lookup, note=note)).result(10)
     assert waiting(store) == [lookup]
 
 

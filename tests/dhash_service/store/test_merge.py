@@ -32,7 +32,7 @@ from dhash_service.store.schema import KNOWN
 from dhash_service.store.snapshot import take
 from dhash_service.store.store import Store
 from dhash_service.store.tables import FACTS, fingerprints, images
-from tests.dhash_service.store_facts import (
+from tests.dhash_service.store.facts import (
     FAST,
     NEW,
     STEPS,

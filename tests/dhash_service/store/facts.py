@@ -111,7 +111,7 @@ def play(store: Store, steps: Sequence[Step]) -> None:
             lookups.append(queued(store, f"{which}-{number % 3}", image, "close"))
         elif step == "decide" and lookups and lookups[-1]:
             new = decision(lookups[-1], list(Verdict)[which % 3], at=at)
-            made.append(store.add_decision(new).result(10))
+            made.append(store.verdicts.record(new).result(10)[0])
         elif step == "withdraw" and made:
             store.verdicts.withdraw(Withdrawal(new_id(), made[-1].id, "ada", "r1", at)).result(10)
         elif step == "sign in" and any(not token.revoked_at for token in store.tokens()):

@@ -18,7 +18,7 @@ from dhash_service.store.review import Filter
 from dhash_service.store.snapshot import take
 from dhash_service.store.store import Store
 from dhash_service.store.tables import claims
-from tests.dhash_service.store_facts import FAST, add, decision, hide_image, queued
+from tests.dhash_service.store.facts import FAST, add, decision, hide_image, queued
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -115,7 +115,7 @@ def test_nobody_gives_back_what_somebody_else_holds(store: Store, waiting: list[
 
 def test_what_is_decided_is_not_claimed_but_for_a_second_opinion(store: Store, waiting: list[UUID]) -> None:
     rita = signed_in(store, "rita")
-    store.add_decision(decision(waiting[0])).result(10)
+    store.verdicts.record(decision(waiting[0])).result(10)
     assert lookups_of(claimed(store, rita, 2, lookups=waiting)) == waiting[1:3]
     again = Request(rita, waiting, 1, NOW, NOW + MINUTE, decided=True)
     assert lookups_of(store.leases.take(again).result(10)) == waiting[:1]

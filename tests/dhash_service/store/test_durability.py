@@ -27,14 +27,14 @@ from dhash_service.errors import (
 from dhash_service.store.check import check
 from dhash_service.store.engine import WRITE_LOCK, writing
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import FAST, NEW, add, in_search, picture
+from tests.dhash_service.store.facts import FAST, NEW, add, in_search, picture
 
 OpenStore = Callable[..., Store]
 
 WRITE_FOR_EVER = """
 import sys, threading
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import FAST, NEW, picture
+from tests.dhash_service.store.facts import FAST, NEW, picture
 
 store = Store.open(sys.argv[1], release=sys.argv[2], algorithm=FAST)
 told = threading.Lock()
@@ -57,7 +57,7 @@ import resource, sys
 from dataclasses import replace
 from dhash_service.errors import StoreError
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import FAST, NEW, picture
+from tests.dhash_service.store.facts import FAST, NEW, picture
 
 if len(sys.argv) > 2:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
@@ -79,8 +79,8 @@ def running(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-c", script, *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     try:
         yield process

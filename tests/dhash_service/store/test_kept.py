@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from dhash_service.facts import Decision, Sha256, Source, Verdict, earliest_id, new_id
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import NOON, add, picture, review
+from tests.dhash_service.store.facts import NOON, add, picture, review
 
 
 def test_an_image_leads_to_the_lookup_that_it_was_kept_with(store: Store) -> None:
@@ -23,7 +23,7 @@ def test_what_people_decided_is_told_the_newest_first(store: Store) -> None:
     assert kept.lookup is not None
     for minute, verdict in enumerate((Verdict.UNSURE, Verdict.SAME)):
         when = NOON + timedelta(minutes=minute)
-        store.add_decision(Decision(new_id(), kept.lookup, verdict, "rita", "", "r1", when)).result(30)
+        store.verdicts.record(Decision(new_id(), kept.lookup, verdict, "rita", "", "r1", when)).result(30)
     told = store.verdicts.about(kept.lookup)
     assert [each.decision.verdict for each in told] == [Verdict.SAME, Verdict.UNSURE]
     assert store.verdicts.about(new_id()) == []

@@ -12,7 +12,7 @@ from dhash_service.errors import ConflictError, NotFoundError
 from dhash_service.facts import Decision, Role, Session, Sha256, Token, Verdict, Withdrawal, new_id
 from dhash_service.store.review import Filter
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import NOON, add, decision, queued
+from tests.dhash_service.store.facts import NOON, add, decision, queued
 
 MINUTE = timedelta(minutes=1)
 
@@ -34,7 +34,7 @@ def test_a_decision_that_comes_twice_is_there_once(store: Store, waiting: list[U
     second = store.verdicts.record(later).result(10)
     assert (first[1], second[1]) == (True, False)
     assert second[0] == first[0]
-    assert store.decisions(waiting[0]) == [first[0]]
+    assert [each.decision for each in store.verdicts.about(waiting[0])] == [first[0]]
 
 
 def test_a_decision_that_comes_from_everywhere_at_once_is_there_once(
@@ -45,7 +45,7 @@ def test_a_decision_that_comes_from_everywhere_at_once_is_there_once(
     with ThreadPoolExecutor(8) as threads:
         sent = threads.map(lambda turn: stores[turn % 2].verdicts.record(made).result(10)[1], range(16))
     assert sorted(sent) == [False] * 15 + [True]
-    assert len(store.decisions(waiting[0])) == 1
+    assert len(store.verdicts.about(waiting[0])) == 1
 
 
 def test_an_id_cannot_be_used_for_another_decision(store: Store, waiting: list[UUID]) -> None:
@@ -74,7 +74,7 @@ def test_taking_the_only_decision_back_puts_the_pair_into_the_queue_again(
     assert store.queue.page().lookups[0].id == waiting[0]
     assert store.verdicts.withdraw(withdrawal(made, "bob")).result(10) == taken  # once is enough
     assert [each.withdrawal for each in store.verdicts.history().judged] == [taken]
-    assert len(store.decisions(waiting[0])) == 1  # nothing is deleted
+    assert len(store.verdicts.about(waiting[0])) == 1  # nothing is deleted
 
 
 def test_taking_a_later_decision_back_lets_the_earlier_one_hold_again(

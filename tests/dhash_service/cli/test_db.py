@@ -12,7 +12,7 @@ from dhash_service.cli.app import app
 from dhash_service.errors import StoreDamagedError, StoreError, StoreLossError, StoreSchemaError
 from dhash_service.facts import Sha256, Source
 from dhash_service.store.store import Store
-from tests.dhash_service.store_facts import FAST, NEW, add, picture
+from tests.dhash_service.store.facts import FAST, NEW, add, picture
 
 assert db
 
