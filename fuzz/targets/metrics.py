@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from guarded_rollout.host.fetch import Got, Place
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -16,7 +17,6 @@ from fuzz.engine import Check, Target, require
 from fuzz.trees import LEAVES, changed
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.host.fetch import Got, Place
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read
 from guarded_rollout.monitor.sources import CADDY_SECONDS, ProxyMetrics
 

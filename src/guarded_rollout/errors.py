@@ -130,7 +130,7 @@ class SupervisorError(RolloutError):
 
 
 class NoAnswerError(RolloutError):
-    message = "{endpoint} did not answer {request}: {problem}."
+    message = "{request} to {endpoint} failed: it {problem}."
     advice = "`rollout status` shows what runs."
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.host.fetch import MAX_BYTES, Got, Place
+from guarded_rollout.host.endpoint import MAX_BYTES, Endpoint
+from guarded_rollout.host.endpoint import Answer as Got
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read
 from guarded_rollout.monitor.sources import Probe, ProxyMetrics, ServiceMetrics, wanted_by
 from tests.guarded_rollout.gatekit import gate, shipped
@@ -50,7 +51,7 @@ def server() -> Iterator[Web]:
 
 
 def metrics(server: Web, timeout: float = 2) -> Sample:
-    return ServiceMetrics(Place(server.url, timeout=timeout), WANTED).sample()
+    return ServiceMetrics(Endpoint(server.url, timeout), WANTED).sample()
 
 
 def test_the_services_metrics_are_read(server: Web) -> None:
@@ -89,7 +90,7 @@ def test_a_service_with_only_the_contracts_gauges_is_read(server: Web) -> None:
 
 
 def test_the_gates_user_agent_is_sent_and_no_connection_is_kept(server: Web) -> None:
-    Probe(Place(server.url, user_agent="watcher/2")).sample()
+    Probe(Endpoint(server.url, headers={"User-Agent": "watcher/2"})).sample()
     path, headers = server.asked[-1]
     assert path == "/health"
     assert headers["User-Agent"] == "watcher/2"
@@ -99,7 +100,7 @@ def test_the_gates_user_agent_is_sent_and_no_connection_is_kept(server: Web) -> 
 @pytest.mark.parametrize("status", [200, 204, 301, 404, 500, 503])
 def test_health_is_ok_with_200_alone(server: Web, status: int) -> None:
     server.answers["/health"] = Answer(status, b"store: \x1b[31mdown\n", headers={"Location": "/elsewhere"})
-    sample = Probe(Place(server.url)).sample()
+    sample = Probe(Endpoint(server.url)).sample()
     assert sample.ok is (status == 200)
     if status == 503:
         assert sample.problem == "answered 503: store: [31mdown"
@@ -108,12 +109,12 @@ def test_health_is_ok_with_200_alone(server: Web, status: int) -> None:
 def test_a_port_where_nobody_listens_is_a_problem_in_words() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        sample = Probe(Place(f"http://127.0.0.1:{taken.getsockname()[1]}", timeout=2)).sample()
+        sample = Probe(Endpoint(f"http://127.0.0.1:{taken.getsockname()[1]}", 2)).sample()
     assert "does not answer" in sample.problem
 
 
 def test_a_unix_socket_is_asked_the_same_way(tmp_path: Path) -> None:
-    sample = Probe(Place(socket=tmp_path / "none.sock", timeout=2)).sample()
+    sample = Probe(Endpoint(tmp_path / "none.sock", 2)).sample()
     assert "does not answer" in sample.problem
 
 
@@ -265,7 +266,7 @@ def test_a_gate_on_prometheus_metrics_needs_no_code(server: Web) -> None:
         threshold={"max_percentage": 3, "evaluation_window_minutes": 1, "min_sample_size": 1},
     )
     server.answers["/metrics"] = Answer(body=PROMETHEUS, content_type="text/plain; version=0.0.4")
-    sample = ServiceMetrics(Place(server.url), wanted_by([own])).sample()
+    sample = ServiceMetrics(Endpoint(server.url), wanted_by([own])).sample()
     assert sum(sample.counters.values()) == 105
 
 
@@ -291,24 +292,24 @@ CADDY = (
 def test_what_the_proxy_cannot_have_counted_is_left_out(number: str) -> None:
     text = CADDY.replace(b"} 9\n", f"}} {number}\n".encode())
     assert text != CADDY
-    seen = ProxyMetrics(Place(), "blue").sample_of(Got(200, text))
+    seen = ProxyMetrics(Endpoint(""), "blue").sample_of(Got(200, text))
     assert seen.problem or seen.counters["responses_total"] == 2
     json.dumps(seen.as_json(), allow_nan=False)
 
 
 def test_what_the_proxy_counted_is_read_slot_by_slot(server: Web) -> None:
     server.answers["/metrics"] = Answer(body=CADDY, content_type="text/plain")
-    blue = ProxyMetrics(Place(server.url), "blue").sample()
+    blue = ProxyMetrics(Endpoint(server.url), "blue").sample()
     assert (blue.counters["responses_total"], blue.counters["responses_failed_total"]) == (11, 2)
     assert blue.counters["responses_502_total"] == 2
     assert blue.histograms["response_seconds"].counts == (5, 11)
-    green = ProxyMetrics(Place(server.url), "green", Side.STABLE).sample()
+    green = ProxyMetrics(Endpoint(server.url), "green", Side.STABLE).sample()
     assert (green.counters["responses_total"], green.counters["responses_failed_total"]) == (5, 0)
     assert green.side is Side.STABLE
 
 
 def test_a_proxy_without_traffic_counts_nought() -> None:
     with web({"/metrics": Answer(body=b"# TYPE go_threads gauge\ngo_threads 5\n")}) as server:
-        sample = ProxyMetrics(Place(server.url), "blue").sample()
+        sample = ProxyMetrics(Endpoint(server.url), "blue").sample()
     assert sample.ok
     assert dict(sample.counters) == {"responses_total": 0, "responses_failed_total": 0}

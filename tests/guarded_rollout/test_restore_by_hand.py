@@ -58,7 +58,7 @@ def test_whoever_follows_the_guide_in_the_archive_has_the_service_back(served, t
             stderr=output,
             start_new_session=True,
         )
-    endpoint = Endpoint(("127.0.0.1", port))
+    endpoint = Endpoint(f"http://127.0.0.1:{port}")
 
     def healthy() -> bool:
         assert process.poll() is None, log.read_text()

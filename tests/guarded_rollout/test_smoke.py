@@ -20,6 +20,7 @@ from guarded_rollout.checks.probe import Probe
 from guarded_rollout.checks.smoke import CHECKS, Outcome, run
 from guarded_rollout.cli import smoke  # noqa: F401  (registers itself)
 from guarded_rollout.cli.app import app
+from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.secret import Secret
 from tests.dhash_service.serving import Server, free_port, serving
 
@@ -39,8 +40,7 @@ def admin(service: Server) -> str:
 
 
 def asked(url: str, *, quick: bool = False, token: str = "", limit_ms: float = 5000) -> list[Outcome]:
-    with httpx.Client(base_url=url, timeout=2) as client:
-        return list(run(Probe(client, token=Secret(token), limit_ms=limit_ms), quick=quick))
+    return list(run(Probe(Endpoint(url, 2), token=Secret(token), limit_ms=limit_ms), quick=quick))
 
 
 def failed(outcomes: list[Outcome]) -> dict[str, str]:
@@ -144,7 +144,7 @@ OTHER = json.dumps({"sha256": "0" * 64, "hash": "0" * 16, "id": "1"})
         ("GET", "/health", (200, "<html>"), "health", "with no JSON: <html>"),
         ("GET", "/health", (200, '{"status": "failing"}'), "health", "not well: failing"),
         ("GET", "/health", (502, ""), "health", "answered 502 instead of 200 or 503"),
-        ("GET", "/health", None, "health", "gave no answer within 2 s"),
+        ("GET", "/health", None, "health", "gave no whole answer within 2 s"),
         ("POST", "/api/dhash", (500, '{"title": "oops"}'), "submit_and_find", "answered 500 .*oops"),
         ("POST", "/api/dhash", (200, "{}"), "submit_and_find", "has the fingerprint None"),
         ("POST", "/api/dhash", (201, OTHER), "submit_and_find", "about another one"),
@@ -183,7 +183,7 @@ def test_a_slow_lookup_fails_against_its_limit(service: Server) -> None:
 def test_nothing_listening_is_said_as_it_is() -> None:
     found = failed(asked(f"http://127.0.0.1:{free_port()}", quick=True))
     assert list(found) == CRITICAL
-    assert "nothing answers at http://127.0.0.1" in found["health"]
+    assert re.search("http://127.0.0.1:.* does not answer: .*refused", found["health"])
 
 
 # ---- the command
@@ -224,7 +224,7 @@ def test_a_failure_is_exit_code_1_and_in_every_form(command: Callable[..., Resul
     assert "0 of 2 smoke tests passed; failed: health, submit_and_find" in answer.output
     failure = xml.parse(tmp_path / "smoke.xml").getroot().find("testcase/failure")
     assert failure is not None
-    assert "nothing answers" in (failure.text or "")
+    assert "does not answer" in (failure.text or "")
 
 
 def test_a_dry_run_asks_nothing_and_leaves_nothing(command: Callable[..., Result], tmp_path: Path) -> None:

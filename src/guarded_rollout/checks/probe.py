@@ -1,10 +1,11 @@
 """Asking a service over HTTP, where anything but the expected answer is a failure in one sentence."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
-import httpx
-
+from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.secret import Secret
 
 
@@ -15,10 +16,8 @@ class SmokeFailure(Exception):
 class Probe:
     """Asks one service. `limit_ms` is what a lookup may take."""
 
-    def __init__(
-        self, client: httpx.Client, *, token: Secret | None = None, limit_ms: float = 2000.0
-    ) -> None:
-        self._client = client
+    def __init__(self, endpoint: Endpoint, *, token: Secret | None = None, limit_ms: float = 2000.0) -> None:
+        self._endpoint = endpoint
         self._token = token
         self.limit_ms = limit_ms
 
@@ -33,34 +32,31 @@ class Probe:
         *,
         expect: Iterable[int],
         credentials: bool = True,
-        **request: Any,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """The answer's JSON (None without any). Raises `SmokeFailure` unless its status is expected."""
-        headers = dict(request.pop("headers", {}))
+        headers = dict(headers or {})
         if credentials and self._token:
             headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        try:
-            answer = self._client.request(method, path, headers=headers, **request)
-        except httpx.ConnectError as error:
-            raise SmokeFailure(f"nothing answers at {self._client.base_url} ({error})") from None
-        except httpx.TimeoutException:
-            limit = self._client.timeout.read
-            raise SmokeFailure(f"{method} {path} gave no answer within {limit:g} s") from None
-        except httpx.HTTPError as error:
-            raise SmokeFailure(f"{method} {path} broke off: {error or type(error).__name__}") from None
+        target = f"{path}?{urlencode(params)}" if params else path
+        answer = self._endpoint.fetch(method, target, body=content, headers=headers)
+        if answer.problem:
+            raise SmokeFailure(f"{method} {path}: {self._endpoint} {answer.problem}")
         wanted = tuple(expect)
-        if answer.status_code not in wanted:
+        if answer.status not in wanted:
             shown = " or ".join(map(str, wanted))
             raise SmokeFailure(
-                f"{method} {path} answered {answer.status_code} instead of {shown}: {brief(answer.text)}"
+                f"{method} {path} answered {answer.status} instead of {shown}: {brief(answer.text)}"
             )
-        if not answer.content:
+        if not answer.body:
             return None
         try:
-            return answer.json()
+            return json.loads(answer.body)
         except ValueError:
             raise SmokeFailure(
-                f"{method} {path} answered {answer.status_code} with no JSON: {brief(answer.text)}"
+                f"{method} {path} answered {answer.status} with no JSON: {brief(answer.text)}"
             ) from None
 
 

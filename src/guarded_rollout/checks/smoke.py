@@ -9,7 +9,7 @@ import json
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,9 +114,14 @@ def queue_status(probe: Probe) -> str:
 
 def batch(probe: Probe) -> str:
     """Two good pictures and a broken one: the broken one fails alone."""
-    files = [("files", (f"{n}.png", data, "image/png")) for n, data in enumerate(_three())]
+    content, kind = multipart("files", _three())
     found = probe.ask(
-        "POST", "/api/dhash/batch", params={"register": "false"}, files=files, expect=(200, 202)
+        "POST",
+        "/api/dhash/batch",
+        params={"register": "false"},
+        content=content,
+        headers={"Content-Type": kind},
+        expect=(200, 202),
     )
     results = _mapping(found, "the batch").get("results", [])
     good = [item.get("problem") is None for item in results if isinstance(item, Mapping)]
@@ -236,6 +241,19 @@ def document() -> bytes:
         b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
         % (count, table, count, len(body))
     )
+
+
+def multipart(field: str, pictures: Iterable[bytes]) -> tuple[bytes, str]:
+    """A form (RFC 7578) with these PNG files, and its content type."""
+    boundary = hashlib.sha256(SEED.encode()).hexdigest()
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{number}.png"\r\n'
+        f"Content-Type: image/png\r\n\r\n".encode()
+        + picture
+        for number, picture in enumerate(pictures)
+    ]
+    body = b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
+    return body, f"multipart/form-data; boundary={boundary}"
 
 
 def _three() -> tuple[bytes, bytes, bytes]:

@@ -41,7 +41,7 @@ def require_healthy(
     Raises `NotHealthyError` with the last answer when `start_seconds` are over without the first healthy one.
     """
     started, wanted = clock.monotonic(), consecutive or checks.consecutive
-    in_a_row, asked, last = 0, 0, "no answer"
+    in_a_row, asked, last = 0, 0, "none"
     while in_a_row < wanted:
         if in_a_row:
             clock.sleep(interval_seconds)
@@ -50,7 +50,7 @@ def require_healthy(
             answer = endpoint.ask("GET", "/health")
             healthy, last = answer.ok, answer.summary()
         except NoAnswerError as error:
-            healthy, last = False, str(error.data["problem"])
+            healthy, last = False, f"none, it {error.data['problem']}"
         asked += 1
         in_a_row = in_a_row + 1 if healthy else 0
         if not healthy:
@@ -106,7 +106,7 @@ def require_round_trip(
             raise RoundTripError(endpoint=endpoint, problem="the answer is about another picture")
         _find(endpoint, str(submitted.get("hash")), sha256, clock, token)
     except NoAnswerError as error:
-        raise RoundTripError(endpoint=endpoint, problem=str(error.data["problem"])) from None
+        raise RoundTripError(endpoint=endpoint, problem=f"it {error.data['problem']}") from None
     return {"submitted": sha256, "found": True, "seconds": round(time.perf_counter() - started, 3)}
 
 

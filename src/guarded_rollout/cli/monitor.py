@@ -32,7 +32,7 @@ from guarded_rollout.monitor.session import FAILED, GOOD, Monitor
 from guarded_rollout.monitor.sources import Sampler
 from guarded_rollout.monitor.start import Assembly, Look
 from guarded_rollout.monitor.supervised import supervised
-from guarded_rollout.monitor.targets import base_of, of_place, place_of, samplers_of
+from guarded_rollout.monitor.targets import base_of, endpoint_of, of_endpoint, samplers_of
 from guarded_rollout.monitor.watchdog import stand_by, unwatched
 from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.notify.publisher import DryRun as Rehearsal
@@ -131,7 +131,7 @@ def _watch_url(
     known: Environment | None,
 ) -> int:
     """Any service at a URL: it is judged and told of; nothing can be rolled back."""
-    samplers = of_place(place_of(url, file.global_settings), config, file.global_settings)
+    samplers = of_endpoint(endpoint_of(url, file.global_settings), config, file.global_settings)
     folder = request.log_dir or (known.logs if known else LOGS)
     with (
         _telling(known, request.dry_run) as tell,

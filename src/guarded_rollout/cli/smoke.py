@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 
 from guarded_rollout.checks import report
@@ -14,6 +13,7 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import NotWritableError, RolloutError, UsageError
 from guarded_rollout.files import write_atomic
+from guarded_rollout.host.endpoint import Endpoint, is_url
 from guarded_rollout.host.site import Site
 from guarded_rollout.logs import LogFile
 
@@ -46,10 +46,9 @@ def smoke(
                     out.rehearse(f"would check at {address} that {check.describes}")
             return
         out.log = LogFile.open(environment.logs, "smoke_tests", env)
-        with httpx.Client(base_url=address, timeout=timeout) as client:
-            outcomes = _tested(
-                Probe(client, token=Site(environment).token(), limit_ms=limit_ms(environment)), out, quick
-            )
+        asked = Endpoint(address, timeout, proxied=bool(endpoint))
+        probe = Probe(asked, token=Site(environment).token(), limit_ms=limit_ms(environment))
+        outcomes = _tested(probe, out, quick)
         out.say(f"{report.summary(outcomes)} at {address}")
         out.detail(f"log: {out.log.path}")
         if junit is not None:
@@ -77,11 +76,7 @@ def limit_ms(environment: Environment) -> float:
 
 
 def _address(given: str) -> str:
-    try:
-        url = httpx.URL(given)
-    except httpx.InvalidURL:
-        url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host:
+    if not is_url(given):
         raise UsageError(detail=f"--endpoint {given!r} is not an address such as http://localhost:3000.")
     return given.rstrip("/")
 

@@ -107,7 +107,7 @@ class Site:
         return Endpoint(self.slots.socket(slot), self.environment.checks.timeout_seconds)
 
     def public(self) -> Endpoint:
-        return Endpoint(("127.0.0.1", self.environment.port), self.environment.checks.timeout_seconds)
+        return Endpoint(f"http://127.0.0.1:{self.environment.port}", self.environment.checks.timeout_seconds)
 
     def token(self) -> Secret | None:
         """The bearer token for a service that is locked, from the operator's own environment."""

@@ -17,7 +17,7 @@ from guarded_rollout.config.kinds import (
     Source,
 )
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.host.fetch import Got, Place, get
+from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor import metrics_formats
 from guarded_rollout.monitor.metrics_formats import NotMetricsError, Wanted, selector
 
@@ -40,14 +40,14 @@ class Sampler(Protocol):
 class Probe:
     """The health endpoint: OK is status 200. `name` is the gate's own path, or empty for the usual one."""
 
-    place: Place
+    endpoint: Endpoint
     path: str = "/health"
     name: str = ""
     side: Side = Side.CANDIDATE
     source: Source = Source.PROBE
 
     def sample(self) -> Sample:
-        got = get(self.place, self.path)
+        got = _get(self.endpoint, self.path)
         problem = got.problem or ("" if got.status == 200 else f"answered {got.status}{_said(got)}")
         return Sample(self.source, 0.0, self.side, self.name, problem, got.seconds)
 
@@ -56,19 +56,19 @@ class Probe:
 class ServiceMetrics:
     """The service's own metrics, as JSON or as Prometheus's text."""
 
-    place: Place
+    endpoint: Endpoint
     wanted: Wanted
     path: str = "/metrics"
     side: Side = Side.CANDIDATE
     source: Source = Source.SERVICE
 
     def sample(self) -> Sample:
-        got = get(self.place, self.path, accept="application/json, text/plain;version=0.0.4;q=0.5")
+        got = _get(self.endpoint, self.path, accept="application/json, text/plain;version=0.0.4;q=0.5")
         problem = got.problem or ("" if got.status == 200 else f"answered {got.status}")
         if problem:
             return Sample(self.source, 0.0, self.side, problem=problem, seconds=got.seconds)
         try:
-            found = metrics_formats.read(got.body, got.content_type, self.wanted)
+            found = metrics_formats.read(got.body, got.headers.get("content-type", ""), self.wanted)
         except NotMetricsError as error:
             return Sample(self.source, 0.0, self.side, problem=str(error), seconds=got.seconds)
         return Sample(
@@ -96,16 +96,16 @@ class ProxyMetrics:
     `responses_<code>_total` for each status; histogram `response_seconds`.
     """
 
-    place: Place
+    endpoint: Endpoint
     server: str
     side: Side = Side.CANDIDATE
     path: str = "/metrics"
     source: Source = Source.PROXY
 
     def sample(self) -> Sample:
-        return self.sample_of(get(self.place, self.path, accept="text/plain"))
+        return self.sample_of(_get(self.endpoint, self.path, accept="text/plain"))
 
-    def sample_of(self, got: Got) -> Sample:
+    def sample_of(self, got: Answer) -> Sample:
         """What an answer says."""
         problem = got.problem or ("" if got.status == 200 else f"answered {got.status}")
         if problem:
@@ -115,11 +115,11 @@ class ProxyMetrics:
         except NotMetricsError as error:
             return Sample(self.source, 0.0, self.side, problem=f"the proxy {error}", seconds=got.seconds)
 
-    def _read(self, got: Got) -> Sample:
+    def _read(self, got: Answer) -> Sample:
         mine = f'server="{self.server}"'
         lines = [
             line
-            for line in got.body.decode(errors="replace").splitlines()
+            for line in got.text.splitlines()
             if line.startswith(CADDY_SECONDS) and mine in line and 'handler="reverse_proxy"' in line
         ]
         found = metrics_formats.series("\n".join([f"# TYPE {CADDY_SECONDS} histogram", *lines, ""]))
@@ -171,7 +171,11 @@ def source_of(gate: Gate) -> Source:
     return gate.source
 
 
-def _said(got: Got) -> str:
+def _get(endpoint: Endpoint, path: str, accept: str = "application/json") -> Answer:
+    return endpoint.fetch("GET", path, headers={"Accept": accept})
+
+
+def _said(got: Answer) -> str:
     """The beginning of an answer, harmless to a terminal."""
-    words = "".join(sign if sign.isprintable() else " " for sign in got.body[:200].decode(errors="replace"))
+    words = "".join(sign if sign.isprintable() else " " for sign in got.text[:200])
     return f": {' '.join(words.split())}" if words.strip() else ""

@@ -7,7 +7,7 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
 from guarded_rollout.config.kinds import ConsecutiveGate
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.host.fetch import Place
+from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.site import Site
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.sources import Probe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
@@ -26,36 +26,32 @@ def samplers_of(
     sides = {Side.CANDIDATE: candidate}
     if window is not None and (stable := site.slots.find(window.stable)) is not None:
         sides[Side.STABLE] = stable
-    admin = _place(settings, socket=site.traffic.admin_socket)
+    admin = endpoint_of(site.traffic.admin_socket, settings)
     found: list[Sampler] = []
     for side, slot in sides.items():
-        place = _place(settings, socket=site.slots.socket(slot))
-        found += of_place(place, config, settings, side)
+        endpoint = endpoint_of(site.slots.socket(slot), settings)
+        found += of_endpoint(endpoint, config, settings, side)
         found.append(ProxyMetrics(admin, slot, side))
     return found
 
 
-def of_place(
-    place: Place, config: EnvironmentGates, settings: GlobalSettings, side: Side = Side.CANDIDATE
+def of_endpoint(
+    endpoint: Endpoint, config: EnvironmentGates, settings: GlobalSettings, side: Side = Side.CANDIDATE
 ) -> list[Sampler]:
-    """The sources of one place: its health endpoint (and each gate's own), and its metrics."""
+    """The sources of one endpoint: its health endpoint (and each gate's own), and its metrics."""
     gates = [gate for _, gate in config.quality_gates.enabled()]
     own = {gate.path for gate in gates if isinstance(gate, ConsecutiveGate)}
     probes = [
-        Probe(place, name or path_of(settings.health_check_endpoint), name, side)
+        Probe(endpoint, name or path_of(settings.health_check_endpoint), name, side)
         for name in sorted(own)
         if side is Side.CANDIDATE
     ]
-    return [*probes, ServiceMetrics(place, wanted_by(gates), path_of(settings.metrics_endpoint), side)]
+    return [*probes, ServiceMetrics(endpoint, wanted_by(gates), path_of(settings.metrics_endpoint), side)]
 
 
-def _place(settings: GlobalSettings, *, socket: Path) -> Place:
-    return Place(socket=socket, timeout=settings.timeout_seconds, user_agent=settings.user_agent)
-
-
-def place_of(url: str, settings: GlobalSettings) -> Place:
-    """Any service, by its base URL."""
-    return Place(url=url, timeout=settings.timeout_seconds, user_agent=settings.user_agent)
+def endpoint_of(address: Path | str, settings: GlobalSettings) -> Endpoint:
+    """A slot's or the proxy's socket, or any service by its base URL."""
+    return Endpoint(address, settings.timeout_seconds, {"User-Agent": settings.user_agent})
 
 
 def path_of(endpoint: str) -> str:

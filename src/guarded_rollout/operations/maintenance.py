@@ -7,8 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from statistics import median
 
-import httpx
-
 from guarded_rollout.backup.prune import remove, surplus
 from guarded_rollout.checks.preflight import Level
 from guarded_rollout.checks.probe import Probe, SmokeFailure
@@ -18,6 +16,7 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.describe import describe_environment
+from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.monitor.threshold_review import lines_of, newest_sessions, review
@@ -164,12 +163,12 @@ def performance(work: Round) -> Iterator[tuple[str, bool]]:
     if work.dry_run or serving is None:
         yield ("would measure lookups" if serving else "nothing serves, so nothing is measured"), True
         return
-    with httpx.Client(base_url=f"http://127.0.0.1:{work.environment.port}", timeout=30) as client:
-        try:
-            times = lookup_times(Probe(client, token=site.token()))
-        except SmokeFailure as failure:
-            yield str(failure), False
-            return
+    endpoint = Endpoint(f"http://127.0.0.1:{work.environment.port}", 30)
+    try:
+        times = lookup_times(Probe(endpoint, token=site.token()))
+    except SmokeFailure as failure:
+        yield str(failure), False
+        return
     now = Measured(work.clock.now().isoformat(), serving.id, round(median(times), 2), round(max(times), 2))
     as_usual, words = baseline.compare(now, before)
     yield words, as_usual

@@ -67,9 +67,9 @@ class Webhook:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
                     return
-                self._reply(answer)
-                if 200 <= answer.status < 300:
+                if 200 <= answer.status < 300:  # before the answer: the next request may come with it
                     owner.accepted.append(arrived)
+                self._reply(answer)
 
             def _reply(self, answer: Answer) -> None:
                 body = b"" if answer.status == 204 else answer.body.encode()

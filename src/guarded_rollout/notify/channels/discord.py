@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from guarded_rollout.notify.channels.http import Poster, webhook
 from guarded_rollout.notify.events import Level
@@ -15,13 +16,19 @@ TITLE, TEXT, NAME, VALUE, FIELDS, WHOLE = 256, 2500, 256, 1024, 25, 6000  # Disc
 class Discord:
     def __init__(self, settings: Settings) -> None:
         url = webhook("DISCORD_WEBHOOK_URL", settings.secret("DISCORD_WEBHOOK_URL"))
-        # Without `wait` Discord answers 204 before it knows whether the message was good.
-        self._poster = Poster(url.copy_set_param("wait", "true"), settings.seconds("NOTIFICATION_TIMEOUT"))
+        self._poster = Poster(waiting(url), settings.seconds("NOTIFICATION_TIMEOUT"))
         self._username = settings.text("DISCORD_USERNAME")
 
     def send(self, message: Message) -> None:
         sender = {"username": self._username} if self._username else {}
         self._poster.post({**sender, **body(message)}, message)
+
+
+def waiting(url: str) -> str:
+    """The address with `wait`: without it Discord answers 204 before it knows whether the message is good."""
+    parts = urlsplit(url)
+    query = [*(pair for pair in parse_qsl(parts.query, True) if pair[0] != "wait"), ("wait", "true")]
+    return parts._replace(query=urlencode(query)).geturl()
 
 
 def body(message: Message) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Posting JSON to a webhook within a time limit, and what its answer means."""
 
-import time
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
-
 from guarded_rollout.errors import NotificationSettingsError
+from guarded_rollout.host.endpoint import Endpoint, is_url
 from guarded_rollout.notify.channels import Refused, Unavailable
 from guarded_rollout.notify.message import Message
 from guarded_rollout.secret import Secret
@@ -18,54 +17,36 @@ MOST_BYTES = 4096  # of an answer; what follows says nothing that matters
 LONGEST_WAIT = 3600.0
 
 
-def webhook(name: str, address: Secret) -> httpx.URL:
+def webhook(name: str, address: Secret) -> str:
     """The address that a setting holds. Raises `NotificationSettingsError` without quoting it."""
-    text = address.reveal()
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL:
-        url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host or any(c.isspace() for c in text):
+    if not is_url(address.reveal()):
         raise NotificationSettingsError(path=name, problem="is not an address such as https://host/path")
-    return url
+    return address.reveal()
 
 
 class Poster:
-    """Posts to one address over a connection that is kept open."""
+    """Posts to one address."""
 
-    def __init__(self, url: httpx.URL, timeout: float) -> None:
-        self._url = url
-        self._timeout = timeout
-        self._client = httpx.Client(timeout=timeout)
+    def __init__(self, url: str, timeout: float) -> None:
+        self._endpoint = Endpoint(url, timeout, max_bytes=MOST_BYTES, proxied=True)
 
     def post(self, body: Mapping[str, Any], message: Message) -> str:
-        """The answer's text. Raises `Unavailable`, `Refused`."""
-        headers = {"Idempotency-Key": message.event.id, "X-Event-Id": message.event.id}
-        begun = time.monotonic()
-        try:
-            with self._client.stream("POST", self._url, json=body, headers=headers) as answer:
-                text = self._read(answer, begun)
-        except httpx.TimeoutException:
-            raise Unavailable(f"no answer within {self._timeout:g} s") from None
-        except httpx.TransportError as error:
-            raise Unavailable(str(error) or type(error).__name__) from None
-        if answer.is_success:
-            return text
-        problem = f"answered {answer.status_code}: {text[:200].strip() or answer.reason_phrase}"
-        if answer.status_code in AGAIN:
+        """The beginning of the answer. Raises `Unavailable`, `Refused`."""
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": message.event.id,
+            "X-Event-Id": message.event.id,
+        }
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        answer = self._endpoint.fetch("POST", "", body=content, headers=headers)
+        if not answer.status:
+            raise Unavailable(f"it {answer.problem}")
+        if answer.ok:
+            return answer.text
+        problem = f"answered {answer.status}: {answer.text[:200].strip() or 'nothing'}"
+        if answer.status in AGAIN:
             raise Unavailable(problem, retry_after(answer.headers.get("retry-after")))
         raise Refused(problem)
-
-    def _read(self, answer: httpx.Response, begun: float) -> str:
-        """The beginning of a body; httpx's limit is for each read, and a receiver may drip for ever."""
-        body = b""
-        for chunk in answer.iter_bytes():
-            body += chunk
-            if len(body) >= MOST_BYTES:
-                break
-            if time.monotonic() - begun > self._timeout:
-                raise Unavailable(f"its answer took more than {self._timeout:g} s")
-        return body[:MOST_BYTES].decode(errors="replace")
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
