@@ -27,12 +27,12 @@ from dhash_service.settings import Settings
 from dhash_service.store.store import Store
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf"})
-"""What is taken from a folder; a file that is named itself is always tried."""
+"""Taken from a folder; a file that is named itself is always tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. `pictures` counts what was added: a PDF may hold many, a known file adds none."""
+    """The state of a run. `pictures` counts those added: a PDF may hold many, a known file adds none."""
 
     files: int
     done: int = 0
@@ -43,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One file is done: where the run stands, and why this file failed if it did."""
+    """A file that is done, the run's progress so far, and the error if the file failed."""
 
     path: Path
     progress: Progress
@@ -171,7 +171,7 @@ class Keeper:
         self._writing: list[tuple[int, Future[Any]]] = []
 
     def keep(self, read: Extraction | Read) -> int:
-        """Write a file's pictures; how many of them were not known."""
+        """Write a file's pictures; returns the number of those that were not known."""
         return sum(self._keep(picture, source) for picture, source in pictures_of(read))
 
     def _keep(self, picture: Picture, source: Source | None) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One picture of a file; page and box only where the file is a PDF."""
+    """A picture of a file; page and box only where the file is a PDF."""
 
     picture: "Picture"
     page: int | None = None
@@ -32,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one file holds."""
+    """The pictures in a file, and the number left out by reason."""
 
     found: Sequence[Found]
     skipped: dict[str, int]
@@ -131,7 +131,7 @@ def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_conte
 
 
 def _save(folder: "PictureFolder", path: Path, held: Sequence[Found]) -> dict[str, Path]:
-    """Where each picture was written, by its SHA-256: one file, named after the first page that shows it."""
+    """Write the pictures; returns each one's path by SHA-256, named after the first page that shows it."""
     from dhash_service.pictures.export import name_of
 
     saved: dict[str, Path] = {}

@@ -85,7 +85,7 @@ def draw(folder: Annotated[Path, typer.Argument(help="Made if need be.")]) -> No
 def _reader(
     stack: ExitStack, uds: Path | None, url: str | None, token: str | None
 ) -> "tuple[list[Algorithm], Read]":
-    """Whom to ask, and for which algorithms; what it opens is closed by the stack."""
+    """The reader to ask and the algorithms to ask for; the stack closes what it opens."""
     from dhash_service.errors import BadRequestError
     from dhash_service.golden.readers import LocalReader, ServiceReader, over_socket, over_url
     from dhash_service.pictures.fingerprint import ALGORITHMS

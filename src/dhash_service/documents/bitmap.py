@@ -1,4 +1,4 @@
-"""One canonical file for pixels that pdfium decoded: an uncompressed BMP.
+"""The canonical file for pixels that pdfium decoded: an uncompressed BMP.
 
 Images are content-addressed, so the same pixels must give the same bytes in every release. A PNG would not:
 its bytes follow the deflate library and Pillow's choice of filters, which change between versions. An

@@ -1,4 +1,4 @@
-"""What reading a document yields, and what it may cost."""
+"""The values that cross the border to a worker process: how to read, and what was found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ HEADER_WITHIN = 1024  # bytes: as far as pdfium (and Acrobat) look for the heade
 
 
 def is_document(data: bytes) -> bool:
-    """Whether these bytes claim to be a PDF. A polyglot that is a picture as well counts as a PDF."""
+    """True for bytes that claim to be a PDF. A polyglot that is a picture as well counts as a PDF."""
     return HEADER in data[:HEADER_WITHIN]
 
 
 class Skip(StrEnum):
-    """Why something drawn as a picture was not taken."""
+    """The reason for not taking something that is drawn as a picture."""
 
     TINY = "tiny"  # shorter side below `pdf.SHORTEST_SIDE` pixels
     MASK = "mask"  # a stencil: one bit a pixel through which a colour is painted
@@ -31,7 +31,7 @@ class Skip(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one document may cost; the names are those of the settings."""
+    """The bounds for a document, named like the settings."""
 
     max_pages: int
     max_pictures: int
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a document is to be read."""
+    """Instructions for reading a document."""
 
     algorithm: Algorithm
     limits: Limits
@@ -50,7 +50,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ExtractedPicture:
-    """One place where a document shows a picture: page from 1, and the box around it."""
+    """A place where a document shows a picture: page from 1, and the box around it."""
 
     page: int
     box: Box

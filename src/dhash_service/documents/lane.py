@@ -27,7 +27,7 @@ SPAWN = multiprocessing.get_context("spawn")  # forking would copy the service's
 
 
 class Lane:
-    """One process at a time, started when it is needed and replaced after any abnormal end."""
+    """A process, started when it is needed and replaced after any abnormal end."""
 
     def __init__(self, seconds: float, memory_bytes: int) -> None:
         self.trouble = ""  # why the last process did not start

@@ -91,7 +91,7 @@ def _open(data: bytes) -> Any:
 
 
 def _is_cut_short(data: bytes, document: Any) -> bool:
-    """Whether the file's end is missing, although pdfium could rebuild a table of what is there.
+    """True where the file's end is missing, although pdfium could rebuild a table of what is there.
 
     A rebuilt table alone is no reason to refuse: many PDFs in use have slightly wrong offsets.
     """

@@ -58,7 +58,7 @@ class DocumentReader:
             raise closing() from None
 
     def health(self) -> tuple[bool, str]:
-        """Whether worker processes start, as far as is known, and a sentence that says so."""
+        """True while worker processes start, as far as is known, and a sentence that says so."""
         trouble = next((lane.trouble for lane in self._lanes if lane.trouble), "")
         return not trouble, trouble or "The processes that read PDFs start."
 

@@ -1,4 +1,4 @@
-"""What runs in a process that reads documents: its limits, and a loop."""
+"""The process that reads documents: its limits, and a loop."""
 
 import multiprocessing
 import os
@@ -65,7 +65,7 @@ def _enter(memory_bytes: int) -> None:
 
 
 def _limit_memory(memory_bytes: int) -> bool:
-    """Let the kernel refuse memory beyond the limit; whether it does. Only Linux counts RLIMIT_AS."""
+    """Let the kernel refuse memory beyond the limit; True where it does. Only Linux counts RLIMIT_AS."""
     if sys.platform != "linux":
         return False
     with open("/proc/self/statm") as statm:

@@ -1,4 +1,4 @@
-"""Did a fingerprint move? Recorded values beside what this code, or a running service, makes of the files."""
+"""Compare recorded fingerprints with those that this code, or a running service, finds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dhash_service.golden.record import Golden, Read
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One picture whose fingerprint is not the recorded one.
+    """A picture whose fingerprint is not the recorded one.
 
     `distance` is the number of bits between them; None where one of them is missing, and `reason` says why.
     """

@@ -12,7 +12,7 @@ from dhash_service.facts import Algorithm
 from dhash_service.pictures.fingerprint import ALGORITHMS
 
 FOLDER = Path(__file__).parent / "files"
-"""What a release carries."""
+"""The folder that a release carries."""
 
 RECORD = "values.json"
 
@@ -25,7 +25,7 @@ Read = Callable[[str, bytes, Algorithm], Values]
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """What was recorded: the version of each algorithm, and for each file its values by algorithm."""
+    """A golden folder's record: the version of each algorithm, and for each file its values by algorithm."""
 
     folder: Path
     versions: Mapping[str, int]

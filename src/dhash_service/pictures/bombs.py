@@ -78,7 +78,7 @@ def check_work(image: ImageFile, data: bytes) -> None:
 
 
 def _scans(image: JpegImageFile, data: bytes) -> int:
-    """How often the decoder will walk through the picture. One scan of all components is the rule."""
+    """Count the decoder's walks through the picture. A single scan of all components is the rule."""
     assert image.fp is not None
     first = image.fp.tell()  # where the data of the first scan begin
     length = 6 + 2 * image.layers

@@ -46,7 +46,7 @@ _BROKEN_DATA = (
     struct.error,
     zlib.error,
 )
-"""What Pillow raises on bytes that make no sense. Anything else is a defect of the decoder."""
+"""Raised by Pillow on bytes that make no sense. Anything else is a defect of the decoder."""
 
 
 def sniff(data: bytes) -> str | None:

@@ -99,12 +99,6 @@ def read_picture(
     )
 
 
-def fingerprint_image(image: Image.Image, algorithm: Algorithm = FAST) -> Fingerprint:
-    """The fingerprint of a decoded picture. Nothing is left to save there, so both algorithms agree."""
-    with decoding(image):
-        return _compare(_cells(_gray(image)), algorithm, image.size)
-
-
 def _gray(image: Image.Image) -> Image.Image:
     try:
         return image if image.mode == "L" else image.convert("L")

@@ -19,7 +19,7 @@ class Originals:
         self.folder = folder
 
     def path(self, sha256: Sha256) -> Path:
-        """Where the file with this digest is, or would be."""
+        """The path of the file with this digest, kept or not."""
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise ValueError(f"{sha256!r} is not a SHA-256 in lower-case hex")
         return self.folder / sha256[:2] / sha256[2:4] / sha256

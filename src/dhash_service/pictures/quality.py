@@ -1,4 +1,4 @@
-"""How far a fingerprint can be trusted: a pure function of the 9×8 gray cells and the picture's size."""
+"""The quality of a fingerprint: a pure function of the 9×8 gray cells and the picture's size."""
 
 from math import log2
 

@@ -30,7 +30,7 @@ _UPRIGHT = {
 
 
 def upright(image: Image.Image) -> Image.Transpose | None:
-    """How to turn the stored pixels so that they are shown upright; None for as they are."""
+    """The turn that shows the stored pixels upright; None where they are."""
     exif = image.info.get("exif")
     if not isinstance(exif, bytes) or len(exif) > _EXIF_LIMIT:
         return None

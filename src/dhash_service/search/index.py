@@ -40,7 +40,6 @@ class HammingIndex:
         self._meanwhile: list[Callable[[Bank], Bank]] = []
         self._failures = 0
         self.rebuilds = 0
-        self.rebuild_error: BaseException | None = None
 
     def __len__(self) -> int:
         return len(self._bank)
@@ -107,11 +106,11 @@ class HammingIndex:
         try:
             while self._rebuild_once():
                 pass
-        except Exception as error:
+        except Exception:
             # Most likely out of memory. The current bank has all that was written, so searches stay right;
             # the next attempt waits until twice as much has changed.
             with self._writing:
-                self.rebuild_error, self._builder = error, None
+                self._builder = None
                 self._failures += 1
 
     def _rebuild_once(self) -> bool:
@@ -126,7 +125,7 @@ class HammingIndex:
             self._meanwhile.clear()
             self._bank = bank
             self.rebuilds += 1
-            self._failures, self.rebuild_error = 0, None
+            self._failures = 0
             due = self._due()
             if not due:
                 self._builder = None

@@ -91,7 +91,7 @@ class Repository:
             return {row.seq: image for row, image in found}
 
     def thumbnail(self, id: UUID) -> bytes | None:
-        """The image's thumbnail, as WebP, unless the image is hidden or has none."""
+        """The image's thumbnail, a JPEG or WebP file, unless the image is hidden or has none."""
         wanted = select(thumbnails.c.webp).where(
             thumbnails.c.image_id == id, visible_image(thumbnails.c.image_id)
         )
