@@ -17,8 +17,8 @@ from pathlib import Path
 from chaos.draw import Variant
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
+from guarded_rollout.host.build import build
 from guarded_rollout.host.programs import program
-from guarded_rollout.host.release import build
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ("pyproject.toml", "README.md", "LICENSE", "src", "locks/service.txt")

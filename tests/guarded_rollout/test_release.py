@@ -8,7 +8,8 @@ import pytest
 
 from guarded_rollout.errors import BuildError, ReleaseDamagedError, UnknownReleaseError
 from guarded_rollout.files import sha256
-from guarded_rollout.host.release import Release, rebuild, releases, remove
+from guarded_rollout.host.build import rebuild
+from guarded_rollout.host.release import Release, releases, remove
 
 
 def git(folder: Path, *words: str) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 def revision(source: Path) -> tuple[str, bool]:
     """The commit of a checkout, and whether there is more in it than that; empty outside of git."""
-    commit = _git(source, "rev-parse", "HEAD")
-    return commit, bool(commit and _git(source, "status", "--porcelain", "--untracked-files=no"))
+    commit = git(source, "rev-parse", "HEAD")
+    return commit, bool(commit and git(source, "status", "--porcelain", "--untracked-files=no"))
 
 
-def _git(source: Path, *words: str) -> str:
+def git(source: Path, *words: str) -> str:
+    """What git answers; empty where it fails, as it does outside of a repository."""
     try:
         done = subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True)
     except OSError:

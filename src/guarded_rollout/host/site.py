@@ -11,10 +11,11 @@ from pathlib import Path
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CommandError, NoAnswerError, NoReleaseError, NotWritableError
+from guarded_rollout.host.build import build, rebuild
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import Processes, Spec
 from guarded_rollout.host.proxy import Traffic
-from guarded_rollout.host.release import Release, build, rebuild
+from guarded_rollout.host.release import Release
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
 from guarded_rollout.secret import Secret
 
