@@ -9,7 +9,6 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from guarded_rollout.cli import backup, down, logs, maintenance, notify, start  # noqa: F401  (they register themselves)  # noqa: F401
 from guarded_rollout.cli.app import app
 
 ROOT = Path(__file__).parents[1]

@@ -10,14 +10,12 @@ import typer
 
 from dhash_service.cli import main as dhash_main  # noqa: F401
 from dhash_service.cli.app import app as dhash
-from guarded_rollout.cli import register
 from guarded_rollout.cli.app import app as rollout
 from guarded_rollout.cli.errors import rows
 from guarded_rollout.cli.reference import document, walk
 from guarded_rollout.errors import RolloutError, all_errors
 
 ROOT = Path(__file__).parents[1]
-register()
 ROLLOUT = typer.main.get_command(rollout)
 DOCUMENTS = [
     ROOT / "README.md",

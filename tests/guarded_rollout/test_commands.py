@@ -2,13 +2,15 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from guarded_rollout.cli import app as frame
-from guarded_rollout.cli import register
+from guarded_rollout.cli import registry
+from guarded_rollout.cli.app import app
+from guarded_rollout.cli.registry import COMMANDS
 from tests.guarded_rollout.test_rollback import files
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +32,35 @@ TELLING = ("verify", "status", "history", "preflight")
 
 @pytest.fixture(scope="module")
 def commands():
-    register()
-    return get_command(frame.app).commands  # type: ignore[attr-defined]
+    return get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_the_registry_lists_exactly_the_commands_that_its_modules_define(commands):
+    for name, entry in COMMANDS.items():
+        assert commands[name].name == name
+        assert commands[name].hidden is not bool(entry.panel)
+    assert set(commands.data) == set(COMMANDS)
+    folder = Path(registry.__file__).parent
+    frame = {"__init__", "__main__", "app", "registry", "session"}
+    assert {path.stem for path in folder.glob("*.py")} - frame == {
+        module for entry in COMMANDS.values() for module in entry.modules
+    }
+
+
+def test_the_help_lists_every_command_in_its_group_and_imports_none():
+    told = "import sys; from guarded_rollout.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", told, "--help"], capture_output=True, text=True, check=True)
+    page, _, modules = done.stdout.rpartition("╯")
+    at = [page.index(f"─ {panel} ─") for panel in ("Deploy", "Observe", "Recover", "Maintain")]
+    assert at == sorted(at)
+    assert {*re.findall(r"^│ ([a-z][a-z-]+) ", page, re.MULTILINE)} == {
+        name for name, entry in COMMANDS.items() if entry.panel
+    }
+    assert [name for name in modules.split() if name.startswith("guarded_rollout.")] == [
+        "guarded_rollout.cli",
+        "guarded_rollout.cli.registry",
+        "guarded_rollout.cli.app",
+    ]
 
 
 def test_every_command_has_help_with_an_example(commands):

@@ -13,7 +13,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from guarded_rollout.cli import register
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.gates import load, parse
 from guarded_rollout.config.kinds import Source
@@ -22,7 +21,6 @@ from guarded_rollout.export.prometheus import as_yaml, groups_of
 from guarded_rollout.export.queries import NoQueryError, duration, quoted, series
 from tests.guarded_rollout.gatekit import SHIPPED, gates_file
 
-register()
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "quality-gates.rules.yml"
 FILE = load(SHIPPED)

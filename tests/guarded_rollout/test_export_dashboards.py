@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from guarded_rollout.cli import register
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.gates import GatesFile, load
 from guarded_rollout.export.grafana import dashboard
@@ -15,7 +14,6 @@ from guarded_rollout.export.panels import GRAFANA_UNITS, SOURCE, WIDTH
 from tests.guarded_rollout.gatekit import SHIPPED, gates_file
 from tests.guarded_rollout.test_export import OWN
 
-register()
 ROOT = Path(__file__).parents[2]
 FILE = load(SHIPPED)
 

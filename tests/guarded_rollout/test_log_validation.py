@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from guarded_rollout import logs, rotation
-from guarded_rollout.cli import validate_logging  # noqa: F401  (registers itself)
 from guarded_rollout.cli.app import app
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.settings import SETTINGS, Settings

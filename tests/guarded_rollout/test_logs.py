@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from guarded_rollout.cli import logs as command  # noqa: F401  (registers itself)
 from guarded_rollout.cli.app import app
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import NotWritableError

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from guarded_rollout.cli import gates_review, maintenance  # noqa: F401  (they register themselves)
 from guarded_rollout.cli.app import app
 from guarded_rollout.errors import BaselineError
 from guarded_rollout.logs import Line, LogFile

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from guarded_rollout.checks import manifest
 from guarded_rollout.checks.manifest import Artifacts, Ran
 from guarded_rollout.checks.preflight import Finding, Level, inspect
-from guarded_rollout.cli import premerge  # noqa: F401  (registers itself)
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import ArtifactsError

@@ -18,7 +18,6 @@ from typer.testing import CliRunner, Result
 from guarded_rollout.checks import report
 from guarded_rollout.checks.probe import Probe
 from guarded_rollout.checks.smoke import CHECKS, Outcome, run
-from guarded_rollout.cli import smoke  # noqa: F401  (registers itself)
 from guarded_rollout.cli.app import app
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.secret import Secret

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, Verbose, app, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.notify.events import Facts, Kind, event

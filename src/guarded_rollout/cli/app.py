@@ -1,52 +1,21 @@
-"""The command line's frame: one Typer application, the options that all commands share, and their session.
+"""The command line: a Typer application that imports a command when it is called, and the shared options."""
 
-`session` is how every command begins: it finds the environment, takes its lock, opens the journal, and turns
-errors into sentences with their exit code.
-"""
-
-import json
-import os
+import gc
 import sys
+from collections import UserDict
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from guarded_rollout import logs
-from guarded_rollout.backup import publish
-from guarded_rollout.config.environments import Environment, load
-from guarded_rollout.errors import CancelledError, RolloutError
-from guarded_rollout.files import remove_abandoned
-from guarded_rollout.host.site import Site
-from guarded_rollout.journal.store import Journal
-from guarded_rollout.lock import hold
-from guarded_rollout.logs import LogFile
-from guarded_rollout.notify.notifier import publisher_for
-from guarded_rollout.rollout.announce import TellingJournal
-from guarded_rollout.rotation import tidy
+from guarded_rollout.cli.registry import COMMANDS
 
-app = typer.Typer(
-    name="rollout",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def rollout() -> None:
-    """Roll the service out with a guard: back up, migrate, deploy, watch, and come back."""
-
-
-FILE = "rollout.toml"
-SCRATCH = ("rollback-", "rollout-verify-")
-"""What commands unpack backups into, where temporary files go."""
 USAGE_CODES = {"monitor": 3, "validate-logging": 3}
-"""The exit code of a wrong usage, where it is not 1."""
+"""Exit codes of a wrong usage other than 1."""
+YOUNG_OBJECTS = 50_000
+"""New objects before a garbage collection: with Python's 700, imports spend a fifth of their time in it."""
 
 Env = Annotated[str, typer.Option("--env", "--environment", "-e", help="Environment of rollout.toml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
@@ -59,124 +28,73 @@ From = Annotated[
 ]
 
 
-@dataclass(slots=True)
-class Output:
-    """Where a command speaks: lines for people, or one object for programs; and a log for both."""
+class Commands(UserDict[str, Any]):
+    """The commands by name. Reading one imports the modules that define it."""
 
-    as_json: bool = False
-    verbose: bool = False
-    log: LogFile | None = None
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        if name not in self.data:
+            for module in COMMANDS[name].modules:
+                import_module(f"guarded_rollout.cli.{module}")
+            registered = typer.main.get_group(app).commands
+            assert isinstance(registered, Commands)
+            self.data |= registered.data
+        return self.data[name]
 
-    def say(self, line: str) -> None:
-        typer.echo(line, err=self.as_json)
-        if self.log:
-            self.log.write("info", line)
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
 
-    def detail(self, line: str) -> None:
-        if self.verbose:
-            self.say(line)
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS
 
-    def rehearse(self, line: str) -> None:
-        self.say(f"DRY-RUN: {line}")
-
-    def result(self, **values: object) -> None:
-        """The answer for programs."""
-        if self.as_json:
-            typer.echo(json.dumps(values, default=str))
-
-    def fail(self, error: RolloutError) -> None:
-        if self.as_json:
-            typer.echo(json.dumps(error.as_json(), default=str))
-        plain = False if os.environ.get("NO_COLOR") else None
-        typer.secho(error.sentence, err=True, fg=typer.colors.RED, color=plain)
-        if error.hint:
-            typer.echo(f"  {error.hint}", err=True)
-        if self.log:
-            self.log.write("error", error.sentence, error=error.code(), advice=error.hint)
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What a command works with."""
+class LazyGroup(TyperGroup):
+    """The root command; its help is written from the registry alone."""
 
-    environment: Environment
-    site: Site
-    journal: Journal
-    out: Output
+    def __init__(self, *, commands: dict[str, Any], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = Commands(commands)
 
-    def confirm(self, what: str, answer: str, *, force: bool) -> None:
-        """Ask for this very answer where the environment wants it. Raises `CancelledError`."""
-        if force or not self.environment.confirm:
-            return
-        try:
-            given = input(f"{what} Type {answer} to go on: ")
-        except EOFError:
-            given = ""
-        if given.strip() != answer:
-            raise CancelledError(what=what.rstrip("?. "))
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
 
-
-@contextmanager
-def session(
-    env: str,
-    command: str,
-    *,
-    as_json: bool = False,
-    verbose: bool = False,
-    exclusive: bool = True,
-    log: str | None = None,
-) -> Iterator[Session]:
-    """A command's work on one environment. `log` names a log file in monitor_logs/ that it writes as well."""
-    out = Output(as_json, verbose)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
-        site = Site(environment)
-        if exclusive:
-            site.prepare()
-            if log:
-                tidy(environment.logs, environment.service_logs, site.clock.now())
-                out.log = LogFile.open(environment.logs, log, env)
-            telling = publisher_for(environment, clock=site.clock)
-            held = hold(environment.lock, environment=env, command=f"rollout {command}")
-            with telling as publisher, held, TellingJournal.open(environment.journal) as journal:
-                journal.publisher = publisher
-                journal.catch_up(env)
-                for prefix in SCRATCH:  # what a killed command unpacked may be gigabytes
-                    remove_abandoned(prefix)
-                remove_abandoned(publish.SCRATCH, environment.backups)
-                yield Session(environment, site, journal, out)
-        else:
-            with Journal.open(environment.journal, create=False) as journal:
-                yield Session(environment, site, journal, out)
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        listed = TyperGroup(
+            name=self.name,
+            help=self.help,
+            params=self.params,
+            commands={
+                name: TyperCommand(name, help=entry.summary, rich_help_panel=entry.panel)
+                for name, entry in COMMANDS.items()
+                if entry.panel
+            },
+        )
+        listed.format_help(ctx, formatter)
 
 
-@contextmanager
-def reporting(out: Output, env: str = "") -> Iterator[None]:
-    """Errors become sentences with their exit code."""
-    logs.configure("info" if out.verbose else "warning", env)
-    try:
-        yield
-    except RolloutError as error:
-        out.fail(error)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        out.say("Interrupted. `rollout status` tells where things stand.")
-        raise typer.Exit(130) from None
-    finally:
-        if out.log:
-            out.log.close()
+app = typer.Typer(
+    name="rollout",
+    cls=LazyGroup,
+    help="Roll the service out with a guard: back up, migrate, deploy, watch, and come back.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
-def settings_file() -> Path:
-    """rollout.toml: $ROLLOUT_TOML, or the nearest one above the current folder."""
-    if given := os.environ.get("ROLLOUT_TOML"):
-        return Path(given)
-    here = Path.cwd()
-    return next((folder / FILE for folder in (here, *here.parents) if (folder / FILE).exists()), here / FILE)
+@app.callback()
+def rollout() -> None:
+    """Make `rollout` a group of commands, however many are imported."""
 
 
 def run() -> None:
     """Run the command line. Typer ends a wrong usage with 2, which in the contract says something else."""
+    gc.set_threshold(YOUNG_OBJECTS)
     try:
         app()
     except SystemExit as end:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import session
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.rollout.engine import operator
 from guarded_rollout.rollout.steps.backup import shown, take_backup

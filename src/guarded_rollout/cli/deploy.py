@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Session, Verbose, app, session, settings_file
+from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, app
+from guarded_rollout.cli.session import Session, session, settings_file
 from guarded_rollout.clock import in_words
 from guarded_rollout.monitor.supervised import start_watching
 from guarded_rollout.rollout.engine import Engine, Request, operator

@@ -1,6 +1,7 @@
 """`rollout down`: stop everything of an environment; its data stays."""
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Verbose, app
+from guarded_rollout.cli.session import session
 from guarded_rollout.host.slots import SLOTS
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, Output, app
+from guarded_rollout.cli.app import AsJson, app
+from guarded_rollout.cli.session import Output
 from guarded_rollout.errors import RolloutError, all_errors
 
 

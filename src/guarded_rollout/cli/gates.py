@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from guarded_rollout.cli.app import AsJson, Output, app, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import load
 from guarded_rollout.errors import UsageError

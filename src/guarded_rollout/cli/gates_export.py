@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import Output, reporting
 from guarded_rollout.cli.gates import SHIPPED, commands
+from guarded_rollout.cli.session import Output, reporting
 from guarded_rollout.config import gates
 from guarded_rollout.export.grafana import dashboard
 from guarded_rollout.export.prometheus import as_yaml, groups_of

@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from guarded_rollout.cli.app import AsJson, Env, Output, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, Env
 from guarded_rollout.cli.gates import commands
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.config.environments import load
 from guarded_rollout.monitor.threshold_review import Reviewed, as_json, lines_of, newest_sessions, review
 

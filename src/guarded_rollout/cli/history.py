@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from guarded_rollout.cli.app import AsJson, Env, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, Env, Verbose, app
+from guarded_rollout.cli.session import session
 from guarded_rollout.journal.model import Rollout
 
 

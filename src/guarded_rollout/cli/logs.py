@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, app, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, DryRun, Env, app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import UsageError

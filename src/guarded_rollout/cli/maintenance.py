@@ -2,7 +2,8 @@
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, app, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, DryRun, Env, app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.logs import LogFile

@@ -9,8 +9,9 @@ import typer
 
 from guarded_rollout.checks.migrations import Plan
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Session, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Verbose, app
 from guarded_rollout.cli.deploy import make_removable
+from guarded_rollout.cli.session import Session, session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
 from guarded_rollout.journal.model import Outcome

@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from guarded_rollout.cli.app import DryRun, Output, Verbose, app, settings_file
+from guarded_rollout.cli.app import DryRun, Verbose, app
+from guarded_rollout.cli.session import Output, settings_file
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, Verbose, app, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import UsageError

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks.preflight import Level, inspect
-from guarded_rollout.cli.app import AsJson, Env, From, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, Env, From, Verbose, app
 from guarded_rollout.cli.deploy import make_removable
+from guarded_rollout.cli.session import session
 
 COLOURS = {Level.OK: typer.colors.GREEN, Level.WARNING: typer.colors.YELLOW, Level.FAILED: typer.colors.RED}
 

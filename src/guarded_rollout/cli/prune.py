@@ -7,7 +7,8 @@ import typer
 
 from guarded_rollout.backup.catalog import SAFETY
 from guarded_rollout.backup.prune import decide, remove, rule_of
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import session
 
 
 @app.command(epilog="Example: rollout prune --env production --keep 10 --dry-run")

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.backup.verify import unpack
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Session, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Verbose, app
+from guarded_rollout.cli.session import Session, session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release

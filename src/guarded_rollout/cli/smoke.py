@@ -8,7 +8,8 @@ import typer
 from guarded_rollout.checks import report
 from guarded_rollout.checks.probe import Probe
 from guarded_rollout.checks.smoke import CHECKS, Outcome, run
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Output, Verbose, app, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import NotWritableError, RolloutError, UsageError

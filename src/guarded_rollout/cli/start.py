@@ -1,6 +1,7 @@
 """`rollout start`: after a reboot, start what served; nothing is built or deployed."""
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import session
 from guarded_rollout.host.slots import SLOTS
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from guarded_rollout.checks.schema import revision_of
-from guarded_rollout.cli.app import AsJson, Env, Session, app, session
+from guarded_rollout.cli.app import AsJson, Env, app
+from guarded_rollout.cli.session import Session, session
 from guarded_rollout.config import gates as gates_file
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates

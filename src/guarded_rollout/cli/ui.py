@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import Output, app, reporting, settings_file
+from guarded_rollout.cli.app import app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.config.environments import Project, load
 from guarded_rollout.errors import AddressError
 from guarded_rollout.ui.access import token_of

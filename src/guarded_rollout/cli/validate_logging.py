@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks.preflight import Finding, Level
-from guarded_rollout.cli.app import AsJson, Env, Output, Verbose, app, reporting, settings_file
+from guarded_rollout.cli.app import AsJson, Env, Verbose, app
+from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.config.environments import load
 from guarded_rollout.logs import LogFile
 from guarded_rollout.operations.log_validation import validate

@@ -7,7 +7,8 @@ import typer
 
 from guarded_rollout.backup.verify import verify as verify_archive
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import session
 
 
 @app.command(epilog="Example: rollout verify backups/dhash_production_20260601_120000.zip --deep")

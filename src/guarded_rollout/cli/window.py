@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app, session, settings_file
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
+from guarded_rollout.cli.session import session, settings_file
 from guarded_rollout.clock import in_words
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.monitor.supervised import start_watching, stop_watching

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from guarded_rollout.cli import ack, notify  # noqa: F401  (commands register by being imported)
 from guarded_rollout.cli.app import app
 from guarded_rollout.notify.settings import SETTINGS
 from tests.guarded_rollout.notify.receivers import Answer, webhook

@@ -1,0 +1,153 @@
+"""A command's session on one environment: its lock, its journal, and errors as sentences with exit codes."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from guarded_rollout import logs
+from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.errors import CancelledError, RolloutError
+from guarded_rollout.host.site import Site
+from guarded_rollout.journal.store import Journal
+from guarded_rollout.logs import LogFile
+
+FILE = "rollout.toml"
+SCRATCH = ("rollback-", "rollout-verify-")
+"""Prefixes of the temporary folders that commands unpack backups into."""
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a command speaks: lines for people, or one object for programs; and a log for both."""
+
+    as_json: bool = False
+    verbose: bool = False
+    log: LogFile | None = None
+
+    def say(self, line: str) -> None:
+        typer.echo(line, err=self.as_json)
+        if self.log:
+            self.log.write("info", line)
+
+    def detail(self, line: str) -> None:
+        if self.verbose:
+            self.say(line)
+
+    def rehearse(self, line: str) -> None:
+        self.say(f"DRY-RUN: {line}")
+
+    def result(self, **values: object) -> None:
+        """The answer for programs."""
+        if self.as_json:
+            typer.echo(json.dumps(values, default=str))
+
+    def fail(self, error: RolloutError) -> None:
+        if self.as_json:
+            typer.echo(json.dumps(error.as_json(), default=str))
+        plain = False if os.environ.get("NO_COLOR") else None
+        typer.secho(error.sentence, err=True, fg=typer.colors.RED, color=plain)
+        if error.hint:
+            typer.echo(f"  {error.hint}", err=True)
+        if self.log:
+            self.log.write("error", error.sentence, error=error.code(), advice=error.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a command works with."""
+
+    environment: Environment
+    site: Site
+    journal: Journal
+    out: Output
+
+    def confirm(self, what: str, answer: str, *, force: bool) -> None:
+        """Ask for this very answer where the environment wants it. Raises `CancelledError`."""
+        if force or not self.environment.confirm:
+            return
+        try:
+            given = input(f"{what} Type {answer} to go on: ")
+        except EOFError:
+            given = ""
+        if given.strip() != answer:
+            raise CancelledError(what=what.rstrip("?. "))
+
+
+@contextmanager
+def session(
+    env: str,
+    command: str,
+    *,
+    as_json: bool = False,
+    verbose: bool = False,
+    exclusive: bool = True,
+    log: str | None = None,
+) -> Iterator[Session]:
+    """A command's work on one environment. `log` names a log file in monitor_logs/ that it writes as well."""
+    out = Output(as_json, verbose)
+    with reporting(out, env):
+        environment = load(settings_file()).environment(env)
+        site = Site(environment)
+        if exclusive:
+            with _exclusive(site, out, command, log) as journal:
+                yield Session(environment, site, journal, out)
+        else:
+            with Journal.open(environment.journal, create=False) as journal:
+                yield Session(environment, site, journal, out)
+
+
+@contextmanager
+def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterator[Journal]:
+    """The journal of an environment that nobody else changes meanwhile."""
+    from guarded_rollout.backup import publish  # commands that only read start without these
+    from guarded_rollout.files import remove_abandoned
+    from guarded_rollout.lock import hold
+    from guarded_rollout.notify.notifier import publisher_for
+    from guarded_rollout.rollout.announce import TellingJournal
+    from guarded_rollout.rotation import tidy
+
+    environment = site.environment
+    env = environment.name
+    site.prepare()
+    if log:
+        tidy(environment.logs, environment.service_logs, site.clock.now())
+        out.log = LogFile.open(environment.logs, log, env)
+    telling = publisher_for(environment, clock=site.clock)
+    held = hold(environment.lock, environment=env, command=f"rollout {command}")
+    with telling as publisher, held, TellingJournal.open(environment.journal) as journal:
+        journal.publisher = publisher
+        journal.catch_up(env)
+        for prefix in SCRATCH:  # what a killed command unpacked may be gigabytes
+            remove_abandoned(prefix)
+        remove_abandoned(publish.SCRATCH, environment.backups)
+        yield journal
+
+
+@contextmanager
+def reporting(out: Output, env: str = "") -> Iterator[None]:
+    """Errors become sentences with their exit code."""
+    logs.configure("info" if out.verbose else "warning", env)
+    try:
+        yield
+    except RolloutError as error:
+        out.fail(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        out.say("Interrupted. `rollout status` tells where things stand.")
+        raise typer.Exit(130) from None
+    finally:
+        if out.log:
+            out.log.close()
+
+
+def settings_file() -> Path:
+    """rollout.toml: $ROLLOUT_TOML, or the nearest one above the current folder."""
+    if given := os.environ.get("ROLLOUT_TOML"):
+        return Path(given)
+    here = Path.cwd()
+    return next((folder / FILE for folder in (here, *here.parents) if (folder / FILE).exists()), here / FILE)
