@@ -15,7 +15,7 @@ from guarded_rollout.config.gates import load
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.samples import Histogram, Sample
-from guarded_rollout.gates.simulate import Result, Scenario, draw, result_of, simulate
+from guarded_rollout.gates.simulate import RuleResult, Scenario, draw, result_of, simulate
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 0.05
@@ -36,12 +36,12 @@ def tables(quick: bool) -> list[Table]:
     return [healthy(windows), detection(windows), cost()]
 
 
-def by_rule(scenario: Scenario) -> dict[str, Result]:
+def by_rule(scenario: Scenario) -> dict[str, RuleResult]:
     """What our rules did with the windows of a scenario."""
     return {result.rule: result for result in simulate(scenario)}
 
 
-def by_peer(scenario: Scenario) -> dict[str, Result]:
+def by_peer(scenario: Scenario) -> dict[str, RuleResult]:
     """What each peer did with the same windows; the baseline is a release that goes on failing as before."""
     failed, asked, first_bad = draw(scenario)
     steady = replace(scenario, later_rate=None, seed=scenario.seed + 1)
@@ -118,7 +118,7 @@ def detection(windows: int) -> Table:
     )
 
 
-def delay(result: Result) -> str:
+def delay(result: RuleResult) -> str:
     """The median delay of the windows that were not rolled back before, and how many were."""
     if result.too_early == result.windows:
         return "all before"

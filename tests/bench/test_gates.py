@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bench.gates import PEERS, by_peer, by_rule, delay
 
-from guarded_rollout.gates.simulate import Result, Scenario, draw
+from guarded_rollout.gates.simulate import RuleResult, Scenario, draw
 
 
 def test_a_scenario_draws_the_same_windows_each_time() -> None:
@@ -39,4 +39,4 @@ def test_everybody_is_judged_by_the_same_first_failure() -> None:
 def test_a_delay_says_what_was_rolled_back_before(
     delays: tuple[float, ...], too_early: int, text: str
 ) -> None:
-    assert delay(Result("rule", 3, len(delays) + too_early, too_early, delays)) == text
+    assert delay(RuleResult("rule", 3, len(delays) + too_early, too_early, delays)) == text

@@ -15,22 +15,22 @@ from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.monitor.auto_rollback import AutoRollback
 from guarded_rollout.monitor.log import MonitorLog, path_for
-from guarded_rollout.monitor.poller import Watcher, judged_gates, polls_for
+from guarded_rollout.monitor.poller import Poller, judged_gates, polls_for
 from guarded_rollout.monitor.ports import Ended, OpenWindow
 from guarded_rollout.monitor.schedule import Timeline
-from guarded_rollout.monitor.session import Monitor, Session
-from guarded_rollout.monitor.tasks import Done
+from guarded_rollout.monitor.session import Monitor, WatchTarget
+from guarded_rollout.monitor.tasks import TaskResult
 from guarded_rollout.notify.events import Event, Facts, Kind
 from tests.guarded_rollout.gatekit import probe, proxy, service, times
 
 
-class VirtualErrands:
-    """Errands that take as long as they say: a sample's own `seconds`, or what `takes` has for their name."""
+class VirtualExecutor:
+    """Runs tasks that take as long as they say: a sample's own `seconds`, or what `takes` has."""
 
     def __init__(self, clock: ManualClock, takes: dict[str, float]) -> None:
         self._clock = clock
         self._takes = takes
-        self._under_way: list[tuple[float, int, Done]] = []
+        self._under_way: list[tuple[float, int, TaskResult]] = []
         self._order = itertools.count()
         self.started: list[tuple[float, str]] = []
 
@@ -38,9 +38,9 @@ class VirtualErrands:
         now = self._clock.monotonic()
         self.started.append((now, name))
         try:
-            done = Done(name, work())
+            done = TaskResult(name, work())
         except Exception as error:
-            done = Done(name, error=error)
+            done = TaskResult(name, error=error)
         seconds = self._takes.get(name, getattr(done.result, "seconds", 0.0))
         heapq.heappush(self._under_way, (now + seconds, next(self._order), done))
 
@@ -48,7 +48,7 @@ class VirtualErrands:
         """What was under way dies with its process."""
         self._under_way.clear()
 
-    def wait(self, seconds: float) -> list[Done]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         until = self._clock.monotonic() + max(0.0, seconds)
         if not self._under_way or self._under_way[0][0] > until:
             self._clock.advance(until - self._clock.monotonic())
@@ -176,7 +176,7 @@ class Rehearsal:
     def __post_init__(self) -> None:
         self.clock = ManualClock()
         self.told = Told()
-        self.errands = VirtualErrands(self.clock, self.takes)
+        self.executor = VirtualExecutor(self.clock, self.takes)
         self.engine = Engine(self.clock, self.config.monitoring.window_minutes * 60)
         self.timeline = Timeline(self.clock)
         self.began_at = self.timeline.now()
@@ -201,12 +201,12 @@ class Rehearsal:
         monitoring = self.config.monitoring
         panel = Panel(gates.items(), monitoring.poll_intervals, self.began_at)
         polls = polls_for(gates, samplers, monitoring, timeout=30)
-        watcher = Watcher(panel, polls, self.errands, self.began_at, self.timeline.now())
+        watcher = Poller(panel, polls, self.executor, self.began_at, self.timeline.now())
         rollback = AutoRollback(
             self.config.auto_rollback,
             self.environment,
             self.engine,
-            self.errands,
+            self.executor,
             self.log,
             self.told,
             self.clock,
@@ -214,7 +214,7 @@ class Rehearsal:
             ask=self.ask,
             dry_run=self.dry_run,
         )
-        session = Session(
+        session = WatchTarget(
             self.environment,
             self.began_at,
             self.began_at + monitoring.window_minutes * 60,
@@ -227,7 +227,7 @@ class Rehearsal:
             watcher,
             rollback,
             self.engine,
-            self.errands,
+            self.executor,
             self.timeline,
             self.clock,
             self.log,

@@ -22,7 +22,7 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Engine, Request
-from guarded_rollout.rollout.runner import Outlook
+from guarded_rollout.rollout.runner import DeployResult
 
 SAMPLE = Path(__file__).with_name("sample")
 COMMANDS = {
@@ -144,7 +144,7 @@ class Sandbox:
         with Journal.open(self.environment.journal) as journal:
             yield Engine(self.site, journal, lambda line: None, **more)  # type: ignore[arg-type]
 
-    def deploy(self, version: str | None = None, **asked: object) -> Outlook:
+    def deploy(self, version: str | None = None, **asked: object) -> DeployResult:
         """Build what the source holds now and roll it out, without the command line."""
         if version:
             self.version(version)

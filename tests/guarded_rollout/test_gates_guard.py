@@ -16,7 +16,7 @@ from guarded_rollout.rollout import gate_guard as module
 from guarded_rollout.rollout.gate_guard import GateGuard
 from guarded_rollout.rollout.steps.base import Work
 from tests.guarded_rollout.gatekit import SHIPPED, proxy
-from tests.guarded_rollout.monitorkit import Scripted, VirtualErrands
+from tests.guarded_rollout.monitorkit import Scripted, VirtualExecutor
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Holding:
         release = SimpleNamespace(id="new")
         made = SimpleNamespace(
             site=site,
-            release=release,
-            stable=release,
+            incoming=release,
+            outgoing=release,
             slot="green",
             rollout="r1",
             say=self.said.append,
@@ -65,7 +65,7 @@ def holding(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Holding, Gat
         held = Holding(failing)
         sampler = Scripted(Source.PROXY, lambda age: held.look(), held.clock.monotonic)
         monkeypatch.setattr(module, "samplers_of", lambda *given: [sampler])
-        return held, GateGuard(file(**rollback), errands=VirtualErrands(held.clock, {}), ask=ask)
+        return held, GateGuard(file(**rollback), executor=VirtualExecutor(held.clock, {}), ask=ask)
 
     return make
 

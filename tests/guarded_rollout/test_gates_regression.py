@@ -8,7 +8,7 @@ import pytest
 from guarded_rollout.config.kinds import Gate, Source
 from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.samples import Histogram, Sample, Side
-from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.gates.verdict import GateOutcome
 from tests.guarded_rollout.gatekit import EDGES, gate, service, times
 
 THRESHOLD = {"max_ratio": 1, "evaluation_window_minutes": 10, "min_sample_size": 50}
@@ -25,7 +25,7 @@ def rates(numerator: str, *others: str, **extra: Any) -> Gate:
     )
 
 
-def watched(one: Judge, mine: float, stable: float, *, counter: str, seconds: int = 600) -> Outcome:
+def watched(one: Judge, mine: float, stable: float, *, counter: str, seconds: int = 600) -> GateOutcome:
     """The verdict after both sides had 10 images a second, of which these shares went to the counter."""
     random = np.random.default_rng(5)
     bad = {Side.CANDIDATE: 0, Side.STABLE: 0}
@@ -34,20 +34,20 @@ def watched(one: Judge, mine: float, stable: float, *, counter: str, seconds: in
             bad[side] += int(random.binomial(50, share)) if at else 0
             one.take(service(at, side=side, images_ok=at * 10 - bad[side], **{counter: bad[side]}))
         if one.verdict(at).failed:
-            return Outcome.FAIL
+            return GateOutcome.FAIL
     return one.verdict(seconds).outcome
 
 
 def test_twice_the_failures_are_caught_under_the_absolute_limit() -> None:
     own = rates("images_failed_total", "images_ok_total")
-    assert watched(judge_of("worse", own), 0.03, 0.01, counter="images_failed") is Outcome.FAIL
-    assert watched(judge_of("worse", own), 0.01, 0.01, counter="images_failed") is Outcome.PASS
+    assert watched(judge_of("worse", own), 0.03, 0.01, counter="images_failed") is GateOutcome.FAIL
+    assert watched(judge_of("worse", own), 0.01, 0.01, counter="images_failed") is GateOutcome.PASS
 
 
 def test_a_share_of_rejected_files_that_rises_is_caught() -> None:
     own = rates("images_rejected_total", "images_ok_total")
-    assert watched(judge_of("worse", own), 0.10, 0.04, counter="images_rejected") is Outcome.FAIL
-    assert watched(judge_of("worse", own), 0.04, 0.04, counter="images_rejected") is Outcome.PASS
+    assert watched(judge_of("worse", own), 0.10, 0.04, counter="images_rejected") is GateOutcome.FAIL
+    assert watched(judge_of("worse", own), 0.04, 0.04, counter="images_rejected") is GateOutcome.PASS
 
 
 def test_without_traffic_for_stable_there_is_nothing_to_say() -> None:
@@ -55,19 +55,19 @@ def test_without_traffic_for_stable_there_is_nothing_to_say() -> None:
     for at in range(0, 601, 5):
         one.take(service(at, images_failed=at, images_ok=at))
         one.take(service(at, side=Side.STABLE))
-    assert one.verdict(600).outcome is Outcome.INSUFFICIENT
+    assert one.verdict(600).outcome is GateOutcome.INSUFFICIENT
 
 
 def test_a_stopped_stable_is_no_silence_of_the_candidate() -> None:
     one = judge_of("worse", rates("images_failed_total", "images_ok_total"))
     one.take(service(5))
     one.take(Sample(Source.SERVICE, 5, Side.STABLE, problem="connection refused"))
-    assert one.verdict(5).outcome is Outcome.INSUFFICIENT
+    assert one.verdict(5).outcome is GateOutcome.INSUFFICIENT
     one.take(Sample(Source.SERVICE, 10, Side.CANDIDATE, problem="connection refused"))
-    assert one.verdict(10).outcome is Outcome.NO_DATA
+    assert one.verdict(10).outcome is GateOutcome.NO_DATA
 
 
-def compared(mine: list[float], stable: list[float]) -> Outcome:
+def compared(mine: list[float], stable: list[float]) -> GateOutcome:
     own = gate("slower", kind="regression", histogram="hash_seconds", threshold=THRESHOLD)
     one = judge_of("slower", own)
     for at, share in ((0, 0), (600, 1)):
@@ -78,16 +78,16 @@ def compared(mine: list[float], stable: list[float]) -> Outcome:
 
 def test_a_slower_candidate_fails_only_where_the_ranges_are_apart() -> None:
     fast, slow = [0.05] * 1000, [0.7] * 1000
-    assert compared(slow, fast) is Outcome.FAIL
-    assert compared(fast, fast) is Outcome.PASS
-    assert compared(fast, slow) is Outcome.PASS
-    assert compared([0.09] * 1000, fast) is Outcome.PASS  # within one bucket nobody can tell
-    assert compared(slow[:49], fast) is Outcome.INSUFFICIENT
+    assert compared(slow, fast) is GateOutcome.FAIL
+    assert compared(fast, fast) is GateOutcome.PASS
+    assert compared(fast, slow) is GateOutcome.PASS
+    assert compared([0.09] * 1000, fast) is GateOutcome.PASS  # within one bucket nobody can tell
+    assert compared(slow[:49], fast) is GateOutcome.INSUFFICIENT
 
 
 def test_few_slow_values_among_few_are_chance() -> None:
     mostly_fast = [0.05] * 56 + [0.7] * 4
-    assert compared(mostly_fast, [0.05] * 1000) is Outcome.PASS
+    assert compared(mostly_fast, [0.05] * 1000) is GateOutcome.PASS
 
 
 def test_histograms_with_other_buckets_are_not_compared() -> None:
@@ -97,7 +97,7 @@ def test_histograms_with_other_buckets_are_not_compared() -> None:
     for at in range(0, 601, 60):
         one.take(service(at, histogram=times([5.0] * at)))
         one.take(service(at, side=Side.STABLE, histogram=other))
-    assert one.verdict(600).outcome is Outcome.INSUFFICIENT
+    assert one.verdict(600).outcome is GateOutcome.INSUFFICIENT
 
 
 @pytest.mark.parametrize("missing", ["numerator", "denominator", "both"])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from guarded_rollout.gates.judges import judge
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.gates.series import Point, Series
+from guarded_rollout.gates.series import GateSeries, Point
 from tests.guarded_rollout.gatekit import probe, service, shipped
 
 GATES = dict(shipped("production").quality_gates.enabled())
@@ -20,7 +20,7 @@ def readings(side: Side, share: float) -> list[Sample]:
 
 
 def points(samples: list[Sample]) -> list[Point]:
-    series = Series(GATES.items(), 0.0)
+    series = GateSeries(GATES.items(), 0.0)
     ordered = sorted(samples, key=lambda sample: sample.at)
     return [point for sample in ordered for point in series.take(sample)]
 

@@ -5,14 +5,14 @@ import math
 import pytest
 
 from guarded_rollout.gates.detector import RateDetector
-from guarded_rollout.gates.simulate import Result, Scenario, draw, simulate
+from guarded_rollout.gates.simulate import RuleResult, Scenario, draw, simulate
 
 
-def early(scenario: Scenario) -> Result:
+def early(scenario: Scenario) -> RuleResult:
     return next(result for result in simulate(scenario) if result.rule == "early alone")
 
 
-def by_rule(scenario: Scenario) -> dict[str, Result]:
+def by_rule(scenario: Scenario) -> dict[str, RuleResult]:
     return {result.rule: result for result in simulate(scenario)}
 
 

@@ -8,11 +8,11 @@ import pytest
 from guarded_rollout.config.kinds import Decision, Gate
 from guarded_rollout.gates.judges import judge, judge_of
 from guarded_rollout.gates.samples import Histogram, Sample
-from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from tests.guarded_rollout.gatekit import EDGES, gate, probe, proxy, service, shipped_gate, times
 
-PASS, FAIL = Outcome.PASS, Outcome.FAIL
-INSUFFICIENT, NO_DATA = Outcome.INSUFFICIENT, Outcome.NO_DATA
+PASS, FAIL = GateOutcome.PASS, GateOutcome.FAIL
+INSUFFICIENT, NO_DATA = GateOutcome.INSUFFICIENT, GateOutcome.NO_DATA
 
 Rate = tuple[str, str, float, float, int]
 RATES: list[Rate] = [  # environment, gate, limit in percent, window in seconds, smallest sample
@@ -150,7 +150,7 @@ def test_p95_says_between_what_it_surely_is() -> None:
 def test_half_a_window_of_slow_hashing_waits_unless_it_is_conclusive() -> None:
     hash_time = shipped_gate("production", "p95_hash_time")
 
-    def verdict(slow: int, decision: Decision) -> Outcome:
+    def verdict(slow: int, decision: Decision) -> GateOutcome:
         one = judge_of("p95_hash_time", hash_time)
         for second in range(0, 451, 5):
             done = second / 450
@@ -351,6 +351,6 @@ def test_every_kind_of_gate_has_its_judge() -> None:
 
 
 def test_a_quantile_in_the_last_bucket_is_valid_json_for_everybody() -> None:
-    verdict = Verdict("p95", Outcome.FAIL, "beyond", 2000, "ms", value=80_000, low=80_000, high=math.inf)
+    verdict = Verdict("p95", GateOutcome.FAIL, "beyond", 2000, "ms", value=80_000, low=80_000, high=math.inf)
     told = json.dumps(verdict.as_json(), allow_nan=False)
     assert Verdict.from_json(json.loads(told)).value == 80_000

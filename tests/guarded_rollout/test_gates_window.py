@@ -12,8 +12,8 @@ from guarded_rollout.config.kinds import Decision
 from guarded_rollout.gates.detector import THRESHOLD, RateDetector, weights
 from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.statistics import quantile
-from guarded_rollout.gates.verdict import Outcome
-from guarded_rollout.gates.window import RESOLUTION, AverageWindow, CounterWindow, Window
+from guarded_rollout.gates.verdict import GateOutcome
+from guarded_rollout.gates.window import RESOLUTION, AverageWindow, CounterWindow, RunningTotals
 from tests.guarded_rollout.gatekit import EDGES, gate, service, times
 
 
@@ -68,7 +68,7 @@ def test_after_a_gap_longer_than_the_window_it_begins_anew_and_the_detector_stil
 
 
 def test_a_day_of_readings_every_second_takes_no_more_memory_than_its_resolution() -> None:
-    window = Window(86_400)
+    window = RunningTotals(86_400)
     for at in range(86_400):
         window.append(at, (float(at),))
     assert len(window._entries) <= RESOLUTION * 1.02
@@ -149,7 +149,7 @@ def test_verdicts_equal_the_recomputation_from_raw_events(history: History, data
         bad, total = history.in_window(300, newest)
         verdict = one.verdict(newest, Decision.LITERAL)
         if total < 5:
-            assert (verdict.outcome, verdict.samples) == (Outcome.INSUFFICIENT, total)
+            assert (verdict.outcome, verdict.samples) == (GateOutcome.INSUFFICIENT, total)
         else:
             assert verdict.value == pytest.approx(100 * bad / total)
             assert verdict.failed is (bad * 5 > total)

@@ -82,9 +82,9 @@ def test_polls_are_every_half_minute_at_first_and_every_two_later_and_probes_kee
     rehearsal.run()
     judged = rehearsal.ages("Quality gate passed: error_rate")
     assert [round(age) for age in judged[:11]] == [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 420]
-    probed = [at for at, name in rehearsal.errands.started if name.startswith("probe")]
+    probed = [at for at, name in rehearsal.executor.started if name.startswith("probe")]
     assert probed[:120] == [pytest.approx(number * 30) for number in range(120)]
-    assert Counter(name for _, name in rehearsal.errands.started)["service-candidate"] == pytest.approx(
+    assert Counter(name for _, name in rehearsal.executor.started)["service-candidate"] == pytest.approx(
         720, abs=1
     )
 
@@ -96,16 +96,16 @@ def test_one_slow_endpoint_delays_nobody_else_and_does_not_drift(tmp_path: Path)
     rehearsal = Rehearsal(tmp_path, shipped("production"), service=slow)
     for _ in range(400):
         rehearsal.monitor.turn()
-    probed = [at for at, name in rehearsal.errands.started if name.startswith("probe")]
+    probed = [at for at, name in rehearsal.executor.started if name.startswith("probe")]
     assert probed == [pytest.approx(number * 30) for number in range(len(probed))]
-    proxied = [at for at, name in rehearsal.errands.started if name.startswith("proxy")]
+    proxied = [at for at, name in rehearsal.executor.started if name.startswith("proxy")]
     assert proxied == [pytest.approx(number * 5) for number in range(len(proxied))]
 
 
 def test_an_endpoint_that_never_answers_is_silence_and_is_not_asked_twice_at_once(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("production"), rollout=False, takes={"service-candidate": 1e9})
     assert rehearsal.run() == 1
-    assert [name for _, name in rehearsal.errands.started].count("service-candidate") == 1
+    assert [name for _, name in rehearsal.executor.started].count("service-candidate") == 1
     silent = rehearsal.said("Quality gate silent")
     assert len(silent) == 5
     assert rehearsal.told.kinds() == [Kind.GATE_ALERT, Kind.GATE_ALERT]  # when it fell silent, and at the end

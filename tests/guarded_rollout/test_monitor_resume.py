@@ -19,7 +19,7 @@ def killed_and_resumed(rehearsal: Rehearsal, at: list[float], gap: float = 7.0) 
     for age in at:
         while rehearsal.age() < age:
             rehearsal.monitor.turn()
-        rehearsal.errands.forget()
+        rehearsal.executor.forget()
         rehearsal.clock.advance(gap)
         rehearsal.timeline = Timeline(rehearsal.clock)
         rehearsal.monitor = rehearsal.make()
@@ -79,7 +79,7 @@ def test_silence_goes_on_over_a_death_and_is_told_once(tmp_path: Path) -> None:
 def test_the_cadence_goes_on_in_the_rhythm_of_the_window(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("production"))
     assert killed_and_resumed(rehearsal, [617.0]) == 0
-    probed = [at for at, name in rehearsal.errands.started if name.startswith("probe") and at > 617]
+    probed = [at for at, name in rehearsal.executor.started if name.startswith("probe") and at > 617]
     assert probed[:3] == [pytest.approx(630), pytest.approx(660), pytest.approx(690)]
     judged = [age for age in rehearsal.ages("Quality gate passed: error_rate") if age > 617]
     assert judged[:2] == [pytest.approx(660), pytest.approx(780)]

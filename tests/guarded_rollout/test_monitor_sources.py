@@ -16,7 +16,7 @@ from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.host.endpoint import MAX_BYTES, Endpoint
 from guarded_rollout.host.endpoint import Answer as Got
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read
-from guarded_rollout.monitor.sources import Probe, ProxyMetrics, ServiceMetrics, wanted_by
+from guarded_rollout.monitor.sources import HealthProbe, ProxyMetrics, ServiceMetrics, wanted_by
 from tests.guarded_rollout.gatekit import gate, shipped
 from tests.guarded_rollout.webkit import Answer, Web, web
 
@@ -90,7 +90,7 @@ def test_a_service_with_only_the_contracts_gauges_is_read(server: Web) -> None:
 
 
 def test_the_gates_user_agent_is_sent_and_no_connection_is_kept(server: Web) -> None:
-    Probe(Endpoint(server.url, headers={"User-Agent": "watcher/2"})).sample()
+    HealthProbe(Endpoint(server.url, headers={"User-Agent": "watcher/2"})).sample()
     path, headers = server.asked[-1]
     assert path == "/health"
     assert headers["User-Agent"] == "watcher/2"
@@ -100,7 +100,7 @@ def test_the_gates_user_agent_is_sent_and_no_connection_is_kept(server: Web) -> 
 @pytest.mark.parametrize("status", [200, 204, 301, 404, 500, 503])
 def test_health_is_ok_with_200_alone(server: Web, status: int) -> None:
     server.answers["/health"] = Answer(status, b"store: \x1b[31mdown\n", headers={"Location": "/elsewhere"})
-    sample = Probe(Endpoint(server.url)).sample()
+    sample = HealthProbe(Endpoint(server.url)).sample()
     assert sample.ok is (status == 200)
     if status == 503:
         assert sample.problem == "answered 503: store: [31mdown"
@@ -109,12 +109,12 @@ def test_health_is_ok_with_200_alone(server: Web, status: int) -> None:
 def test_a_port_where_nobody_listens_is_a_problem_in_words() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        sample = Probe(Endpoint(f"http://127.0.0.1:{taken.getsockname()[1]}", 2)).sample()
+        sample = HealthProbe(Endpoint(f"http://127.0.0.1:{taken.getsockname()[1]}", 2)).sample()
     assert "does not answer" in sample.problem
 
 
 def test_a_unix_socket_is_asked_the_same_way(tmp_path: Path) -> None:
-    sample = Probe(Endpoint(tmp_path / "none.sock", 2)).sample()
+    sample = HealthProbe(Endpoint(tmp_path / "none.sock", 2)).sample()
     assert "does not answer" in sample.problem
 
 

@@ -22,7 +22,7 @@ from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.heartbeat import Heartbeat, unwatched_seconds
 from guarded_rollout.monitor.live import LiveView, sparkline, worth_showing
 from guarded_rollout.monitor.ports import OpenWindow
-from guarded_rollout.monitor.schedule import Cadence
+from guarded_rollout.monitor.schedule import Schedule
 from guarded_rollout.monitor.watchdog import stand_by
 from guarded_rollout.notify.events import Kind, Level
 from tests.guarded_rollout.gatekit import shipped
@@ -177,7 +177,7 @@ def test_people_see_news_and_with_verbose_every_verdict_but_never_samples(tmp_pa
 
 
 def test_a_cadence_keeps_its_rhythm_whatever_is_late() -> None:
-    cadence = Cadence(0)
+    cadence = Schedule(0)
     for now, due in ((0, 30), (31, 60), (61, 90), (200, 210), (210, 240)):
         cadence.advance(now, 30)
         assert cadence.due == due

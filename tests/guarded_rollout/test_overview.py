@@ -13,7 +13,7 @@ from guarded_rollout.clock import ManualClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.files import write_atomic
 from guarded_rollout.gates.panel import Change, News
-from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.journal.model import StepOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import hold
@@ -69,7 +69,7 @@ def files(tmp_path: Path) -> Iterator[Files]:
         reader.close()
 
 
-def judged(outcome: Outcome, value: float, news: News = News.JUDGED, at: float = 1.0) -> Change:
+def judged(outcome: GateOutcome, value: float, news: News = News.JUDGED, at: float = 1.0) -> Change:
     return Change(news, at, Verdict("error_rate", outcome, "because", 5.0, "%", value, samples=40, needed=20))
 
 
@@ -113,14 +113,14 @@ def test_verdicts_come_from_the_log_as_it_grows(files: Files) -> None:
     rollout = files.begin()
     files.open_window(rollout)
     log = files.log(rollout)
-    log.change(judged(Outcome.PASS, 1.0))
+    log.change(judged(GateOutcome.PASS, 1.0))
     (first,) = files.read().session.judged
-    assert (first.verdict.outcome, first.verdict.value, first.failing) == (Outcome.PASS, 1.0, False)
-    log.change(judged(Outcome.FAIL, 9.0, News.FAILED))
-    log.change(judged(Outcome.PASS, 4.0))
+    assert (first.verdict.outcome, first.verdict.value, first.failing) == (GateOutcome.PASS, 1.0, False)
+    log.change(judged(GateOutcome.FAIL, 9.0, News.FAILED))
+    log.change(judged(GateOutcome.PASS, 4.0))
     (second,) = files.read().session.judged
     assert (second.verdict.value, second.failing) == (4.0, True), "not over before it recovers"
-    log.change(judged(Outcome.PASS, 4.0, News.RECOVERED))
+    log.change(judged(GateOutcome.PASS, 4.0, News.RECOVERED))
     assert not files.read().session.judged[0].failing
     with log.path.open("a") as file:
         file.write('{"timestamp": "2026-01-01T00:0')  # torn
@@ -201,7 +201,7 @@ def test_looking_at_what_has_not_changed_costs_little(files: Files) -> None:
     files.open_window(rollout)
     log = files.log(rollout)
     for _ in range(5_000):
-        log.change(judged(Outcome.PASS, 1.0))
+        log.change(judged(GateOutcome.PASS, 1.0))
     files.read()
     begun = time.process_time()
     for _ in range(200):

@@ -14,7 +14,7 @@ from guarded_rollout.backup.integrity import problem_of
 from guarded_rollout.backup.verify import verify
 from guarded_rollout.checks.verify import draw
 from guarded_rollout.host.release import remove
-from guarded_rollout.rollout.rollback import steps_back
+from guarded_rollout.rollout.rollback import rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.sandbox import Sandbox
 
@@ -163,7 +163,7 @@ def test_a_spoiled_backup_changes_nothing(served):
 @pytest.mark.parametrize("warm", [True, False])
 @pytest.mark.parametrize("exchanged", [True, False])
 def test_the_order_keeps_what_must_come_first(warm, exchanged):
-    steps = steps_back(warm=warm, exchanged=exchanged, bad=True, validated=True, backup=True)
+    steps = rollback_steps(warm=warm, exchanged=exchanged, outgoing=True, validated=True, backup=True)
     at = {step: place for place, step in enumerate(steps)}
     assert at["safety"] < at["configuration"] < at["data"]
     assert at["shift"] < at["quarantine"] < at["validate"]

@@ -13,7 +13,7 @@ from guarded_rollout.errors import NoPreviousError, RollbackFailedError
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
-from guarded_rollout.rollout.rollback import previous, steps_back
+from guarded_rollout.rollout.rollback import previous, rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data, Options
 from guarded_rollout.rollout.steps.restore_data import store_path
@@ -71,8 +71,8 @@ def kill_a_rollback_in(sandbox: Sandbox, step: str) -> None:
 
 
 def way(**asked: bool) -> tuple[str, ...]:
-    usual = {"warm": True, "exchanged": False, "bad": True, "validated": True, "backup": True}
-    return steps_back(**(usual | asked))
+    usual = {"warm": True, "exchanged": False, "outgoing": True, "validated": True, "backup": True}
+    return rollback_steps(**(usual | asked))
 
 
 def test_with_the_release_warm_traffic_comes_first_of_all():

@@ -145,9 +145,9 @@ def test_a_paused_window_keeps_its_time_and_a_closed_one_is_finished_by_the_next
         assert engine.resume().window.left(clock.instant()) == pytest.approx(40)
         clock.advance(39)
         with pytest.raises(WindowOpenError, match="another 1 s"):
-            engine.make_way(REQUEST)
+            engine.clear_previous(REQUEST)
         clock.advance(2)
-        engine.make_way(REQUEST)
+        engine.clear_previous(REQUEST)
     assert last(sandbox).outcome is Outcome.COMPLETED
 
 
@@ -169,7 +169,7 @@ def test_a_wall_clock_that_is_set_neither_closes_a_window_nor_keeps_it_open(sand
         paused = engine.pause()
         assert engine.resume().window.left(clock.instant()) == pytest.approx(paused.left(clock.instant()), 1)
         with pytest.raises(WindowOpenError, match="is being watched"):
-            engine.make_way(REQUEST)
+            engine.clear_previous(REQUEST)
         engine.promote()
     assert last(sandbox).outcome is Outcome.COMPLETED
 

@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from guarded_rollout.config.gates import load
-from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.monitor.live import Trail, gate_lines
 from guarded_rollout.status.session_log import Judged, SessionFacts
 from guarded_rollout.status.snapshot import Overview, read
@@ -196,24 +196,31 @@ def test_the_monitors_own_view_shows_both_slots_and_fits(monitored: tuple[Sandbo
 # ---- the picture, for gates of every kind
 
 
-def judged(name: str, outcome: Outcome, measured: float | None, limit: float, unit: str) -> Judged:
+def judged(name: str, outcome: GateOutcome, measured: float | None, limit: float, unit: str) -> Judged:
     reason = (
         "what is wrong is told at such length that it fits into no line of any terminal that one has, ever"
     )
     verdict = Verdict(name, outcome, reason, limit, unit, measured)
-    return Judged(verdict, 0.0, outcome is Outcome.FAIL)
+    return Judged(verdict, 0.0, outcome is GateOutcome.FAIL)
 
 
 def crowded(sandbox: Sandbox) -> Overview:
     """The real rollout, with the verdicts of all shipped gates and one with a long name."""
-    outcomes = [Outcome.FAIL, Outcome.PASS, Outcome.PASS, Outcome.INSUFFICIENT, Outcome.NO_DATA, Outcome.PASS]
+    outcomes = [
+        GateOutcome.FAIL,
+        GateOutcome.PASS,
+        GateOutcome.PASS,
+        GateOutcome.INSUFFICIENT,
+        GateOutcome.NO_DATA,
+        GateOutcome.PASS,
+    ]
     gates = dict(load(SHIPPED).environment("production").quality_gates.enabled())
     found: list[Judged] = []
     for number, (name, gate) in enumerate(gates.items()):
         threshold: Any = gate.threshold  # type: ignore[attr-defined]
         unit = getattr(gate, "unit", "")
         found.append(judged(name, outcomes[number % 6], 1234.5 / (number + 1), threshold.limit, unit))
-    found.append(judged("a_gate_of_ones_own_with_a_very_long_name", Outcome.PASS, None, 1, ""))
+    found.append(judged("a_gate_of_ones_own_with_a_very_long_name", GateOutcome.PASS, None, 1, ""))
     seen = read(sandbox.environment)
     assert seen.session is not None
     session: SessionFacts = replace(seen.session, judged=tuple(found))
@@ -241,9 +248,9 @@ def test_whatever_gates_say_the_picture_stays_within_the_terminal(
 
 def test_where_there_are_few_lines_the_worst_gate_is_explained() -> None:
     verdicts = [
-        Verdict("calm", Outcome.PASS, "within", 1),
-        Verdict("young", Outcome.INSUFFICIENT, "3 of 20 samples", 1),
-        Verdict("broken", Outcome.FAIL, "far beyond", 1),
+        Verdict("calm", GateOutcome.PASS, "within", 1),
+        Verdict("young", GateOutcome.INSUFFICIENT, "3 of 20 samples", 1),
+        Verdict("broken", GateOutcome.FAIL, "far beyond", 1),
     ]
     shown = [line.plain for line in gate_lines(verdicts, Trail(), 60, height=4)]
     assert len(shown) == 4
@@ -253,7 +260,7 @@ def test_where_there_are_few_lines_the_worst_gate_is_explained() -> None:
 def test_a_sparkline_shows_the_newest_values() -> None:
     trail = Trail()
     for value in range(100):
-        trail.take([Verdict("gate", Outcome.PASS, "", 100, value=value)])
+        trail.take([Verdict("gate", GateOutcome.PASS, "", 100, value=value)])
     assert trail.line("gate", 8) == "▁▂▃▄▅▆▇█"
     assert len(trail.line("gate", 50)) == 24
     assert trail.line("other", 8) == trail.line("gate", 0) == ""

@@ -16,7 +16,7 @@ from guarded_rollout.errors import NotHealthyError, ProcessError
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps import STEPS
-from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
 
 
 class Killed(BaseException):
@@ -168,7 +168,7 @@ class MortalJournal(Journal):
         self.world.change()
 
 
-class Modelled(ForwardStep):
+class Modelled(RollbackStep):
     """A step that changes what this function changes; it fails when the world says so."""
 
     def __init__(self, name: str, do: Callable[[Work], None], undo: Callable[[Work], None]) -> None:
@@ -195,9 +195,9 @@ def _nothing(work: Work) -> None:
 
 
 def _stage(work: Work) -> None:
-    if work.stable is None:
+    if work.outgoing is None:
         work.site.traffic.give(work.slot, 100)
-    work.site.start(work.slot, work.release)
+    work.site.start(work.slot, work.incoming)
 
 
 def _unstage(work: Work) -> None:
@@ -206,16 +206,16 @@ def _unstage(work: Work) -> None:
 
 def _verify(work: Work) -> None:
     world: World = work.site._world  # type: ignore[attr-defined]
-    build: Any = work.release
-    if not build.sound and not work.back:
+    build: Any = work.incoming
+    if not build.sound and not work.is_rollback:
         raise NotHealthyError(endpoint=build.id, seconds=1, last="503")
     world.verified.add(build.id)
 
 
 def _finish(work: Work) -> None:
     work.site.traffic.give(work.slot, 100)
-    if work.stable is not None:
-        work.site.stop(work.stable_slot)
+    if work.outgoing is not None:
+        work.site.stop(work.outgoing_slot)
 
 
 def steps() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from guarded_rollout.clock import in_words
 from guarded_rollout.monitor.supervised import start_watching
 from guarded_rollout.rollout.engine import Engine, Request, operator
 from guarded_rollout.rollout.gate_guard import guard_of
-from guarded_rollout.rollout.runner import Outlook
+from guarded_rollout.rollout.runner import DeployResult
 from guarded_rollout.rollout.steps import Options
 
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
@@ -111,7 +111,7 @@ def roll_out(
     dry_run: bool,
     verbose: bool,
     as_json: bool,
-) -> Outlook | None:
+) -> DeployResult | None:
     """Build and deploy, and have somebody watch; None where it was only rehearsed."""
     command = request.command
     with session(env, command, as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
@@ -149,7 +149,7 @@ def rehearse(work: Session, source: str | None, request: Request) -> None:
         make_removable(Path(scratch))
 
 
-def replace_release(work: Session, source: str | None, request: Request) -> Outlook:
+def replace_release(work: Session, source: str | None, request: Request) -> DeployResult:
     """Build and deploy, telling what happens."""
     release = work.site.build(source)
     work.out.detail(

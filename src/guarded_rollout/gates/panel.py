@@ -11,7 +11,7 @@ from guarded_rollout.config.gates import PollIntervals
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, GaugeGate
 from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
 CLEAR_AFTER = 2  # a breach is over when the gate has passed so often in a row; one pass may be a flap
 
@@ -81,7 +81,7 @@ class Panel:
         return tuple(
             name
             for name, state in self._states.items()
-            if state.last is None or state.last.outcome is Outcome.NO_DATA
+            if state.last is None or state.last.outcome is GateOutcome.NO_DATA
             if Action.AUTO_ROLLBACK in state.judge.gate.actions
         )
 
@@ -91,7 +91,7 @@ class Panel:
         return tuple(
             state.last
             for state in self._states.values()
-            if state.last is not None and state.last.outcome is Outcome.PASS and not state.last.calm
+            if state.last is not None and state.last.outcome is GateOutcome.PASS and not state.last.calm
             if Action.AUTO_ROLLBACK in state.judge.gate.actions
         )
 
@@ -136,14 +136,14 @@ class Panel:
             state.failed |= fresh
             actions = tuple(action for action in Action if action in fresh)
             news.append(Change(News.FAILED, now, by_action[actions[-1]], actions))
-        state.passes = state.passes + due if verdict.outcome is Outcome.PASS and verdict.calm else 0
+        state.passes = state.passes + due if verdict.outcome is GateOutcome.PASS and verdict.calm else 0
         if state.failed and not failing and state.passes >= CLEAR_AFTER:
             state.failed.clear()
             news.append(Change(News.RECOVERED, now, verdict))
         return news
 
     def _silence(self, state: _State, verdict: Verdict, now: float) -> Iterable[Change]:
-        if verdict.outcome is not Outcome.NO_DATA:
+        if verdict.outcome is not GateOutcome.NO_DATA:
             if state.told_silences:
                 yield Change(News.HEARD, now, verdict)
             state.told_silences = 0

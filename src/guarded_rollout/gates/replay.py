@@ -8,14 +8,14 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.panel import Change, News, Panel
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.gates.verdict import GateOutcome
 
 
 @dataclass(slots=True)
 class GateRecord:
     """One gate over a whole session."""
 
-    verdicts: Counter[Outcome] = field(default_factory=Counter)
+    verdicts: Counter[GateOutcome] = field(default_factory=Counter)
     worst: float | None = None  # the highest value that was judged
     limit: float = 0.0
     unit: str = ""

@@ -22,7 +22,7 @@ class Point(NamedTuple):
     verdict: Verdict
 
 
-class Series:
+class GateSeries:
     """Takes samples in the order of the session and gives a point for each gate that learns from it."""
 
     def __init__(self, gates: Iterable[tuple[str, Gate]], began_at: float) -> None:

@@ -39,7 +39,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RuleResult:
     """What one rule did. `delays` are the seconds from the first failure of the bad time to the decision."""
 
     rule: str
@@ -63,7 +63,7 @@ class Result:
         return ordered[len(ordered) // 2] if ordered else math.inf
 
 
-def simulate(scenario: Scenario) -> tuple[Result, ...]:
+def simulate(scenario: Scenario) -> tuple[RuleResult, ...]:
     """The literal rule, the guarded one, and of the latter the early decisions alone."""
     bad, total, first_bad = draw(scenario)
     times = np.arange(1, len(bad) + 1, dtype=np.float64) * scenario.counter_interval
@@ -148,11 +148,11 @@ def polls(scenario: Scenario) -> Iterator[float]:
         yield at
 
 
-def result_of(scenario: Scenario, rule: str, decided: Numbers, first_bad: Numbers) -> Result:
+def result_of(scenario: Scenario, rule: str, decided: Numbers, first_bad: Numbers) -> RuleResult:
     """What a rule did that decided each window at these seconds (infinite where never)."""
     early = np.isfinite(decided) & (decided < first_bad)
     late = np.isfinite(decided) & ~early
     delays = decided[late] - first_bad[late]
-    return Result(
+    return RuleResult(
         rule, scenario.windows, int(np.isfinite(decided).sum()), int(early.sum()), tuple(delays.tolist())
     )

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """What a gate says now."""
 
     PASS = "pass"
@@ -25,7 +25,7 @@ class Verdict:
     """
 
     gate: str
-    outcome: Outcome
+    outcome: GateOutcome
     reason: str
     limit: float
     unit: str = ""
@@ -41,7 +41,7 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
-        return self.outcome is Outcome.FAIL
+        return self.outcome is GateOutcome.FAIL
 
     @property
     def measured(self) -> str:
@@ -73,7 +73,7 @@ class Verdict:
         """What `as_json` wrote, to four digits. Raises `KeyError`, `ValueError` or `TypeError` for others."""
         return cls(
             gate=str(values["gate"]),
-            outcome=Outcome(values["verdict"]),
+            outcome=GateOutcome(values["verdict"]),
             reason=str(values["reason"]),
             limit=float(values["threshold"]),
             unit=str(values.get("unit", "")),

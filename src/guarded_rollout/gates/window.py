@@ -18,7 +18,7 @@ class Difference:
     full: bool = False
 
 
-class Window:
+class RunningTotals:
     """Running totals over the last `seconds`.
 
     The window's beginning is the newest entry at or before it. After a gap longer than the window nobody can
@@ -69,7 +69,7 @@ class CounterWindow:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._window = Window(seconds)
+        self._window = RunningTotals(seconds)
         self._raw: Values = ()
         self._started_at: float | None = None
 
@@ -102,7 +102,7 @@ class AverageWindow:
     """A gauge averaged by time: each value stands for the time since the reading before it."""
 
     def __init__(self, seconds: float) -> None:
-        self._window = Window(seconds)
+        self._window = RunningTotals(seconds)
 
     def take(self, at: float, value: float) -> None:
         """Add a reading; one that is older than the newest is left out."""

@@ -94,7 +94,7 @@ class Rollout:
         return note.data if note else {}
 
     @property
-    def back(self) -> bool:
+    def is_rollback(self) -> bool:
         """Whether it is itself a rollback."""
         return bool(self.plan.get("back"))
 

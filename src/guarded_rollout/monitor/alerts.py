@@ -8,7 +8,7 @@ from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.publisher import Publisher
 
 
-class Teller:
+class AlertPublisher:
     """Publishes the news of one session; `alerts` counts what was worth an alert."""
 
     def __init__(self, tell: Publisher, clock: Clock, environment: str, release: str, rollout: str) -> None:

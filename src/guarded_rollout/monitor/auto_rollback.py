@@ -11,7 +11,7 @@ from guarded_rollout.errors import LockHeldError
 from guarded_rollout.gates.verdict import span
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.monitor.ports import Rollouts
-from guarded_rollout.monitor.tasks import Done, Errands
+from guarded_rollout.monitor.tasks import Executor, TaskResult
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.publisher import Publisher
 
@@ -22,7 +22,7 @@ BUSY_SECONDS = 1.0  # another command holds the lock; it is no failure
 ROLLBACK, BACKUP, ANSWER, HOLD = "rollback", "backup", "answer", "hold"
 
 
-class State(StrEnum):
+class RollbackState(StrEnum):
     """How far it is."""
 
     IDLE = "idle"
@@ -42,7 +42,7 @@ class AutoRollback:
         settings: Settings,
         environment: str,
         rollouts: Rollouts | None,
-        errands: Errands,
+        executor: Executor,
         log: MonitorLog,
         tell: Publisher,
         clock: Clock,
@@ -51,11 +51,11 @@ class AutoRollback:
         ask: Callable[[str], bool] | None = None,
         dry_run: bool = False,
     ) -> None:
-        self.state = State.IDLE
+        self.state = RollbackState.IDLE
         self._settings = settings
         self._environment = environment
         self._rollouts = rollouts
-        self._errands = errands
+        self._executor = executor
         self._log = log
         self._tell = tell
         self._clock = clock
@@ -72,8 +72,8 @@ class AutoRollback:
 
     def want(self, reason: str, now: float, facts: Facts, *, quarantine: bool = False) -> bool:
         """A gate asks for a rollback. True if one is under way (or was asked for, or done) because of it."""
-        if self.state is not State.IDLE:
-            return self.state is not State.DECLINED
+        if self.state is not RollbackState.IDLE:
+            return self.state is not RollbackState.DECLINED
         if not self._settings.enabled or self._rollouts is None:
             why = "is disabled here" if self._rollouts else "is not possible here"
             self._log.write(now, "warning", f"Auto-rollback {why}: {reason}", **self._data())
@@ -82,7 +82,7 @@ class AutoRollback:
         self._facts = Facts(**{**self._facts, **facts})
         if self._dry_run:
             self._log.write(now, "critical", f"DRY-RUN: TRIGGERING AUTO-ROLLBACK: {reason}", **self._data())
-            self.state = State.DONE
+            self.state = RollbackState.DONE
         elif self._settings.confirmation_required:
             self._ask_first(now)
         else:
@@ -91,47 +91,52 @@ class AutoRollback:
 
     def go_on(self, reason: str, now: float) -> None:
         """A rollback was under way when its process died: finish it."""
-        if self.state is State.IDLE and self._rollouts is not None:
+        if self.state is RollbackState.IDLE and self._rollouts is not None:
             self._reason = reason
             self._log.write(now, "warning", f"Going on with a rollback that was interrupted: {reason}")
             self._start(now)
 
     def relax(self, now: float) -> None:
         """No gate asks for it any more."""
-        if self.state in (State.ASKING, State.DECLINED):
-            self.state = State.IDLE
+        if self.state in (RollbackState.ASKING, RollbackState.DECLINED):
+            self.state = RollbackState.IDLE
             words = "No gate asks for a rollback any more; the window stays held until `rollout resume`"
             self._log.write(now, "info", words)
 
     @property
     def blocking(self) -> bool:
         """Whether the window must not close by itself now."""
-        return self.state in (State.ASKING, State.DECLINED, State.RUNNING, State.RETRYING)
+        return self.state in (
+            RollbackState.ASKING,
+            RollbackState.DECLINED,
+            RollbackState.RUNNING,
+            RollbackState.RETRYING,
+        )
 
     @property
     def over(self) -> bool:
-        return self.state in (State.DONE, State.GAVE_UP)
+        return self.state in (RollbackState.DONE, RollbackState.GAVE_UP)
 
     def next_due(self) -> float:
         return min(self._retry_at, self._overdue_at)
 
     def step(self, now: float) -> None:
         """What time brings: another attempt, or word that the running one takes too long."""
-        if self.state is State.RETRYING and now >= self._retry_at:
+        if self.state is RollbackState.RETRYING and now >= self._retry_at:
             self._start(now)
-        if self.state is State.RUNNING and now >= self._overdue_at:
+        if self.state is RollbackState.RUNNING and now >= self._overdue_at:
             self._overdue_at = math.inf
             limit = span(self._settings.rollback_timeout_minutes * 60)
             self._failed(now, f"it is not done after {limit} and still runs")
 
-    def take(self, done: Done, now: float) -> None:
-        """An errand of the rollback came back; others are no business of it."""
+    def take(self, done: TaskResult, now: float) -> None:
+        """An task of the rollback came back; others are no business of it."""
         match done.name:
-            case "rollback" if self.state is State.RUNNING:
+            case "rollback" if self.state is RollbackState.RUNNING:
                 self._ended(done, now)
             case "backup":
                 self._note_backup(done, now)
-            case "answer" if self.state is State.ASKING and done.error is None:
+            case "answer" if self.state is RollbackState.ASKING and done.error is None:
                 self._answered(bool(done.result), now)
             case "hold" if done.error is not None:
                 self._log.write(now, "error", f"The window could not be held: {done.error}")
@@ -140,7 +145,7 @@ class AutoRollback:
 
     def _ask_first(self, now: float) -> None:
         assert self._rollouts is not None
-        self.state = State.ASKING
+        self.state = RollbackState.ASKING
         ways = "`rollout abort` rolls back, `rollout promote` accepts the release"
         self._log.write(
             now, "critical", f"Auto-rollback waits for confirmation: {self._reason} ({ways})", **self._data()
@@ -148,16 +153,16 @@ class AutoRollback:
         self._publish(
             Kind.AUTO_ROLLBACK, message=f"Waiting for your decision: {ways}.", next_command="rollout abort"
         )
-        self._errands.start(HOLD, self._rollouts.hold)
+        self._executor.start(HOLD, self._rollouts.hold)
         if self._ask is not None:
             ask, reason = self._ask, self._reason
-            self._errands.start(ANSWER, lambda: ask(reason))
+            self._executor.start(ANSWER, lambda: ask(reason))
 
     def _answered(self, yes: bool, now: float) -> None:
         if yes:
             self._begin(now)
         else:
-            self.state = State.DECLINED
+            self.state = RollbackState.DECLINED
             self._log.write(now, "warning", f"Auto-rollback declined: {self._reason}", **self._data())
 
     # ---- doing
@@ -172,32 +177,32 @@ class AutoRollback:
         rollouts, reason, quarantine = self._rollouts, self._reason, self._quarantine
         if not self._attempts:
             self._overdue_at = now + self._settings.rollback_timeout_minutes * 60
-            self._errands.start(BACKUP, rollouts.verified_backup)
+            self._executor.start(BACKUP, rollouts.verified_backup)
         self._attempts += 1
-        self.state, self._retry_at = State.RUNNING, math.inf
-        self._errands.start(ROLLBACK, lambda: rollouts.roll_back(reason, quarantine))
+        self.state, self._retry_at = RollbackState.RUNNING, math.inf
+        self._executor.start(ROLLBACK, lambda: rollouts.roll_back(reason, quarantine))
 
-    def _note_backup(self, done: Done, now: float) -> None:
+    def _note_backup(self, done: TaskResult, now: float) -> None:
         if done.error is not None:
             self._log.write(now, "error", f"The backup file cannot be used: {done.error}")
         elif done.result is not None:
             self._backup = str(done.result)
             self._log.write(now, "info", f"Using backup file: {self._backup}", backup_file=self._backup)
 
-    def _ended(self, done: Done, now: float) -> None:
+    def _ended(self, done: TaskResult, now: float) -> None:
         if done.error is None:
-            self.state, self._overdue_at = State.DONE, math.inf
+            self.state, self._overdue_at = RollbackState.DONE, math.inf
             self._log.write(now, "info", "Auto-rollback completed successfully", **self._data())
             self._publish(Kind.ROLLBACK_SUCCEEDED)
         elif isinstance(done.error, LockHeldError):
             self._attempts = max(1, self._attempts - 1)
-            self.state, self._retry_at = State.RETRYING, now + BUSY_SECONDS
+            self.state, self._retry_at = RollbackState.RETRYING, now + BUSY_SECONDS
         else:
             self._failed(now, str(done.error))
             if self._attempts >= ATTEMPTS:
-                self.state, self._overdue_at = State.GAVE_UP, math.inf
+                self.state, self._overdue_at = RollbackState.GAVE_UP, math.inf
             else:
-                self.state = State.RETRYING
+                self.state = RollbackState.RETRYING
                 self._retry_at = now + RETRY_SECONDS * 2 ** (self._attempts - 1)
 
     def _failed(self, now: float, problem: str) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from guarded_rollout.gates.verdict import Outcome, Verdict, span
+from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
 from guarded_rollout.logs import LEVELS, Line
 from guarded_rollout.monitor.session import Monitor
 
@@ -28,12 +28,12 @@ class Look(NamedTuple):
 
 
 LOOKS = {
-    Outcome.PASS: Look("✓", "pass", "green"),
-    Outcome.FAIL: Look("✕", "fail", "bold red"),
-    Outcome.INSUFFICIENT: Look("…", "insufficient", "yellow"),
-    Outcome.NO_DATA: Look("?", "no data", "magenta"),
+    GateOutcome.PASS: Look("✓", "pass", "green"),
+    GateOutcome.FAIL: Look("✕", "fail", "bold red"),
+    GateOutcome.INSUFFICIENT: Look("…", "insufficient", "yellow"),
+    GateOutcome.NO_DATA: Look("?", "no data", "magenta"),
 }
-URGENCY = (Outcome.FAIL, Outcome.NO_DATA, Outcome.INSUFFICIENT)
+URGENCY = (GateOutcome.FAIL, GateOutcome.NO_DATA, GateOutcome.INSUFFICIENT)
 """Whose reason is worth a line where there are not lines enough for all."""
 
 

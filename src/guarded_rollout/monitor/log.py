@@ -10,7 +10,7 @@ from guarded_rollout import logs
 from guarded_rollout.errors import NotALogError, NotWritableError
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.logs import Line as Line
 from guarded_rollout.logs import parse
 
@@ -83,11 +83,11 @@ def _words(change: Change) -> tuple[str, str]:
             return "warning", "silent"
         case News.HEARD, _:
             return "info", "heard again"
-        case _, Outcome.PASS:
+        case _, GateOutcome.PASS:
             return "info", "passed"
-        case _, Outcome.FAIL:
+        case _, GateOutcome.FAIL:
             return "warning", "still failing"
-        case _, Outcome.INSUFFICIENT:
+        case _, GateOutcome.INSUFFICIENT:
             return "info", "undecided"
         case _:
             return "info", "without data"

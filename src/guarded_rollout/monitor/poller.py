@@ -8,9 +8,9 @@ from guarded_rollout.config.gates import EnvironmentGates, Monitoring
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Decision, Gate, Source
 from guarded_rollout.gates.panel import Change, Panel, own_interval
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.monitor.schedule import Cadence
+from guarded_rollout.monitor.schedule import Schedule
 from guarded_rollout.monitor.sources import Sampler, source_of
-from guarded_rollout.monitor.tasks import Done, Errands
+from guarded_rollout.monitor.tasks import Executor, TaskResult
 
 GRACE = 1.0  # seconds beyond its own timeout after which an answer is not waited for any more
 
@@ -23,31 +23,31 @@ class Poll:
     sampler: Sampler
     interval: Callable[[float], float]
     timeout: float
-    cadence: Cadence = field(default_factory=lambda: Cadence(0.0))
+    cadence: Schedule = field(default_factory=lambda: Schedule(0.0))
     asked_at: float | None = None  # since when an answer is awaited
     given_up: bool = False  # the answer that is awaited has been counted as missing
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """A sample that came in, and what is news because of it."""
 
     sample: Sample
     changes: tuple[Change, ...]
 
 
-class Watcher:
+class Poller:
     """Starts the polls that are due and judges what comes back. `began_at` is the session's first moment."""
 
     def __init__(
-        self, panel: Panel, polls: Sequence[Poll], errands: Errands, began_at: float, now: float
+        self, panel: Panel, polls: Sequence[Poll], executor: Executor, began_at: float, now: float
     ) -> None:
         self.panel = panel
         self._polls = {poll.name: poll for poll in polls}
-        self._errands = errands
+        self._executor = executor
         self._began_at = began_at
         for poll in polls:  # in the rhythm of the session's beginning, also when it goes on later
-            poll.cadence = Cadence(began_at)
+            poll.cadence = Schedule(began_at)
             if now > began_at:
                 poll.cadence.advance(now, poll.interval(now - began_at))
 
@@ -66,14 +66,14 @@ class Watcher:
         )
         return min(dues, default=math.inf)
 
-    def start_due(self, now: float) -> list[Seen]:
+    def start_due(self, now: float) -> list[Observation]:
         """Send for what is due. A source that is still being waited for is not asked twice."""
-        seen: list[Seen] = []
+        seen: list[Observation] = []
         for poll in self._polls.values():
             if now >= poll.cadence.due:
                 if poll.asked_at is None:
                     poll.asked_at = now
-                    self._errands.start(poll.name, poll.sampler.sample)
+                    self._executor.start(poll.name, poll.sampler.sample)
                 poll.cadence.advance(now, poll.interval(poll.cadence.due - self._began_at))
             if poll.asked_at is not None and now >= self._patience_ends(poll):
                 poll.given_up = True
@@ -81,7 +81,7 @@ class Watcher:
                 poll.asked_at = now  # the next absence is counted after as long again
         return seen
 
-    def take(self, done: Done, now: float) -> Seen | None:
+    def take(self, done: TaskResult, now: float) -> Observation | None:
         """Judge what came back; None if it is no poll of this watcher's, or came too late to count."""
         poll = self._polls.get(done.name)
         if poll is None:
@@ -92,9 +92,9 @@ class Watcher:
         sample: Sample = done.result if done.error is None else missing(poll, f"could not ask: {done.error}")
         return self._judge(sample, now)
 
-    def _judge(self, sample: Sample, now: float) -> Seen:
+    def _judge(self, sample: Sample, now: float) -> Observation:
         stamped = replace(sample, at=now)
-        return Seen(stamped, tuple(self.panel.take(stamped)))
+        return Observation(stamped, tuple(self.panel.take(stamped)))
 
     def _patience_ends(self, poll: Poll) -> float:
         assert poll.asked_at is not None

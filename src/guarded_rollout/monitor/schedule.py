@@ -20,7 +20,7 @@ class Timeline:
         return self._base + self._clock.monotonic()
 
 
-class Cadence:
+class Schedule:
     """When something is due. Each time is counted from the one before, so lateness does not add up."""
 
     def __init__(self, first: float) -> None:

@@ -1,6 +1,6 @@
 """The monitor: watches a window with its gates, tells, rolls back once, and finishes what went well.
 
-Everything that takes time is an errand, so a slow endpoint or a long rollback delays no other poll.
+Everything that takes time is an task, so a slow endpoint or a long rollback delays no other poll.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,13 +11,13 @@ from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import LockHeldError
 from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.verdict import Verdict, span
-from guarded_rollout.monitor.alerts import Teller, facts_of
-from guarded_rollout.monitor.auto_rollback import AutoRollback, State
+from guarded_rollout.monitor.alerts import AlertPublisher, facts_of
+from guarded_rollout.monitor.auto_rollback import AutoRollback, RollbackState
 from guarded_rollout.monitor.log import MonitorLog
-from guarded_rollout.monitor.poller import Seen, Watcher
+from guarded_rollout.monitor.poller import Observation, Poller
 from guarded_rollout.monitor.ports import OpenWindow, Rollouts
 from guarded_rollout.monitor.schedule import Timeline
-from guarded_rollout.monitor.tasks import Done, Errands
+from guarded_rollout.monitor.tasks import Executor, TaskResult
 from guarded_rollout.notify.events import Facts
 from guarded_rollout.notify.publisher import Publisher
 
@@ -29,7 +29,7 @@ GOOD, ALERTED, ROLLED_BACK, FAILED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class WatchTarget:
     """What is watched: an open rollout, or (without `rollout`) whatever serves, until `ends_at`."""
 
     environment: str
@@ -45,11 +45,11 @@ class Monitor:
 
     def __init__(
         self,
-        session: Session,
-        watcher: Watcher,
+        session: WatchTarget,
+        watcher: Poller,
         rollback: AutoRollback,
         rollouts: Rollouts | None,
-        errands: Errands,
+        executor: Executor,
         timeline: Timeline,
         clock: Clock,
         log: MonitorLog,
@@ -61,10 +61,10 @@ class Monitor:
         self.watcher = watcher
         self.rollback = rollback
         self._rollouts = rollouts
-        self._errands = errands
+        self._executor = executor
         self._timeline = timeline
         self._log = log
-        self.told = Teller(tell, clock, session.environment, session.release, session.rollout)
+        self.told = AlertPublisher(tell, clock, session.environment, session.release, session.rollout)
         self._looks = tuple(looks)  # a heartbeat, a live view: called at every turn with the time
         self.window: OpenWindow | None = None
         self._failed_probes = 0
@@ -88,7 +88,7 @@ class Monitor:
         for seen in self.watcher.start_due(now):
             self._see(seen)
         due = min(self.watcher.next_due(), self.rollback.next_due(), now + LOOK_SECONDS)
-        for done in self._errands.wait(due - now):
+        for done in self._executor.wait(due - now):
             self._take(done, self._timeline.now())
         now = self._timeline.now()
         self.rollback.step(now)
@@ -104,7 +104,7 @@ class Monitor:
 
     # ---- what comes in
 
-    def _take(self, done: Done, now: float) -> None:
+    def _take(self, done: TaskResult, now: float) -> None:
         seen = self.watcher.take(done, now)
         if seen is not None:
             self._see(seen)
@@ -113,7 +113,7 @@ class Monitor:
         else:
             self.rollback.take(done, now)
 
-    def _see(self, seen: Seen) -> None:
+    def _see(self, seen: Observation) -> None:
         self._log.sample(seen.sample)
         if any(change.news in (News.FAILED, News.SILENT) for change in seen.changes) and self._taken_away():
             return  # it was stopped on purpose: an alert would wake somebody, and nothing would end it
@@ -157,9 +157,9 @@ class Monitor:
         window = self._rollouts.open_window()
         if window is not None and window.rollout == self.session.rollout:
             return window.undoing
-        return self.rollback.state in (State.IDLE, State.RETRYING)
+        return self.rollback.state in (RollbackState.IDLE, RollbackState.RETRYING)
 
-    def _note_health(self, seen: Seen) -> None:
+    def _note_health(self, seen: Observation) -> None:
         """The lines that operators look for, of the usual health endpoint."""
         sample = seen.sample
         if sample.source != "probe" or sample.path:
@@ -198,7 +198,7 @@ class Monitor:
 
     def _look_at_window(self, now: float) -> None:
         if self.rollback.over:
-            done = self.rollback.state is State.DONE
+            done = self.rollback.state is RollbackState.DONE
             code = FAILED if not done else ALERTED if self.session.dry_run else ROLLED_BACK
             self._exit_code = code
         elif self._finishing:
@@ -214,7 +214,7 @@ class Monitor:
         assert self._rollouts is not None
         self.window = window = self._rollouts.open_window()
         if window is None or window.rollout != self.session.rollout:
-            if self.rollback.state in (State.RUNNING, State.RETRYING):
+            if self.rollback.state in (RollbackState.RUNNING, RollbackState.RETRYING):
                 return  # the rollback has closed it, and has the last word
             self._ended_elsewhere()
         elif window.undoing:
@@ -247,9 +247,9 @@ class Monitor:
         if not self._finish_attempts:
             self._say("info", f"The window closed without a rollback: accepting {self.session.release}")
         self._finishing = True
-        self._errands.start(FINISH, self._rollouts.finish)
+        self._executor.start(FINISH, self._rollouts.finish)
 
-    def _finished(self, done: Done, now: float) -> None:
+    def _finished(self, done: TaskResult, now: float) -> None:
         self._finishing = False
         if done.error is None:
             return  # the journal says how it ended

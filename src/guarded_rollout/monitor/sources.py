@@ -37,7 +37,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class HealthProbe:
     """The health endpoint: OK is status 200. `name` is the gate's own path, or empty for the usual one."""
 
     endpoint: Endpoint

@@ -11,14 +11,14 @@ from guarded_rollout.gates.panel import News, Panel
 from guarded_rollout.interrupts import shielded
 from guarded_rollout.logs import Line
 from guarded_rollout.monitor import log as logs
-from guarded_rollout.monitor.auto_rollback import AutoRollback, State
+from guarded_rollout.monitor.auto_rollback import AutoRollback, RollbackState
 from guarded_rollout.monitor.log import MonitorLog
-from guarded_rollout.monitor.poller import Watcher, judged_gates, polls_for
+from guarded_rollout.monitor.poller import Poller, judged_gates, polls_for
 from guarded_rollout.monitor.ports import Rollouts
 from guarded_rollout.monitor.schedule import Timeline
-from guarded_rollout.monitor.session import Monitor, Session
+from guarded_rollout.monitor.session import Monitor, WatchTarget
 from guarded_rollout.monitor.sources import Sampler
-from guarded_rollout.monitor.tasks import Errands, Threads
+from guarded_rollout.monitor.tasks import Executor, ThreadExecutor
 from guarded_rollout.notify.events import Facts
 from guarded_rollout.notify.publisher import Publisher
 
@@ -52,11 +52,11 @@ class Assembly:
 
     def run(self, path: Path, rollouts: Rollouts | None, looks: Iterable[Look] = ()) -> int:
         """Watch to the end and return the exit code. An existing log at `path` is gone on with."""
-        errands, now = Threads(), self.clock.now().timestamp()
+        executor, now = ThreadExecutor(), self.clock.now().timestamp()
         window = rollouts.open_window() if rollouts else None
         began_at = window.opened_at if window else now
         watcher, judged, unheard = watcher_of(
-            self.config, self.samplers, self.timeout, errands, began_at, now
+            self.config, self.samplers, self.timeout, executor, began_at, now
         )
         if not judged and window is None:  # an open window is timed and closed all the same
             reason = f"nothing can be asked for {', '.join(unheard)}" if unheard else "no gate is enabled"
@@ -64,7 +64,7 @@ class Assembly:
         past = recall(watcher.panel, logs.read(path)) if path.exists() else None
         timeline = Timeline(self.clock, past.newest if past else float("-inf"))
         log = MonitorLog.open(path, self.environment, (self.show,))
-        session = Session(
+        session = WatchTarget(
             self.environment,
             began_at,
             ends_at=began_at + (self.minutes or self.config.monitoring.window_minutes) * 60,
@@ -76,7 +76,7 @@ class Assembly:
             self.config.auto_rollback,
             self.environment,
             rollouts,
-            errands,
+            executor,
             log,
             self.tell,
             self.clock,
@@ -85,7 +85,7 @@ class Assembly:
             dry_run=self.dry_run,
         )
         monitor = Monitor(
-            session, watcher, rollback, rollouts, errands, timeline, self.clock, log, self.tell, looks=looks
+            session, watcher, rollback, rollouts, executor, timeline, self.clock, log, self.tell, looks=looks
         )
         monitor.window = window
         try:
@@ -109,7 +109,7 @@ def _to_its_end(monitor: Monitor) -> int:
     try:
         return monitor.run()
     except KeyboardInterrupt:
-        if monitor.rollback.state in (State.RUNNING, State.RETRYING):
+        if monitor.rollback.state in (RollbackState.RUNNING, RollbackState.RETRYING):
             with shielded():
                 return monitor.run()
         raise
@@ -119,15 +119,15 @@ def watcher_of(
     config: EnvironmentGates,
     samplers: Sequence[Sampler],
     timeout: float,
-    errands: Errands,
+    executor: Executor,
     began_at: float,
     now: float,
-) -> tuple[Watcher, list[str], list[str]]:
+) -> tuple[Poller, list[str], list[str]]:
     """The watcher, the gates that it judges, and those that have no source here."""
     gates, unheard = judged_gates(config, samplers)
     panel = Panel(gates.items(), config.monitoring.poll_intervals, began_at)
     polls = polls_for(gates, samplers, config.monitoring, timeout)
-    return Watcher(panel, polls, errands, began_at, now), list(gates), unheard
+    return Poller(panel, polls, executor, began_at, now), list(gates), unheard
 
 
 def recall(panel: Panel, lines: Iterable[logs.Line]) -> Past:

@@ -10,7 +10,7 @@ from guarded_rollout.gates.samples import Side
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.site import Site
 from guarded_rollout.monitor.ports import OpenWindow
-from guarded_rollout.monitor.sources import Probe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
+from guarded_rollout.monitor.sources import HealthProbe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
 
 
 def samplers_of(
@@ -42,7 +42,7 @@ def of_endpoint(
     gates = [gate for _, gate in config.quality_gates.enabled()]
     own = {gate.path for gate in gates if isinstance(gate, ConsecutiveGate)}
     probes = [
-        Probe(endpoint, name or path_of(settings.health_check_endpoint), name, side)
+        HealthProbe(endpoint, name or path_of(settings.health_check_endpoint), name, side)
         for name in sorted(own)
         if side is Side.CANDIDATE
     ]

@@ -8,37 +8,37 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """An errand that came back, with its result or its error."""
+class TaskResult:
+    """An task that came back, with its result or its error."""
 
     name: str
     result: Any = None
     error: BaseException | None = None
 
 
-class Errands(Protocol):
-    """Runs errands aside."""
+class Executor(Protocol):
+    """Runs tasks in the background."""
 
     def start(self, name: str, work: Callable[[], Any]) -> None:
         """Send for something."""
         ...
 
-    def wait(self, seconds: float) -> list[Done]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """What came back, as soon as anything has; nothing if so many seconds pass first."""
         ...
 
 
-class Threads:
-    """Each errand in a thread of its own. A thread that never ends does not keep the program from ending."""
+class ThreadExecutor:
+    """Each task in a thread of its own. A thread that never ends does not keep the program from ending."""
 
     def __init__(self) -> None:
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
 
     def start(self, name: str, work: Callable[[], Any]) -> None:
         threading.Thread(target=self._run, args=(name, work), name=name, daemon=True).start()
 
-    def wait(self, seconds: float) -> list[Done]:
-        found: list[Done] = []
+    def wait(self, seconds: float) -> list[TaskResult]:
+        found: list[TaskResult] = []
         try:
             found.append(
                 self._done.get(timeout=max(0.0, seconds)) if seconds > 0 else self._done.get_nowait()
@@ -50,6 +50,6 @@ class Threads:
 
     def _run(self, name: str, work: Callable[[], Any]) -> None:
         try:
-            self._done.put(Done(name, work()))
+            self._done.put(TaskResult(name, work()))
         except BaseException as error:
-            self._done.put(Done(name, error=error))
+            self._done.put(TaskResult(name, error=error))

@@ -14,8 +14,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal.model import UNDOING, Rollout
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollout.rollback import find_way
-from guarded_rollout.rollout.runner import Outlook, advance, decided, take_back
+from guarded_rollout.rollout.rollback import plan_rollback
+from guarded_rollout.rollout.runner import DeployResult, advance, decided, take_back
 from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Options, Work
 from guarded_rollout.rollout.steps.shift import candidate_is_alive
@@ -57,13 +57,13 @@ class Engine:
 
     # ---- rolling out
 
-    def deploy(self, release: Release, request: Request) -> Outlook:
+    def deploy(self, release: Release, request: Request) -> DeployResult:
         """Replace what serves by this release, up to the open window. Raises what stopped it, taken back."""
-        self.make_way(request)
+        self.clear_previous(request)
         self.site.ensure()
         stable = self.site.serving()
         if stable is not None and stable.id == release.id and not request.restart:
-            return Outlook(release, serving_already=True)
+            return DeployResult(release, serving_already=True)
         work = self._begin(self._work(release, stable, request), request)
         self.say(f"rolling out {release.id} in {self.site.environment.name}")
         return advance(work)
@@ -78,7 +78,7 @@ class Engine:
         for name in work.steps:
             yield from STEPS[name].describe(work)
 
-    def roll_back(self, release: Release, request: Request, *, validated: bool = True) -> Outlook:
+    def roll_back(self, release: Release, request: Request, *, validated: bool = True) -> DeployResult:
         """Return to a release, and to a backup's data if the options name one. Closes the open rollout.
 
         Raises `RollbackFailedError`; run again, it goes on from there.
@@ -94,7 +94,7 @@ class Engine:
         for name in work.steps:
             yield from STEPS[name].describe(work)
 
-    def resume(self) -> Outlook:
+    def resume(self) -> DeployResult:
         """Go on with what a crash interrupted or `pause` held. Raises `NothingOpenError`."""
         rollout, work = self._open()
         self.site.ensure()
@@ -103,7 +103,7 @@ class Engine:
             work.note(RESUMED, **mark(self.site.clock))
         if begun := rollout.note(UNDOING):
             take_back(work, begun.data["cause"])
-            return Outlook(work.release)
+            return DeployResult(work.incoming)
         return advance(work)
 
     def rehearse_resume(self) -> Iterator[str]:
@@ -117,7 +117,7 @@ class Engine:
         """The open rollout. Raises `NothingOpenError`."""
         return self._open()[0]
 
-    def make_way(self, request: Request) -> None:
+    def clear_previous(self, request: Request) -> None:
         """Deal with a rollout that is open: refuse while it is watched, take back what was interrupted."""
         rollout = self.journal.open_rollout(self.site.environment.name)
         if rollout is None:
@@ -139,7 +139,7 @@ class Engine:
 
     # ---- the window
 
-    def promote(self) -> Outlook:
+    def promote(self) -> DeployResult:
         """Close the window early and accept the release. Raises `NothingOpenError`, `NotWatchedError`."""
         rollout, work = self._open()
         if window(rollout) is None:
@@ -172,7 +172,7 @@ class Engine:
             advance(work)
             return self.journal.rollout(rollout.id)
         take_back(work, cause)
-        if work.stable is not None:
+        if work.outgoing is not None:
             self.site.ensure()  # nothing may have been running when this was asked
         return self.journal.rollout(rollout.id)
 
@@ -182,8 +182,8 @@ class Engine:
         if decided(rollout, work):
             yield from self.rehearse_resume()
         else:
-            stable = work.stable.id if work.stable else "nothing"
-            yield f"give {stable} all of the traffic and stop {work.release.id}"
+            stable = work.outgoing.id if work.outgoing else "nothing"
+            yield f"give {stable} all of the traffic and stop {work.incoming.id}"
 
     # ---- inside
 
@@ -192,29 +192,29 @@ class Engine:
             self.site.environment.name,
             request.command,
             operator=request.operator,
-            source=work.stable.id if work.stable else None,
-            target=work.release.id,
+            source=work.outgoing.id if work.outgoing else None,
+            target=work.incoming.id,
             why=request.why,
             plan={
                 "slot": work.slot,
                 "steps": work.steps,
                 "options": asdict(work.options),
-                "back": work.back,
+                "back": work.is_rollback,
             },
             closes=closes,
         )
         return replace(work, rollout=rollout)
 
     def _way_back(self, release: Release, request: Request, *, validated: bool) -> tuple[Work, UUID | None]:
-        way = find_way(self.site, self.journal, release, request.options, validated=validated)
+        plan = plan_rollback(self.site, self.journal, release, request.options, validated=validated)
         work = replace(
-            self._work(release, way.bad, request),
-            slot=way.slot,
-            steps=way.steps,
+            self._work(release, plan.outgoing, request),
+            slot=plan.slot,
+            steps=plan.steps,
             traffic=(TrafficStep(100, 0.0),),
-            back=True,
+            is_rollback=True,
         )
-        return work, way.closes.id if way.closes else None
+        return work, plan.closes.id if plan.closes else None
 
     def _work(self, release: Release, stable: Release | None, request: Request) -> Work:
         serving = self.site.traffic.serving()
@@ -231,12 +231,12 @@ class Engine:
             site=self.site,
             journal=self.journal,
             rollout=NO_ROLLOUT,
-            release=release,
-            stable=stable,
+            incoming=release,
+            outgoing=stable,
             slot=other(serving) if stable is not None else serving,
             steps=tuple(steps),
             traffic=self.site.environment.traffic,
-            back=False,
+            is_rollback=False,
             options=request.options,
             say=self.say,
             guard=self._guard,
@@ -253,12 +253,12 @@ class Engine:
             site=self.site,
             journal=self.journal,
             rollout=rollout.id,
-            release=self.site.release(rollout.target),
-            stable=self.site.release(rollout.source) if rollout.source else None,
+            incoming=self.site.release(rollout.target),
+            outgoing=self.site.release(rollout.source) if rollout.source else None,
             slot=slot,
             steps=tuple(rollout.plan.get("steps", ())),
-            traffic=(TrafficStep(100, 0.0),) if rollout.back else self.site.environment.traffic,
-            back=rollout.back,
+            traffic=(TrafficStep(100, 0.0),) if rollout.is_rollback else self.site.environment.traffic,
+            is_rollback=rollout.is_rollback,
             options=Options(**rollout.plan.get("options", {})),
             say=self.say,
             guard=self._guard,

@@ -9,12 +9,12 @@ from guarded_rollout.config.gates import GatesFile
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import GateBreachedError
 from guarded_rollout.gates.panel import Change, News
-from guarded_rollout.monitor.poller import Watcher
+from guarded_rollout.monitor.poller import Poller
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.schedule import Timeline
 from guarded_rollout.monitor.start import watcher_of
 from guarded_rollout.monitor.targets import samplers_of
-from guarded_rollout.monitor.tasks import Errands, Threads
+from guarded_rollout.monitor.tasks import Executor, ThreadExecutor
 from guarded_rollout.rollout.steps.base import Work
 from guarded_rollout.rollout.steps.shift import candidate_is_alive
 
@@ -35,12 +35,12 @@ class GateGuard:
     """
 
     def __init__(
-        self, file: GatesFile, *, errands: Errands | None = None, ask: Callable[[str], bool] | None = None
+        self, file: GatesFile, *, executor: Executor | None = None, ask: Callable[[str], bool] | None = None
     ) -> None:
         self._file = file
-        self._errands = errands or Threads()
+        self._executor = executor or ThreadExecutor()
         self._ask = ask
-        self._watcher: Watcher | None = None
+        self._watcher: Poller | None = None
         self._timeline: Timeline | None = None
         self._declined = False
 
@@ -75,7 +75,7 @@ class GateGuard:
         """Poll what is due and judge what came back. The breach that asks for a rollback, if there is one."""
         watcher, timeline = self._watching(work)
         seen = watcher.start_due(timeline.now())
-        for done in self._errands.wait(seconds):
+        for done in self._executor.wait(seconds):
             found = watcher.take(done, timeline.now())
             seen += [found] if found else []
         changes = [change for one in seen for change in one.changes]
@@ -84,18 +84,18 @@ class GateGuard:
                 work.note("gate", gate=change.verdict.gate, news=change.news, reason=change.verdict.reason)
         return next((one for one in changes if Action.AUTO_ROLLBACK in one.actions), None)
 
-    def _watching(self, work: Work) -> tuple[Watcher, Timeline]:
+    def _watching(self, work: Work) -> tuple[Poller, Timeline]:
         if self._watcher is None or self._timeline is None:
             environment = work.site.environment
             config = self._file.environment(environment.name)
             settings = self._file.global_settings
-            stable = work.stable.id if work.stable else ""
-            shifted = OpenWindow(str(work.rollout), work.release.id, stable, 0.0, 0.0, 0.0)
+            stable = work.outgoing.id if work.outgoing else ""
+            shifted = OpenWindow(str(work.rollout), work.incoming.id, stable, 0.0, 0.0, 0.0)
             samplers = samplers_of(environment, shifted, config, settings)
             self._timeline = Timeline(work.site.clock)
             now = self._timeline.now()
             self._watcher, _, _ = watcher_of(
-                config, samplers, settings.timeout_seconds, self._errands, now, now
+                config, samplers, settings.timeout_seconds, self._executor, now, now
             )
         return self._watcher, self._timeline
 

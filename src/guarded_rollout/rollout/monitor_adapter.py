@@ -26,7 +26,7 @@ COMMAND = "rollout monitor"
 
 
 class EngineRollouts:
-    """Implements `Rollouts`. Each errand runs in a thread of its own, with its own journal and site."""
+    """Implements `Rollouts`. Each task runs in a thread of its own, with its own journal and site."""
 
     def __init__(self, environment: Environment, clock: Clock, say: Callable[[str], None]) -> None:
         self._environment = environment
@@ -49,7 +49,7 @@ class EngineRollouts:
         if rollout is None:
             return None
         found = window(rollout)
-        back = rollout.back
+        back = rollout.is_rollback
         if found is None and not back:
             return None  # it is being rolled out; its own guard watches until the window opens
         if not self._rollout:
@@ -76,14 +76,14 @@ class EngineRollouts:
         """Whether a rollout is on its way to its window, by somebody who is at work."""
         rollout = self._journal.open_rollout(self._environment.name)
         at_work = owner(self._environment.lock) is not None
-        return rollout is not None and at_work and window(rollout) is None and not rollout.back
+        return rollout is not None and at_work and window(rollout) is None and not rollout.is_rollback
 
     def ended(self, rollout: str) -> Ended | None:
         found = self._journal.rollout(UUID(rollout))
         if found.outcome is None:
             return None
         reason = found.reason or f"{found.command} has {found.outcome}"
-        completed = found.outcome is Outcome.COMPLETED and not found.back
+        completed = found.outcome is Outcome.COMPLETED and not found.is_rollback
         return Ended(completed, taken_back(self._journal, found.id), reason)
 
     def verified_backup(self) -> Path | None:
@@ -105,7 +105,7 @@ class EngineRollouts:
     def roll_back(self, reason: str, quarantine: bool) -> None:
         with self._engine() as engine:
             rollout = engine.journal.open_rollout(self._environment.name)
-            if rollout is not None and (rollout.back or rollout.undoing):
+            if rollout is not None and (rollout.is_rollback or rollout.undoing):
                 engine.resume()
                 return
             if rollout is None and self._rollout and taken_back(engine.journal, UUID(self._rollout)):
@@ -139,4 +139,4 @@ class EngineRollouts:
 def taken_back(journal: Journal, rollout: UUID) -> bool:
     """Whether a rollout has ended with the release before it."""
     found = journal.rollout(rollout)
-    return found.outcome is not None and (found.outcome is Outcome.ROLLED_BACK or found.back)
+    return found.outcome is not None and (found.outcome is Outcome.ROLLED_BACK or found.is_rollback)

@@ -24,17 +24,19 @@ from guarded_rollout.rollout.steps.restore_data import exchanged_first
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RollbackPlan:
     """How to get back: the release to return to, where it (will) run, what to get rid of, by which steps."""
 
     release: Release
     slot: Slot
-    bad: Release | None
+    outgoing: Release | None
     steps: tuple[str, ...]
     closes: Rollout | None  # the open rollout that this ends
 
 
-def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool, backup: bool) -> tuple[str, ...]:
+def rollback_steps(
+    *, warm: bool, exchanged: bool, outgoing: bool, validated: bool, backup: bool
+) -> tuple[str, ...]:
     """The steps of a rollback. Pure.
 
     With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
@@ -47,14 +49,16 @@ def steps_back(*, warm: bool, exchanged: bool, bad: bool, validated: bool, backu
     else:
         order = "safety configuration schema stage verify shift retire data quarantine validate"
     left_out = set() if validated else {"verify", "validate"}
-    if not bad:
+    if not outgoing:
         left_out |= {"retire", "quarantine"}
     if not backup:
         left_out |= {"configuration", "data", "schema", "stage"} if warm else {"configuration", "data"}
     return tuple(step for step in order.split() if step not in left_out)
 
 
-def find_way(site: Site, journal: Journal, release: Release, options: Options, *, validated: bool) -> Way:
+def plan_rollback(
+    site: Site, journal: Journal, release: Release, options: Options, *, validated: bool
+) -> RollbackPlan:
     """Look at what runs and decide how to get back to this release. Changes nothing.
 
     Raises `ExactUnsupportedError`.
@@ -64,29 +68,29 @@ def find_way(site: Site, journal: Journal, release: Release, options: Options, *
     slot = site.slots.find(release.id)
     if rollout is not None and rollout.source == rollout.target == release.id:
         slot = _slot_before_restart(rollout)
-        bad = site.slots.release(other(slot))
+        outgoing = site.slots.release(other(slot))
     elif rollout is not None and rollout.target not in (None, release.id):
-        bad = _standing(site, rollout.target or "")
+        outgoing = _standing(site, rollout.target or "")
     else:
-        bad = serving if serving is not None and serving.id != release.id else None
+        outgoing = serving if serving is not None and serving.id != release.id else None
     if slot is None:
-        taken = site.slots.find(bad.id) if bad else None
+        taken = site.slots.find(outgoing.id) if outgoing else None
         slot = "blue" if taken == "green" else "green" if taken == "blue" else site.traffic.serving()
     warm = site.slots.release(slot) == release and site.answers(slot)
-    steps = steps_back(
+    steps = rollback_steps(
         warm=warm,
         exchanged=exchanged_first(site, release, options.data, warm=warm),
-        bad=bad is not None,
+        outgoing=outgoing is not None,
         validated=validated,
         backup=options.backup is not None,
     )
-    return Way(release, slot, bad, steps, rollout)
+    return RollbackPlan(release, slot, outgoing, steps, rollout)
 
 
 def _slot_before_restart(rollout: Rollout) -> Slot:
     """Where a release stood before it was restarted: it stands in both slots now, so its id tells nothing."""
     named: Slot = "green" if rollout.plan.get("slot") == "green" else "blue"
-    return named if rollout.back else other(named)
+    return named if rollout.is_rollback else other(named)
 
 
 def _standing(site: Site, release: str) -> Release | None:

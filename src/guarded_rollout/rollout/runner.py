@@ -15,12 +15,12 @@ from guarded_rollout.journal.model import UNDOING, Outcome, Rollout, StepOutcome
 from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Work
 from guarded_rollout.rollout.steps.finish import Finish
-from guarded_rollout.rollout.steps.stage import Stage
+from guarded_rollout.rollout.steps.stage import StageRelease
 from guarded_rollout.rollout.window import WATCH, Window, mark, window, window_seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class DeployResult:
     """Where a rollout stands when the engine returns. `window` is open if someone must watch it."""
 
     release: Release
@@ -28,18 +28,18 @@ class Outlook:
     window: Window | None = None
 
 
-def advance(work: Work) -> Outlook:
+def advance(work: Work) -> DeployResult:
     """Do the steps that are not done; stop where the window is open, or take all back on failure."""
     for name in work.steps:
         rollout = work.journal.rollout(work.rollout)
         if rollout.done(name):
             continue
         if name == WATCH and (found := _watch(work)):
-            return Outlook(work.release, window=found)
+            return DeployResult(work.incoming, window=found)
         _do(work, name)
     work.journal.end(work.rollout, Outcome.COMPLETED)
-    work.say(f"{work.release.id} serves {work.site.environment.name}")
-    return Outlook(work.release)
+    work.say(f"{work.incoming.id} serves {work.site.environment.name}")
+    return DeployResult(work.incoming)
 
 
 def _do(work: Work, name: str) -> None:
@@ -49,20 +49,20 @@ def _do(work: Work, name: str) -> None:
     except BaseException as error:
         if name == Finish.name:
             raise  # it is accepted; what is left to clear away is done by `resume`
-        if work.back:
+        if work.is_rollback:
             raise _failed_back(work, name, error) from error
         take_back(work, cause_of(error))
         _keep_supervised(work)
         if not isinstance(error, RolloutError):
             raise
-        if work.stable is None:
+        if work.outgoing is None:
             raise FirstDeploymentError(cause=error.sentence, next=error.hint) from error
-        raise RolledBackError(cause=error.sentence, next=error.hint, stable=work.stable.id) from error
+        raise RolledBackError(cause=error.sentence, next=error.hint, stable=work.outgoing.id) from error
 
 
 def _keep_supervised(work: Work) -> None:
     """What ended the rollout may have ended the supervisor: the release that serves needs one."""
-    if work.stable is not None:
+    if work.outgoing is not None:
         _in_passing(work, work.site.ensure)
 
 
@@ -81,15 +81,15 @@ def _failed_back(work: Work, name: str, error: BaseException) -> BaseException:
     _unstage(work)
     work.journal.end(work.rollout, Outcome.FAILED, f"{name}: {error}")
     return RollbackFailedError(
-        reason=f"{name}: {error}", release=work.release.id, environment=work.site.environment.name
+        reason=f"{name}: {error}", release=work.incoming.id, environment=work.site.environment.name
     )
 
 
 def _unstage(work: Work) -> None:
     """What a rollback started and never gave traffic to would look verified to the next one."""
-    started = work.journal.rollout(work.rollout).last(Stage.name) is not None
+    started = work.journal.rollout(work.rollout).last(StageRelease.name) is not None
     if started and work.site.traffic.serving() != work.slot:
-        _in_passing(work, lambda: STEPS[Stage.name].undo(work))
+        _in_passing(work, lambda: STEPS[StageRelease.name].undo(work))
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _watch(work: Work) -> Window | None:
 def take_back(work: Work, cause: object) -> None:
     """Undo the steps that were begun, newest first. Raises `RollbackFailedError` if one cannot be."""
     with shielded():
-        work.say(f"taking {work.release.id} back: {cause}")
+        work.say(f"taking {work.incoming.id} back: {cause}")
         work.note(UNDOING, cause=str(cause))
         rollout = work.journal.rollout(work.rollout)
         for name in reversed(work.steps):
@@ -130,22 +130,22 @@ def take_back(work: Work, cause: object) -> None:
                 work.journal.end(work.rollout, Outcome.FAILED, f"{cause} / undoing {name}: {error}")
                 raise RollbackFailedError(
                     reason=f"undoing {name}: {error} (it was to be taken back because: {cause})",
-                    release=work.stable.id if work.stable else "previous",
+                    release=work.outgoing.id if work.outgoing else "previous",
                     environment=work.site.environment.name,
                 ) from error
             work.journal.settle(work.rollout, name, StepOutcome.UNDONE)
-        if work.stable is None:
+        if work.outgoing is None:
             work.site.shut_down()  # there is nothing to serve
-        outcome = Outcome.ROLLED_BACK if work.stable is not None else Outcome.FAILED
+        outcome = Outcome.ROLLED_BACK if work.outgoing is not None else Outcome.FAILED
         work.journal.end(work.rollout, outcome, str(cause))
 
 
 def decided(rollout: Rollout, work: Work) -> str:
     """Why an open rollout cannot be taken back any more; empty if it can."""
-    if work.back:
-        return f"a rollback is not taken back, and this one goes to {work.release.id}"
+    if work.is_rollback:
+        return f"a rollback is not taken back, and this one goes to {work.incoming.id}"
     if rollout.done(WATCH) and not rollout.undoing:
-        return f"{work.release.id} was accepted, and is left by `rollout rollback --to previous`"
+        return f"{work.incoming.id} was accepted, and is left by `rollout rollback --to previous`"
     return ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from guarded_rollout.clock import in_words
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action
-from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.journal.model import UNDOING
 from guarded_rollout.status.session_log import Judged
@@ -111,8 +111,10 @@ def _steady(seen: Overview) -> Headline:
     serves = f"{seen.serving} serves all of the traffic"
     if newest is None or newest.outcome is None:
         return Headline("good", serves)
-    if newest.back:
-        bad = next((one for one in seen.history if one.target == newest.source and not one.back), newest)
+    if newest.is_rollback:
+        bad = next(
+            (one for one in seen.history if one.target == newest.source and not one.is_rollback), newest
+        )
         if newest.outcome == "failed":
             command = f"rollout rollback --to {newest.target} --env {seen.environment.name} --force"
             return Headline(
@@ -168,7 +170,7 @@ def _watching(seen: Overview, config: EnvironmentGates | None) -> Headline:
             f"`{command}` in a terminal, or Abort.",
         )
     judged = seen.session.judged if seen.session else ()
-    silent = [one.verdict.gate for one in judged if one.verdict.outcome is Outcome.NO_DATA]
+    silent = [one.verdict.gate for one in judged if one.verdict.outcome is GateOutcome.NO_DATA]
     if seen.phase is Phase.PAUSED:
         left = in_words(seen.window_left)
         return Headline("warn", f"The window of {seen.candidate} is paused", f"{left} are left.", "Resume.")
@@ -176,7 +178,7 @@ def _watching(seen: Overview, config: EnvironmentGates | None) -> Headline:
         return Headline("warn", f"{seen.candidate} is being watched, with no data for {', '.join(silent)}")
     if seen.phase is Phase.CLOSING:
         return Headline("accent", f"The window of {seen.candidate} is over", "It is being accepted.")
-    passing = sum(one.verdict.outcome is Outcome.PASS for one in judged)
+    passing = sum(one.verdict.outcome is GateOutcome.PASS for one in judged)
     waiting = len(judged) - passing
     words = f"{passing} {'gate passes' if passing == 1 else 'gates pass'}"
     words += f", {waiting} wait for more samples." if waiting else "."

@@ -9,7 +9,7 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Gate
 from guarded_rollout.gates.describe import describe_gate
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.journal.model import Rollout, Step, StepOutcome
 from guarded_rollout.status.chart_line import Line
 from guarded_rollout.status.session_log import Judged
@@ -18,18 +18,28 @@ from guarded_rollout.status.snapshot import Overview
 HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 
 
-TONES = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.INSUFFICIENT: "", Outcome.NO_DATA: "warn"}
-
-
-WORDS = {
-    Outcome.PASS: "passes",
-    Outcome.FAIL: "fails",
-    Outcome.INSUFFICIENT: "too few samples",
-    Outcome.NO_DATA: "no data",
+TONES = {
+    GateOutcome.PASS: "good",
+    GateOutcome.FAIL: "bad",
+    GateOutcome.INSUFFICIENT: "",
+    GateOutcome.NO_DATA: "warn",
 }
 
 
-MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✕", Outcome.INSUFFICIENT: "…", Outcome.NO_DATA: "?"}
+WORDS = {
+    GateOutcome.PASS: "passes",
+    GateOutcome.FAIL: "fails",
+    GateOutcome.INSUFFICIENT: "too few samples",
+    GateOutcome.NO_DATA: "no data",
+}
+
+
+MARKS = {
+    GateOutcome.PASS: "✓",
+    GateOutcome.FAIL: "✕",
+    GateOutcome.INSUFFICIENT: "…",
+    GateOutcome.NO_DATA: "?",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class Overview:
     @property
     def back(self) -> bool:
         """Whether the open rollout is itself a rollback."""
-        return self.rollout is not None and self.rollout.back
+        return self.rollout is not None and self.rollout.is_rollback
 
     @property
     def undoing(self) -> bool:
@@ -268,7 +268,7 @@ class Reader:
         """The open rollout's log: the heartbeat names it, else it is looked for."""
         if rollout is None:
             return None
-        if rollout.back:  # what is shown is why: the session of the rollout that it closed
+        if rollout.is_rollback:  # what is shown is why: the session of the rollout that it closed
             closed = (one for one in self._history.value if one.target == rollout.source)
             rollout = next(closed, rollout)
         if beat is not None and beat.rollout == str(rollout.id) and Path(beat.log).exists():

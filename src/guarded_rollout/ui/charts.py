@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.gates.series import Series
+from guarded_rollout.gates.series import GateSeries
 from guarded_rollout.logs import parse
 from guarded_rollout.monitor.log import sample_of
 from guarded_rollout.monitor.threshold_review import opened
@@ -31,7 +31,7 @@ class Charts:
         self.epoch = uuid4().hex[:8]
         self.sequence = 0
         self.lines: dict[str, dict[Side, Line]] = {}
-        self._series = Series(self.gates.quality_gates.enabled(), self._began_at)
+        self._series = GateSeries(self.gates.quality_gates.enabled(), self._began_at)
         self._recent: deque[tuple[int, Dot]] = deque(maxlen=RECENT)
 
     def advance(self) -> bool:

@@ -11,7 +11,7 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.gates.verdict import Outcome, span
+from guarded_rollout.gates.verdict import GateOutcome, span
 from guarded_rollout.logs import parse
 from guarded_rollout.monitor.log import sample_of
 from guarded_rollout.monitor.threshold_review import opened
@@ -146,7 +146,7 @@ def _acts(found: Replay, gate: str) -> str:
     return f"; fails {span(first.at - found.began_at)} in" if first else ""
 
 
-def _counts(verdicts: Mapping[Outcome, int]) -> str:
+def _counts(verdicts: Mapping[GateOutcome, int]) -> str:
     words = (f"{number} {outcome.replace('_', ' ')}" for outcome, number in sorted(verdicts.items()))
     return ", ".join(words) or "never judged"
 

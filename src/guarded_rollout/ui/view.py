@@ -11,7 +11,7 @@ from guarded_rollout.status.snapshot import Overview
 
 def shares(rollout: Rollout) -> tuple[tuple[float, int], ...]:
     """The candidate's percent of the traffic over time, as the journal tells it: (unix time, percent)."""
-    back = rollout.back
+    back = rollout.is_rollback
     moves: list[tuple[float, int]] = [(rollout.started_at.timestamp(), 100 if back else 0)]
     for note in rollout.notes:
         if note.name == "share" and "percent" in note.data:

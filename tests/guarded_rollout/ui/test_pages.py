@@ -12,7 +12,7 @@ from html import unescape
 import pytest
 
 from guarded_rollout.clock import Instant
-from guarded_rollout.gates.verdict import Outcome
+from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.journal.model import Outcome as End
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox, State
@@ -333,7 +333,7 @@ def test_a_window_is_judged_again_by_other_thresholds(place: Place, site: Site) 
     assert "These thresholds would have rolled back" in strict
     assert "Those of the gates file would not have rolled back" in strict
     assert "extraction_failure_rate differs" in strict
-    assert str(Outcome.FAIL) in strict
+    assert str(GateOutcome.FAIL) in strict
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from guarded_rollout.config.kinds import Decision, Gate, Source
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.gates.verdict import Outcome, Verdict, span
+from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
 
 
 class Judge:
@@ -36,7 +36,7 @@ class Judge:
             return said
         silent = max(0.0, now - self._heard_at)
         reason = f"no data for {span(silent)}: {self._silence}"
-        return replace(said, outcome=Outcome.NO_DATA, reason=reason, value=None, silent_seconds=silent)
+        return replace(said, outcome=GateOutcome.NO_DATA, reason=reason, value=None, silent_seconds=silent)
 
     def _wants(self, sample: Sample) -> bool:
         return sample.side is Side.CANDIDATE

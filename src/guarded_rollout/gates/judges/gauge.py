@@ -5,7 +5,7 @@ import math
 from guarded_rollout.config.kinds import Decision, GaugeGate
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.gates.verdict import Outcome, Verdict
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
 
 class GaugeJudge(Judge):
@@ -31,10 +31,10 @@ class GaugeJudge(Judge):
     def _judge(self, now: float, decision: Decision) -> Verdict:
         value, limit, unit = self._value, self._limit, self._unit
         if value is None:
-            return Verdict(self.name, Outcome.INSUFFICIENT, "not read yet", limit, unit, needed=1)
+            return Verdict(self.name, GateOutcome.INSUFFICIENT, "not read yet", limit, unit, needed=1)
         over = value > limit
         reason = f"{value:g} is {'more than' if over else 'within'} {limit:g} {unit}".rstrip()
-        outcome = Outcome.FAIL if over else Outcome.PASS
+        outcome = GateOutcome.FAIL if over else GateOutcome.PASS
         return Verdict(
             self.name, outcome, reason, limit, unit, value, samples=self._readings, needed=1, full=True
         )

@@ -7,7 +7,7 @@ from guarded_rollout.gates.detector import RatioDetector
 from guarded_rollout.gates.judges.base import Judge, percent, summed
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.statistics import quantile_range
-from guarded_rollout.gates.verdict import Outcome, Verdict, span
+from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
 from guarded_rollout.gates.window import CounterWindow, Difference
 
 COMPARISON_Z = 3.72  # one in 10,000 that a quantile's range misses it
@@ -65,36 +65,40 @@ class RegressionJudge(Judge):
         seen = [self._windows[side].difference(now) for side in Side]
         fewest = min(window.values[-1] if window.values else 0 for window in seen)
         needed = self._gate.threshold.min_samples
-        said = Verdict(self.name, Outcome.INSUFFICIENT, "", self._limit, "×", samples=fewest, needed=needed)
+        said = Verdict(
+            self.name, GateOutcome.INSUFFICIENT, "", self._limit, "×", samples=fewest, needed=needed
+        )
         said = replace(said, full=all(window.full for window in seen))
         compare = self._compare_rates if self._gate.histogram is None else self._compare_times
         outcome, reason, value = (
-            compare(seen[0], seen[1], now) if fewest > 0 else (Outcome.INSUFFICIENT, "", None)
+            compare(seen[0], seen[1], now) if fewest > 0 else (GateOutcome.INSUFFICIENT, "", None)
         )
-        early = outcome is Outcome.FAIL and self._gate.histogram is None  # conclusive from fewer samples
+        early = outcome is GateOutcome.FAIL and self._gate.histogram is None  # conclusive from fewer samples
         if fewest < needed and not early:
             reason = f"{fewest:g} of {needed} samples on the side that has fewer"
-            outcome = Outcome.INSUFFICIENT
-        return replace(said, outcome=outcome, reason=reason, value=value, conclusive=outcome is Outcome.FAIL)
+            outcome = GateOutcome.INSUFFICIENT
+        return replace(
+            said, outcome=outcome, reason=reason, value=value, conclusive=outcome is GateOutcome.FAIL
+        )
 
     def _compare_rates(
         self, mine: Difference, stable: Difference, now: float
-    ) -> tuple[Outcome, str, float | None]:
+    ) -> tuple[GateOutcome, str, float | None]:
         evidence = self._detector.evidence
         rates = [percent(window.values[0], window.values[1]) for window in (mine, stable)]
         value = rates[0] / rates[1] if rates[1] else None
         what = f"{rates[0]:.3g} % against stable's {rates[1]:.3g} % over {span(mine.seconds)}"
         if evidence.conclusive:
             return (
-                Outcome.FAIL,
+                GateOutcome.FAIL,
                 f"{what}: conclusive that it is more than {self._limit:g} times as bad",
                 value,
             )
-        return Outcome.PASS, f"{what}: not conclusively more than {self._limit:g} times as bad", value
+        return GateOutcome.PASS, f"{what}: not conclusively more than {self._limit:g} times as bad", value
 
     def _compare_times(
         self, mine: Difference, stable: Difference, now: float
-    ) -> tuple[Outcome, str, float | None]:
+    ) -> tuple[GateOutcome, str, float | None]:
         q = self._gate.quantile
         one, other = (
             quantile_range(q, self._edges, window.values, COMPARISON_Z) for window in (mine, stable)
@@ -107,5 +111,5 @@ class RegressionJudge(Judge):
             f"(at most {other.high:g}) over {span(mine.seconds)}"
         )
         if one.low > self._limit * other.high:
-            return Outcome.FAIL, f"{what}: surely more than {self._limit:g} times as long", value
-        return Outcome.PASS, f"{what}: not surely more than {self._limit:g} times as long", value
+            return GateOutcome.FAIL, f"{what}: surely more than {self._limit:g} times as long", value
+        return GateOutcome.PASS, f"{what}: not surely more than {self._limit:g} times as long", value

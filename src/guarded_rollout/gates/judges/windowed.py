@@ -7,7 +7,7 @@ from guarded_rollout.gates.detector import Evidence, RateDetector
 from guarded_rollout.gates.judges.base import Judge, percent, summed
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.statistics import binomial_tail, quantile
-from guarded_rollout.gates.verdict import Outcome, Verdict, span
+from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
 from guarded_rollout.gates.window import AverageWindow, CounterWindow, Difference
 
 GAUGE_READINGS = 3  # a gauge does not say how many requests it stands for; so many readings are asked for
@@ -76,25 +76,30 @@ class WindowJudge(Judge):
             seen.samples,
             seen.needed,
             seen.window.full,
-            conclusive=outcome is Outcome.FAIL and self._detector.evidence.conclusive,
+            conclusive=outcome is GateOutcome.FAIL and self._detector.evidence.conclusive,
         )
 
-    def _decide(self, seen: _Seen, decision: Decision, evidence: Evidence, now: float) -> tuple[Outcome, str]:
+    def _decide(
+        self, seen: _Seen, decision: Decision, evidence: Evidence, now: float
+    ) -> tuple[GateOutcome, str]:
         guarded = decision is Decision.GUARDED
         if guarded and evidence.conclusive:
             bad, total = evidence.counts
             found = f"{self._bad_words(bad, total)} in {span(max(0.0, now - evidence.since))}"
-            return Outcome.FAIL, f"{found}: conclusive that it is over {self._limit:g} {self._unit}"
+            return GateOutcome.FAIL, f"{found}: conclusive that it is over {self._limit:g} {self._unit}"
         if seen.value is None or seen.samples < seen.needed:
-            return Outcome.INSUFFICIENT, f"{seen.samples:g} of {seen.needed} samples"
+            return GateOutcome.INSUFFICIENT, f"{seen.samples:g} of {seen.needed} samples"
         over = f"{seen.what} is {'over' if seen.over else 'within'} {self._limit:g} {self._unit}"
         if not seen.over:
-            return Outcome.PASS, over
+            return GateOutcome.PASS, over
         if not guarded or (seen.window.full and seen.sure):
-            return Outcome.FAIL, over
+            return GateOutcome.FAIL, over
         if not seen.window.full:
-            return Outcome.INSUFFICIENT, f"{over}, but the window is not full and this is not conclusive"
-        return Outcome.INSUFFICIENT, f"{over}, but not with the confidence asked for ({self._confidence:g})"
+            return GateOutcome.INSUFFICIENT, f"{over}, but the window is not full and this is not conclusive"
+        return (
+            GateOutcome.INSUFFICIENT,
+            f"{over}, but not with the confidence asked for ({self._confidence:g})",
+        )
 
     def _seen_by_gauge(self, now: float) -> _Seen:
         average, window = self._averages.average(now)

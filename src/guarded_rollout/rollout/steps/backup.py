@@ -15,11 +15,11 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.rollout.steps.base import Evidence, Work
 
 
-class Backup:
+class TakeBackup:
     name: ClassVar[str] = "backup"
 
     def describe(self, work: Work) -> Iterator[str]:
-        release = work.stable or work.release
+        release = work.outgoing or work.incoming
         folder = shown(work.site.environment.backups, work.site)
         yield f"back up {work.site.environment.name} ({release.id}) to {folder}/, and verify it"
 

@@ -37,33 +37,30 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One rollout: `release` is to replace `stable` (None if nothing serves) from the slot `slot`.
-
-    In a rollback `release` is the one to return to, and `stable` the one to get rid of.
-    """
+    """One rollout: `incoming` replaces `outgoing` (None if nothing serves) and runs in `slot`."""
 
     site: Site
     journal: Journal
     rollout: UUID
-    release: Release
-    stable: Release | None
+    incoming: Release
+    outgoing: Release | None
     slot: Slot
     steps: tuple[str, ...]
     traffic: tuple[TrafficStep, ...]
-    back: bool  # a rollback
+    is_rollback: bool
     options: Options
     say: Callable[[str], None]
     guard: Callable[["Work"], None]  # asked while a share is held; raises to take the rollout back
 
     @property
-    def stable_slot(self) -> Slot:
+    def outgoing_slot(self) -> Slot:
         return other(self.slot)
 
     def note(self, name: str, **data: object) -> None:
         self.journal.note(self.rollout, name, **data)
 
 
-class Step(Protocol):
+class RolloutStep(Protocol):
     """A step can be done twice: what is done already is left as it is."""
 
     name: ClassVar[str]
@@ -81,7 +78,7 @@ class Step(Protocol):
         ...
 
 
-class ForwardStep:
+class RollbackStep:
     """A step of a rollback: a rollback is never taken back, it is run again."""
 
     def undo(self, work: Work) -> None:

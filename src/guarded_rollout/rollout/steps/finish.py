@@ -17,9 +17,9 @@ class Finish:
     name: ClassVar[str] = "finish"
 
     def describe(self, work: Work) -> Iterator[str]:
-        if work.stable is not None:
-            yield f"drain and stop {work.stable.id} in the {work.stable_slot} slot"
-        yield from describe_revisions(plan_for(work.site, work.release).revisions)
+        if work.outgoing is not None:
+            yield f"drain and stop {work.outgoing.id} in the {work.outgoing_slot} slot"
+        yield from describe_revisions(plan_for(work.site, work.incoming).revisions)
         for release in surplus(work):
             yield f"remove the old release {release.id}"
         for _, plan in _backups(work):
@@ -28,11 +28,11 @@ class Finish:
     def do(self, work: Work) -> Evidence:
         site = work.site
         site.traffic.give(work.slot, 100)
-        if work.stable is not None:
-            site.stop(work.stable_slot)
+        if work.outgoing is not None:
+            site.stop(work.outgoing_slot)
         contracted = []
-        for revision in plan_for(site, work.release).revisions:
-            upgrade(site, work.release, revision)
+        for revision in plan_for(site, work.incoming).revisions:
+            upgrade(site, work.incoming, revision)
             contracted.append(revision.id)
         removed = surplus(work)
         for release in removed:
@@ -72,6 +72,6 @@ def surplus(work: Work) -> list[Release]:
     }
     built = releases(environment.releases)
     kept = {release.id for release in built[-environment.keep_releases :]}
-    if work.stable is not None:
-        kept.add(work.stable.id)
+    if work.outgoing is not None:
+        kept.add(work.outgoing.id)
     return [release for release in built if release.id not in used | kept]

@@ -20,18 +20,18 @@ class Migrate:
     name: ClassVar[str] = "migrate"
 
     def describe(self, work: Work) -> Iterator[str]:
-        plan = plan_for(work.site, work.release)
+        plan = plan_for(work.site, work.incoming)
         require_safe(plan)
         yield from describe_revisions(plan.expanding())
         if not plan.expanding():
             yield f"leave the schema at {plan.current}: nothing to migrate"
 
     def do(self, work: Work) -> Evidence:
-        plan = plan_for(work.site, work.release)
+        plan = plan_for(work.site, work.incoming)
         require_safe(plan)
-        applied = expand(work.site, work.release, plan)
-        after = plan_for(work.site, work.release) if applied else plan
-        require_schema(work.release, after)
+        applied = expand(work.site, work.incoming, plan)
+        after = plan_for(work.site, work.incoming) if applied else plan
+        require_schema(work.incoming, after)
         return {"from": plan.current, "to": after.current, "applied": applied}
 
     def undo(self, work: Work) -> None:

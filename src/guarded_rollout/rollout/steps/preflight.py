@@ -12,12 +12,12 @@ class Preflight:
 
     def describe(self, work: Work) -> Iterator[str]:
         for finding in inspect(
-            work.site, work.journal, work.release, health=not work.options.skip_health_check
+            work.site, work.journal, work.incoming, health=not work.options.skip_health_check
         ):
             yield f"preflight {finding}"
 
     def do(self, work: Work) -> Evidence:
-        found = inspect(work.site, work.journal, work.release, health=not work.options.skip_health_check)
+        found = inspect(work.site, work.journal, work.incoming, health=not work.options.skip_health_check)
         for finding in found:
             if finding.level is not Level.OK:
                 work.say(f"preflight {finding}")

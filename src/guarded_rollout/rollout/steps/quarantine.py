@@ -8,25 +8,25 @@ from guarded_rollout.backup.originals import find
 from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.rollout.steps.backup import shown
-from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
 
 PATH = "/api/dhash"
 
 
-class Quarantine(ForwardStep):
+class Quarantine(RollbackStep):
     name: ClassVar[str] = "quarantine"
 
     def describe(self, work: Work) -> Iterator[str]:
-        if work.options.quarantine and work.stable is not None:
-            yield f"take the fingerprints that {work.stable.id} computed out of search"
-            yield f"let {work.release.id} compute those anew whose original is kept, and list the others"
+        if work.options.quarantine and work.outgoing is not None:
+            yield f"take the fingerprints that {work.outgoing.id} computed out of search"
+            yield f"let {work.incoming.id} compute those anew whose original is kept, and list the others"
 
     def do(self, work: Work) -> Evidence:
-        bad = work.stable
-        if not work.options.quarantine or bad is None or bad.id == work.release.id:
+        bad = work.outgoing
+        if not work.options.quarantine or bad is None or bad.id == work.incoming.id:
             return {"quarantined": None}
         reason = work.journal.rollout(work.rollout).why or "rolled back"
-        work.site.require(work.release, "store_quarantine", "--release", bad.id, "--reason", reason)
+        work.site.require(work.incoming, "store_quarantine", "--release", bad.id, "--reason", reason)
         gone = self._gone(work, bad.id)
         originals = find(work.site.environment.data / "originals")
         again = [digest for digest in gone if digest in originals and submit(work, originals[digest])]
@@ -40,7 +40,7 @@ class Quarantine(ForwardStep):
         return {"quarantined": bad.id, "again": len(again), "left": len(left), "list": str(listed or "")}
 
     def _gone(self, work: Work, release: str) -> list[str]:
-        lines = work.site.require(work.release, "store_gone", "--release", release).lines()
+        lines = work.site.require(work.incoming, "store_gone", "--release", release).lines()
         return [str(line["sha256"]) for line in lines]
 
     def _list(self, work: Work, digests: list[str]) -> Path:

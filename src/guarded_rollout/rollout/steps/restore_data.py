@@ -16,13 +16,13 @@ from guarded_rollout.errors import ExactUnsupportedError
 from guarded_rollout.files import scratch_folder, sync_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.rollout.steps.base import Data, Evidence, ForwardStep, Work
-from guarded_rollout.rollout.steps.stop_all import Halt, halt
+from guarded_rollout.rollout.steps.base import Data, Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.stop_all import StopAll, halt
 
 COMPANIONS = ("", "-wal", "-shm")  # SQLite keeps the newest commits beside the database file
 
 
-class RestoreData(ForwardStep):
+class RestoreData(RollbackStep):
     name: ClassVar[str] = "data"
 
     def describe(self, work: Work) -> Iterator[str]:
@@ -33,7 +33,7 @@ class RestoreData(ForwardStep):
                 yield f"merge the data of {work.options.backup} into the store, which keeps everything since"
             case Data.EXACT:
                 yield f"put the data of {work.options.backup} in the store's place, and keep the store aside"
-        if work.options.data is Data.MERGE and not usable(work.site, work.release):
+        if work.options.data is Data.MERGE and not usable(work.site, work.incoming):
             yield "keep the damaged store aside, and merge what can be read of it"
 
     def do(self, work: Work) -> Evidence:
@@ -50,7 +50,7 @@ class RestoreData(ForwardStep):
                 )
             aside = _aside(work)
             if aside is None:
-                merged = site.require(work.release, "store_merge", str(snapshot)).json()
+                merged = site.require(work.incoming, "store_merge", str(snapshot)).json()
                 return {"data": Data.MERGE, "merged": merged}
             halt(site)
             if not aside.exists():
@@ -62,7 +62,7 @@ class RestoreData(ForwardStep):
         if not aside.exists():
             work.say(f"there was no store; it is that of {work.options.backup} now")
             return {"data": Data.MERGE, "kept_aside": None}
-        salvaged = site.require(work.release, "store_salvage", str(aside)).json()
+        salvaged = site.require(work.incoming, "store_salvage", str(aside)).json()
         work.say(f"the damaged store is kept as {aside}; what could be read of it is merged")
         return {"data": Data.MERGE, "kept_aside": str(aside), "salvaged": salvaged}
 
@@ -98,7 +98,7 @@ def _aside(work: Work) -> Path | None:
     if path is None:
         return None
     aside = path.with_name(f"{path.name}.before-{work.rollout}")
-    replaced = Halt.name in work.steps or aside.exists() or not usable(work.site, work.release)
+    replaced = StopAll.name in work.steps or aside.exists() or not usable(work.site, work.incoming)
     return aside if replaced else None
 
 

@@ -5,25 +5,25 @@ from typing import ClassVar
 
 from guarded_rollout.checks.migrations import CONTRACT, Plan, Revision
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
 from guarded_rollout.rollout.steps.migrate import expand, take_back
 
 
-class Schema(ForwardStep):
+class RestoreSchema(RollbackStep):
     name: ClassVar[str] = "schema"
 
     def describe(self, work: Work) -> Iterator[str]:
-        for revision in contracted(plan_for(work.site, work.stable or work.release), work.release.schema):
-            yield f"take migration {revision.id} back: {work.release.id} needs what it took away"
+        for revision in contracted(plan_for(work.site, work.outgoing or work.incoming), work.incoming.schema):
+            yield f"take migration {revision.id} back: {work.incoming.id} needs what it took away"
 
     def do(self, work: Work) -> Evidence:
         """The release that brought a revision knows its way down."""
-        newest = work.stable or work.release
+        newest = work.outgoing or work.incoming
         plan = plan_for(work.site, newest)
-        taken_back = contracted(plan, work.release.schema)
+        taken_back = contracted(plan, work.incoming.schema)
         for revision in taken_back:
             take_back(work.site, newest, revision, plan)
-        applied = expand(work.site, work.release, plan_for(work.site, work.release))
+        applied = expand(work.site, work.incoming, plan_for(work.site, work.incoming))
         return {"taken_back": [revision.id for revision in taken_back], "applied": applied}
 
 

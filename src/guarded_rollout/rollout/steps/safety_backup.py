@@ -5,15 +5,15 @@ from typing import ClassVar
 
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.rollout.steps.backup import shown, take_backup
-from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
 from guarded_rollout.rollout.steps.restore_data import store_path
 
 
-class Safety(ForwardStep):
+class SafetyBackup(RollbackStep):
     name: ClassVar[str] = "safety"
 
     def describe(self, work: Work) -> Iterator[str]:
-        release = work.stable or work.release
+        release = work.outgoing or work.incoming
         yield f"keep a safety copy of {work.site.environment.name} as {release.id} leaves it"
 
     def do(self, work: Work) -> Evidence:
@@ -22,7 +22,7 @@ class Safety(ForwardStep):
         if store is not None and not store.exists():
             return {"safety_copy": None, "error": f"there is no {store}"}
         try:
-            taken = take_backup(work.site, release=work.stable or work.release, safety=True)
+            taken = take_backup(work.site, release=work.outgoing or work.incoming, safety=True)
         except RolloutError as error:
             work.say(f"no safety copy: {error.sentence}")
             return {"safety_copy": None, "error": str(error)}

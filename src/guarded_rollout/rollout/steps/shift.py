@@ -12,15 +12,15 @@ class Shift:
     name: ClassVar[str] = "shift"
 
     def describe(self, work: Work) -> Iterator[str]:
-        for step in work.traffic if work.stable else ():
+        for step in work.traffic if work.outgoing else ():
             hold = f", hold it for {step.hold_seconds:g} s" if step.hold_seconds else ""
-            yield f"give {work.release.id} {step.percent} % of the traffic{hold}"
-        if work.stable is None:
-            yield f"give {work.release.id} all of the traffic: nothing serves yet"
+            yield f"give {work.incoming.id} {step.percent} % of the traffic{hold}"
+        if work.outgoing is None:
+            yield f"give {work.incoming.id} all of the traffic: nothing serves yet"
 
     def do(self, work: Work) -> Evidence:
         traffic, clock = work.site.traffic, work.site.clock
-        if work.stable is None:
+        if work.outgoing is None:
             traffic.give(work.slot, 100)
             return {"shares": [100]}
         reached = traffic.share()[work.slot]
@@ -28,9 +28,11 @@ class Shift:
         for step in work.traffic:
             if step.percent < reached:
                 continue  # taken before a crash
-            traffic.give(work.slot, step.percent, spare=not work.back)  # what is left for bad is no spare
-            work.note("share", release=work.release.id, percent=step.percent)
-            work.say(f"{work.release.id} has {step.percent} % of the traffic")
+            traffic.give(
+                work.slot, step.percent, spare=not work.is_rollback
+            )  # what is left for bad is no spare
+            work.note("share", release=work.incoming.id, percent=step.percent)
+            work.say(f"{work.incoming.id} has {step.percent} % of the traffic")
             taken.append(step.percent)
             until = clock.monotonic() + step.hold_seconds
             while (left := until - clock.monotonic()) > 0:
@@ -39,8 +41,8 @@ class Shift:
         return {"shares": taken}
 
     def undo(self, work: Work) -> None:
-        if work.stable is not None:
-            work.site.traffic.give(work.stable_slot, 100)
+        if work.outgoing is not None:
+            work.site.traffic.give(work.outgoing_slot, 100)
 
 
 def candidate_is_alive(work: Work) -> None:

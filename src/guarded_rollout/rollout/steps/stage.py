@@ -8,22 +8,22 @@ from guarded_rollout.rollout.steps.base import Evidence, Work
 from guarded_rollout.rollout.steps.migrate import require_schema
 
 
-class Stage:
+class StageRelease:
     name: ClassVar[str] = "stage"
 
     def describe(self, work: Work) -> Iterator[str]:
-        yield f"start release {work.release.id} in the {work.slot} slot, without traffic"
+        yield f"start release {work.incoming.id} in the {work.slot} slot, without traffic"
 
     def do(self, work: Work) -> Evidence:
         if not {"migrate", "schema"} & set(work.steps):
-            require_schema(work.release, plan_for(work.site, work.release))
-        if work.stable is None:
+            require_schema(work.incoming, plan_for(work.site, work.incoming))
+        if work.outgoing is None:
             work.site.traffic.give(work.slot, 100)  # nothing answers yet: no traffic to protect
         work.site.traffic.ensure()
-        work.site.start(work.slot, work.release)
+        work.site.start(work.slot, work.incoming)
         processes = work.site.processes
-        state = processes.state(work.slot) if work.back else processes.require_running(work.slot)
-        return {"slot": work.slot, "release": work.release.id, "pid": state.pid}
+        state = processes.state(work.slot) if work.is_rollback else processes.require_running(work.slot)
+        return {"slot": work.slot, "release": work.incoming.id, "pid": state.pid}
 
     def undo(self, work: Work) -> None:
         work.site.stop(work.slot)

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
-from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
 
 
-class Halt(ForwardStep):
+class StopAll(RollbackStep):
     name: ClassVar[str] = "halt"
 
     def describe(self, work: Work) -> Iterator[str]:

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.rollout.steps.base import Evidence, ForwardStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
 
 
-class Retire(ForwardStep):
+class StopOutgoing(RollbackStep):
     name: ClassVar[str] = "retire"
 
     def describe(self, work: Work) -> Iterator[str]:
-        if work.stable is not None:
-            yield f"drain and stop {work.stable.id} in the {work.stable_slot} slot"
+        if work.outgoing is not None:
+            yield f"drain and stop {work.outgoing.id} in the {work.outgoing_slot} slot"
 
     def do(self, work: Work) -> Evidence:
-        work.site.stop(work.stable_slot)
-        return {"slot": work.stable_slot}
+        work.site.stop(work.outgoing_slot)
+        return {"slot": work.outgoing_slot}

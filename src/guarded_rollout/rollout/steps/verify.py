@@ -21,9 +21,9 @@ class Verify:
 
     def describe(self, work: Work) -> Iterator[str]:
         checks = work.site.environment.checks
-        stops = "" if work.back else "that it stops when asked, "
+        stops = "" if work.is_rollback else "that it stops when asked, "
         yield (
-            f"verify {work.release.id} on its private socket: {stops}{checks.consecutive} healthy checks"
+            f"verify {work.incoming.id} on its private socket: {stops}{checks.consecutive} healthy checks"
             " in a row, its golden fingerprints, a picture submitted and found again"
         )
 
@@ -33,25 +33,25 @@ class Verify:
         A release that is returned to is what is left. The supervisor has it back, and if it ended after its
         first healthy answers, it is verified anew.
         """
-        for _ in range(ANEW if work.back else 0):
+        for _ in range(ANEW if work.is_rollback else 0):
             process = _process(work)
             try:
                 return self._verify(work)
             except RolloutError as error:
                 if isinstance(error, NotHealthyError | ProcessError) or _process(work) == process:
                     raise
-                work.say(f"{work.release.id} ended while it was verified; verifying it anew")
+                work.say(f"{work.incoming.id} ended while it was verified; verifying it anew")
         return self._verify(work)
 
     def _verify(self, work: Work) -> Evidence:
         """A release that is returned to has stopped and started before: it is not made to wait for that."""
-        site, release = work.site, work.release
+        site, release = work.site, work.incoming
         evidence: Evidence = {}
-        if not work.back:
+        if not work.is_rollback:
             self._healthy(work, consecutive=1)
             evidence["stop"] = require_graceful_stop(site, work.slot, release)
         evidence["health"] = self._healthy(work)
-        evidence["golden"] = require_golden(site, work.slot, release, work.stable)
+        evidence["golden"] = require_golden(site, work.slot, release, work.outgoing)
         evidence["round_trip"] = require_round_trip(
             site.private(work.slot), release.id, site.clock, token=site.token()
         )
@@ -63,7 +63,7 @@ class Verify:
         def require_running() -> None:
             site.processes.require_running(work.slot)
 
-        awaited = site.processes.ensure if work.back else require_running
+        awaited = site.processes.ensure if work.is_rollback else require_running
         try:
             return require_healthy(
                 site.private(work.slot),

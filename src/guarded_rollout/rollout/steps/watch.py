@@ -11,9 +11,9 @@ class Watch:
     name: ClassVar[str] = WATCH
 
     def describe(self, work: Work) -> Iterator[str]:
-        if work.stable is not None:
+        if work.outgoing is not None:
             minutes = window_seconds(work.site.environment) / 60
-            yield f"watch {work.release.id} for {minutes:g} minutes, with {work.stable.id} kept warm"
+            yield f"watch {work.incoming.id} for {minutes:g} minutes, with {work.outgoing.id} kept warm"
 
     def do(self, work: Work) -> Evidence:
         """The engine opens the window and whoever watches closes it; what is left to do is to say so."""
