@@ -5,6 +5,8 @@ processes or two stores that meet the same picture agree on its id without askin
 of two stores is a union. Everything that *happens* (a lookup, a decision, a tombstone) has a UUIDv7.
 """
 
+import hashlib
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -19,6 +21,11 @@ Sha256 = NewType("Sha256", str)
 
 def image_id(sha256: Sha256) -> UUID:
     """The id of the image with these bytes: a UUIDv8 (RFC 9562 §5.8) cut from its SHA-256."""
+    return id_of_digest(sha256)
+
+
+def id_of_digest(sha256: str) -> UUID:
+    """A UUIDv8 cut from a SHA-256 in hex: for facts that are the same fact wherever they are written."""
     value = int(sha256[:32], 16)
     value = value & ~(0xF << 76) | 8 << 76
     value = value & ~(0x3 << 62) | 2 << 62
@@ -129,8 +136,49 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """The words that a submission carries: a file name, a path or URL, and tags. Each may be missing."""
+
+    name: str = ""
+    source: str = ""
+    tags: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.name or self.source or self.tags)
+
+
+UNLABELLED = Label()
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A picture seen under a name, at a source, in a document, whether its bytes were known or not.
+
+    Its id follows from all that it says, so the same file seen twice is one sighting: the first.
+    """
+
+    id: UUID
+    image: UUID
+    name: str
+    source: str
+    document: Sha256 | None
+    page: int | None
+    release: str
+    created_at: datetime
+
+
+def sighting_id(image: UUID, name: str, source: str, document: Sha256 | None, page: int | None) -> UUID:
+    """The id of the sighting that says this."""
+    said = json.dumps([image.hex, name, source, document, page], separators=(",", ":"))
+    return id_of_digest(hashlib.sha256(said.encode()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
-    """A known image, as the store holds it."""
+    """A known image, as the store holds it.
+
+    `names` (the first ones), `tags` and the number of `sightings` are there where they were asked for.
+    """
 
     id: UUID
     sha256: Sha256
@@ -139,6 +187,9 @@ class Image:
     fingerprint: Fingerprint
     release: str
     created_at: datetime
+    names: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    sightings: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ class Reviewing:
         return await self._service.read(read) if claims else []
 
     def _as_pairs(self, lookups: Sequence[Lookup], claims: dict[UUID, Claim]) -> list[Pair]:
-        images = self._store.images([lookup.image for lookup in lookups])
+        lookups, images = self._store.pictured(lookups)
         return [
             Pair(
                 lookup,

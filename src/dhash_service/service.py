@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeVar
@@ -23,10 +23,12 @@ from PIL import Image as PILImage
 from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction, Skip
 from dhash_service.errors import BatchTooLargeError, BusyError, DhashError, NotFoundError, StoreError
 from dhash_service.facts import (
+    UNLABELLED,
     Algorithm,
     Decision,
     Fingerprint,
     Image,
+    Label,
     Match,
     Neighbour,
     Outcome,
@@ -47,6 +49,7 @@ from dhash_service.store.recorder import Registered
 from dhash_service.store.store import Store
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +123,16 @@ class Service:
 
     # ---- submit
 
-    async def submit(self, data: bytes, *, register: bool = True) -> Submission:
-        """Fingerprint a picture, find its match, and (unless only looking up) keep it.
+    async def submit(self, data: bytes, *, register: bool = True, label: Label = UNLABELLED) -> Submission:
+        """Fingerprint a picture, find its match, and (unless only looking up) keep it and its label.
 
         Returns once the store has committed. Raises the errors of `read_picture`, and `StoreError`.
         """
         answer: Future[Submission] = Future()
-        self._hashers.submit(self._submit, data, register, answer)
+        self._hashers.submit(self._submit, data, register, label, answer)
         return await asyncio.wrap_future(answer)
 
-    def _submit(self, data: bytes, register: bool, answer: Future[Submission]) -> None:
+    def _submit(self, data: bytes, register: bool, label: Label, answer: Future[Submission]) -> None:
         """In a hasher's thread, from the bytes to the writer's queue: going back to the event loop in between
         would cost a tenth of a millisecond each time."""
         if not answer.set_running_or_notify_cancel():
@@ -138,12 +141,15 @@ class Service:
             with self.store.expecting():
                 with self._counting():
                     looked = self._look(data)
-                if isinstance(looked, Submission):
-                    answer.set_result(looked)
-                elif not register:
-                    answer.set_result(only_looked_up(*looked))
+                if not isinstance(looked, Submission):
+                    if register:
+                        self._keep(*looked, label, answer)
+                    else:
+                        answer.set_result(only_looked_up(*looked))
+                elif register and label:
+                    pass_on(self.store.see(looked.picture_id, label), answer, lambda _: looked)
                 else:
-                    self._keep(*looked, answer)
+                    answer.set_result(looked)
         except BaseException as error:
             answer.set_exception(error)
 
@@ -159,16 +165,19 @@ class Service:
                 keep_content=self.settings.keep_originals,
                 sha256=sha256,
             )
-        return picture, self.matcher.match(picture.fingerprint)
+        return picture, self._match(picture.fingerprint)
 
-    def _keep(self, picture: Picture, matched: Match, answer: Future[Submission]) -> None:
-        def written(future: Future[Registered]) -> None:
-            if error := future.exception():
-                answer.set_exception(error)
-            else:
-                answer.set_result(self._kept(picture, matched, future.result()))
+    def _match(self, fingerprint: Fingerprint) -> Match:
+        """The match of a fingerprint; the nearest image has its names."""
+        match = self.matcher.match(fingerprint)
+        if match.nearest is None:
+            return match
+        (nearest,) = self.store.sightings.named_neighbours([match.nearest])
+        return replace(match, nearest=nearest)
 
-        self.store.add_image(picture, matched).add_done_callback(written)
+    def _keep(self, picture: Picture, matched: Match, label: Label, answer: Future[Submission]) -> None:
+        written = self.store.add_image(picture, matched, label=label)
+        pass_on(written, answer, lambda registered: self._kept(picture, matched, registered))
 
     def _kept(self, picture: Picture, matched: Match, registered: Registered) -> Submission:
         if not registered.created:  # somebody else sent the same picture at the same moment
@@ -176,30 +185,36 @@ class Service:
         return Submission(picture.id, picture.sha256, picture.fingerprint, matched, True, registered.lookup)
 
     def _known(self, image: Image) -> Submission:
+        (image,) = self.store.sightings.named([image])
         itself = Match(Status.MATCHED, 1.0, ("known",), Neighbour(image, 0), None, len(self.matcher.index))
         return Submission(image.id, image.sha256, image.fingerprint, itself, False, None)
 
     async def submit_batch(
-        self, items: Sequence[Callable[[], bytes]], *, register: bool = True
+        self, items: Sequence[tuple[Callable[[], bytes], Label]], *, register: bool = True
     ) -> list[Submission | DhashError]:
-        """Submit many; each item's bytes are made when its turn comes, and each fails alone."""
+        """Submit many with labels; an item's bytes are made when its turn comes, and each fails alone."""
         if len(items) > self.settings.max_batch:
             raise BatchTooLargeError(
                 f"{len(items)} items; {self.settings.max_batch} are allowed in one batch."
             )
 
-        async def one(item: Callable[[], bytes]) -> Submission | DhashError:
+        async def one(read: Callable[[], bytes], label: Label) -> Submission | DhashError:
             try:
-                return await self.submit(item(), register=register)
+                return await self.submit(read(), register=register, label=label)
             except DhashError as error:
                 return error
 
-        return await asyncio.gather(*(one(item) for item in items))
+        return await asyncio.gather(*(one(*item) for item in items))
 
     # ---- documents
 
-    async def extract(self, data: bytes, *, register: bool = True) -> DocumentSubmission:
-        """Submit every picture of a PDF. Raises the errors of `DocumentReader.extract`, and `StoreError`."""
+    async def extract(
+        self, data: bytes, *, register: bool = True, label: Label = UNLABELLED
+    ) -> DocumentSubmission:
+        """Submit every picture of a PDF under its label.
+
+        Raises the errors of `DocumentReader.extract`, and `StoreError`.
+        """
         with self._counting(number=0):
             extraction = await asyncio.wrap_future(
                 self.documents.extract(data, self.algorithm, keep_content=self.settings.keep_originals)
@@ -207,7 +222,7 @@ class Service:
         self.metrics.count_image(Outcome.FAILED, extraction.skipped.get(Skip.DECODER_FAILED, 0))
         self.metrics.count_image(Outcome.REJECTED, extraction.skipped.get(Skip.DAMAGED, 0))
         submissions = await asyncio.gather(
-            *(self._submit_extracted(extraction, item, register) for item in extraction.pictures)
+            *(self._submit_extracted(extraction, item, register, label) for item in extraction.pictures)
         )
         return DocumentSubmission(
             extraction.sha256,
@@ -217,27 +232,39 @@ class Service:
         )
 
     async def _submit_extracted(
-        self, extraction: Extraction, item: ExtractedPicture, register: bool
+        self, extraction: Extraction, item: ExtractedPicture, register: bool, label: Label
     ) -> Submission:
         self.metrics.count_image(Outcome.OK)
         looked = await self.read(lambda: self._look_extracted(item.picture))
+        source = Source(extraction.sha256, item.page, item.box)
         if isinstance(looked, Submission):
+            if register:
+                await asyncio.wrap_future(self.store.see(looked.picture_id, label, source))
             return looked
         if not register:
             return only_looked_up(item.picture, looked)
-        source = Source(extraction.sha256, item.page, item.box)
-        registered = await asyncio.wrap_future(self.store.add_image(item.picture, looked, source))
+        registered = await asyncio.wrap_future(self.store.add_image(item.picture, looked, source, label))
         return self._kept(item.picture, looked, registered)
 
     def _look_extracted(self, picture: Picture) -> Submission | Match:
         known = self.store.by_sha256(picture.sha256)
-        return self._known(known) if known else self.matcher.match(picture.fingerprint)
+        return self._known(known) if known else self._match(picture.fingerprint)
 
     # ---- search
 
     async def search(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
         """Known images within `radius` bits, nearest first: at most `limit`, after the first `skip`."""
-        return await self.read(lambda: self.matcher.neighbours(value, radius, limit, skip))
+
+        def read() -> Neighbourhood:
+            found = self.matcher.neighbours(value, radius, limit, skip)
+            return replace(found, neighbours=self.store.sightings.named_neighbours(found.neighbours))
+
+        return await self.read(read)
+
+    def image(self, id: UUID) -> Image | None:
+        """The known image with this id and its names. Reads the store: call it outside the event loop."""
+        found = self.store.image(id)
+        return self.store.sightings.named([found])[0] if found else None
 
     # ---- review
 
@@ -334,6 +361,18 @@ class Service:
             self.metrics.count_image(Outcome.FAILED)
             raise
         self.metrics.count_image(Outcome.OK, number)
+
+
+def pass_on(future: Future[T], answer: Future[R], result: Callable[[T], R]) -> None:
+    """Resolve an answer when a future is, with a result made of the future's."""
+
+    def done(future: Future[T]) -> None:
+        if error := future.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(result(future.result()))
+
+    future.add_done_callback(done)
 
 
 def only_looked_up(picture: Picture, matched: Match) -> Submission:

@@ -4,15 +4,18 @@ import base64
 import binascii
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 import pydantic
-from fastapi import Request
+from fastapi import Depends, Query, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from dhash_service.errors import BadRequestError, BatchTooLargeError, UnsupportedFormatError
+from dhash_service.facts import UNLABELLED, Label
+from dhash_service.store.sightings import file_label, label_of
 
 M = TypeVar("M", bound=pydantic.BaseModel)
 
@@ -26,6 +29,7 @@ class Sent:
 
     read: Callable[[], bytes]
     name: str | None = None
+    label: Label = UNLABELLED
 
 
 class Input(pydantic.BaseModel):
@@ -33,6 +37,9 @@ class Input(pydantic.BaseModel):
 
     input: str = pydantic.Field(description="base64, or a data: URL")
     algorithm: str | None = pydantic.Field(None, description='the store\'s algorithm; "dhash" means it too')
+    name: str | None = pydantic.Field(None, description="a name for it, most often its file's")
+    source: str | None = pydantic.Field(None, description="the path or URL it came from")
+    tags: list[str] = pydantic.Field([], description="tags for it")
 
 
 class BatchInput(pydantic.BaseModel):
@@ -62,21 +69,43 @@ def schema(*, batch: bool = False, document: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def one_file(request: Request, algorithm: str) -> bytes:
-    """The one picture or document of a request, whichever way it was sent."""
+def labelled(
+    name: Annotated[str | None, Query(description="a name for it, most often its file's")] = None,
+    source: Annotated[str | None, Query(description="the path or URL it came from")] = None,
+    tag: Annotated[list[str] | None, Query(description="tags for it")] = None,
+) -> Label:
+    """The label in a request's query."""
+    return label_of(name, source, tag or ())
+
+
+Labelled = Annotated[Label, Depends(labelled)]
+
+
+async def one_file(request: Request, algorithm: str, label: Label = UNLABELLED) -> Sent:
+    """The one picture or document of a request, whichever way it was sent.
+
+    The words of `label`, from the query, go before those of the form or JSON.
+    """
+    sent = await _one_file(request, algorithm)
+    given = sent.label
+    words = Label(label.name or given.name, label.source or given.source, label.tags or given.tags)
+    return replace(sent, label=words)
+
+
+async def _one_file(request: Request, algorithm: str) -> Sent:
     kind = content_type(request)
     if kind == "multipart/form-data":
         files = await multipart(request, limit=1)
         if not files:
             raise BadRequestError("The form has no file.", 'Send one in the field "file".')
-        return files[0].read()
+        return files[0]
     body = await request.body()
     if kind == "application/json":
-        return from_json(validated(Input, body), algorithm).read()
+        return from_json(validated(Input, body), algorithm)
     if kind.startswith("image/") or kind in ("application/pdf", "application/octet-stream"):
         if not body:
             raise BadRequestError("The body is empty.")
-        return body
+        return Sent(lambda: body)
     raise UnsupportedFormatError(
         f"The body is {kind or 'of no stated type'}.",
         "Send multipart/form-data, image/*, application/pdf or application/json.",
@@ -140,7 +169,15 @@ def from_json(item: Input, algorithm: str) -> Sent:
             raise BadRequestError("input: empty.", "Encode the file's bytes as standard base64.")
         return data
 
-    return Sent(read)
+    try:
+        return Sent(read, item.name, label_of(item.name, item.source, item.tags))
+    except BadRequestError as error:
+        return Sent(partial(refuse, error), item.name)
+
+
+def refuse(error: BadRequestError) -> bytes:
+    """Raise the error when the bytes are asked for, so that the item fails alone."""
+    raise error
 
 
 class InMemory(MultiPartParser):
@@ -166,4 +203,8 @@ async def form(request: Request, limit: int) -> FormData:
 async def multipart(request: Request, limit: int) -> list[Sent]:
     """The files of a multipart form, in order; other fields are passed over."""
     items = (await form(request, limit)).multi_items()
-    return [Sent(value.file.read, value.filename) for _, value in items if isinstance(value, UploadFile)]
+    return [
+        Sent(value.file.read, value.filename, file_label(value.filename))
+        for _, value in items
+        if isinstance(value, UploadFile)
+    ]

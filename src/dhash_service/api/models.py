@@ -1,8 +1,9 @@
 """The bodies of the answers, as the OpenAPI document describes them, and how each is made from the facts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -10,14 +11,20 @@ from pydantic import BaseModel, Field
 from dhash_service.api.problems import Problem, problem
 from dhash_service.documents import ExtractedPicture
 from dhash_service.errors import DhashError
-from dhash_service.facts import Decision, Image, Lookup, Neighbour, Status, Verdict
+from dhash_service.facts import Decision, Image, Lookup, Neighbour, Sighting, Status, Verdict
 from dhash_service.matcher import Neighbourhood
 from dhash_service.service import DocumentSubmission, Submission
 from dhash_service.store import review
+from dhash_service.store.sightings import SightingPage
 
 Hash = Field(
     description="fingerprint, 16 hex digits", pattern="^[0-9a-f]{16}$", examples=["8f0f0f1f3f7fff00"]
 )
+
+
+DIGEST = "^[0-9a-f]{64}$"
+Names = Annotated[list[str], Field(description="the first names it was seen under")]
+Tags = Annotated[list[str], Field(description="its tags")]
 
 
 class Near(BaseModel):
@@ -27,11 +34,20 @@ class Near(BaseModel):
     sha256: str
     hash: str = Hash
     distance: int = Field(ge=0, le=64, description="bits that differ")
+    names: Names = []
+    tags: Tags = []
 
     @classmethod
     def of(cls, neighbour: Neighbour) -> Self:
         image = neighbour.image
-        return cls(id=image.id, sha256=image.sha256, hash=image.fingerprint.hex, distance=neighbour.distance)
+        return cls(
+            id=image.id,
+            sha256=image.sha256,
+            hash=image.fingerprint.hex,
+            distance=neighbour.distance,
+            names=list(image.names),
+            tags=list(image.tags),
+        )
 
 
 class Submitted(BaseModel):
@@ -151,6 +167,9 @@ class Known(BaseModel):
     height: int
     release: str = Field(description="release that computed the fingerprint")
     created_at: datetime
+    names: Names = []
+    tags: Tags = []
+    sightings: int = Field(0, description="how often it was seen under different names and places")
 
     @classmethod
     def of(cls, image: Image) -> Self:
@@ -167,7 +186,38 @@ class Known(BaseModel):
             height=image.fingerprint.height,
             release=image.release,
             created_at=image.created_at,
+            names=list(image.names),
+            tags=list(image.tags),
+            sightings=image.sightings,
         )
+
+
+class Sighted(BaseModel):
+    """A name and place that a known picture was seen under."""
+
+    id: UUID
+    image: UUID
+    name: str
+    source: str = Field(description="path or URL")
+    document: str | None = Field(description="SHA-256 of the PDF it stood in")
+    page: int | None
+    release: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, sighting: Sighting) -> Self:
+        return cls(**asdict(sighting))
+
+
+class SightingsPage(BaseModel):
+    """A page of sightings, the newest first."""
+
+    items: list[Sighted]
+    next: UUID | None = Field(description="cursor of the next page; null on the last one")
+
+    @classmethod
+    def of(cls, page: SightingPage) -> Self:
+        return cls(items=[Sighted.of(each) for each in page.sightings], next=page.after)
 
 
 class SearchAnswer(BaseModel):
@@ -273,9 +323,9 @@ class QueuePage(BaseModel):
     next: UUID | None = Field(description="cursor of the next page; null on the last one")
 
     @classmethod
-    def of(cls, page: review.LookupPage, images: Mapping[UUID, Image]) -> Self:
-        shown = [Queued.of(lookup, images[lookup.image]) for lookup in page.lookups if lookup.image in images]
-        return cls(items=shown, next=page.after)
+    def of(cls, lookups: Sequence[Lookup], images: Mapping[UUID, Image], after: UUID | None) -> Self:
+        shown = [Queued.of(lookup, images[lookup.image]) for lookup in lookups if lookup.image in images]
+        return cls(items=shown, next=after)
 
 
 class CheckResult(BaseModel):

@@ -35,7 +35,7 @@ async def page(
     def read() -> QueuePage:
         wanted = Filter(reason, document=Sha256(document) if document else None, unsure=unsure)
         found = service.store.queue.page(wanted, cursor, limit)
-        return QueuePage.of(found, service.store.images([lookup.image for lookup in found.lookups]))
+        return QueuePage.of(*service.store.pictured(found.lookups), found.after)
 
     return await service.read(read)
 

@@ -7,13 +7,17 @@ from fastapi import APIRouter, Query, Request, Response
 
 from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
-from dhash_service.api.models import Known, SearchAnswer
+from dhash_service.api.models import DIGEST, Known, SearchAnswer, SightingsPage
 from dhash_service.api.problems import PROBLEMS
 from dhash_service.errors import NotFoundError
+from dhash_service.facts import Sha256
 from dhash_service.pictures.decoding import sniff
+from dhash_service.store.sightings import SightingFilter, require_words
 
 router = APIRouter(prefix="/api/dhash", tags=["search"], responses=PROBLEMS)
 
+Cursor = Annotated[UUID | None, Query(description="`next` of the page before")]
+PageLength = Annotated[int, Query(ge=1, le=200, description="most items on a page")]
 Radius = Annotated[int, Query(ge=0, le=32, description="most differing bits")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="most results")]
 Hash = Annotated[
@@ -39,18 +43,44 @@ async def search(
 async def search_by_picture(
     request: Request, service: Running, client: Client, radius: Radius = 10, limit: Limit = 20
 ) -> SearchAnswer:
-    data = await bodies.one_file(request, service.algorithm.name)
-    value = (await service.submit(data, register=False)).fingerprint.value
+    sent = await bodies.one_file(request, service.algorithm.name)
+    value = (await service.submit(sent.read(), register=False)).fingerprint.value
     found = await service.search(value, radius, limit)
     return SearchAnswer.of(value, radius, service.algorithm.name, found)
 
 
 @router.get("/{id:uuid}", summary="A known picture")
 async def image(service: Running, client: Client, id: UUID) -> Known:
-    known = await service.read(lambda: service.store.image(id))
+    known = await service.read(lambda: service.image(id))
     if known is None:
         raise NotFoundError(f"There is no image {id}.")
     return Known.of(known)
+
+
+@router.get("/sightings", summary="Known pictures by name, source and tag: where each was seen, newest first")
+async def sightings(
+    service: Running,
+    client: Client,
+    name: Annotated[
+        str | None, Query(min_length=1, max_length=255, description="a part of the name or source")
+    ] = None,
+    tag: Annotated[str | None, Query(min_length=1, max_length=64, description="only with this tag")] = None,
+    document: Annotated[str | None, Query(pattern=DIGEST, description="only in this PDF")] = None,
+    cursor: Cursor = None,
+    limit: PageLength = 50,
+) -> SightingsPage:
+    for words in (name, tag):
+        require_words("search", words or "", 255)
+    wanted = SightingFilter(name, tag, document=Sha256(document) if document else None)
+    return SightingsPage.of(await service.read(lambda: service.store.sightings.page(wanted, cursor, limit)))
+
+
+@router.get("/{id:uuid}/sightings", summary="The names and places that a known picture was seen under")
+async def sightings_of_image(
+    service: Running, client: Client, id: UUID, cursor: Cursor = None, limit: PageLength = 50
+) -> SightingsPage:
+    wanted = SightingFilter(image=id)
+    return SightingsPage.of(await service.read(lambda: service.store.sightings.page(wanted, cursor, limit)))
 
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}

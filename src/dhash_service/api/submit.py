@@ -24,10 +24,15 @@ Register = Annotated[bool, Query(description="false only looks up: nothing is ke
     openapi_extra=bodies.schema(),
 )
 async def submit(
-    request: Request, response: Response, service: Running, client: Client, register: Register = True
+    request: Request,
+    response: Response,
+    service: Running,
+    client: Client,
+    label: bodies.Labelled,
+    register: Register = True,
 ) -> Submitted:
-    data = await bodies.one_file(request, service.algorithm.name)
-    submission = await service.submit(data, register=register)
+    sent = await bodies.one_file(request, service.algorithm.name, label)
+    submission = await service.submit(sent.read(), register=register, label=sent.label)
     if not submission.created:
         response.status_code = HTTPStatus.OK
     return Submitted.of(submission, service.settings.release)
@@ -38,7 +43,7 @@ async def submit_batch(
     request: Request, service: Running, client: Client, register: Register = True
 ) -> Batch:
     files = await bodies.many_files(request, service.algorithm.name, service.settings.max_batch)
-    outcomes = await service.submit_batch([file.read for file in files], register=register)
+    outcomes = await service.submit_batch([(file.read, file.label) for file in files], register=register)
     results = [
         BatchItem.of(index, file.name, outcome, service.settings.release)
         for index, (file, outcome) in enumerate(zip(files, outcomes, strict=True))
@@ -52,9 +57,16 @@ async def submit_batch(
     summary="Submit the pictures inside a PDF, or a picture itself",
     openapi_extra=bodies.schema(document=True),
 )
-async def extract(request: Request, service: Running, client: Client, register: Register = True) -> Extracted:
-    data = await bodies.one_file(request, service.algorithm.name)
-    release = service.settings.release
+async def extract(
+    request: Request,
+    service: Running,
+    client: Client,
+    label: bodies.Labelled,
+    register: Register = True,
+) -> Extracted:
+    sent = await bodies.one_file(request, service.algorithm.name, label)
+    data, release = sent.read(), service.settings.release
     if is_document(data):
-        return Extracted.of(await service.extract(data, register=register), release)
-    return Extracted.of_picture(await service.submit(data, register=register), release)
+        return Extracted.of(await service.extract(data, register=register, label=sent.label), release)
+    submission = await service.submit(data, register=register, label=sent.label)
+    return Extracted.of_picture(submission, release)

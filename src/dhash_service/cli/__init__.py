@@ -1,6 +1,19 @@
 """The command `dhash`: one thin file per command, which parses, calls and prints."""
 
-from dhash_service.cli import check, db, extract, golden, hash, index, queue, search, serve, settings, token  # noqa: F401  (each registers itself)
+from dhash_service.cli import (  # noqa: F401  (each registers itself)
+    check,
+    db,
+    extract,
+    golden,
+    hash,
+    index,
+    queue,
+    search,
+    serve,
+    settings,
+    token,
+    where,
+)
 from dhash_service.cli.app import run
 
 

@@ -50,7 +50,7 @@ def list_(
 
     with Store.open_from(Settings.load()) as store:
         found = store.queue.page(Filter(reason), after, limit)
-        page = QueuePage.of(found, store.images([lookup.image for lookup in found.lookups]))
+        page = QueuePage.of(*store.pictured(found.lookups), found.after)
     for item in page.items:
         if as_json:
             typer.echo(item.model_dump_json())

@@ -19,9 +19,11 @@ def search(
 ) -> None:
     """Find the nearest known pictures in the store that DHASH_STORE names, nearest first."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from dhash_service.errors import BadRequestError
+    from dhash_service.facts import Neighbour
     from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
     from dhash_service.search.index import HammingIndex
     from dhash_service.settings import Settings
@@ -44,18 +46,23 @@ def search(
         index.append(everything.keys, everything.values)
         hits = index.search(value, radius, limit).hits
         images = store.images_by_key([hit.key for hit in hits])
+        near = [Neighbour(images[hit.key], hit.distance) for hit in hits if hit.key in images]
+        near = store.sightings.named_neighbours(near)
 
-    found = [(hit.distance, images[hit.key]) for hit in hits if hit.key in images]
+    found = [(each.distance, each.image) for each in near]
     if as_json:
         for distance, image in found:
             line = {"id": str(image.id), "sha256": image.sha256, "hash": image.fingerprint.hex}
-            typer.echo(json.dumps({"distance": distance, **line}))
+            words = {"names": image.names, "tags": image.tags}
+            typer.echo(json.dumps({"distance": distance, **line, **words}))
         return
     if not found:
         typer.echo(f"Nothing within {radius} bits among {len(index):,} known fingerprints.")
         return
-    table = Table("distance", "hash", "size", "id")
+    table = Table("distance", "hash", "size", "id", "names")
     for distance, image in found:
         shape = f"{image.fingerprint.width}×{image.fingerprint.height}"
-        table.add_row(str(distance), image.fingerprint.hex, shape, str(image.id))
+        table.add_row(
+            str(distance), image.fingerprint.hex, shape, str(image.id), escape(", ".join(image.names))
+        )
     Console().print(table)

@@ -16,9 +16,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from dhash_service.errors import BadRequestError, NotFoundError
 from dhash_service.facts import (
+    UNLABELLED,
     Algorithm,
     Decision,
     Image,
+    Label,
     Match,
     Picture,
     Source,
@@ -26,6 +28,7 @@ from dhash_service.facts import (
     Token,
     Tombstone,
     new_id,
+    sighting_id,
 )
 from dhash_service.store.repository import chunks, images_by_id
 from dhash_service.store.tables import (
@@ -33,6 +36,8 @@ from dhash_service.store.tables import (
     fingerprints,
     images,
     lookups,
+    sightings,
+    tags,
     thumbnails,
     token_revocations,
     tokens,
@@ -50,6 +55,16 @@ class NewImage:
 
     picture: Picture
     match: Match
+    source: Source | None
+    label: Label = UNLABELLED
+
+
+@dataclass(frozen=True, slots=True)
+class NewSighting:
+    """An image that was seen: under which words, and where in a document."""
+
+    image: UUID
+    label: Label
     source: Source | None
 
 
@@ -96,7 +111,23 @@ class Recorder:
             created = firsts.get(id) is item
             image = known[id] if id in known else kept[id]
             answers.append(Registered(image, created, ids[id] if created else None))
+        self.add_sightings(
+            connection, [NewSighting(item.picture.id, item.label, item.source) for item in new]
+        )
         return answers
+
+    def add_sightings(self, connection: Connection, new: Sequence[NewSighting]) -> list[None]:
+        """Keep what was seen where, and tags; what says nothing is passed over."""
+        stamp = {"release": self._release, "created_at": self._clock()}
+        seen, tagged = [], []
+        for item in new:
+            storable(item.label.name, item.label.source, *item.label.tags)
+            if row := sighting_row(item):
+                seen.append(row | stamp)
+            tagged += [{"image_id": item.image, "tag": tag} | stamp for tag in item.label.tags]
+        add(connection, sightings, seen)
+        add(connection, tags, tagged)
+        return [None] * len(new)
 
     def _insert_images(
         self, connection: Connection, pictures: Sequence[Picture], hidden: Sequence[UUID], now: datetime
@@ -286,6 +317,22 @@ class Recorder:
             add(connection, token_revocations, [{"id": new_id(), "token_id": id} | stamp for id in found])
             counts.append(len(found))
         return counts
+
+
+def sighting_row(seen: NewSighting) -> Row | None:
+    """The columns of a sighting; None for one that says nothing but tags."""
+    label, source = seen.label, seen.source
+    if not label.name and not label.source and source is None:
+        return None
+    document, page = (source.document, source.page) if source else (None, None)
+    return {
+        "id": sighting_id(seen.image, label.name, label.source, document, page),
+        "image_id": seen.image,
+        "name": label.name,
+        "source": label.source,
+        "document": document,
+        "page": page,
+    }
 
 
 def image_row(picture: Picture) -> Row:

@@ -90,6 +90,13 @@ class Repository:
             found = read_images(connection, by_key(), keys, self.algorithm)
             return {row.seq: image for row, image in found}
 
+    def with_fingerprint(self, value: int) -> list[Image]:
+        """The images in search with exactly this fingerprint. Reads every fingerprint."""
+        wanted = select(*IMAGE).select_from(PAIRED)
+        wanted = wanted.where(fingerprints.c.value == value, stands(fingerprints)).order_by(images.c.id)
+        with reading(self.engine) as connection:
+            return [as_image(row, self.algorithm) for row in connection.execute(wanted)]
+
     def thumbnail(self, id: UUID) -> bytes | None:
         """The image's thumbnail, a JPEG or WebP file, unless the image is hidden or has none."""
         wanted = select(thumbnails.c.webp).where(

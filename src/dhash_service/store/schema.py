@@ -38,7 +38,7 @@ class Applied(Revision):
     release: str
 
 
-KNOWN: Sequence[tuple[str, Kind]] = (("0001", Kind.EXPAND), ("0002", Kind.EXPAND), ("0003", Kind.EXPAND))
+KNOWN: Sequence[tuple[str, Kind]] = tuple((name, Kind.EXPAND) for name in ("0001", "0002", "0003", "0004"))
 """The revisions of this release, oldest first: what `migrations/versions` holds (a test compares them)."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBinary, Table, Text, select
 from sqlalchemy.dialects import sqlite
 
-from dhash_service.facts import Algorithm, Role, Sha256, Status, Subject, Verdict, image_id
+from dhash_service.facts import Algorithm, Role, Sha256, Status, Subject, Verdict, image_id, sighting_id
 
 Row = dict[str, Any]
 
@@ -38,7 +38,8 @@ class RowReader:
 
     def __init__(self, table: Table, columns: Sequence[str], algorithm: Algorithm) -> None:
         self._columns = [ColumnReader(table, name) for name in columns]
-        self._whole = {"images": follows_from_digest, "fingerprints": of_algorithm(algorithm)}.get(table.name)
+        whole = {"images": follows_from_digest, "sightings": follows_from_words}
+        self._whole = (whole | {"fingerprints": of_algorithm(algorithm)}).get(table.name)
 
     def read(self, raw: Sequence[Any]) -> Row:
         """The row by column. Raises `UnsoundError`."""
@@ -113,6 +114,12 @@ class ColumnReader:
 def follows_from_digest(row: Row) -> str | None:
     """Name the fault of a row of images; None if it is sound."""
     return None if row["id"] == image_id(Sha256(row["sha256"])) else "its id does not follow from its digest"
+
+
+def follows_from_words(row: Row) -> str | None:
+    """Name the fault of a row of sightings; None if it is sound."""
+    words = (row["image_id"], row["name"], row["source"], row["document"], row["page"])
+    return None if row["id"] == sighting_id(*words) else "its id does not follow from its words"
 
 
 def of_algorithm(algorithm: Algorithm) -> Callable[[Row], str | None]:

@@ -6,13 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dhash_service.errors import StoreAlgorithmError, StoreError, StoreSchemaError
 from dhash_service.facts import (
+    UNLABELLED,
     Algorithm,
+    Image,
+    Label,
+    Lookup,
     Match,
     Picture,
     Source,
@@ -34,10 +39,11 @@ from dhash_service.store.engine import (
     writing,
 )
 from dhash_service.store.leases import Leases
-from dhash_service.store.recorder import NewImage, Recorder, Registered
+from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered
 from dhash_service.store.repository import Repository
 from dhash_service.store.review import ReviewQueue
 from dhash_service.store.sessions import Sessions
+from dhash_service.store.sightings import Sightings
 from dhash_service.store.tables import meta
 from dhash_service.store.verdicts import Verdicts
 from dhash_service.store.writer import Writer
@@ -73,6 +79,7 @@ class Store(Repository):
         self._files = ThreadPoolExecutor(2, thread_name_prefix="originals")
         self._writer = Writer(engine, lock_seconds=lock_seconds)
         self.expecting = self._writer.expecting
+        self.sightings = Sightings(engine)
         self.queue = ReviewQueue(engine, algorithm)
         self.sessions = Sessions(engine, self._writer, release)
         self.leases = Leases(self._writer, release)
@@ -149,25 +156,37 @@ class Store(Repository):
         if not self._writer.alive:
             raise StoreError("The writer has ended.", "Restart the service.")
 
+    def pictured(self, lookups: Sequence[Lookup]) -> tuple[list[Lookup], dict[UUID, Image]]:
+        """Lookups, and those of their images that are in search; all images have names."""
+        images = self.images([lookup.image for lookup in lookups])
+        named = self.sightings.named(list(images.values()))
+        return self.sightings.named_lookups(lookups), {image.id: image for image in named}
+
     # ---- writes
 
     def on_commit(self, call: Callable[[], object]) -> None:
         """Call this after each of our commits, before its writes are acknowledged. It must not raise."""
         self._writer.committed = call
 
-    def add_image(self, picture: Picture, match: Match, source: Source | None = None) -> Future[Registered]:
-        """Keep a picture, its fingerprint, thumbnail and lookup; a known one adds nothing.
+    def add_image(
+        self, picture: Picture, match: Match, source: Source | None = None, label: Label = UNLABELLED
+    ) -> Future[Registered]:
+        """Keep a picture, its fingerprint, thumbnail, lookup and sighting; of a known one, its sighting.
 
         Where originals are kept and the picture carries its bytes, they are on the disk before the rest is.
         """
-        new = NewImage(picture, match, source)
+        new = NewImage(picture, match, source, label)
         if self.originals is None or picture.content is None:
             return self._writer.submit(self._recorder.add_images, new)
         return self._add_with_original(self.originals, new, picture.content)
 
     def add_images(self, new: Sequence[NewImage]) -> list[Future[Registered]]:
         """Keep many, in as few commits as their number allows. Each succeeds or fails alone."""
-        return [self.add_image(item.picture, item.match, item.source) for item in new]
+        return [self.add_image(item.picture, item.match, item.source, item.label) for item in new]
+
+    def see(self, image: UUID, label: Label, source: Source | None = None) -> Future[None]:
+        """Keep the sighting and tags of a known image. The same sighting again adds nothing."""
+        return self._writer.submit(self._recorder.add_sightings, NewSighting(image, label, source))
 
     def _add_with_original(self, originals: Originals, new: NewImage, content: bytes) -> Future[Registered]:
         answer: Future[Registered] = Future()

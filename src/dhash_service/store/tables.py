@@ -85,6 +85,30 @@ thumbnails = Table(
     *stamp(),
 )
 
+# A sighting's id follows from what it says: seeing the same file again adds nothing.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("image_id", Id, ForeignKey("images.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("document", Digest),
+    Column("page", Integer),
+    *stamp(),
+)
+Index(None, sightings.c.image_id, sightings.c.created_at, sightings.c.id)
+Index(None, sightings.c.created_at, sightings.c.id)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("image_id", Id, ForeignKey("images.id"), primary_key=True),
+    Column("tag", Text, primary_key=True),
+    *stamp(),
+)
+Index(None, tags.c.tag, tags.c.image_id)
+
 lookups = Table(
     "lookups",
     metadata,
@@ -247,6 +271,8 @@ FACTS = (
     images,
     fingerprints,
     thumbnails,
+    sightings,
+    tags,
     lookups,
     decisions,
     withdrawals,

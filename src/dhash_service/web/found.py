@@ -57,6 +57,7 @@ class Card:
     distance: int
     set_bits: str  # SVG path data in an 8×8 box
     differing: str
+    names: Sequence[str] = ()
 
     @classmethod
     def of(cls, neighbour: Neighbour, value: int) -> "Card":
@@ -67,6 +68,7 @@ class Card:
             neighbour.distance,
             squares(known.value),
             squares(known.value ^ value),
+            neighbour.image.names,
         )
 
     @property

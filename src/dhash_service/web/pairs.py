@@ -51,6 +51,8 @@ def picture_json(image: Image, originals: Originals | None) -> Json:
         "id": str(image.id),
         "sha256": image.sha256,
         "hash": fingerprint.hex,
+        "names": image.names,
+        "tags": image.tags,
         "picture": f"/pictures/{image.id}/{'large' if large else 'thumbnail'}",
         "page": f"/pictures/{image.id}",
         "quality": fingerprint.quality,

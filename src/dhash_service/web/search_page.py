@@ -21,6 +21,7 @@ from dhash_service.documents import is_document
 from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError
 from dhash_service.facts import Image
 from dhash_service.service import Service, Submission
+from dhash_service.store.sightings import SightingFilter, file_label
 from dhash_service.web.asked import RADII, Asked
 from dhash_service.web.found import (
     BESIDE,
@@ -96,7 +97,7 @@ async def status(request: Request, service: Running) -> HTMLResponse:
 @router.get("/pictures/{id:uuid}")
 async def picture(request: Request, service: Running, visitor: Reader, id: UUID) -> HTMLResponse:
     """A known picture: its facts, and what is near it."""
-    image = await service.read(lambda: service.store.image(id))
+    image = await service.read(lambda: service.image(id))
     if image is None:
         raise NotFoundError(f"There is no picture {id}.", "It may have been taken out of search.")
     value, radius = image.fingerprint.value, service.settings.match_radius
@@ -110,6 +111,7 @@ async def picture(request: Request, service: Running, visitor: Reader, id: UUID)
         past=await service.read(lambda: past_of(service, image)),
         results=Results.of(value, radius, 0, near),
         others=others[:PAGE],
+        seen=await service.read(lambda: service.store.sightings.page(SightingFilter(image=id), limit=PAGE)),
     )
 
 
@@ -158,8 +160,9 @@ async def answer_to(service: Service, file: UploadFile, keep: bool) -> Answered:
     """Answer a picture, or each picture in a PDF. Raises `DhashError`."""
     name, data = str(file.filename), file.file.read()
     if not is_document(data):
-        return Answered(name, pictures=[await shown(service, await service.submit(data, register=keep))])
-    document = await service.extract(data, register=keep)
+        submission = await service.submit(data, register=keep, label=file_label(name))
+        return Answered(name, pictures=[await shown(service, submission)])
+    document = await service.extract(data, register=keep, label=file_label(name))
     found = [(submission, item.page) for item, submission in document.pictures]
     radius = service.settings.match_radius
     return Answered(

@@ -11,8 +11,12 @@ from dhash_service.cli import db
 from dhash_service.cli.app import app
 from dhash_service.errors import StoreDamagedError, StoreError, StoreLossError, StoreSchemaError
 from dhash_service.facts import Sha256, Source
+from dhash_service.store.schema import KNOWN
 from dhash_service.store.store import Store
 from tests.dhash_service.store.facts import FAST, NEW, add, picture
+
+EACH = [name for name, _ in KNOWN]
+HEAD = EACH[-1]
 
 assert db
 
@@ -44,38 +48,30 @@ def refused(kind: type[Exception], *arguments: str) -> str:
 
 
 def test_a_store_goes_up_and_down_and_says_where_it_is(environment: str) -> None:
-    assert lines("current") == [
-        {"revision": None, "head": "0003", "pending": ["0001", "0002", "0003"], "applied": []}
-    ]
+    assert lines("current") == [{"revision": None, "head": HEAD, "pending": EACH, "applied": []}]
     planned = lines("plan")
     assert [(each["revision"], each["kind"], each["findings"]) for each in planned] == [
-        ("0001", "expand", []),
-        ("0002", "expand", []),
-        ("0003", "expand", []),
+        (name, "expand", []) for name in EACH
     ]
     assert "CREATE TABLE images" in planned[0]["sql"]
     assert lines("upgrade", "0001") == [{"revision": "0001", "done": ["0001"]}]
-    assert lines("upgrade", "--expand-only") == [{"revision": "0003", "done": ["0002", "0003"]}]
+    assert lines("upgrade", "--expand-only") == [{"revision": HEAD, "done": EACH[1:]}]
     assert lines("plan") == []
     (now,) = lines("current")
-    assert (now["revision"], now["pending"]) == ("0003", [])
-    assert [(each["revision"], each["release"]) for each in now["applied"]] == [
-        ("0001", "r1"),
-        ("0002", "r1"),
-        ("0003", "r1"),
-    ]
-    assert lines("downgrade", "base") == [{"revision": None, "done": ["0003", "0002", "0001"]}]
+    assert (now["revision"], now["pending"]) == (HEAD, [])
+    assert [(each["revision"], each["release"]) for each in now["applied"]] == [(name, "r1") for name in EACH]
+    assert lines("downgrade", "base") == [{"revision": None, "done": EACH[::-1]}]
 
 
 def test_every_revision_passes_the_lint(environment: str) -> None:
-    assert [each["findings"] for each in lines("lint")] == [[], [], []]
+    assert [each["findings"] for each in lines("lint")] == [[] for _ in EACH]
 
 
 def test_a_downgrade_asks_before_it_loses_data(environment: str) -> None:
     with Store.open(environment, release="r1", algorithm=FAST, migrate=True) as store:
         store.add_image(picture("a"), NEW, Source(Sha256("cd" * 32), 1, (0, 0, 1, 1))).result(10)
     assert "lookups.document" in refused(StoreLossError, "downgrade", "0001")
-    assert lines("downgrade", "0001", "--accept-loss") == [{"revision": "0001", "done": ["0003", "0002"]}]
+    assert lines("downgrade", "0001", "--accept-loss") == [{"revision": "0001", "done": EACH[:0:-1]}]
 
 
 def test_a_check_is_silent_about_nothing(environment: str) -> None:
@@ -104,7 +100,7 @@ def test_a_snapshot_merges_into_another_store(
             add(store, number)
     file = tmp_path / "snapshots" / "one.db"
     (taken,) = lines("snapshot", str(file))
-    assert (taken["path"], taken["revision"], taken["rows"]["images"]) == (str(file), "0003", 3)
+    assert (taken["path"], taken["revision"], taken["rows"]["images"]) == (str(file), HEAD, 3)
     assert taken["size"] == file.stat().st_size
     assert "exists already" in refused(StoreError, "snapshot", str(file))
 
@@ -159,7 +155,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(
     for command in (["check"], ["snapshot", str(tmp_path / "x.db")]):
         assert "There is no store" in refused(StoreSchemaError, *command)
     assert lines("current")[0]["revision"] is None
-    assert len(lines("plan")) == 3
+    assert len(lines("plan")) == len(EACH)
     assert list(tmp_path.iterdir()) == []
 
 

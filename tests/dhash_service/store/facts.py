@@ -12,6 +12,7 @@ from dhash_service.facts import (
     Decision,
     Fingerprint,
     Image,
+    Label,
     Match,
     Neighbour,
     Picture,
@@ -92,7 +93,7 @@ def emptied(store: Store) -> Store:
 
 
 Step = tuple[str, int]
-PICTURES = ["add", "queue", "hide", "show", "quarantine", "lift"]
+PICTURES = ["add", "see", "queue", "hide", "show", "quarantine", "lift"]
 REVIEW = ["decide", "withdraw", "claim", "token", "revoke", "sign in", "sign out"]
 STEPS = st.lists(st.tuples(st.sampled_from(PICTURES + REVIEW), st.integers(0, 4)), max_size=12)
 
@@ -107,6 +108,10 @@ def play(store: Store, steps: Sequence[Step]) -> None:
         image = store.image(picture(which).id)
         if step == "add":
             add(store, which)
+        elif step == "see" and image:
+            label = Label(f"{which}.jpg", f"/{number % 2}/{which}.jpg", (f"t{number % 3}",))
+            place = Source(Sha256("ab" * 32), number + 1, (0, 0, 1, 1)) if number % 2 else None
+            store.see(image.id, label, place).result(10)
         elif step == "queue" and image:
             lookups.append(queued(store, f"{which}-{number % 3}", image, "close"))
         elif step == "decide" and lookups and lookups[-1]:

@@ -110,6 +110,8 @@ function facts(pair, source) {
   const { submitted, nearest } = pair;
   const quality = (picture) => [percent(picture.quality), ...picture.quality_reasons].join(" · ");
   const rows = [["Quality", quality(submitted)]];
+  if (submitted.names.length) rows.unshift(["Name", submitted.names.join(", ")]);
+  if (nearest?.names.length) rows.push(["Known as", nearest.names.join(", ")]);
   if (nearest) rows.push(["Known's quality", quality(nearest)]);
   if (pair.runner_up !== null) rows.push(["Next nearest", `${pair.runner_up} bits`]);
   if (source) {

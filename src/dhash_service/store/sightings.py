@@ -1,0 +1,189 @@
+"""Sightings: the names, sources and documents that pictures were seen under, and their tags.
+
+Sightings of an image that is out of search are kept and not shown.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Row, Select, bindparam, exists, func, or_, select, tuple_
+
+from dhash_service.errors import BadRequestError
+from dhash_service.facts import Image, Label, Lookup, Neighbour, Sha256, Sighting
+from dhash_service.store.engine import reading
+from dhash_service.store.repository import chunks
+from dhash_service.store.tables import sightings, tags
+from dhash_service.store.visibility import visible_image
+
+NAMES = 3
+"""Names that come with an image; its sightings have the rest."""
+
+LONGEST_NAME, LONGEST_SOURCE, LONGEST_TAG, MOST_TAGS = 255, 4096, 64, 20
+
+
+@dataclass(frozen=True, slots=True)
+class SightingFilter:
+    """A part of the sightings: `name` is a part of a name or source, `tag` and `image` are whole."""
+
+    name: str | None = None
+    tag: str | None = None
+    image: UUID | None = None
+    document: Sha256 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SightingPage:
+    """Sightings, the newest first. `after` is where the next page begins, None on the last one."""
+
+    sightings: Sequence[Sighting]
+    after: UUID | None
+
+
+class Sightings:
+    """Reads the sightings of one store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def page(self, filter: SightingFilter, after: UUID | None = None, limit: int = 50) -> SightingPage:
+        """Sightings of images in search that match, the newest first, after a cursor (a sighting's id)."""
+        with reading(self._engine) as connection:
+            wanted = matching(filter)
+            if after and (at := connection.scalar(select(sightings.c.created_at).filter_by(id=after))):
+                wanted = wanted.where(tuple_(sightings.c.created_at, sightings.c.id) < (at, after))
+            rows = connection.execute(wanted.limit(limit + 1)).all()
+        found = [as_sighting(row) for row in rows[:limit]]
+        return SightingPage(found, found[-1].id if len(rows) > limit else None)
+
+    def named(self, images: Sequence[Image]) -> list[Image]:
+        """The same images, each with its first names, its tags and the number of its sightings."""
+        if not images:
+            return []
+        with reading(self._engine) as connection:
+            seen = {row.image_id: row for row in _read(connection, first_sightings(), images)}
+            tagged = sorted((row.image_id, row.tag) for row in _read(connection, tags_of(), images))
+        by_image = {id: tuple(tag for _, tag in of) for id, of in groupby(tagged, lambda pair: pair[0])}
+        return [
+            replace(
+                image,
+                names=names_of(seen[image.id]) if image.id in seen else (),
+                sightings=seen[image.id].number if image.id in seen else 0,
+                tags=by_image.get(image.id, ()),
+            )
+            for image in images
+        ]
+
+    def named_neighbours(self, neighbours: Sequence[Neighbour]) -> list[Neighbour]:
+        """The same neighbours, their images with names."""
+        named = self.named([neighbour.image for neighbour in neighbours])
+        return [replace(near, image=image) for near, image in zip(neighbours, named, strict=True)]
+
+    def named_lookups(self, lookups: Sequence[Lookup]) -> list[Lookup]:
+        """The same lookups, their nearest images with names."""
+        near = {lookup.id: lookup.match.nearest for lookup in lookups if lookup.match.nearest}
+        named = dict(zip(near, self.named_neighbours(list(near.values())), strict=True))
+        return [
+            replace(lookup, match=replace(lookup.match, nearest=named.get(lookup.id))) for lookup in lookups
+        ]
+
+
+def label_of(name: str | None = None, source: str | None = None, tags: Iterable[str] = ()) -> Label:
+    """A label of words that somebody gave. Raises `BadRequestError` for words that no store should hold."""
+    unique = tuple(dict.fromkeys(tag.strip() for tag in tags))
+    require_words("name", name or "", LONGEST_NAME)
+    require_words("source", source or "", LONGEST_SOURCE)
+    for tag in unique:
+        require_words("tag", tag, LONGEST_TAG)
+    if not all(unique):
+        raise BadRequestError("A tag is empty.", "Leave it out.")
+    if len(unique) > MOST_TAGS:
+        raise BadRequestError(f"There are {len(unique)} tags; {MOST_TAGS} are allowed.", "Send fewer.")
+    return Label(name or last_part(source or ""), source or "", unique)
+
+
+def require_words(what: str, words: str, longest: int) -> None:
+    """Raise `BadRequestError` unless the words can be stored and shown."""
+    if len(words) > longest:
+        raise BadRequestError(f"The {what} has {len(words):,} characters; {longest:,} are allowed.")
+    if words != printable(words):
+        raise BadRequestError(f"The {what} holds a character that cannot be shown.", "Send it without.")
+
+
+def file_label(path: str | None) -> Label:
+    """A label of a file name as a browser or archive gives it: its last part, made printable."""
+    return Label(printable(last_part(path or ""))[-LONGEST_NAME:])
+
+
+def last_part(path: str) -> str:
+    """The last part of a path or URL, which serves as a name where none was given."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2][-LONGEST_NAME:]
+
+
+def printable(words: str) -> str:
+    """The words with U+FFFD in place of control characters and halves of characters."""
+    return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs") else each for each in words)
+
+
+def matching(filter: SightingFilter) -> Select[Any]:
+    """The sightings that a filter selects, of images in search, the newest first."""
+    wanted = select(sightings).where(visible_image(sightings.c.image_id))
+    if filter.image:
+        wanted = wanted.where(sightings.c.image_id == filter.image)
+    if filter.document:
+        wanted = wanted.where(sightings.c.document == filter.document)
+    if filter.tag is not None:
+        wanted = wanted.where(
+            exists().where(tags.c.image_id == sightings.c.image_id, tags.c.tag == filter.tag)
+        )
+    if filter.name is not None:
+        columns = (sightings.c.name, sightings.c.source)
+        wanted = wanted.where(or_(*(column.icontains(filter.name, autoescape=True) for column in columns)))
+    return wanted.order_by(sightings.c.created_at.desc(), sightings.c.id.desc())
+
+
+def as_sighting(row: Row[*tuple[Any, ...]]) -> Sighting:
+    """A sighting from its row."""
+    document = Sha256(row.document) if row.document else None
+    return Sighting(
+        row.id, row.image_id, row.name, row.source, document, row.page, row.release, row.created_at
+    )
+
+
+def names_of(row: Row[*tuple[Any, ...]]) -> tuple[str, ...]:
+    """The names in a row of `first_sightings`, the oldest first, each once."""
+    return tuple(name for name in dict.fromkeys((row.first, row.second, row.third)) if name)
+
+
+# Building a statement costs more than running it: each is built once.
+
+
+@cache
+def first_sightings() -> Select[Any]:
+    """For each of the `wanted` images: the number of its sightings, and the names of the first three."""
+    place = func.row_number().over(
+        partition_by=sightings.c.image_id, order_by=(sightings.c.created_at, sightings.c.id)
+    )
+    wanted = sightings.c.image_id.in_(bindparam("wanted", expanding=True))
+    numbered = select(sightings.c.image_id, sightings.c.name, place.label("place")).where(wanted).subquery()
+    names = [
+        func.max(numbered.c.name).filter(numbered.c.place == number).label(word)
+        for number, word in enumerate(("first", "second", "third"), 1)
+    ]
+    counted = select(numbered.c.image_id, func.count().label("number"), *names)
+    return counted.group_by(numbered.c.image_id)
+
+
+@cache
+def tags_of() -> Select[Any]:
+    """The tags of the `wanted` images."""
+    return select(tags.c.image_id, tags.c.tag).where(tags.c.image_id.in_(bindparam("wanted", expanding=True)))
+
+
+def _read(connection: Connection, statement: Select[Any], images: Sequence[Image]) -> Iterable[Any]:
+    for chunk in chunks([image.id for image in images]):
+        yield from connection.execute(statement, {"wanted": chunk})

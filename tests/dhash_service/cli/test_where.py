@@ -1,0 +1,54 @@
+"""`dhash where`, over a real store."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dhash_service.cli import main  # noqa: F401  (registers the commands)
+from dhash_service.cli.app import app
+from dhash_service.errors import BadRequestError
+from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
+from dhash_service.store.sightings import label_of
+from dhash_service.store.store import Store
+from tests.dhash_service.store.facts import NEW
+from tests.pictures import jpeg
+
+
+@pytest.fixture
+def picture(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that the store knows under another path."""
+    monkeypatch.setenv("DHASH_STORE", store_url)
+    path = tmp_path / "here.jpg"
+    path.write_bytes(jpeg(240, 180, 7))
+    algorithm = ALGORITHMS["dhash-64-fast"]
+    with Store.open(store_url, release="r1", algorithm=algorithm) as store:
+        kept = read_picture(path.read_bytes(), algorithm)
+        store.add_image(kept, NEW, label=label_of(None, "/albums/sea.jpg", ["sea"])).result(10)
+    return path
+
+
+def where(*arguments: str) -> list[dict[str, object]]:
+    result = CliRunner().invoke(app, ["where", *arguments, "--json"])
+    assert result.exit_code == (0 if result.stdout else 1), result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_picture_is_placed_by_file_hash_digest_id_name_and_tag(picture: Path) -> None:
+    (line,) = where(str(picture))
+    assert (line["name"], line["source"]) == ("sea.jpg", "/albums/sea.jpg")
+    assert where(str(line["hash"])) == where(str(line["image"])) == [line]
+    assert where("--name", "albums/") == where("--tag", "sea") == [line]
+    assert where("--tag", "land") == where("0123456789abcdef") == []
+
+
+def test_a_copy_with_other_bytes_is_placed_by_its_fingerprint(picture: Path) -> None:
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    assert [line["source"] for line in where(str(picture))] == ["/albums/sea.jpg"]
+
+
+def test_what_is_no_picture_is_said(picture: Path) -> None:
+    for given in (["where", "no-such-file"], ["where"]):
+        result = CliRunner().invoke(app, given)
+        assert isinstance(result.exception, BadRequestError)
