@@ -1,6 +1,5 @@
 """Time as a parameter: what decides by time takes a `Clock`, so that an hour is tested in milliseconds."""
 
-import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,7 +104,12 @@ class ManualClock:
         self._now += timedelta(seconds=seconds)
 
 
-def in_words(seconds: float) -> str:
-    """A time left, for people."""
-    whole = math.ceil(seconds)
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+def duration(seconds: float) -> str:
+    """A length of time for people: `0.25 s`, `60 s`, `4 min 5 s`, `60 min`, `1 h 2 min`."""
+    whole = round(seconds)
+    if whole <= 60:
+        return f"{seconds:.2g} s" if seconds < 9.5 else f"{whole} s"
+    (large, small), units = divmod(whole, 60), ("min", "s")
+    if whole > 3600:
+        (large, small), units = divmod(whole // 60, 60), ("h", "min")
+    return f"{large} {units[0]}" + (f" {small} {units[1]}" if small else "")

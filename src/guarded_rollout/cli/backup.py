@@ -7,6 +7,7 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import session
+from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.rollout.engine import operator
 from guarded_rollout.rollout.steps.backup import shown, take_backup
@@ -45,7 +46,7 @@ def backup(
         for name, content in taken.manifest.files.items():
             work.out.detail(f"  {content.size:>12,}  {content.sha256[:12]}  {name}")
         path = shown(taken.entry.path, work.site)
-        work.out.say(f"{path}: {taken.size / 1e6:.1f} MB in {taken.seconds:.1f} s, verified")
+        work.out.say(f"{path}: {taken.size / 1e6:.1f} MB in {duration(taken.seconds)}, verified")
         work.out.result(
             environment=env,
             backup=path,

@@ -9,7 +9,7 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, app
 from guarded_rollout.cli.session import Session, session, settings_file
-from guarded_rollout.clock import in_words
+from guarded_rollout.clock import duration
 from guarded_rollout.monitor.supervised import start_watching
 from guarded_rollout.rollout.engine import Engine, Request, operator
 from guarded_rollout.rollout.gate_guard import guard_of
@@ -161,7 +161,7 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
     if outlook.serving_already:
         work.out.say(f"{release.id} serves {work.environment.name} already; --restart restarts it.")
     elif outlook.window:
-        work.out.say(f"{release.id} has all of the traffic and is watched for {in_words(left)}.")
+        work.out.say(f"{release.id} has all of the traffic and is watched for {duration(left)}.")
     work.out.result(
         environment=work.environment.name,
         release=release.id,

@@ -12,13 +12,13 @@ from rich.table import Table
 
 from guarded_rollout.cli.app import AsJson, app
 from guarded_rollout.cli.session import Output, reporting, settings_file
+from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import load
 from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.describe import describe_environment, describe_file
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
-from guarded_rollout.gates.verdict import span
 from guarded_rollout.monitor import log as logs
 
 commands = typer.Typer(no_args_is_help=True, help="Check, simulate and replay quality gates.")
@@ -148,7 +148,7 @@ def replay_command(
 
 
 def _in_words(change: Change, began_at: float) -> str:
-    moment = f"{datetime.fromtimestamp(change.at, UTC):%H:%M:%S} ({span(change.at - began_at)} in)"
+    moment = f"{datetime.fromtimestamp(change.at, UTC):%H:%M:%S} ({duration(change.at - began_at)} in)"
     what = {
         News.FAILED: "Quality gate failed",
         News.RECOVERED: "recovered",
@@ -176,7 +176,7 @@ def _print_ending(found: Replay, was_rolled_back: bool) -> None:
     would = (
         "would not have rolled back"
         if at is None
-        else f"would have rolled back {span(at - found.began_at)} in"
+        else f"would have rolled back {duration(at - found.began_at)} in"
     )
     typer.echo(f"These gates {would}; the session {'rolled back' if was_rolled_back else 'did not'}.")
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from guarded_rollout.cli.app import AsJson, Env, Verbose, app
 from guarded_rollout.cli.session import session
+from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import Rollout
 
 
@@ -58,7 +59,7 @@ def took(what: Any) -> str:
     """How long a rollout or step took, or how long ago it began."""
     if what.ended_at is None:
         return "…"
-    return f"{(what.ended_at - what.started_at).total_seconds():.1f} s"
+    return duration((what.ended_at - what.started_at).total_seconds())
 
 
 def error_of(step: Any) -> str:

@@ -6,7 +6,7 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import session, settings_file
-from guarded_rollout.clock import in_words
+from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
 from guarded_rollout.rollout.engine import Engine
@@ -30,7 +30,7 @@ def resume(
         left = outlook.window.left(work.site.clock.instant()) if outlook.window else 0.0
         if outlook.window:
             start_watching(work.site, settings_file())
-            work.out.say(f"{outlook.release.id} is watched for another {in_words(left)}.")
+            work.out.say(f"{outlook.release.id} is watched for another {duration(left)}.")
         work.out.result(environment=env, release=outlook.release.id, window_seconds_left=round(left))
 
 
@@ -46,7 +46,7 @@ def pause(
             work.out.rehearse(f"pause the window of {rollout.target}")
             return
         left = engine.pause().left(work.site.clock.instant())
-        work.out.say(f"The window of {rollout.target} is paused with {in_words(left)} left.")
+        work.out.say(f"The window of {rollout.target} is paused with {duration(left)} left.")
         work.out.result(environment=env, release=rollout.target, window_seconds_left=round(left))
 
 

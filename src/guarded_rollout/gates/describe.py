@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
 from guarded_rollout.config.kinds import (
     Action,
@@ -14,7 +15,6 @@ from guarded_rollout.config.kinds import (
     RatioGate,
     RegressionGate,
 )
-from guarded_rollout.gates.verdict import span
 
 DOES = {Action.ALERT: "alerts", Action.AUTO_ROLLBACK: "rolls back"}
 
@@ -33,9 +33,9 @@ def describe_environment(environment: EnvironmentGates) -> Iterator[str]:
     monitoring, back = environment.monitoring, environment.auto_rollback
     polls = monitoring.poll_intervals
     yield (
-        f"is watched for {span(monitoring.window_minutes * 60)}, asked every "
-        f"{span(polls.initial_interval_seconds)} for {span(polls.initial_minutes * 60)}, then every "
-        f"{span(polls.normal_interval_seconds)}"
+        f"is watched for {duration(monitoring.window_minutes * 60)}, asked every "
+        f"{duration(polls.initial_interval_seconds)} for {duration(polls.initial_minutes * 60)}, then every "
+        f"{duration(polls.normal_interval_seconds)}"
     )
     for name, gate in environment.quality_gates.enabled():
         yield f"{name} {describe_gate(gate, back.enabled)}"
@@ -64,7 +64,7 @@ def describe_gate(gate: Gate, rollback_enabled: bool = True) -> str:
         words += "; what the release wrote is then taken out of search"
     for policy in gate.no_data_policies:
         then = " and ".join(DOES[action] for action in policy.actions) or "does nothing"
-        words += f"; after {span(policy.after_seconds)} without data it {then}"
+        words += f"; after {duration(policy.after_seconds)} without data it {then}"
     return words
 
 
@@ -73,10 +73,10 @@ def condition(gate: Gate) -> str:
     match gate:
         case ConsecutiveGate(threshold=threshold):
             where = f"GET {gate.path}" if gate.path else "the health endpoint"
-            often = span(threshold.check_interval_seconds)
+            often = duration(threshold.check_interval_seconds)
             return f"when {where}, asked every {often}, is not OK more than {threshold.limit} times in a row"
         case GaugeGate(threshold=threshold):
-            often = span(threshold.check_interval_seconds)
+            often = duration(threshold.check_interval_seconds)
             limit = f"{threshold.limit:g} {gate.unit}".strip()
             return f"when {gate.metric}, looked at every {often}, is above {limit}"
         case RatioGate(threshold=threshold):
@@ -100,7 +100,7 @@ def condition(gate: Gate) -> str:
 
 def _window(threshold: object) -> str:
     minutes = getattr(threshold, "window_minutes", 0)
-    return f"over {span(minutes * 60)}, with {getattr(threshold, 'min_samples', 0)} samples or more"
+    return f"over {duration(minutes * 60)}, with {getattr(threshold, 'min_samples', 0)} samples or more"
 
 
 def _rule(gate: DecidedGate) -> str:

@@ -95,10 +95,3 @@ def _number(value: Any) -> float | None:
 def _rounded(value: float | None) -> float | None:
     """What JSON can say: the last bucket of a histogram has no upper end."""
     return None if value is None or not math.isfinite(value) else round(value, 4)
-
-
-def span(seconds: float) -> str:
-    """A length of time as people say it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

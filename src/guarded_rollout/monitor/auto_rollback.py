@@ -5,10 +5,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from guarded_rollout.clock import Clock
+from guarded_rollout.clock import Clock, duration
 from guarded_rollout.config.gates import AutoRollback as Settings
 from guarded_rollout.errors import LockHeldError
-from guarded_rollout.gates.verdict import span
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.monitor.ports import Rollouts
 from guarded_rollout.monitor.tasks import Executor, TaskResult
@@ -126,7 +125,7 @@ class AutoRollback:
             self._start(now)
         if self.state is RollbackState.RUNNING and now >= self._overdue_at:
             self._overdue_at = math.inf
-            limit = span(self._settings.rollback_timeout_minutes * 60)
+            limit = duration(self._settings.rollback_timeout_minutes * 60)
             self._failed(now, f"it is not done after {limit} and still runs")
 
     def take(self, done: TaskResult, now: float) -> None:

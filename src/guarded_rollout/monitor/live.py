@@ -9,7 +9,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
+from guarded_rollout.clock import duration
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.logs import LEVELS, Line
 from guarded_rollout.monitor.session import Monitor
 
@@ -101,7 +102,7 @@ class LiveView:
         """The whole view."""
         session = monitor.session
         held = " (held)" if monitor.window and monitor.window.paused else ""
-        left = f"{span(monitor.left(now))} left{held}"
+        left = f"{duration(monitor.left(now))} left{held}"
         head = Text(f"{session.release or session.environment}   {left}", style="bold")
         size = self._console.size
         around = self._surroundings(size.width)

@@ -6,11 +6,11 @@ Everything that takes time is an task, so a slow endpoint or a long rollback del
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from guarded_rollout.clock import Clock
+from guarded_rollout.clock import Clock, duration
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import LockHeldError
 from guarded_rollout.gates.panel import News
-from guarded_rollout.gates.verdict import Verdict, span
+from guarded_rollout.gates.verdict import Verdict
 from guarded_rollout.monitor.alerts import AlertPublisher, facts_of
 from guarded_rollout.monitor.auto_rollback import AutoRollback, RollbackState
 from guarded_rollout.monitor.log import MonitorLog
@@ -283,7 +283,8 @@ class Monitor:
         self._log.write(
             now,
             "info",
-            f"Monitoring {what} in {self.session.environment} for {span(self.left(now))}: {', '.join(names)}",
+            f"Monitoring {what} in {self.session.environment}"
+            f" for {duration(self.left(now))}: {', '.join(names)}",
             rollout=self.session.rollout,
             release=self.session.release,
             gates=names,

@@ -1,8 +1,7 @@
 """Watches the watching: tells loudly when a window is open and nobody looks at it."""
 
-from guarded_rollout.clock import Clock, Instant
+from guarded_rollout.clock import Clock, Instant, duration
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.gates.verdict import span
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.heartbeat import BEAT_SECONDS, MISSED_SECONDS
 from guarded_rollout.monitor.ports import OpenWindow, Rollouts
@@ -32,7 +31,7 @@ def unwatched(environment: Environment, window: OpenWindow, seconds: float, cloc
         Kind.UNWATCHED,
         environment.name,
         clock.now(),
-        reason=f"{window.candidate} is in its window and nobody has watched it for {span(seconds)}",
+        reason=f"{window.candidate} is in its window and nobody has watched it for {duration(seconds)}",
         release=window.candidate,
         deployment=window.rollout,
         duration_seconds=seconds,

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from guarded_rollout.clock import duration
 from guarded_rollout.errors import NotificationTemplateError
 from guarded_rollout.notify.events import Event, Facts, Kind, Level
 
@@ -133,15 +134,6 @@ def printable(text: str) -> str:
     text = text.replace("\r\n", "\n")
     kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
     return "".join(kept)
-
-
-def duration(seconds: float) -> str:
-    """`3.2 s`, `4 min 5 s`, `1 h 2 min`."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _values(event: Event) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from uuid import UUID
 
-from guarded_rollout.clock import in_words
+from guarded_rollout.clock import duration
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NothingOpenError, NotWatchedError, WindowOpenError
 from guarded_rollout.host.release import Release
@@ -129,7 +129,7 @@ class Engine:
                 raise WindowOpenError(
                     release=rollout.target,
                     environment=rollout.environment,
-                    left=in_words(left),
+                    left=duration(left),
                     operator=rollout.operator,
                 )
             if left <= 0:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from guarded_rollout.clock import in_words
+from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.gates.verdict import span
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.status.headline import headline
 from guarded_rollout.status.rows import gate_rows
@@ -129,7 +128,7 @@ def _window(seen: Overview) -> Fact | None:
     if seen.window is None:
         return None
     paused = " paused" * seen.window.paused
-    return Fact(in_words(seen.window_left) + paused, f"{seen.phase}{paused}")
+    return Fact(duration(seen.window_left) + paused, f"{seen.phase}{paused}")
 
 
 def _watched_by(seen: Overview) -> Fact | None:
@@ -139,7 +138,7 @@ def _watched_by(seen: Overview) -> Fact | None:
     if seen.beat is not None and not seen.unwatched_seconds:
         return _plain(f"process {seen.beat.pid}, its log is {seen.beat.log}")
     command = f"rollout monitor --env {seen.environment.name}"
-    return Fact(f"nobody, for {span(seen.unwatched_seconds)}: run `{command}`", "nobody")
+    return Fact(f"nobody, for {duration(seen.unwatched_seconds)}: run `{command}`", "nobody")
 
 
 def _notifications(seen: Overview) -> Fact | None:

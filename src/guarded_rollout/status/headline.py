@@ -3,7 +3,7 @@ and the dashboard. Pure."""
 
 from dataclasses import dataclass, replace
 
-from guarded_rollout.clock import in_words
+from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.verdict import GateOutcome
@@ -164,7 +164,7 @@ def _watching(seen: Overview, config: EnvironmentGates | None) -> Headline:
         return Headline(
             "bad",
             f"Nobody watches {seen.candidate}",
-            f"Its window is open, and no gate has been asked for {in_words(seen.unwatched_seconds)} and more."
+            f"Its window is open, and no gate has been asked for {duration(seen.unwatched_seconds)} and more."
             if seen.unwatched_seconds < 60
             else "Its window is open, and no gate is asked.",
             f"`{command}` in a terminal, or Abort.",
@@ -172,7 +172,7 @@ def _watching(seen: Overview, config: EnvironmentGates | None) -> Headline:
     judged = seen.session.judged if seen.session else ()
     silent = [one.verdict.gate for one in judged if one.verdict.outcome is GateOutcome.NO_DATA]
     if seen.phase is Phase.PAUSED:
-        left = in_words(seen.window_left)
+        left = duration(seen.window_left)
         return Headline("warn", f"The window of {seen.candidate} is paused", f"{left} are left.", "Resume.")
     if silent:
         return Headline("warn", f"{seen.candidate} is being watched, with no data for {', '.join(silent)}")

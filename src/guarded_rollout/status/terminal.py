@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.monitor.live import Trail, gate_lines
 from guarded_rollout.status.facts import rows
@@ -107,7 +108,7 @@ def _steps(seen: Overview, width: int) -> Iterator[Text]:
         return
     line = Text()
     for step in timeline(seen.rollout, seen.at_work is not None):
-        took = "" if step.took is None or step.took < 0.05 else f" {step.took:.1f} s"
+        took = "" if step.took is None or step.took < 0.05 else f" {duration(step.took)}"
         words = f"{step.mark} {step.name}{took}"
         if line and len(line) + 2 + len(words) > width:
             yield line

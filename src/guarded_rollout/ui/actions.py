@@ -7,9 +7,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from guarded_rollout.clock import in_words
+from guarded_rollout.clock import duration
 from guarded_rollout.errors import ActionRefusedError
-from guarded_rollout.gates.verdict import span
 from guarded_rollout.status.headline import failing, unknown, unwatched
 from guarded_rollout.status.snapshot import Overview, Phase
 
@@ -267,7 +266,7 @@ def _shares(seen: Overview) -> str:
 
 
 def _promote(seen: Overview) -> tuple[str, ...]:
-    left = f" with {in_words(seen.window_left)} left" if seen.window_left > 0 else ""
+    left = f" with {duration(seen.window_left)} left" if seen.window_left > 0 else ""
     broken = [one.verdict.gate for one in failing(seen)]
     alarm = (f"Failing now: {', '.join(broken)}. You accept it all the same.",) if broken else ()
     return (
@@ -281,7 +280,7 @@ def _promote(seen: Overview) -> tuple[str, ...]:
 
 def _pause(seen: Overview) -> tuple[str, ...]:
     return (
-        f"Window: its clock stands still with {in_words(seen.window_left)} left, until you resume.",
+        f"Window: its clock stands still with {duration(seen.window_left)} left, until you resume.",
         f"Traffic stays as it is: {_shares(seen)}. Data is not touched.",
         "The gates keep looking, and still roll back if one is broken.",
     )
@@ -290,7 +289,7 @@ def _pause(seen: Overview) -> tuple[str, ...]:
 def _resume(seen: Overview) -> tuple[str, tuple[str, ...]]:
     if seen.phase is Phase.PAUSED:
         return f"Let the window of {seen.candidate} go on?", (
-            f"Window: its clock runs again, with {in_words(seen.window_left)} left.",
+            f"Window: its clock runs again, with {duration(seen.window_left)} left.",
             f"Traffic stays as it is: {_shares(seen)}. Data is not touched.",
         )
     if seen.back or seen.undoing:
@@ -318,7 +317,7 @@ def _abort(seen: Overview) -> tuple[str, ...]:
         )
     slot = next((one for one in seen.slots if one.release == seen.stable), None)
     warm = "at once: it is running" if slot and slot.pid else "once it is started: it does not run now"
-    left = f" with {in_words(seen.window_left)} left" if seen.window_left > 0 else ""
+    left = f" with {duration(seen.window_left)} left" if seen.window_left > 0 else ""
     return (
         f"Traffic: {seen.stable} gets all of it, {warm} (now: {_shares(seen)}).",
         f"{seen.candidate} is stopped; its window closes{left}.",
@@ -342,7 +341,7 @@ def _rollback(seen: Overview) -> tuple[str, ...]:
 
 def _up(seen: Overview) -> tuple[str, ...]:
     steps = ", ".join(
-        f"{one.percent} %" + (f" for {span(one.hold_seconds)}" if one.hold_seconds else "")
+        f"{one.percent} %" + (f" for {duration(one.hold_seconds)}" if one.hold_seconds else "")
         for one in seen.environment.traffic
     )
     stable = seen.serving

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.gates.verdict import GateOutcome, span
+from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.logs import parse
 from guarded_rollout.monitor.log import sample_of
 from guarded_rollout.monitor.threshold_review import opened
@@ -143,7 +144,7 @@ def _differences(old: Replay, new: Replay) -> Iterator[GateDifference]:
 
 def _acts(found: Replay, gate: str) -> str:
     first = next((one for one in found.changes if one.verdict.gate == gate and one.news is News.FAILED), None)
-    return f"; fails {span(first.at - found.began_at)} in" if first else ""
+    return f"; fails {duration(first.at - found.began_at)} in" if first else ""
 
 
 def _counts(verdicts: Mapping[GateOutcome, int]) -> str:
@@ -156,15 +157,14 @@ def _ending(found: Replay) -> str:
     return (
         "would not have rolled back"
         if at is None
-        else f"would have rolled back {span(at - found.began_at)} in"
+        else f"would have rolled back {duration(at - found.began_at)} in"
     )
 
 
 def _in_words(change: Change, began_at: float) -> str:
     does = f" → {', '.join(change.actions)}" if change.actions else ""
-    return (
-        f"{span(change.at - began_at)} in: {change.verdict.gate} {change.news}: {change.verdict.reason}{does}"
-    )
+    after, verdict = duration(change.at - began_at), change.verdict
+    return f"{after} in: {verdict.gate} {change.news}: {verdict.reason}{does}"
 
 
 def _threshold(config: Any) -> dict[str, float]:

@@ -9,7 +9,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from guarded_rollout.clock import in_words
+from guarded_rollout.clock import duration
 from guarded_rollout.status import rows
 from guarded_rollout.status.headline import headline, unknown
 from guarded_rollout.ui import view
@@ -32,7 +32,7 @@ def templates(asset: Callable[[str], str]) -> Jinja:
         lstrip_blocks=True,
     )
     made.globals["asset"] = asset
-    made.filters |= {"iso": iso, "stamp": stamp, "took": took, "left": in_words, "code": code}
+    made.filters |= {"iso": iso, "stamp": stamp, "took": duration, "left": duration, "code": code}
     return made
 
 
@@ -44,11 +44,6 @@ def iso(seconds: float) -> str:
 def stamp(seconds: float) -> str:
     """Unix time for people; a page's script turns it into how long ago that was."""
     return f"{datetime.fromtimestamp(seconds, UTC):%F %T} UTC"
-
-
-def took(seconds: float) -> str:
-    """How long something took."""
-    return f"{seconds:.1f} s" if seconds < 60 else in_words(seconds)
 
 
 def code(words: str) -> Markup:

@@ -17,7 +17,6 @@ from guarded_rollout.notify.message import (
     NAMES,
     NEXT,
     checked,
-    duration,
     fit,
     printable,
     render,
@@ -169,13 +168,6 @@ def test_printable_text_can_be_sent_anywhere(text: str) -> None:
     printable(text).encode()
     assert "\x1b" not in printable(text)
     assert "\r" not in printable(text)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.25, "0.25 s"), (59, "59 s"), (65, "1 min 5 s"), (3720, "1 h 2 min")]
-)
-def test_durations_are_for_people(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_a_template_may_name_every_fact() -> None:

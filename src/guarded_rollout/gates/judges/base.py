@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from guarded_rollout.clock import duration
 from guarded_rollout.config.kinds import Decision, Gate, Source
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
 
 class Judge:
@@ -35,7 +36,7 @@ class Judge:
         if not self._silence:
             return said
         silent = max(0.0, now - self._heard_at)
-        reason = f"no data for {span(silent)}: {self._silence}"
+        reason = f"no data for {duration(silent)}: {self._silence}"
         return replace(said, outcome=GateOutcome.NO_DATA, reason=reason, value=None, silent_seconds=silent)
 
     def _wants(self, sample: Sample) -> bool:

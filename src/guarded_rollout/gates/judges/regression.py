@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+from guarded_rollout.clock import duration
 from guarded_rollout.config.kinds import Decision, RegressionGate
 from guarded_rollout.gates.detector import RatioDetector
 from guarded_rollout.gates.judges.base import Judge, percent, summed
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.statistics import quantile_range
-from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.gates.window import CounterWindow, Difference
 
 COMPARISON_Z = 3.72  # one in 10,000 that a quantile's range misses it
@@ -87,7 +88,7 @@ class RegressionJudge(Judge):
         evidence = self._detector.evidence
         rates = [percent(window.values[0], window.values[1]) for window in (mine, stable)]
         value = rates[0] / rates[1] if rates[1] else None
-        what = f"{rates[0]:.3g} % against stable's {rates[1]:.3g} % over {span(mine.seconds)}"
+        what = f"{rates[0]:.3g} % against stable's {rates[1]:.3g} % over {duration(mine.seconds)}"
         if evidence.conclusive:
             return (
                 GateOutcome.FAIL,
@@ -108,7 +109,7 @@ class RegressionJudge(Judge):
         value = one.value / other.value if other.value else None
         what = (
             f"{one.value:.4g} (at least {one.low:g}) against stable's {other.value:.4g} "
-            f"(at most {other.high:g}) over {span(mine.seconds)}"
+            f"(at most {other.high:g}) over {duration(mine.seconds)}"
         )
         if one.low > self._limit * other.high:
             return GateOutcome.FAIL, f"{what}: surely more than {self._limit:g} times as long", value

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from guarded_rollout.clock import duration
 from guarded_rollout.config.kinds import Decision, QuantileGate, RatioGate
 from guarded_rollout.gates.detector import Evidence, RateDetector
 from guarded_rollout.gates.judges.base import Judge, percent, summed
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.statistics import binomial_tail, quantile
-from guarded_rollout.gates.verdict import GateOutcome, Verdict, span
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.gates.window import AverageWindow, CounterWindow, Difference
 
 GAUGE_READINGS = 3  # a gauge does not say how many requests it stands for; so many readings are asked for
@@ -85,7 +86,7 @@ class WindowJudge(Judge):
         guarded = decision is Decision.GUARDED
         if guarded and evidence.conclusive:
             bad, total = evidence.counts
-            found = f"{self._bad_words(bad, total)} in {span(max(0.0, now - evidence.since))}"
+            found = f"{self._bad_words(bad, total)} in {duration(max(0.0, now - evidence.since))}"
             return GateOutcome.FAIL, f"{found}: conclusive that it is over {self._limit:g} {self._unit}"
         if seen.value is None or seen.samples < seen.needed:
             return GateOutcome.INSUFFICIENT, f"{seen.samples:g} of {seen.needed} samples"
@@ -105,7 +106,8 @@ class WindowJudge(Judge):
         average, window = self._averages.average(now)
         readings = window.values[0] if window.values else 0
         value = average if readings else None
-        what = f"the service's own figure, {average:.4g} {self._unit} on average over {span(window.seconds)},"
+        over = duration(window.seconds)
+        what = f"the service's own figure, {average:.4g} {self._unit} on average over {over},"
         # The average says nothing of how much it stands for, so no further confidence can be asked of it.
         return _Seen(value, average > self._limit * (1 + 1e-9), True, what, readings, GAUGE_READINGS, window)
 
@@ -152,7 +154,7 @@ class RatioJudge(WindowJudge):
         sure = self._confidence is None or (
             over and binomial_tail(bad, total, self._limit / 100) <= 1 - self._confidence
         )
-        what = f"{value or 0:.4g} % ({bad:g} of {total:g}) over {span(window.seconds)}"
+        what = f"{value or 0:.4g} % ({bad:g} of {total:g}) over {duration(window.seconds)}"
         return _Seen(value, over, sure, what, total, self._min_samples, window)
 
 
@@ -197,6 +199,6 @@ class QuantileJudge(WindowJudge):
         sure = self._confidence is None or binomial_tail(beyond, total, 1 - self._q) <= 1 - self._confidence
         what = (
             f"{found.value:.4g} {self._unit} (between {found.low:g} and {found.high:g}, "
-            f"{total:g} values) over {span(window.seconds)}"
+            f"{total:g} values) over {duration(window.seconds)}"
         )
         return _Seen(found.value, over, sure, what, total, self._min_samples, window, found.low, found.high)
