@@ -26,9 +26,8 @@ from bench.fill import fill
 from bench.table import Table, Target, Timing, duration
 from dhash_service.store.engine import connect, writing
 from dhash_service.store.tables import images, thumbnails
-from guarded_rollout.backup.archive import Backup, Subject, read_back, take
-from guarded_rollout.backup.publish import Shelf
-from guarded_rollout.backup.steady import forget_cache
+from guarded_rollout.backup.archive import Subject, TakenBackup, read_back, take
+from guarded_rollout.backup.publish import BackupFolder, forget_cache
 from guarded_rollout.clock import SystemClock
 
 THUMBNAIL_BYTES = (2_000, 9_000)
@@ -87,7 +86,7 @@ def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contest
     def ours(copy: Callable[[Path], object]) -> Prepare:
         def prepare(place: Path) -> Callable[[], object]:
             subject = Subject("production", release, None, copy, (), None, "")
-            return lambda: take(subject, Shelf(place / "backups", place), SystemClock())
+            return lambda: take(subject, BackupFolder(place / "backups", place), SystemClock())
 
         return prepare
 
@@ -129,7 +128,7 @@ def contestants(store: Path, frozen: Path, release_folder: Path) -> list[Contest
 
     def reading_back(place: Path) -> Callable[[], object]:
         taken = ours(lambda file: os.link(frozen, file))(place)()
-        assert isinstance(taken, Backup)
+        assert isinstance(taken, TakenBackup)
         with taken.entry.path.open("rb") as file:
             forget_cache(file.fileno())
         return lambda: read_back(taken.entry.path, taken.manifest)
@@ -243,7 +242,7 @@ def take_one(store: Path, folder: Path) -> None:
     """One backup, as `rollout backup` takes it; runs in a process of its own."""
     release = make_release(folder / f"releases-{os.getpid()}")
     subject = Subject("production", release, None, lambda file: snapshot(store, file), (), None, "")
-    take(subject, Shelf(folder / "backups", folder), SystemClock())
+    take(subject, BackupFolder(folder / "backups", folder), SystemClock())
 
 
 def meanwhile(store: Path, folder: Path, repeats: int) -> Table:

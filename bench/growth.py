@@ -25,7 +25,7 @@ from bench.table import Table, duration
 from dhash_service.pictures.fingerprint import fingerprint
 from dhash_service.search.index import HammingIndex
 from guarded_rollout.backup.archive import Subject, take
-from guarded_rollout.backup.publish import Shelf
+from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.clock import SystemClock
 
 
@@ -180,6 +180,6 @@ def backing_up(megabytes: float) -> Iterator[Callable[[], object]]:
                 "production", release, None, lambda file: os.link(folder / "frozen.db", file), (), None, ""
             )
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                take(subject, Shelf(Path(place) / "backups", Path(place)), SystemClock())
+                take(subject, BackupFolder(Path(place) / "backups", Path(place)), SystemClock())
 
         yield back_up

@@ -13,8 +13,8 @@ from tests.guarded_rollout.backups import make_release
 
 from bench.backup import fill_with_thumbnails, run, snapshot
 from bench.table import Table, Timing, duration
-from guarded_rollout.backup.archive import Backup, Subject, take
-from guarded_rollout.backup.publish import Shelf
+from guarded_rollout.backup.archive import Subject, TakenBackup, take
+from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.clock import SystemClock
 
@@ -88,9 +88,9 @@ def contestants(frozen: Path, releases: Path) -> list[Contestant]:
     """Ours, and whichever peer is installed."""
     release = make_release(releases)
 
-    def ours(place: Path) -> Backup:
+    def ours(place: Path) -> TakenBackup:
         subject = Subject("production", release, None, lambda file: os.link(frozen, file), (), None, "")
-        return take(subject, Shelf(place / "backups", place), SystemClock())
+        return take(subject, BackupFolder(place / "backups", place), SystemClock())
 
     def unpacked(place: Path, back: Path) -> None:
         (archive,) = (place / "backups").glob("*.zip")

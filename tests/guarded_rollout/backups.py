@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from guarded_rollout.backup.archive import Backup, Subject, take
-from guarded_rollout.backup.publish import Shelf
+from guarded_rollout.backup.archive import Subject, TakenBackup, take
+from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.host.release import Release
 
@@ -83,8 +83,10 @@ class Project:
             restore_guide="# By hand\n",
         )
 
-    def shelf(self, folder: Path | None = None, **options: Any) -> Shelf:
-        return Shelf(folder or self.backups, self.root, **options)
+    def backup_folder(self, folder: Path | None = None, **options: Any) -> BackupFolder:
+        return BackupFolder(folder or self.backups, self.root, **options)
 
-    def take(self, shelf: Shelf | None = None, clock: Clock | None = None, **changes: Any) -> Backup:
-        return take(replace(self.subject, **changes), shelf or self.shelf(), clock or SystemClock())
+    def take(
+        self, folder: BackupFolder | None = None, clock: Clock | None = None, **changes: Any
+    ) -> TakenBackup:
+        return take(replace(self.subject, **changes), folder or self.backup_folder(), clock or SystemClock())

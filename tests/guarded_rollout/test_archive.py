@@ -75,7 +75,7 @@ def test_sha256sum_accepts_it_from_the_project_root(project):
 
 def test_sha256sum_accepts_one_elsewhere_from_anywhere(project, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    backup = project.take(project.shelf(elsewhere))
+    backup = project.take(project.backup_folder(elsewhere))
     subprocess.run(["sha256sum", "-c", backup.entry.checksum], cwd="/", capture_output=True, check=True)
     verify(backup.entry.path)
 
@@ -83,12 +83,12 @@ def test_sha256sum_accepts_one_elsewhere_from_anywhere(project, tmp_path_factory
 @pytest.mark.parametrize("name", ["with\nnewline", "with\\backslash"])
 def test_a_folder_that_sha256sum_cannot_name_is_refused(project, name):
     with pytest.raises(NotWritableError, match="sha256sum cannot read"):
-        project.take(project.shelf(project.root / name))
+        project.take(project.backup_folder(project.root / name))
     assert list((project.root / name).iterdir()) == []
 
 
 def test_only_this_user_may_read_it(project):
-    backup = project.take(project.shelf(safety=True))
+    backup = project.take(project.backup_folder(safety=True))
     for path in (backup.entry.path, backup.entry.checksum):
         assert path.stat().st_mode & 0o777 == 0o600
     assert backup.entry.path.parent.stat().st_mode & 0o777 == 0o700
@@ -117,7 +117,7 @@ def test_many_at_once_get_names_of_their_own(project):
 
 def test_a_safety_copy_is_never_what_the_guide_finds_as_latest(project):
     project.take()
-    safety = project.take(project.shelf(safety=True)).entry.path
+    safety = project.take(project.backup_folder(safety=True)).entry.path
     found = subprocess.run(
         ["sh", "-c", "ls -1 backups/dhash_*.zip | sort -r | head -n1"],
         cwd=project.root,
@@ -193,7 +193,7 @@ def test_what_comes_back_from_the_disk_is_compared_with_what_was_written(project
         content[1000] ^= 1
         archive.write_bytes(content)
 
-    monkeypatch.setattr("guarded_rollout.backup.steady.forget_cache", flip)
+    monkeypatch.setattr("guarded_rollout.backup.publish.forget_cache", flip)
     with pytest.raises(BackupDamagedError):
         project.take()
     assert list(project.backups.iterdir()) == []
@@ -241,7 +241,7 @@ def small_disk(tmp_path):
 def test_a_disk_without_room_for_the_snapshot_is_found_before_writing(project, small_disk):
     with pytest.raises(DiskFullError, match=r"\d+ MB free"):
         project.take(
-            project.shelf(small_disk), snapshot=snapshot_of(make_store(project.root / "big.db", 500))
+            project.backup_folder(small_disk), snapshot=snapshot_of(make_store(project.root / "big.db", 500))
         )
     assert list(small_disk.iterdir()) == []
 
@@ -253,14 +253,14 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing_and_says_so(project, 
         (small_disk / "other").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
 
     with pytest.raises(NotWritableError, match="No space left on device"):
-        project.take(project.shelf(small_disk), snapshot=snapshot)
+        project.take(project.backup_folder(small_disk), snapshot=snapshot)
     assert [path.name for path in small_disk.iterdir()] == ["other"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(project, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(NotWritableError, match=r"small is not writable: Read-only file system"):
-        project.take(project.shelf(small_disk))
+        project.take(project.backup_folder(small_disk))
 
 
 def test_a_file_where_the_folder_should_be_is_named(project):
@@ -303,7 +303,7 @@ def key(tmp_path):
 
 
 def test_a_signed_backup_is_verified_with_the_public_key(project, key):
-    backup = project.take(project.shelf(signing_key=key))
+    backup = project.take(project.backup_folder(signing_key=key))
     assert (
         "signed by an allowed signer"
         in verify(backup.entry.path, allowed_signers=key.parent / "allowed").checks
@@ -311,8 +311,8 @@ def test_a_signed_backup_is_verified_with_the_public_key(project, key):
 
 
 def test_whoever_changes_archive_and_checksum_cannot_sign_it(project, key):
-    backup = project.take(project.shelf(signing_key=key))
-    other = project.take(project.shelf())
+    backup = project.take(project.backup_folder(signing_key=key))
+    other = project.take(project.backup_folder())
     os.replace(other.entry.path, backup.entry.path)
     backup.entry.checksum.write_text(
         other.entry.checksum.read_text().replace(other.entry.name, backup.entry.name)
@@ -327,5 +327,5 @@ def test_whoever_changes_archive_and_checksum_cannot_sign_it(project, key):
 
 def test_a_key_that_cannot_sign_leaves_no_backup(project):
     with pytest.raises(SignatureError, match="signing with"):
-        project.take(project.shelf(signing_key=project.root / "nothing"))
+        project.take(project.backup_folder(signing_key=project.root / "nothing"))
     assert list(project.backups.iterdir()) == []

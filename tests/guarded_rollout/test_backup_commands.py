@@ -12,9 +12,8 @@ import pytest
 
 from guarded_rollout.backup.archive import Subject, take
 from guarded_rollout.backup.catalog import latest
-from guarded_rollout.backup.prune import decide
-from guarded_rollout.backup.publish import Shelf
-from guarded_rollout.backup.retention import Rule
+from guarded_rollout.backup.publish import BackupFolder
+from guarded_rollout.backup.retention import RetentionRule, decide
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.errors import GoldenRejectedError
 from guarded_rollout.journal.model import Outcome
@@ -129,7 +128,7 @@ def test_deep_verification_refuses_a_release_that_rejects_its_golden_pictures(se
         originals=None,
         restore_guide="",
     )
-    taken = take(subject, Shelf(tmp_path, tmp_path), served.site.clock)
+    taken = take(subject, BackupFolder(tmp_path, tmp_path), served.site.clock)
     with pytest.raises(GoldenRejectedError, match=r"moved: a\.png"):
         rehearse_restore(taken.entry.path, served.site)
     assert list(scratch.iterdir()) == []
@@ -197,7 +196,7 @@ def test_what_an_open_rollout_may_return_to_is_needed(tmp_path):
             evidence["backup"] = str(tmp_path / names[3])
         opened = replace(journal.rollout(rollout), started_at=now - timedelta(hours=2))
         journal.end(rollout, Outcome.FAILED)
-    decided = decide(tmp_path, "production", Rule(last=1), opened, now)
+    decided = decide(tmp_path, "production", RetentionRule(last=1), opened, now)
     assert [kept.entry.name for kept in decided.keep] == [names[0], names[1], names[3]]
 
 

@@ -9,9 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from guarded_rollout.backup.catalog import SAFETY, Entry, find, latest
-from guarded_rollout.backup.integrity import problem_of
-from guarded_rollout.backup.verify import verify
+from guarded_rollout.backup.catalog import SAFETY, BackupEntry, find, latest
+from guarded_rollout.backup.verify import database_problem, verify
 from guarded_rollout.checks.verify import draw
 from guarded_rollout.host.release import remove
 from guarded_rollout.rollout.rollback import rollback_steps
@@ -59,7 +58,7 @@ def known(sandbox: Sandbox) -> list[bool]:
     ]
 
 
-def safety_copies(sandbox: Sandbox) -> list[Entry]:
+def safety_copies(sandbox: Sandbox) -> list[BackupEntry]:
     return find(sandbox.environment.backups / SAFETY, "production")
 
 
@@ -100,7 +99,7 @@ def test_a_damaged_store_is_replaced_and_what_can_be_read_of_it_is_merged(served
     kept = max(store.parent.glob("dhash.db.before-*"))  # the newest: a rollout's id sorts by time
     assert kept.read_bytes() == content
     assert f"the damaged store is kept as {kept}" in done.stdout
-    assert problem_of(store) is None
+    assert database_problem(store) is None
     assert known(served) == [True, True]
 
 

@@ -5,29 +5,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guarded_rollout.backup.catalog import Entry, find, latest, name_for, parse
-from guarded_rollout.backup.retention import Rule, plan
+from guarded_rollout.backup.catalog import BackupEntry, find, latest, name_for, parse
+from guarded_rollout.backup.retention import RetentionRule, plan
 from guarded_rollout.errors import RetentionRuleError
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-GUIDE = Rule(last=10, younger_than=timedelta(hours=72))
+GUIDE = RetentionRule(last=10, younger_than=timedelta(hours=72))
 
 
-def backup(age: timedelta, environment: str = "production") -> Entry:
+def backup(age: timedelta, environment: str = "production") -> BackupEntry:
     moment = (NOW - age).replace(microsecond=0)
-    return Entry(Path(f"dhash_{environment}_{moment:%Y%m%d_%H%M%S}.zip"), environment, moment)
+    return BackupEntry(Path(f"dhash_{environment}_{moment:%Y%m%d_%H%M%S}.zip"), environment, moment)
 
 
-def hours(*ages: float) -> list[Entry]:
+def hours(*ages: float) -> list[BackupEntry]:
     return [backup(timedelta(hours=age)) for age in ages]
 
 
 ages = st.lists(st.integers(-3600, 30 * 86400), unique=True, max_size=40)
 entries = ages.map(lambda seconds: [backup(timedelta(seconds=second)) for second in seconds])
 rules = st.one_of(
-    st.builds(Rule, last=st.integers(1, 20)),
-    st.builds(Rule, younger_than=st.timedeltas(timedelta(0), timedelta(days=20))),
-    st.builds(Rule, st.integers(1, 20), st.timedeltas(timedelta(0), timedelta(days=20))),
+    st.builds(RetentionRule, last=st.integers(1, 20)),
+    st.builds(RetentionRule, younger_than=st.timedeltas(timedelta(0), timedelta(days=20))),
+    st.builds(RetentionRule, st.integers(1, 20), st.timedeltas(timedelta(0), timedelta(days=20))),
 )
 
 
@@ -49,7 +49,9 @@ def test_what_an_open_rollout_may_return_to_stays():
 
 
 def test_age_alone_leaves_the_newest():
-    assert plan(hours(500, 900), Rule(younger_than=timedelta(hours=12)), now=NOW).remove == tuple(hours(900))
+    assert plan(hours(500, 900), RetentionRule(younger_than=timedelta(hours=12)), now=NOW).remove == tuple(
+        hours(900)
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_age_alone_leaves_the_newest():
 )
 def test_no_rule_is_an_error_and_not_delete_everything(arguments):
     with pytest.raises(RetentionRuleError):
-        Rule(**arguments)
+        RetentionRule(**arguments)
 
 
 @given(entries, rules, st.randoms())

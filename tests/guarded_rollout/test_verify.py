@@ -168,7 +168,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(archive, tmp_path):
         files["data/snapshot"] = bytes(50_000_000)
 
     rewrite(archive, bomb)
-    with pytest.raises(BackupFormatError, match="data/snapshot: the manifest tells another size"):
+    with pytest.raises(BackupFormatError, match="data/snapshot: the manifest gives another size"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -225,7 +225,7 @@ def with_original(project, tmp_path):
     kept = tmp_path / "kept" / path
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"picture")
-    entry = project.take(project.shelf(tmp_path / "backups"), originals=tmp_path / "kept").entry
+    entry = project.take(project.backup_folder(tmp_path / "backups"), originals=tmp_path / "kept").entry
     return entry.path, tmp_path / "backups" / "originals" / path
 
 

@@ -11,14 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from guarded_rollout.backup import originals
-from guarded_rollout.backup.catalog import Entry
-from guarded_rollout.backup.integrity import problem_of
+from guarded_rollout.backup.catalog import BackupEntry
 from guarded_rollout.backup.manifest import FORMAT, NAME, Manifest, Originals, contents
 from guarded_rollout.backup.originals import Original
-from guarded_rollout.backup.publish import Shelf
-from guarded_rollout.backup.quiet import behind_others
-from guarded_rollout.backup.steady import SteadyFile
-from guarded_rollout.backup.verify import read_through, require_space
+from guarded_rollout.backup.publish import BackupFolder, IncrementallyFlushedFile, run_behind_others
+from guarded_rollout.backup.verify import database_problem, read_through, require_space
 from guarded_rollout.backup.zip_writer import Written, ZipWriter
 from guarded_rollout.clock import Clock
 from guarded_rollout.errors import BackupDamagedError, NotWritableError, ReleaseDamagedError
@@ -35,7 +32,7 @@ RELEASE, CONFIGURATION, SNAPSHOT, ORIGINALS = (
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is backed up. `snapshot` writes a consistent copy of the data into the file it is given."""
+    """The subject of a backup. `snapshot` writes a consistent copy of the data into the file it is given."""
 
     environment: str
     release: Release
@@ -47,47 +44,49 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
+class TakenBackup:
     """An archive in its place. Size in bytes, duration in seconds."""
 
-    entry: Entry
+    entry: BackupEntry
     sha256: str
     size: int
     seconds: float
     manifest: Manifest
 
 
-def take(subject: Subject, shelf: Shelf, clock: Clock) -> Backup:
+def take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
     """Take a backup (0600, never over another one).
 
     Raises `NotWritableError`, `DiskFullError`, `BackupDamagedError`, and whatever `snapshot` raises.
     """
-    with ThreadPoolExecutor(1, initializer=behind_others) as quiet:
-        return quiet.submit(_take, subject, shelf, clock).result()
+    with ThreadPoolExecutor(1, initializer=run_behind_others) as quiet:
+        return quiet.submit(_take, subject, folder, clock).result()
 
 
-def _take(subject: Subject, shelf: Shelf, clock: Clock) -> Backup:
+def _take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
     begin, created_at = clock.monotonic(), clock.now()
     try:
-        with shelf.scratch() as scratch:
+        with folder.scratch() as scratch:
             archive = scratch / "archive.zip"
-            manifest = _write(subject, archive, scratch, shelf, created_at)
+            manifest = _write(subject, archive, scratch, folder, created_at)
             digest = read_back(archive, manifest)
             size = archive.stat().st_size
-            entry = shelf.publish(archive, digest, subject.environment, clock.now())
+            entry = folder.publish(archive, digest, subject.environment, clock.now())
     except OSError as error:
-        raise NotWritableError(path=shelf.folder, reason=error.strerror or error) from error
-    return Backup(entry, digest, size, clock.monotonic() - begin, manifest)
+        raise NotWritableError(path=folder.path, reason=error.strerror or error) from error
+    return TakenBackup(entry, digest, size, clock.monotonic() - begin, manifest)
 
 
-def _write(subject: Subject, archive: Path, scratch: Path, shelf: Shelf, created_at: datetime) -> Manifest:
+def _write(
+    subject: Subject, archive: Path, scratch: Path, folder: BackupFolder, created_at: datetime
+) -> Manifest:
     snapshot = scratch / "snapshot"
     subject.snapshot(snapshot)
     require_space(scratch, snapshot.stat().st_size)
     # After the snapshot: what it names was kept before it, so the list has all of that.
-    kept = originals.store(subject.originals, shelf.folder) if subject.originals else None
-    with SteadyFile(archive) as file, ThreadPoolExecutor(1) as aside:
-        judged = aside.submit(problem_of, snapshot)
+    kept = originals.store(subject.originals, folder.path) if subject.originals else None
+    with IncrementallyFlushedFile(archive) as file, ThreadPoolExecutor(1) as aside:
+        judged = aside.submit(database_problem, snapshot)
         writer = ZipWriter(file, created_at)
         written = list(_pack(subject, snapshot, kept, writer))
         _require_as_built(subject.release, written)
@@ -146,7 +145,7 @@ def _require_as_built(release: Release, written: list[Written]) -> None:
 
 
 def read_back(archive: Path, manifest: Manifest) -> str:
-    """What the disk gives back must unpack to what was packed; returns the SHA-256 of what it gave."""
+    """Require that the disk gives back what was packed; returns the SHA-256 of what it gave."""
     with ThreadPoolExecutor(1) as aside:
         digest = aside.submit(sha256, archive)
         if read_through(archive) != manifest:

@@ -15,7 +15,7 @@ SAFETY_PATTERN = re.compile(r"before-rollback_(?P<environment>.+)_(?P<time>\d{8}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BackupEntry:
     """One archive in a folder of backups."""
 
     path: Path
@@ -52,7 +52,7 @@ def signature_of(archive: Path) -> Path:
     return archive.with_name(archive.name + ".sha256.sig")
 
 
-def parse(path: Path) -> Entry | None:
+def parse(path: Path) -> BackupEntry | None:
     """A backup or safety copy by its path; None if the name is not one."""
     found = PATTERN.fullmatch(path.name) or SAFETY_PATTERN.fullmatch(path.name)
     if found is None:
@@ -61,22 +61,22 @@ def parse(path: Path) -> Entry | None:
         taken_at = datetime.strptime(found["time"], TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return Entry(path, found["environment"], taken_at)
+    return BackupEntry(path, found["environment"], taken_at)
 
 
-def find(folder: Path, environment: str) -> list[Entry]:
+def find(folder: Path, environment: str) -> list[BackupEntry]:
     """One environment's archives in a folder, newest first. Another environment's are never among them."""
     entries = (parse(path) for path in folder.glob("*.zip"))
     mine = [entry for entry in entries if entry is not None and entry.environment == environment]
     return sorted(mine, key=lambda entry: entry.name, reverse=True)
 
 
-def latest(folder: Path, environment: str) -> Entry | None:
+def latest(folder: Path, environment: str) -> BackupEntry | None:
     """One environment's newest archive in a folder."""
     return next(iter(find(folder, environment)), None)
 
 
-def name_for(folder: Path, environment: str, now: datetime, *, safety: bool = False) -> Entry:
+def name_for(folder: Path, environment: str, now: datetime, *, safety: bool = False) -> BackupEntry:
     """A name that sorts after every one that is there: now, or the second after the latest.
 
     A checksum file alone takes its name too: it is written first, as the claim of whoever writes the archive.
@@ -89,4 +89,4 @@ def name_for(folder: Path, environment: str, now: datetime, *, safety: bool = Fa
     if taken:
         moment = max(moment, max(entry.taken_at for entry in taken) + timedelta(seconds=1))
     prefix = "before-rollback" if safety else "dhash"
-    return Entry(folder / f"{prefix}_{environment}_{moment:{TIME}}.zip", environment, moment)
+    return BackupEntry(folder / f"{prefix}_{environment}_{moment:{TIME}}.zip", environment, moment)

@@ -1,25 +1,35 @@
-"""Where archives stand, and how a new one gets there: written in a scratch folder, then given a free name."""
+"""Publishes an archive: written in a scratch folder without disturbing others, then given a free name.
+
+A large file is flushed a few megabytes at a time: one flush at the end would keep the disk busy for a second,
+and whoever commits meanwhile waits.
+"""
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from guarded_rollout.backup import signing
-from guarded_rollout.backup.catalog import Entry, name_for
+from guarded_rollout.backup.catalog import BackupEntry, name_for
 from guarded_rollout.files import scratch_folder, sync_folder
 
 SCRATCH = ".taking-"
+FLUSH_BYTES = 8 * 1024**2
+NICE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """A folder of backups. `root` is where `sha256sum -c` is run; a safety copy stands where nobody looks
-    for the latest backup; with a signing key (OpenSSH), checksums are signed."""
+class BackupFolder:
+    """A folder of backups. `sha256sum -c` is run in `root`. A safety copy stands where nobody looks for the
+    latest backup; with a signing key (OpenSSH), checksums are signed."""
 
-    folder: Path
+    path: Path
     root: Path
     safety: bool = False
     signing_key: Path | None = None
@@ -27,11 +37,11 @@ class Shelf:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A private folder on the same file system; what killed backups left is removed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(SCRATCH, self.folder) as scratch:
+        self.path.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(SCRATCH, self.path) as scratch:
             yield scratch
 
-    def publish(self, archive: Path, digest: str, environment: str, now: datetime) -> Entry:
+    def publish(self, archive: Path, digest: str, environment: str, now: datetime) -> BackupEntry:
         """Move a finished archive to a name that nobody has."""
         entry = self._claim(digest, environment, now)
         try:
@@ -46,13 +56,66 @@ class Shelf:
         sync_folder(entry.path.parent)
         return entry
 
-    def _claim(self, digest: str, environment: str, now: datetime) -> Entry:
-        """The checksum file comes first: it claims the name, and alone it is no backup."""
+    def _claim(self, digest: str, environment: str, now: datetime) -> BackupEntry:
+        """Write the checksum file first: it claims the name, and alone it is no backup."""
         while True:
-            entry = name_for(self.folder, environment, now, safety=self.safety)
+            entry = name_for(self.path, environment, now, safety=self.safety)
             entry.path.parent.mkdir(exist_ok=True, mode=0o700)
             try:
                 signing.write(entry.path, digest, self.root)
             except FileExistsError:
                 continue
             return entry
+
+
+class IncrementallyFlushedFile:
+    """A new file to write; once its block ends well, it is on the disk and in no cache."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._flusher = ThreadPoolExecutor(1)
+        self._flushing: Future[None] | None = None
+        self._pending = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, data: bytes) -> int:
+        """Append; wait while the disk is more than one flush behind."""
+        self._pending += len(data)
+        if self._pending >= FLUSH_BYTES:
+            self._pending = 0
+            self._settle()
+            self._file.flush()
+            self._flushing = self._flusher.submit(os.fsync, self._file.fileno())
+        return self._file.write(data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file, self._flusher:
+            if kind is None:
+                self._settle()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                forget_cache(self._file.fileno())
+
+    def _settle(self) -> None:
+        """Wait for what the disk is writing, and raise what went wrong with it."""
+        if self._flushing is not None:
+            self._flushing.result()
+
+
+def forget_cache(descriptor: int) -> None:
+    """Drop a file from the cache, so that reading it asks the disk, where the system allows it."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def run_behind_others() -> None:
+    """Give the calling thread, and whatever it starts, the processor after everyone else.
+
+    Only on Linux, where a thread has a priority of its own; elsewhere it would be the whole process.
+    """
+    if os.uname().sysname == "Linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

@@ -1,15 +1,22 @@
-"""Which backups stay: a pure function over names and times."""
+"""Retention: decides which backups stay, a pure function over names and times, and removes the others."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from guarded_rollout.backup.catalog import Entry
+from guarded_rollout.backup.catalog import SAFETY, BackupEntry, find, parse
+from guarded_rollout.config import gates
+from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import RetentionRuleError
+from guarded_rollout.journal.model import Rollout
+
+CLAIM_AGE = timedelta(days=1)
+"""Age from which a checksum without an archive was left by a killed writer; a young one claims a name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RetentionRule:
     """Keep the newest `last`, and whatever is younger than `younger_than`; one of the two may be left out."""
 
     last: int | None = None
@@ -25,38 +32,42 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptBackup:
     """A backup that stays, and why."""
 
-    entry: Entry
+    entry: BackupEntry
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a rule makes of the backups of one environment, newest first."""
+class RetentionPlan:
+    """The backups of one environment that stay and that go, newest first."""
 
-    keep: tuple[Kept, ...]
-    remove: tuple[Entry, ...]
+    keep: tuple[KeptBackup, ...]
+    remove: tuple[BackupEntry, ...]
 
 
-def plan(entries: Iterable[Entry], rule: Rule, *, now: datetime, needed: Collection[str] = ()) -> Plan:
+def plan(
+    entries: Iterable[BackupEntry], rule: RetentionRule, *, now: datetime, needed: Collection[str] = ()
+) -> RetentionPlan:
     """Decide for each backup; `needed` names those that an open rollout may return to.
 
     The newest always stays: age alone must not leave an environment without any.
     """
-    keep: list[Kept] = []
-    remove: list[Entry] = []
+    keep: list[KeptBackup] = []
+    remove: list[BackupEntry] = []
     for place, entry in enumerate(sorted(entries, key=lambda entry: entry.name, reverse=True), start=1):
         reason = _reason(entry, place, rule, now, needed)
         if reason is None:
             remove.append(entry)
         else:
-            keep.append(Kept(entry, reason))
-    return Plan(tuple(keep), tuple(remove))
+            keep.append(KeptBackup(entry, reason))
+    return RetentionPlan(tuple(keep), tuple(remove))
 
 
-def _reason(entry: Entry, place: int, rule: Rule, now: datetime, needed: Collection[str]) -> str | None:
+def _reason(
+    entry: BackupEntry, place: int, rule: RetentionRule, now: datetime, needed: Collection[str]
+) -> str | None:
     if entry.name in needed:
         return "an open rollout may return to it"
     if place <= (rule.last or 1):
@@ -64,3 +75,68 @@ def _reason(entry: Entry, place: int, rule: Rule, now: datetime, needed: Collect
     if rule.younger_than is not None and now - entry.taken_at < rule.younger_than:
         return f"younger than {rule.younger_than.total_seconds() / 3600:g} h"
     return None
+
+
+# ---- a folder of backups
+
+
+def rule_of(
+    environment: Environment, *, keep: int | None = None, hours: float | None = None
+) -> RetentionRule:
+    """The operator's rule, or else that of rollout.toml (how many) and the gates file (for how long)."""
+    if hours is None:
+        watched = gates.load(environment.gates).environment(environment.name)
+        hours = watched.auto_rollback.backup_retention_hours
+    return RetentionRule(environment.keep_backups if keep is None else keep, timedelta(hours=hours))
+
+
+def decide(
+    folder: Path, environment: str, rule: RetentionRule, rollout: Rollout | None, now: datetime
+) -> RetentionPlan:
+    """Apply the rule to one environment's backups in a folder, while this rollout is open."""
+    entries = find(folder, environment)
+    return plan(entries, rule, now=now, needed=needed_by(rollout, entries) if rollout else ())
+
+
+def surplus(
+    environment: Environment, rollout: Rollout | None, now: datetime
+) -> Iterator[tuple[Path, RetentionPlan]]:
+    """Apply the configured rule to the backups and to the safety copies: each folder with its plan."""
+    rule = rule_of(environment)
+    for folder in (environment.backups, environment.backups / SAFETY):
+        yield folder, decide(folder, environment.name, rule, rollout, now)
+
+
+def needed_by(rollout: Rollout, entries: list[BackupEntry]) -> set[str]:
+    """The backups that an open rollout may return to: its own, and the last one that was taken before it."""
+    evidence = [step.evidence or {} for step in rollout.steps]
+    own = {
+        Path(str(found[key])).name
+        for found in evidence
+        for key in ("backup", "safety_copy")
+        if found.get(key)
+    }
+    before = max((entry.name for entry in entries if entry.taken_at <= rollout.started_at), default=None)
+    return own | ({before} if before else set())
+
+
+def remove(decided: RetentionPlan, folder: Path, environment: str, now: datetime) -> Iterator[BackupEntry]:
+    """Remove what the plan gives up, and the claims of killed writers.
+
+    The archive goes first, so that no crash leaves one without its checksum.
+    """
+    for entry in decided.remove:
+        _delete(entry)
+        yield entry
+    complete = {entry.name for entry in find(folder, environment)}
+    for claim in folder.glob("*.zip.sha256"):
+        entry_of = parse(claim.with_suffix(""))
+        if entry_of is None or entry_of.environment != environment or entry_of.name in complete:
+            continue
+        if now - entry_of.taken_at > CLAIM_AGE:
+            _delete(entry_of)
+
+
+def _delete(entry: BackupEntry) -> None:
+    for path in entry.files:
+        path.unlink(missing_ok=True)

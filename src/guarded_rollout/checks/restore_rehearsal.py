@@ -5,8 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from guarded_rollout.backup.integrity import is_sqlite
-from guarded_rollout.backup.verify import Verified, unpack
+from guarded_rollout.backup.verify import Verified, is_sqlite, unpack
 from guarded_rollout.checks.verify import require_golden, require_healthy
 from guarded_rollout.errors import BackupFormatError
 from guarded_rollout.host.release import Release, remove

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.backup.catalog import SAFETY
-from guarded_rollout.backup.prune import decide, remove, rule_of
+from guarded_rollout.backup.retention import decide, remove, rule_of
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import session
 

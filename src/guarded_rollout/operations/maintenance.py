@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from statistics import median
 
-from guarded_rollout.backup.prune import remove, surplus
+from guarded_rollout.backup.retention import remove, surplus
 from guarded_rollout.checks.preflight import Level
 from guarded_rollout.checks.probe import Probe, SmokeFailure
 from guarded_rollout.checks.smoke import lookup_times

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from guarded_rollout.backup import catalog
-from guarded_rollout.backup.catalog import Entry
+from guarded_rollout.backup.catalog import BackupEntry
 from guarded_rollout.clock import Clock, Instant, SystemClock
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.host import launcher
@@ -63,7 +63,7 @@ class Standing:
 class Archive:
     """A backup as far as one can tell without reading it. `checksum` is its recorded SHA-256."""
 
-    entry: Entry
+    entry: BackupEntry
     size: int
     checksum: str
     signed: bool
@@ -313,7 +313,7 @@ def _unwatched(rollout: Rollout | None, found: Window | None, beat: Heartbeat | 
     return heartbeat.unwatched_seconds(beat, opened, now)
 
 
-def _archive(entry: Entry) -> Archive:
+def _archive(entry: BackupEntry) -> Archive:
     checksum = ""
     with suppress(OSError, IndexError, UnicodeDecodeError):
         checksum = entry.checksum.read_text().split()[0]

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from guarded_rollout.backup.archive import Backup as Taken
-from guarded_rollout.backup.archive import Subject, take
+from guarded_rollout.backup.archive import Subject, TakenBackup, take
 from guarded_rollout.backup.guide import restore_guide
-from guarded_rollout.backup.publish import Shelf
+from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
@@ -34,7 +33,7 @@ class TakeBackup:
 
 def take_backup(
     site: Site, *, release: Release | None = None, safety: bool = False, folder: Path | None = None
-) -> Taken:
+) -> TakenBackup:
     """Back up what serves, or another release with the data as it is.
 
     A safety copy goes where `ls backups/dhash_*.zip` does not look.
@@ -51,8 +50,8 @@ def take_backup(
         originals=environment.originals if environment.originals.exists() else None,
         restore_guide=restore_guide(site, release),
     )
-    shelf = Shelf(folder or environment.backups, environment.project, safety, environment.signing_key)
-    return take(subject, shelf, site.clock)
+    into = BackupFolder(folder or environment.backups, environment.project, safety, environment.signing_key)
+    return take(subject, into, site.clock)
 
 
 def shown(path: Path, site: Site) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from guarded_rollout.backup import prune
-from guarded_rollout.backup.retention import Plan
+from guarded_rollout.backup import retention
+from guarded_rollout.backup.retention import RetentionPlan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.host.release import Release, releases, remove
 from guarded_rollout.rollout.steps.base import Evidence, Work
@@ -40,7 +40,7 @@ class Finish:
         pruned = [
             entry.name
             for folder, plan in _backups(work)
-            for entry in prune.remove(plan, folder, site.environment.name, site.clock.now())
+            for entry in retention.remove(plan, folder, site.environment.name, site.clock.now())
         ]
         return {
             "contracted": contracted,
@@ -52,10 +52,10 @@ class Finish:
         """Once accepted, a release is taken back by `rollout rollback`, a rollout of its own."""
 
 
-def _backups(work: Work) -> list[tuple[Path, Plan]]:
+def _backups(work: Work) -> list[tuple[Path, RetentionPlan]]:
     """Each folder of backups, and what is too old or too many in it."""
     rollout = work.journal.open_rollout(work.site.environment.name)
-    return list(prune.surplus(work.site.environment, rollout, work.site.clock.now()))
+    return list(retention.surplus(work.site.environment, rollout, work.site.clock.now()))
 
 
 def surplus(work: Work) -> list[Release]:

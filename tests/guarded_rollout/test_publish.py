@@ -2,18 +2,18 @@ import os
 
 import pytest
 
-from guarded_rollout.backup import steady
-from guarded_rollout.backup.steady import SteadyFile
+from guarded_rollout.backup import publish
+from guarded_rollout.backup.publish import IncrementallyFlushedFile
 
 
 @pytest.fixture(autouse=True)
 def small_flushes(monkeypatch):
-    monkeypatch.setattr(steady, "FLUSH_BYTES", 1000)
+    monkeypatch.setattr(publish, "FLUSH_BYTES", 1000)
 
 
-def test_a_steady_file_holds_what_was_written(tmp_path):
+def test_an_incrementally_flushed_file_holds_what_was_written(tmp_path):
     pieces = [os.urandom(300) for _ in range(50)]
-    with SteadyFile(tmp_path / "file") as file:
+    with IncrementallyFlushedFile(tmp_path / "file") as file:
         for piece in pieces:
             file.write(piece)
     assert (tmp_path / "file").read_bytes() == b"".join(pieces)
@@ -28,7 +28,7 @@ def test_it_reaches_the_disk_while_it_is_written(tmp_path, monkeypatch):
         flushed.append(os.fstat(descriptor).st_size)
 
     monkeypatch.setattr(os, "fsync", noting)
-    with SteadyFile(tmp_path / "file") as file:
+    with IncrementallyFlushedFile(tmp_path / "file") as file:
         for _ in range(50):
             file.write(bytes(300))
     assert len(flushed) >= 10
@@ -43,7 +43,7 @@ def test_a_disk_that_fails_to_write_is_noticed(tmp_path, monkeypatch, pieces):
     monkeypatch.setattr(os, "fsync", failing)
 
     def write():
-        with SteadyFile(tmp_path / "file") as file:
+        with IncrementallyFlushedFile(tmp_path / "file") as file:
             for _ in range(pieces):
                 file.write(bytes(300))
 
@@ -52,5 +52,5 @@ def test_a_disk_that_fails_to_write_is_noticed(tmp_path, monkeypatch, pieces):
 
 
 def test_a_block_that_fails_is_not_hidden_by_the_file(tmp_path):
-    with pytest.raises(KeyError), SteadyFile(tmp_path / "file"):
+    with pytest.raises(KeyError), IncrementallyFlushedFile(tmp_path / "file"):
         raise KeyError("x")
