@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.errors import LockHeldError, NotWritableError
 
@@ -77,6 +75,8 @@ def owner(path: Path) -> Owner | None:
 def process_started(pid: int) -> str:
     """When a process started, in a form that no clock change moves; empty if there is no such process."""
     if not Path("/proc/self/stat").exists():
+        import psutil  # where the kernel tells less, and slow to import
+
         return "running" if psutil.pid_exists(pid) else ""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

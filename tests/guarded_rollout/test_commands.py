@@ -56,11 +56,11 @@ def test_the_help_lists_every_command_in_its_group_and_imports_none():
     assert {*re.findall(r"^│ ([a-z][a-z-]+) ", page, re.MULTILINE)} == {
         name for name, entry in COMMANDS.items() if entry.panel
     }
-    assert [name for name in modules.split() if name.startswith("guarded_rollout.")] == [
+    assert {name for name in modules.split() if name.startswith("guarded_rollout.")} == {
         "guarded_rollout.cli",
         "guarded_rollout.cli.registry",
         "guarded_rollout.cli.app",
-    ]
+    }
 
 
 def test_every_command_has_help_with_an_example(commands):

@@ -22,7 +22,6 @@ from guarded_rollout.errors import RolloutError
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.status.facts import Asked, Changes, as_json, gates, rows
 from guarded_rollout.status.snapshot import Overview, Reader, read
-from guarded_rollout.status.terminal import Screen
 
 LOOK_SECONDS = 0.5
 
@@ -109,6 +108,8 @@ def _showing(work: Session) -> Iterator[Callable[[Overview], None]]:
     if work.out.as_json or not console.is_terminal or console.is_dumb_terminal:
         yield tell
     else:
+        from guarded_rollout.status.terminal import Screen  # a single reading draws nothing
+
         with Screen(console, config) as screen:
             yield screen.show
 

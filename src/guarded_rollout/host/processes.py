@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.xmlrpc import SupervisorTransport
-
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import ProcessError, SocketPathTooLongError, SupervisorError
 from guarded_rollout.files import write_atomic
@@ -241,6 +239,8 @@ class Processes:
                 raise
 
     def _call(self, method: str, *arguments: object) -> object:
+        from supervisor.xmlrpc import SupervisorTransport  # brings a web server, which readers do not need
+
         proxy = xmlrpc.client.ServerProxy(
             "http://supervisor", transport=SupervisorTransport(None, None, f"unix://{self._socket}")
         )
