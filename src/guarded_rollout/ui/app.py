@@ -1,4 +1,4 @@
-"""The dashboard as an ASGI application: pages, their events, and the commands that are run from them."""
+"""The dashboard as an ASGI application: pages, and the commands that are run from them."""
 
 import asyncio
 import secrets
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,19 +21,18 @@ from guarded_rollout.config.environments import Project
 from guarded_rollout.errors import ActionRefusedError, RolloutError
 from guarded_rollout.ui import actions
 from guarded_rollout.ui.access import Access, Visitor
-from guarded_rollout.ui.hub import Follower, Look, Message, Watched, version_of
 from guarded_rollout.ui.jobs import Jobs
+from guarded_rollout.ui.live import RECENT_SECONDS, Live, Reading, Sections, etag_of
 from guarded_rollout.ui.past import Past
-from guarded_rollout.ui.sections import Sections, templates
+from guarded_rollout.ui.sections import Renderer, templates
 from web_assets import Assets, page_headers
 
 STATIC = Path(__file__).parent / "static"
-GLANCE_SECONDS = 1.0
 LARGEST_FORM = 16_384
 
 
 class Dashboard:
-    """One project's dashboard. `stop` ends the streams, so that the server can end."""
+    """One project's dashboard."""
 
     def __init__(self, project: Project, access: Access, jobs: Jobs) -> None:
         self.project = project
@@ -41,21 +40,18 @@ class Dashboard:
         self._jobs = jobs
         self._assets = Assets(STATIC)
         self._jinja = templates(self._assets.url)
-        self._sections = Sections(self._jinja, jobs)
-        self._stopping = asyncio.Event()
-        self._followers = {
-            name: Follower(Watched(environment, jobs), self._sections.environment)
+        self._renderer = Renderer(self._jinja, jobs)
+        self._live = {
+            name: Live(environment, jobs, self._renderer.environment)
             for name, environment in project.environments.items()
         }
         self._past = {name: Past(environment) for name, environment in project.environments.items()}
         self.app = Starlette(
             routes=[
                 Route("/", self.environments),
-                Route("/events", self.all_events),
                 Route("/login", self.login, methods=["GET", "POST"]),
                 Route("/logout", self.logout, methods=["POST"]),
                 Route("/env/{env}", self.environment),
-                Route("/env/{env}/events", self.events),
                 Route("/env/{env}/series", self.series),
                 Route("/env/{env}/confirm/{action}", self.confirm),
                 Route("/env/{env}/do/{action}", self.do, methods=["POST"]),
@@ -68,40 +64,47 @@ class Dashboard:
             lifespan=self._lifespan,
         )
 
-    def stop(self) -> None:
-        """End all streams."""
-        self._stopping.set()
-
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         yield
-        for follower in self._followers.values():
-            await follower.close()
+        for live in self._live.values():
+            live.close()
 
     # ---- pages
 
     async def environments(self, request: Request) -> Response:
         """All environments side by side."""
-        sections, now = await self._cards()
-        return self._page(
-            request, "environments.html", sections=sections, version=version_of(sections), now=now
-        )
+        readings = {name: await live.read(RECENT_SECONDS) for name, live in self._live.items()}
+        sections = {f"card-{name}": self._renderer.card(reading) for name, reading in readings.items()}
+        if _polls(request):
+            return self._changes(request, sections)
+        now = max(reading.seen.read_at for reading in readings.values())
+        return self._page(request, "environments.html", sections=sections, now=now)
 
     async def environment(self, request: Request) -> Response:
         """One environment, whole."""
-        look, sections = await self._follower(request).sections()
-        names = [name.removeprefix("gate-") for name in sections if name.startswith("gate-")]
-        rows = {row.name: row for row in self._sections.gates(look)}
+        polls = _polls(request)
+        reading, sections = await self._live_of(request).sections(RECENT_SECONDS if polls else 0.0)
+        if polls and request.query_params.get("shows") != reading.structure:
+            return Response(headers={"HX-Refresh": "true", **page_headers})
+        if polls:
+            return self._changes(request, sections)
         return self._page(
             request,
             "environment.html",
-            seen=look.seen,
+            seen=reading.seen,
             sections=sections,
-            gates=[rows[name] for name in names],
-            version=version_of(sections),
-            structure=look.structure,
-            cursor=look.charts.cursor if look.charts else "",
+            gates=self._renderer.gates(reading),
+            structure=reading.structure,
         )
+
+    def _changes(self, request: Request, sections: Sections) -> Response:
+        """The sections of a page that is open already; 304 if it shows them."""
+        headers = {"ETag": etag_of(sections), **page_headers}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        html = self._jinja.get_template("changes.html").render(sections=sections)
+        return Response(html, media_type="text/html", headers=headers)
 
     async def rollout(self, request: Request) -> Response:
         """One rollout of the past or the present, which can be judged anew by other thresholds."""
@@ -112,83 +115,33 @@ class Dashboard:
     # ---- data for the charts
 
     async def series(self, request: Request) -> Response:
-        look = await self._follower(request).look()
-        whole = look.charts.whole() if look.charts else {"cursor": "", "gates": {}}
-        return JSONResponse(whole, headers={"Cache-Control": "no-store"})
+        """The points after `since`, or all of them where that is not known."""
+        charts = (await self._live_of(request).read(RECENT_SECONDS)).charts
+        dots = charts.since(request.query_params.get("since", "")) if charts else None
+        found = {"cursor": "", "gates": {}} if charts is None else charts.whole()
+        if charts is not None and dots is not None:
+            found = {"cursor": charts.cursor, "dots": dots}
+        return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
     async def past_series(self, request: Request) -> Response:
         past, identity = self._past_of(request)
         whole = await asyncio.to_thread(past.series, identity)
         return JSONResponse(whole, headers={"Cache-Control": "no-store"})
 
-    # ---- events
-
-    async def events(self, request: Request) -> Response:
-        """What changes in one environment, as it changes."""
-        asked = request.query_params
-        cursor = request.headers.get("last-event-id") or asked.get("cursor", "")
-        version = "" if request.headers.get("last-event-id") else asked.get("version", "")
-        return self._stream(self._follower(request).events(version, cursor))
-
-    async def all_events(self, request: Request) -> Response:
-        return self._stream(self._cards_as_they_change(request.query_params.get("version", "")))
-
-    def _stream(self, messages: AsyncIterator[Message]) -> Response:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(
-            self._until_stopped(messages), media_type="text/event-stream", headers=headers
-        )
-
-    async def _until_stopped(self, messages: AsyncIterator[Message]) -> AsyncIterator[bytes]:
-        yield b"retry: 1000\n\n"
-        stopping = asyncio.create_task(self._stopping.wait())
-        following: asyncio.Future[Message] | None = None
-        try:
-            while not self._stopping.is_set():
-                following = asyncio.ensure_future(anext(messages))
-                await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if following.done():
-                    yield following.result().encode()
-        finally:
-            stopping.cancel()
-            if following is not None:
-                following.cancel()  # ends the generator where it waits
-
-    async def _cards(self) -> tuple[dict[str, str], float]:
-        looks = {name: await follower.look() for name, follower in self._followers.items()}
-        sections = {f"card-{name}": self._sections.card(look) for name, look in looks.items()}
-        return sections, max(look.seen.read_at for look in looks.values())
-
-    async def _cards_as_they_change(self, version: str) -> AsyncIterator[Message]:
-        shown: dict[str, str] = {}
-        sections, now = await self._cards()
-        if version_of(sections) == version:
-            shown = sections
-        while True:
-            changed = {name: html for name, html in sections.items() if shown.get(name) != html}
-            yield (
-                Message("state", {"now": now, "structure": "", "sections": changed})
-                if changed
-                else Message("tick", {"now": now})
-            )
-            shown = sections
-            await asyncio.sleep(GLANCE_SECONDS)
-            sections, now = await self._cards()
-
     # ---- acting
 
     async def confirm(self, request: Request) -> Response:
         """What an action would do, with the form that does it."""
-        look = await self._follower(request).look()
+        reading = await self._live_of(request).read()
         action, backup = request.path_params["action"], request.query_params.get("backup", "")
-        asked = self._question(action, look, backup)
+        asked = self._question(action, reading, backup)
         part = request.headers.get("x-part") == "question"
         return self._page(
             request,
             "question.html" if part else "confirm.html",
             question=asked,
             backup=backup,
-            standing=actions.standing(look.seen),
+            standing=actions.standing(reading.seen),
         )
 
     async def do(self, request: Request) -> Response:
@@ -196,18 +149,18 @@ class Dashboard:
         form = await self._form(request)
         if self._visitor(request) is None:
             return self._problem(request, 401, "You are not signed in: nothing was done.")
-        action, look = request.path_params["action"], await self._follower(request).look()
+        action, reading = request.path_params["action"], await self._live_of(request).read()
         if action in actions.CHECKS:
-            _, line = actions.check(action, look.seen, form.get("backup", ""))
+            _, line = actions.check(action, reading.seen, form.get("backup", ""))
         else:
-            line = actions.words(action, look.seen, form)
-        self._jobs.start(look.seen.environment.name, action, line)
-        return RedirectResponse(f"/env/{look.seen.environment.name}", 303)
+            line = actions.words(action, reading.seen, form)
+        self._jobs.start(reading.seen.environment.name, action, line)
+        return RedirectResponse(f"/env/{reading.seen.environment.name}", 303)
 
-    def _question(self, action: str, look: Look, backup: str) -> actions.Question:
+    def _question(self, action: str, reading: Reading, backup: str) -> actions.Question:
         if action in actions.CHECKS:
-            return actions.check(action, look.seen, backup)[0]
-        return actions.question(action, look.seen)
+            return actions.check(action, reading.seen, backup)[0]
+        return actions.question(action, reading.seen)
 
     async def login(self, request: Request) -> Response:
         """Sign in by the one-time address, or by the token."""
@@ -259,10 +212,10 @@ class Dashboard:
 
     # ---- inside
 
-    def _follower(self, request: Request) -> Follower:
+    def _live_of(self, request: Request) -> Live:
         name = request.path_params["env"]
         self.project.environment(name)
-        return self._followers[name]
+        return self._live[name]
 
     def _past_of(self, request: Request) -> tuple[Past, UUID]:
         name = request.path_params["env"]
@@ -303,6 +256,11 @@ class Dashboard:
         return self._problem(request, 404, "There is no such page.")
 
 
+def _polls(request: Request) -> bool:
+    """True if an open page asks what has changed."""
+    return "hx-request" in request.headers
+
+
 class Gate:
     """Refuses what comes from elsewhere, and readers without the token where it is asked for."""
 
@@ -326,6 +284,8 @@ class Gate:
         if self._access.open_to_read or path == "/login" or path.startswith("/static/"):
             return None
         if self._access.by_cookie(request.cookies) is None:
-            following = urlencode({"next": path})
-            return RedirectResponse(f"/login?{following}", 303)
+            login = f"/login?{urlencode({'next': path})}"
+            if _polls(request):
+                return Response(headers={"HX-Redirect": login, **page_headers})
+            return RedirectResponse(login, 303)
         return None

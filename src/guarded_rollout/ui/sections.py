@@ -14,8 +14,8 @@ from guarded_rollout.status import rows
 from guarded_rollout.status.headline import headline, unknown
 from guarded_rollout.ui import view
 from guarded_rollout.ui.actions import offers, reasons
-from guarded_rollout.ui.hub import Look
 from guarded_rollout.ui.jobs import Job, Jobs
+from guarded_rollout.ui.live import Reading
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_JOBS = 3
@@ -53,17 +53,17 @@ def code(words: str) -> Markup:
     return Markup("").join(made)
 
 
-class Sections:
-    """Renders them for one look."""
+class Renderer:
+    """Renders the sections of one reading."""
 
     def __init__(self, jinja: Jinja, jobs: Jobs) -> None:
         self._parts: Any = jinja.get_template("sections.html").module
         self._macros: Any = jinja.get_template("macros.html").module
         self._jobs = jobs
 
-    def environment(self, look: Look) -> dict[str, str]:
+    def environment(self, reading: Reading) -> dict[str, str]:
         """All sections of an environment's page, by name."""
-        seen, parts = look.seen, self._parts
+        seen, parts = reading.seen, self._parts
         recent = self._jobs.recent(seen.environment.name, limit=30)
         shown = [job for job in recent if job.action != "verify" and _fresh(job, seen.read_at)]
         shown = shown[:SHOWN_JOBS]
@@ -72,7 +72,7 @@ class Sections:
         steps = rows.timeline(rollout, seen.at_work is not None) if rollout else ()
         made: dict[str, Markup] = {
             "blind": parts.blind(seen),
-            "headline": parts.headline(seen, headline(seen, look.config), unknown(seen)),
+            "headline": parts.headline(seen, headline(seen, reading.config), unknown(seen)),
             "actions": parts.actions(seen, offers(seen), reasons(offers(seen))),
             "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),
             "steps": parts.steps(seen, rollout, steps),
@@ -85,18 +85,20 @@ class Sections:
             "schema": parts.schema(seen, view.schema(seen)),
             "history": parts.history(seen),
         }
-        for row in self.gates(look):
+        for row in self.gates(reading):
             made[f"gate-{row.name}"] = self._macros.gate_facts(row)
             made[f"values-{row.name}"] = self._macros.gate_table(row)
         return {name: Markup(html) for name, html in made.items()}
 
-    def gates(self, look: Look) -> tuple[rows.GateRow, ...]:
+    def gates(self, reading: Reading) -> tuple[rows.GateRow, ...]:
         """The gates of an open rollout's window."""
-        return rows.gate_rows(look.seen, look.config, look.lines) if look.seen.session else ()
+        return rows.gate_rows(reading.seen, reading.config, reading.lines) if reading.seen.session else ()
 
-    def card(self, look: Look) -> str:
+    def card(self, reading: Reading) -> str:
         """An environment on the page of all."""
-        return Markup(self._parts.card(look.seen, headline(look.seen, look.config), unknown(look.seen)))
+        return Markup(
+            self._parts.card(reading.seen, headline(reading.seen, reading.config), unknown(reading.seen))
+        )
 
 
 def _fresh(job: Job, now: float) -> bool:

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 import uvicorn
 
@@ -28,29 +27,16 @@ class Server:
         self.address = f"http://{name}:{port}"
         self.once = access.once
         self._listening = listening
-        self._server = _Server(
+        self._server = uvicorn.Server(
             uvicorn.Config(
                 dashboard.app,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
-            ),
-            dashboard,
+            )
         )
 
     def run(self) -> None:
         """Serve until Ctrl-C or SIGTERM, which is raised again in the end."""
         self._server.run(sockets=[self._listening])
-
-
-class _Server(uvicorn.Server):
-    """Ends the streams first: a browser would keep them, and us, forever."""
-
-    def __init__(self, config: uvicorn.Config, dashboard: Dashboard) -> None:
-        super().__init__(config)
-        self._dashboard = dashboard
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        self._dashboard.stop()
-        super().handle_exit(sig, frame)

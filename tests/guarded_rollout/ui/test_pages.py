@@ -138,7 +138,7 @@ def test_the_first_page_fits_in_a_hundred_kilobytes(place: Place, site: Site) ->
 
 def test_a_reader_on_another_machine_needs_the_token(place: Place) -> None:
     site = Site(place, loopback=False)
-    for path in ("/", "/env/production", "/env/production/series", "/env/production/events", "/events"):
+    for path in ("/", "/env/production", "/env/production/series"):
         answer = site.get(path)
         assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login"), path
     assert site.get("/login").status_code == 200

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,12 +197,3 @@ class Site:
         visitor = self.access.by_cookie(self.client.cookies)
         assert visitor is not None
         return visitor.csrf
-
-
-async def heard(messages: AsyncIterator[Any], wanted: str, seconds: float = 3.0) -> Any:
-    """The next message of this kind."""
-    async with asyncio.timeout(seconds):
-        async for message in messages:
-            if message.event == wanted:
-                return message
-    raise AssertionError(f"the stream ended before any {wanted}")

@@ -8,7 +8,8 @@ export class Charts {
     this.now = now;
     this.gates = new Map();
     this.drawn = new Map();
-    this.waiting = false;
+    this.cursor = "";
+    this.turn = Promise.resolve();
     this.resize = new ResizeObserver((entries) => {
       for (const { target, contentRect } of entries) {
         const plot = this.drawn.get(target);
@@ -20,31 +21,31 @@ export class Charts {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
   }
 
-  // All points so far; where the page stands then.
-  async load() {
-    const answer = await fetch(this.address);
-    if (!answer.ok) return "";
-    const data = await answer.json();
-    this.gates = new Map(Object.entries(data.gates));
-    this.redraw();
-    return data.cursor;
+  // What was measured since the last time, or all of it where the server cannot tell.
+  follow() {
+    this.turn = this.turn.then(() => this.ask());
   }
 
-  add(dots) {
-    for (const [gate, side, at, value] of dots) {
-      const one = this.gates.get(gate);
-      if (!one) {
-        this.load();
-        return;
+  async ask() {
+    try {
+      const answer = await fetch(`${this.address}?since=${this.cursor}`);
+      if (!answer.ok) return;
+      const data = await answer.json();
+      this.cursor = data.cursor;
+      if (data.gates) this.gates = new Map(Object.entries(data.gates));
+      for (const [gate, side, at, value] of data.dots ?? []) {
+        const one = this.gates.get(gate);
+        if (!one) { // its first point: all is asked for once more
+          this.cursor = "";
+          return;
+        }
+        one[side] ??= [[], []];
+        one[side][0].push(at);
+        one[side][1].push(value);
       }
-      one[side] ??= [[], []];
-      one[side][0].push(at);
-      one[side][1].push(value);
-    }
-    if (!this.waiting) {
-      this.waiting = true;
-      requestAnimationFrame(() => { this.waiting = false; this.update(); });
-    }
+      if (data.gates) this.redraw();
+      else this.update();
+    } catch { /* the next poll says that nobody answers */ }
   }
 
   redraw() {

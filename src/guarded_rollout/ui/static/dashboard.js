@@ -1,17 +1,18 @@
-// Keeps the page true: replaces the sections that changed, draws the lines, lets times run, says when it hears nothing.
+// Keeps the page true: htmx polls for the sections that changed; this keeps what is open in them, draws the
+// lines, lets times run, and says when nobody answers.
 import { Charts } from "./charts.js";
 
 const page = document.getElementById("page");
 const link = document.getElementById("link");
-const QUIET_SECONDS = 6; // three ticks of the server
+const stale = document.getElementById("stale");
+const dialog = document.getElementById("ask");
+const polls = page?.hasAttribute("hx-get");
 
-let ahead = page ? Number(page.dataset.now) - Date.now() / 1000 : 0; // how far the server's clock is ahead
-let heard = performance.now();
-let cursor = page?.dataset.cursor ?? "";
-let version = page?.dataset.version ?? "";
-let source = null;
-
+const ahead = page ? Number(page.dataset.now) - Date.now() / 1000 : 0; // how far the server's clock is ahead
 const now = () => Date.now() / 1000 + ahead;
+const charts = page?.dataset.series ? new Charts(page.dataset.series, now) : null;
+let heard = performance.now();
+let etag = "";
 
 function words(seconds) {
   const whole = Math.max(0, Math.round(seconds));
@@ -38,20 +39,27 @@ function runTimes(root = document) {
 
 // ---- sections
 
-function replace(name, html) {
-  const place = document.querySelector(`[data-section="${CSS.escape(name)}"]`);
-  if (!place) return;
-  const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
-  const opened = new Map([...place.querySelectorAll("details[id]")].map((one) => [one.id, one.open]));
-  const scrolled = place.querySelector("pre")?.scrollTop ?? null;
-  place.innerHTML = html; // rendered by the server, which escapes everything
-  for (const one of place.querySelectorAll("details[id]")) if (opened.has(one.id)) one.open = opened.get(one.id);
-  if (focused) document.getElementById(focused)?.focus();
-  const output = place.querySelector("pre");
-  if (output) output.scrollTop = scrolled === null ? output.scrollHeight : Math.max(scrolled, output.scrollHeight - output.clientHeight);
-  runTimes(place);
-  if (name === "headline") setTitle();
-  if (name === "moves") charts?.traffic();
+const shown = new Map(); // what each section was served as, before its times ran
+for (const one of document.querySelectorAll("[data-section]")) shown.set(one.dataset.section, one.innerHTML);
+
+// Leave a section alone that shows the same; else open in the new one what is open in the old.
+function beforeSwap(event) {
+  const { target, fragment } = event.detail;
+  const name = target.dataset.section;
+  if (shown.get(name) === fragment.innerHTML) return event.preventDefault();
+  shown.set(name, fragment.innerHTML);
+  for (const one of fragment.querySelectorAll("details[id]")) {
+    const old = document.getElementById(one.id);
+    if (old) one.open = old.open;
+  }
+  target.scrolled = target.querySelector("pre")?.scrollTop ?? null;
+}
+
+function afterSwap({ detail: { target } }) {
+  const output = target.querySelector("pre");
+  if (output) output.scrollTop = Math.max(target.scrolled ?? output.scrollHeight, output.scrollHeight - output.clientHeight);
+  runTimes(target);
+  if (target.dataset.section === "headline") setTitle();
 }
 
 function setTitle() {
@@ -59,59 +67,18 @@ function setTitle() {
   if (title) document.title = title;
 }
 
-// ---- being told
+// ---- polling
 
-const charts = page?.dataset.series ? new Charts(page.dataset.series, now) : null;
-
-async function loadCharts() {
-  cursor = await charts.load();
-}
-
-function hear(event, act) {
-  source.addEventListener(event, (message) => {
-    heard = performance.now();
-    found();
-    const data = JSON.parse(message.data);
-    if (data.now) ahead = data.now - Date.now() / 1000;
-    act(data);
-  });
-}
-
-function connect() {
-  source?.close();
-  source = new EventSource(`${page.dataset.events}?version=${version}&cursor=${cursor}`);
-  hear("tick", () => {});
-  hear("restart", () => charts && loadCharts());
-  hear("dots", (data) => {
-    cursor = data.cursor;
-    charts?.add(data.dots);
-  });
-  hear("state", (data) => {
-    version = "";
-    if (data.structure !== page.dataset.structure) return reload();
-    for (const [name, html] of Object.entries(data.sections)) replace(name, html);
-  });
-  source.addEventListener("open", () => { heard = performance.now(); found(); });
-  source.addEventListener("error", () => {
-    lost();
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
-  });
-}
-
-// Another window or other gates: the page is made anew, but not under somebody's fingers.
-function reload() {
-  if (dialog?.open) dialog.addEventListener("close", () => location.reload(), { once: true });
-  else location.reload();
-}
-
-function say(kind, text) {
-  if (link.className !== kind || link.textContent !== text) {
-    link.className = kind;
-    link.textContent = text;
+function answered({ detail: { xhr } }) {
+  heard = performance.now();
+  say("live", "live");
+  stale.hidden = true;
+  document.body.classList.remove("stale");
+  if (xhr.status === 200) {
+    etag = xhr.getResponseHeader("ETag") ?? "";
+    charts?.follow();
   }
 }
-
-const stale = document.getElementById("stale");
 
 function lost() {
   const seconds = (performance.now() - heard) / 1000;
@@ -121,15 +88,23 @@ function lost() {
   document.body.classList.toggle("stale", seconds >= 2);
 }
 
-function found() {
-  say("live", "live");
-  stale.hidden = true;
-  document.body.classList.remove("stale");
+function say(kind, text) {
+  if (link.className !== kind || link.textContent !== text) {
+    link.className = kind;
+    link.textContent = text;
+  }
+}
+
+if (polls) {
+  page.addEventListener("htmx:configRequest", ({ detail }) => { if (etag) detail.headers["If-None-Match"] = etag; });
+  page.addEventListener("htmx:afterRequest", (event) => (event.detail.xhr.status in { 200: 1, 304: 1 } ? answered(event) : lost()));
+  // A page is not loaded again under somebody's fingers.
+  page.addEventListener("htmx:beforeOnLoad", (event) => { if (dialog?.open && event.detail.xhr.getResponseHeader("HX-Refresh")) event.preventDefault(); });
+  page.addEventListener("htmx:oobBeforeSwap", beforeSwap);
+  page.addEventListener("htmx:oobAfterSwap", afterSwap);
 }
 
 // ---- asking
-
-const dialog = document.getElementById("ask");
 
 async function ask(address) {
   const answer = await fetch(address, { headers: { "X-Part": "question" } });
@@ -158,13 +133,5 @@ if (page) {
   runTimes();
   setTitle();
   setInterval(runTimes, 1000);
-  if (charts) loadCharts().catch(() => {}).finally(() => page.dataset.events && connect());
-  else if (page.dataset.events) connect();
-  if (page.dataset.events) {
-    setInterval(() => {
-      if (performance.now() - heard > QUIET_SECONDS * 1000 || link.className === "lost") lost();
-    }, 1000);
-    window.addEventListener("pagehide", () => source?.close());
-    window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
-  }
+  charts?.follow();
 }
