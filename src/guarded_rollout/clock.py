@@ -14,7 +14,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """A moment on the wall clock, and on the steady one that counts from the start of the machine.
+    """A moment on the wall clock, and on the monotonic one that counts from the start of the machine.
 
     `steady` is in seconds, the same for all processes of one `boot`; without a boot, the wall clock counts.
     """
@@ -31,7 +31,7 @@ class Instant:
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """A source of time."""
 
     def now(self) -> datetime:
         """The wall clock, aware, in UTC: for records."""

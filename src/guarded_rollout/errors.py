@@ -32,7 +32,7 @@ class RolloutError(Exception):
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__.removesuffix("Error")).lower()
 
     def as_json(self) -> dict[str, object]:
-        """What `--json` prints."""
+        """The object that `--json` prints."""
         data = {
             name: value if isinstance(value, int | float) else str(value) for name, value in self.data.items()
         }
@@ -101,7 +101,7 @@ class NotWritableError(RolloutError):
 
 class BuildError(RolloutError):
     message = "Building a release from {source} failed: {problem}."
-    advice = "Nothing was changed; mend the source and run it again."
+    advice = "Nothing was changed; fix the source and run it again."
 
 
 class UnknownReleaseError(RolloutError):
@@ -146,12 +146,12 @@ class NotHealthyError(RolloutError):
 
 class DoesNotStopError(RolloutError):
     message = "Release {release} did not stop within {seconds} s after SIGTERM: it would drop requests."
-    advice = "Mend its shutdown, or raise drain_seconds if it has that much to finish."
+    advice = "Fix its shutdown, or raise drain_seconds if it has that much to finish."
 
 
 class GoldenRejectedError(RolloutError):
     message = "Release {release} gives other golden fingerprints than {judge} recorded: {reason}."
-    advice = "Fingerprints must not move: mend the release."
+    advice = "Fingerprints must not move: fix the release."
 
 
 class RoundTripError(RolloutError):
@@ -171,7 +171,7 @@ class MigrationRefusedError(RolloutError):
 
 class MigrationFailedError(RolloutError):
     message = "Migration {revision} failed and left the schema at {current}: {reason}."
-    advice = "Mend the revision and run it again; what was applied before it suits the old release too."
+    advice = "Fix the revision and run it again; what was applied before it suits the old release too."
 
 
 class SchemaMissingError(RolloutError):
@@ -198,7 +198,7 @@ class NothingOpenError(RolloutError):
 
 class NotWatchedError(RolloutError):
     message = "{release} is not being watched yet: its rollout was interrupted before that."
-    advice = "`rollout resume` goes on with it, `rollout abort` takes it back."
+    advice = "`rollout resume` continues it, `rollout abort` takes it back."
 
 
 class RolledBackError(RolloutError):
@@ -241,7 +241,9 @@ class LockHeldError(RolloutError):
 
 class JournalDamagedError(RolloutError):
     message = "The journal {path} cannot be read: {reason}."
-    advice = "Move it aside (nothing else depends on its past) and look at `rollout status` before going on."
+    advice = (
+        "Move it aside (nothing else depends on its past) and see `rollout status` before you continue."
+    )
 
 
 class RolloutOpenError(RolloutError):
@@ -311,7 +313,7 @@ class BackupFormatError(RolloutError):
 
 
 class SignatureError(RolloutError):
-    message = "The signature of {path} does not hold: {problem}."
+    message = "Signature verification failed for {path}: {problem}."
     advice = "Somebody may have changed the backup; compare it with a copy kept elsewhere."
 
 
@@ -347,8 +349,8 @@ class FallbackFileError(RolloutError):
 
 
 class ArtifactsError(RolloutError):
-    message = "The pre-merge artifacts do not hold: {path}: {problem}."
-    advice = "`rollout premerge` makes them anew."
+    message = "The pre-merge artifacts are not valid: {path}: {problem}."
+    advice = "`rollout premerge` makes them again."
 
 
 class ReviewsError(RolloutError):
@@ -366,7 +368,7 @@ class BaselineError(RolloutError):
 
 class ActionRefusedError(RolloutError):
     message = "{detail}"
-    advice = "Look again: what is possible changes as a rollout goes on."
+    advice = "Reload: the possible actions change as a rollout proceeds."
 
 
 class AddressError(RolloutError):

@@ -19,7 +19,7 @@ from guarded_rollout.errors import LockHeldError, NotWritableError
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a lock. `started` tells a process from a later one with the same number."""
+    """The holder of a lock. `started` tells a process from a later one with the same number."""
 
     pid: int
     host: str
@@ -32,15 +32,17 @@ class Owner:
 
     @property
     def dead(self) -> bool:
-        """Whether it provably runs no more. Of another host's processes nothing can be proved."""
+        """True if it provably runs no more. Of another host's processes nothing can be proved."""
         if self.host != platform.node():
             return False
         return process_started(self.pid) != self.started
 
 
 @contextmanager
-def hold(path: Path, *, environment: str, command: str, clock: Clock | None = None) -> Iterator[Owner | None]:
-    """Hold the environment's lock for a block (or, as a decorator, for a function).
+def acquire(
+    path: Path, *, environment: str, command: str, clock: Clock | None = None
+) -> Iterator[Owner | None]:
+    """Acquire the environment's lock for a block (or, as a decorator, for a function).
 
     Yields the owner who died holding it, if there was one: its work may be half done.
     Raises `LockHeldError` naming the owner, `NotWritableError`.
@@ -60,7 +62,7 @@ def hold(path: Path, *, environment: str, command: str, clock: Clock | None = No
 
 
 def owner(path: Path) -> Owner | None:
-    """Who holds the lock now, for `status`; asks without taking part in the race for it."""
+    """Return the holder of the lock, for `status`; asks without taking part in the race for it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -73,7 +75,7 @@ def owner(path: Path) -> Owner | None:
 
 
 def process_started(pid: int) -> str:
-    """When a process started, in a form that no clock change moves; empty if there is no such process."""
+    """Return a process's start in a form that no clock change moves; empty if there is none."""
     if not Path("/proc/self/stat").exists():
         import psutil  # where the kernel tells less, and slow to import
 

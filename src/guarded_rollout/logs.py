@@ -23,7 +23,7 @@ OWN = ("timestamp", "level", "message", "environment")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. `at` is unix time."""
+    """A line of a log. `at` is unix time."""
 
     at: float
     level: str
@@ -98,7 +98,7 @@ class LogFile:
         return cls(os.fdopen(descriptor, "a", encoding="utf-8"), path, environment, clock)
 
     def write(self, level: str, message: str, /, **data: object) -> None:
-        """One line, which survives the death of this process. What is bound (the rollout's id) is in each."""
+        """Write a line that survives the death of this process, with what is bound (the rollout's id)."""
         data = {**structlog.contextvars.get_contextvars(), **data}
         line = Line(self._clock.now().timestamp(), level, message, self._environment, data)
         self._file.write(line.as_json() + "\n")
@@ -123,7 +123,7 @@ class Printer:
 
 
 def configure(level: str = "warning", environment: str = "", stream: TextIO | None = None) -> None:
-    """What modules log goes to stderr: in words on a terminal, as JSON lines elsewhere."""
+    """Send what modules log to stderr: in words on a terminal, as JSON lines elsewhere."""
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()]
         if (stream or sys.stderr).isatty()

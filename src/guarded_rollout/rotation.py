@@ -1,4 +1,4 @@
-"""Which logs are compressed and which removed: a pure plan over sizes and ages, and its execution."""
+"""Rotation of logs, compressed and then removed: a pure plan over sizes and ages, and its execution."""
 
 import errno
 import gzip
@@ -48,7 +48,7 @@ class Found:
 
 
 class Verb(StrEnum):
-    """What is done with a log."""
+    """An operation on a log."""
 
     COMPRESS = "compress"
     CUT = "compress and empty"
@@ -57,7 +57,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One step of a rotation."""
+    """A step of a rotation."""
 
     verb: Verb
     path: Path
@@ -68,7 +68,7 @@ class Action:
 
 
 def plan(found: Iterable[Found], now: float, policy: Policy) -> list[Action]:
-    """What is to be done. A file of another name is none of ours and stays."""
+    """Plan the rotation. A file of another name is none of ours and stays."""
     return [action for one in found if (action := _for(one, now - one.changed_at, policy)) is not None]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.journal.model import Outcome
-from guarded_rollout.lock import hold
+from guarded_rollout.lock import acquire
 from guarded_rollout.status.headline import Headline, headline
 from guarded_rollout.status.snapshot import read
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place
@@ -40,7 +40,7 @@ def test_a_first_deployment_that_failed_says_why(place: Place) -> None:
 def test_a_rollout_under_way_names_its_step(place: Place) -> None:
     place.release(OLD, "blue")
     place.running()
-    with hold(place.environment.lock, environment="production", command="rollout up"):
+    with acquire(place.environment.lock, environment="production", command="rollout up"):
         rollout = place.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
         place.journal.intend(rollout, "verify")
         assert said(place).title == f"{NEW} is being rolled out: verify"
@@ -50,7 +50,7 @@ def test_a_rollout_under_way_names_its_step(place: Place) -> None:
 
 def test_a_release_that_is_taken_back_says_why(place: Place) -> None:
     rollout = place.watched()
-    with hold(place.environment.lock, environment="production", command="rollout abort"):
+    with acquire(place.environment.lock, environment="production", command="rollout abort"):
         place.journal.note(rollout, "undoing", cause="users see wrong matches")
         found = said(place)
     assert (found.tone, found.title) == ("warn", f"{NEW} is being taken back")

@@ -172,10 +172,10 @@ def test_an_error_is_one_json_object_for_programs(sandbox):
 
 
 def test_two_commands_at_once_take_turns_by_refusing_the_second_with_the_first_ones_name(sandbox):
-    from guarded_rollout.lock import hold
+    from guarded_rollout.lock import acquire
 
     site = sandbox.site
-    with hold(site.environment.lock, environment="production", command="rollout deploy"):
+    with acquire(site.environment.lock, environment="production", command="rollout deploy"):
         refused = sandbox.rollout("abort")
     assert refused.returncode == 1
     assert f"process {os.getpid()}" in refused.stderr

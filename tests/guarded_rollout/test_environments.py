@@ -71,7 +71,7 @@ def test_the_documented_example_names_every_setting():
             "the percents rise from above 0 to 100",
         ),
         ({"service": {"commands": {"serve": "dhash serve"}}}, "'dhash serve' is not a list"),
-        ({"service": {"variables": {"X": 1}}}, "service.variables.X: 1 is not a text"),
+        ({"service": {"variables": {"X": 1}}}, "service.variables.X: 1 is not a string"),
         ({"project": []}, "project: [] is not a table"),
     ],
 )

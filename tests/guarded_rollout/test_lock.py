@@ -11,7 +11,7 @@ from multiprocessing import get_context
 import pytest
 
 from guarded_rollout.errors import LockHeldError, NotWritableError
-from guarded_rollout.lock import Owner, hold, owner, process_started
+from guarded_rollout.lock import Owner, acquire, owner, process_started
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def path(tmp_path):
 
 
 def lock(path, command="rollout deploy"):
-    return hold(path, environment="production", command=command)
+    return acquire(path, environment="production", command=command)
 
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from guarded_rollout.lock import hold
-with hold(Path(sys.argv[1]), environment="production", command="rollout deploy"):
+from guarded_rollout.lock import acquire
+with acquire(Path(sys.argv[1]), environment="production", command="rollout deploy"):
     child = os.fork() if "--child" in sys.argv else 1
     if child:
         print(child, flush=True)

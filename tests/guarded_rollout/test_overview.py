@@ -16,7 +16,7 @@ from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.journal.model import StepOutcome
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.lock import hold
+from guarded_rollout.lock import acquire
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.log import MonitorLog, path_for
 from guarded_rollout.notify.events import Kind, event
@@ -82,7 +82,7 @@ def test_an_empty_folder_tells_that_nothing_serves_and_is_left_empty(tmp_path: P
 
 def test_a_rollout_is_followed_from_its_first_step_to_its_end(files: Files) -> None:
     assert files.read().phase is Phase.EMPTY
-    with hold(files.environment.lock, environment="production", command="rollout up"):
+    with acquire(files.environment.lock, environment="production", command="rollout up"):
         rollout = files.begin()
         files.journal.intend(rollout, "stage")
         seen = files.read()

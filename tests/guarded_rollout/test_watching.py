@@ -7,7 +7,7 @@ import pytest
 
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.lock import hold
+from guarded_rollout.lock import acquire
 from guarded_rollout.rollout.monitor_adapter import EngineRollouts
 from tests.guarded_rollout.sandbox import Sandbox
 
@@ -55,7 +55,7 @@ def test_a_window_tells_whether_somebody_is_at_work(watched: Sandbox, rollouts: 
     seen = rollouts.open_window()
     assert seen is not None
     assert not seen.at_work
-    with hold(watched.environment.lock, environment="production", command="rollout abort"):
+    with acquire(watched.environment.lock, environment="production", command="rollout abort"):
         seen = rollouts.open_window()
         assert seen is not None
         assert seen.at_work

@@ -61,5 +61,5 @@ class Probe:
 
 
 def brief(text: str) -> str:
-    """The beginning of a text, on one line."""
+    """The beginning of a string, on one line."""
     return " ".join(text[:300].split()) or "nothing"

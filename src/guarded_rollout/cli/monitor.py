@@ -24,7 +24,7 @@ from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.lock import hold
+from guarded_rollout.lock import acquire
 from guarded_rollout.logs import Line, configure, parse
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
@@ -158,7 +158,7 @@ def _watch_environment(
         if not request.dry_run:
             try:
                 stack.enter_context(
-                    hold(
+                    acquire(
                         environment.root / "monitor.lock",
                         environment=environment.name,
                         command="rollout monitor",

@@ -106,7 +106,7 @@ def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterat
     """The journal of an environment that nobody else changes meanwhile."""
     from guarded_rollout.backup import publish  # commands that only read start without these
     from guarded_rollout.files import remove_abandoned
-    from guarded_rollout.lock import hold
+    from guarded_rollout.lock import acquire
     from guarded_rollout.notify.notifier import publisher_for
     from guarded_rollout.rollout.announce import TellingJournal
     from guarded_rollout.rotation import tidy
@@ -118,7 +118,7 @@ def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterat
         tidy(environment.logs, environment.service_logs, site.clock.now())
         out.log = LogFile.open(environment.logs, log, env)
     telling = publisher_for(environment, clock=site.clock)
-    held = hold(environment.lock, environment=env, command=f"rollout {command}")
+    held = acquire(environment.lock, environment=env, command=f"rollout {command}")
     with telling as publisher, held, TellingJournal.open(environment.journal) as journal:
         journal.publisher = publisher
         journal.catch_up(env)

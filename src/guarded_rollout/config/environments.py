@@ -22,7 +22,7 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TrafficStep:
-    """A share of the traffic for the candidate, and how long it is held there before the next step."""
+    """A share of the traffic for the candidate, and its hold time before the next step."""
 
     percent: int
     hold_seconds: float
@@ -30,7 +30,7 @@ class TrafficStep:
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """When a release counts as healthy. All times in seconds."""
+    """The rules by which a release counts as healthy. All times in seconds."""
 
     consecutive: int
     interval_seconds: float
@@ -42,7 +42,7 @@ class Checks:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is guarded: where it is built from, and its commands and variables as templates."""
+    """The guarded service: its source, and its commands and variables as templates."""
 
     source: Path
     lock: str
@@ -55,7 +55,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One environment on this machine: a port, a folder, and how a rollout goes there."""
+    """One environment on this machine: a port, a folder, and the settings of its rollouts."""
 
     name: str
     project: Path  # the folder of rollout.toml; where commands run
@@ -97,7 +97,7 @@ class Environment:
 
     @property
     def service_logs(self) -> Path:
-        """What the supervised processes print."""
+        """The output of the supervised processes."""
         return self.root / "logs"
 
     @property
@@ -185,7 +185,7 @@ def _check_value(value: object, example: object, where: str) -> None:
     elif isinstance(example, float) and type(value) is int:
         return
     elif type(value) is not type(example):
-        names = {dict: "a table", list: "a list", str: "a text", bool: "true or false"}
+        names = {dict: "a table", list: "a list", str: "a string", bool: "true or false"}
         wanted = names.get(type(example), "a whole number" if isinstance(example, int) else "a number")
         raise _Problem(where, f"{value!r} is not {wanted}, such as {example!r}")
 

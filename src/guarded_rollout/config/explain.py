@@ -1,4 +1,4 @@
-"""What is wrong with a document, in words: the path, the value, what is allowed, and what was likely meant.
+"""Validation errors in words: the path, the value, what is allowed, and what was likely meant.
 
 pydantic says where and what kind; the JSON Schema made from the same models says what would be allowed.
 """
@@ -16,14 +16,14 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: `where` is a dotted path."""
+    """A mistake in a document: `where` is a dotted path."""
 
     where: str
     sentence: str
 
 
 def explain(errors: Iterable[ErrorDetails], document: object, schema: Schema) -> tuple[Problem, ...]:
-    """One problem for each place in the document that has one."""
+    """Return a problem for each place in the document that has one."""
     found: dict[str, str] = {}
     for error in errors:
         places = list(_on_the_way(error["loc"], document))
@@ -147,7 +147,7 @@ def _allowed(here: Schema) -> str:
     names = {
         "integer": "a whole number",
         "number": "a number",
-        "string": "a text",
+        "string": "a string",
         "boolean": "true or false",
         "array": "a list",
         "object": "an object",

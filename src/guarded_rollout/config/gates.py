@@ -34,7 +34,7 @@ Delay = Annotated[float, Field(ge=0, le=10_080)]
 
 
 class Channel(StrEnum):
-    """Where notifications go."""
+    """A destination of notifications."""
 
     SLACK = "slack"
     TEAMS = "teams"

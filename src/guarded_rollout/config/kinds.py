@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 
 class Source(StrEnum):
-    """Where samples come from."""
+    """The origin of samples."""
 
     PROBE = "probe"  # asking the health endpoint
     SERVICE = "service"  # what the service counts itself
@@ -19,14 +19,14 @@ class Source(StrEnum):
 
 
 class Action(StrEnum):
-    """What follows a breach."""
+    """The response to a breach."""
 
     ALERT = "alert"
     AUTO_ROLLBACK = "auto_rollback"
 
 
 class Decision(StrEnum):
-    """How a rate is held against its limit."""
+    """The rule by which a rate is compared with its limit."""
 
     LITERAL = "literal"  # the rate so far, once there are enough samples
     GUARDED = "guarded"  # early only on conclusive evidence; the plain words once the window is full
@@ -118,7 +118,7 @@ class RegressionThreshold(WindowThreshold):
 
 
 class NoDataPolicy(Model):
-    """What follows when a gate's source stays silent. Silence is never a pass."""
+    """The response to a gate's silent source. Silence is never a pass."""
 
     after_seconds: Seconds = 120
     actions: tuple[Action, ...] = (Action.ALERT,)
@@ -132,7 +132,7 @@ class ByAction(Model):
 
 
 class Gate(Model):
-    """What every gate has."""
+    """The settings that every gate has."""
 
     enabled: bool = True
     description: str = ""

@@ -31,7 +31,7 @@ def dashboard(name: str, config: EnvironmentGates) -> Json:
     return {
         "uid": f"rollout-{name}"[:40],
         "title": f"Rollout gates, {name}",
-        "description": "Made by `rollout gates export grafana`: change the gates file, and make it anew",
+        "description": "Made by `rollout gates export grafana`: edit the gates file and export it again",
         "tags": ["rollout", name],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,

@@ -31,14 +31,14 @@ from guarded_rollout.gates.describe import condition
 from guarded_rollout.monitor.sources import source_of
 
 HEAD = (
-    "Made by `rollout gates export prometheus` from a gates file: change that, and make this anew.",
+    "Made by `rollout gates export prometheus` from a gates file: edit that and export this again.",
     "The series come from the jobs of prometheus.yml beside this file.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One alert. `wait` is in seconds: for how long the expression must hold."""
+    """An alert that fires once its expression has been true for `wait` seconds."""
 
     alert: str
     expr: str
@@ -58,7 +58,7 @@ class Group:
 
 
 def groups_of(file: GatesFile) -> tuple[Group, ...]:
-    """One group for each environment that has gates."""
+    """Return a group for each environment that has gates."""
     groups = (_group(name, environment) for name, environment in file.environments.items())
     return tuple(group for group in groups if group.rules or group.left_out)
 
@@ -146,7 +146,7 @@ def _labels(gate: Gate, name: str, environment: str) -> dict[str, str]:
 
 
 def _severity(actions: tuple[Action, ...]) -> str:
-    """What would roll a release back must wake somebody; what alerts may wait for the morning."""
+    """A gate that rolls back must wake somebody; an alert may wait for the morning."""
     return "critical" if Action.AUTO_ROLLBACK in actions else "warning"
 
 
@@ -166,7 +166,7 @@ def _told(name: str, gate: Gate) -> dict[str, str]:
 
 
 def _literal(text: str) -> str:
-    """A text that Prometheus's templates leave alone."""
+    """A string that Prometheus's templates leave alone."""
     return text.replace("{{", '{{"{{"}}')
 
 

@@ -18,7 +18,7 @@ from guarded_rollout.config.kinds import (
     RegressionGate,
     Source,
 )
-from guarded_rollout.host.scrape import HEALTHY
+from guarded_rollout.host.proxy import HEALTHY
 from guarded_rollout.host.slots import SLOTS
 from guarded_rollout.monitor.sources import CADDY_SECONDS, FAILED, RESPONSES, SECONDS
 
@@ -44,7 +44,7 @@ SERVICE_NAMES = {
     "hash_seconds": "dhash_hash_seconds",
     **{name: f"dhash_{name}" for name in ("low_confidence_queue_length", "memory_usage_percentage")},
 }
-"""What the service's JSON calls by a name of its own is a series with labels in its Prometheus text."""
+"""Names in the service's JSON → series with labels in its Prometheus text."""
 
 _SELECTOR = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:\s*\w+(?:=~|=)"[^"]*"\s*,?)*)\s*\})?')
 _BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -57,7 +57,7 @@ class NoQueryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a gate measures, in its unit and by slot; `samples`: from how many events, empty for gauges."""
+    """A gate's value by slot, in its unit. `samples` counts the events behind it, empty for gauges."""
 
     value: str
     samples: str = ""
@@ -76,7 +76,7 @@ class Series:
         )
 
     def part(self, suffix: str) -> "Series":
-        """One of the series that a histogram is made of."""
+        """Return one of the series that a histogram is made of."""
         return Series(self.name + suffix, self.labels)
 
 
@@ -95,18 +95,18 @@ def query_of(gate: Gate, environment: str) -> Query:
 
 
 def healthy(environment: str) -> Series:
-    """Whether each slot's health endpoint answers 200: 1 or 0."""
+    """The series of each slot's health: 1 if its endpoint answers 200, else 0."""
     return Series(HEALTHY, (("environment", "=", environment),))
 
 
 def answers(environment: str, function: str, window: str, suffix: str = "_count", by: str = BY_SLOT) -> str:
-    """What clients were answered by each slot: `rate` or `increase` of a part of the proxy's histogram."""
+    """The answers that clients got of each slot: `rate` or `increase` of a part of the proxy's histogram."""
     wanted = series(SECONDS, Source.PROXY, environment).part(suffix)
     return _added_up([f"{function}({wanted}[{window}])"], Source.PROXY, by)
 
 
 def failing_checks(gate: ConsecutiveGate, environment: str) -> str:
-    """How many of the checks that the gate would look at failed."""
+    """The number of failures among the checks that the gate looks at."""
     looked_at = gate.threshold.limit + 1
     window = duration(looked_at * gate.threshold.check_interval_seconds)
     return f"{looked_at} * (1 - avg_over_time({healthy(environment)}[{window}]))"
@@ -133,7 +133,7 @@ def duration(seconds: float) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in PromQL, and in YAML: the escapes of both are those of JSON, and nothing ends a line early."""
+    """A string in PromQL and in YAML: both escape as JSON does, and nothing ends a line early."""
     return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
@@ -178,7 +178,7 @@ def _counted(names: Sequence[str], source: Source, environment: str, seconds: fl
 
 
 def _increase(wanted: Sequence[Series], source: Source, seconds: float, by: str) -> str:
-    """How much counters grew, added up; one that does not exist yet counts as nought beside others."""
+    """The growth of counters, added up; one that does not exist yet counts as zero beside others."""
     terms = [f"increase({one}[{duration(seconds)}])" for one in wanted]
     if len({one.name for one in wanted}) > 1:  # without their names, `or` would take two series for one
         named = zip(terms, wanted, strict=True)

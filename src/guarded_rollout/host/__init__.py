@@ -1,1 +1,1 @@
-"""What a rollout touches on this machine: releases, slots, processes, traffic."""
+"""This machine: releases, slots, processes, traffic."""

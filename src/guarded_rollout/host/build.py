@@ -28,7 +28,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a release is built from: a wheel, the requirements it was locked with, and where it came from."""
+    """The input of a build: a wheel, the requirements it was locked with, and its origin."""
 
     wheel: Path
     lock: Path
@@ -81,7 +81,7 @@ def build(
 
 
 def rebuild(origin: Path, folder: Path, *, python: str = "") -> Release:
-    """Build a release anew, with the id it had, from its RELEASE.json, wheel and requirements in `origin`.
+    """Rebuild a release with the id it had, from its RELEASE.json, wheel and requirements in `origin`.
 
     A folder of that id gives way: it is what turned out to be damaged. Raises `BuildError`,
     `ReleaseDamagedError`.

@@ -1,4 +1,4 @@
-"""What git says of a checkout."""
+"""Questions to git about a checkout."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ def revision(source: Path) -> tuple[str, bool]:
 
 
 def git(source: Path, *words: str) -> str:
-    """What git answers; empty where it fails, as it does outside of a repository."""
+    """Return git's answer; empty where it fails, as it does outside of a repository."""
     try:
         done = subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True)
     except OSError:

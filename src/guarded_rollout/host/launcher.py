@@ -1,4 +1,4 @@
-"""Run one command under a lock, so that a slot never runs twice: `python hold.py SPEC.json`.
+"""Run one command under a lock, so that a slot never runs twice: `python launcher.py SPEC.json`.
 
 The supervisor starts this, and it becomes the command (exec): same pid, the lock held by the open file.
 A supervisor that was killed leaves its children running. The next one starts this again, which finds the
@@ -29,7 +29,7 @@ def main(spec_path: str) -> None:
     """Become the command of this spec, or stand in for the one that runs already."""
     spec = json.loads(Path(spec_path).read_text())
     lock = os.open(spec["lock"], os.O_RDWR | os.O_CREAT, 0o600)
-    if not taken(lock):
+    if not try_lock(lock):
         _adopt(lock, spec["drain_seconds"])
         spec = json.loads(Path(spec_path).read_text())  # it may have changed while the old one ran
     os.ftruncate(lock, 0)
@@ -51,7 +51,7 @@ def _adopt(lock: int, drain_seconds: float) -> None:
         asked = True
 
     signal.signal(signal.SIGTERM, stop)
-    while not taken(lock):
+    while not try_lock(lock):
         if asked:
             end(lock, drain_seconds)
             sys.exit(0)
@@ -68,7 +68,7 @@ def end(lock: int, drain_seconds: float) -> None:
     leader = holder(lock)
     _signal(leader, signal.SIGTERM)
     deadline = time.monotonic() + drain_seconds
-    while not taken(lock):
+    while not try_lock(lock):
         gone = leader is None or not alive(leader)
         if gone or time.monotonic() > deadline:
             _signal(leader, signal.SIGKILL)
@@ -82,7 +82,7 @@ def holder(lock: int) -> int | None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not, though `kill -0` says so."""
+    """Return True if a process runs; a zombie does not, though `kill -0` says so."""
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -93,8 +93,8 @@ def alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def taken(lock: int) -> bool:
-    """Try to take the lock: nobody runs."""
+def try_lock(lock: int) -> bool:
+    """Acquire the lock if it is free: then nobody runs."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,7 @@
 """The environment's processes, kept running by supervisord: the proxy, the two slots, the watcher.
 
 supervisord runs as a daemon of its own, without root, and outlives the terminal. Its configuration is
-static; what a program runs is a spec file that `hold.py` reads. A spec says that the program is wanted:
+static; what a program runs is a spec file that `launcher.py` reads. A spec says that the program is wanted:
 `ensure` starts supervisord if it is gone and then every program that is wanted.
 """
 
@@ -32,7 +32,7 @@ KILL_SECONDS = 5  # between the end of a program's drain time and the supervisor
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What one program runs. A spec on disk means that the program is wanted."""
+    """The command of a program. A spec on disk means that the program is wanted."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -42,7 +42,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One program as the supervisor sees it. `pid` 0 means that it does not run."""
+    """A program as the supervisor sees it. `pid` 0 means that it does not run."""
 
     name: str
     running: bool
@@ -64,7 +64,7 @@ class Processes:
     # ---- the supervisor itself
 
     def up(self) -> bool:
-        """Whether supervisord answers."""
+        """Return True if supervisord answers."""
         try:
             return bool(self._call("supervisor.getPID"))
         except SupervisorError:
@@ -140,7 +140,7 @@ class Processes:
         except FileNotFoundError:
             return
         try:
-            if not launcher.taken(lock):
+            if not launcher.try_lock(lock):
                 launcher.end(lock, self._environment.checks.drain_seconds)
         finally:
             os.close(lock)

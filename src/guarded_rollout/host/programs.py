@@ -1,4 +1,4 @@
-"""Where the programs that a rollout needs are: beside its own interpreter first, then on the PATH."""
+"""The paths of the programs that a rollout needs: beside its own interpreter first, then on the PATH."""
 
 import shutil
 import sys

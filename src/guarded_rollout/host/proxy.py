@@ -17,7 +17,6 @@ from pathlib import Path
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import PortTakenError
 from guarded_rollout.files import write_atomic
-from guarded_rollout.host import scrape
 from guarded_rollout.host.processes import PROXY, Processes, Spec
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
@@ -26,6 +25,10 @@ TRY_SECONDS = 3  # how long the edge looks for a slot that answers
 ALL = "g"  # above every hexadecimal digit
 SPARE = "+"  # below every one of them: behind a share, it moves nothing
 DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
+
+HEALTHY = "rollout_slot_healthy"
+SCRAPED = "metrics"  # the name of the scrapers' server in the proxy's own metrics
+ANSWER_SECONDS = 5  # below Prometheus's usual timeout of 10 s: a service that hangs is an answer, 0
 
 Json = dict[str, object]
 
@@ -145,7 +148,7 @@ def configuration(environment: Environment) -> Json:
             "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
         }
     if environment.metrics_port:
-        servers[scrape.SERVER] = scrape.server(environment)
+        servers[SCRAPED] = _scraped(environment)
     return {
         "admin": {"listen": f"unix/{run}/admin.sock|0600", "config": {"persist": False}},
         "logging": {"logs": {"default": {"level": "WARN"}}},
@@ -193,7 +196,47 @@ def _edge(environment: Environment, *order: Slot) -> Json:
 
 
 def _upstream(path: Path) -> Json:
+    return {"handler": "reverse_proxy", "upstreams": [{"dial": f"unix/{path}"}]}
+
+
+def _scraped(environment: Environment) -> Json:
+    """The server for scrapers of metrics, on a loopback port; it writes nothing and passes no other path on.
+
+    Prometheus cannot ask a unix socket, and the public port answers for whichever release a request meets:
+    while traffic is shared, two releases' counters would be mixed there into one that jumps back and forth.
+
+        /proxy           the proxy's own metrics: what clients saw of each slot
+        /<slot>/metrics  the service's own metrics
+        /<slot>/health   1 or 0 as the gauge `rollout_slot_healthy`: whether /health answered 200 in time
+    """
+    routes: list[Json] = [{"match": [{"path": ["/proxy"]}], "handle": [{"handler": "metrics"}]}]
+    for slot in SLOTS:
+        for path in ("/metrics", "/health"):
+            ask = _upstream(Slots(environment).socket(slot)) | {
+                "transport": {"protocol": "http", "response_header_timeout": f"{ANSWER_SECONDS}s"}
+            }
+            if path == "/health":
+                ask["handle_response"] = [
+                    {"match": {"status_code": [200]}, "routes": [{"handle": [_healthy(1)]}]},
+                    {"routes": [{"handle": [_healthy(0)]}]},
+                ]
+            rewrite = {"handler": "rewrite", "uri": path}
+            routes.append(
+                {"match": [{"path": [f"/{slot}{path}"]}], "handle": [rewrite, ask], "terminal": True}
+            )
+    routes.append({"handle": [{"handler": "static_response", "status_code": 404}]})
     return {
-        "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"unix/{path}"}],
+        "listen": [f"127.0.0.1:{environment.metrics_port}"],
+        "automatic_https": {"disable": True},
+        "routes": routes,
+        "errors": {"routes": [{"match": [{"path": ["/*/health"]}], "handle": [_healthy(0)]}]},
+    }
+
+
+def _healthy(value: int) -> Json:
+    return {
+        "handler": "static_response",
+        "status_code": 200,
+        "headers": {"Content-Type": ["text/plain; version=0.0.4; charset=utf-8"]},
+        "body": f"# TYPE {HEALTHY} gauge\n{HEALTHY} {value}\n",
     }

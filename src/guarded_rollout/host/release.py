@@ -23,7 +23,7 @@ REQUIREMENTS = "requirements.txt"
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One build in its folder. `schema` is the store revision it needs, None if it has no migrations."""
+    """A build in its folder. `schema` is the store revision it needs, None if it has no migrations."""
 
     id: str
     folder: Path

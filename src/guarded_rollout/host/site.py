@@ -20,14 +20,14 @@ from guarded_rollout.host.slots import SLOTS, Slot, Slots
 from guarded_rollout.secret import Secret
 
 BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""What a service inherits from the operator's shell; the rest would depend on who started it."""
+"""The variables that a service inherits from the operator's shell; the rest depends on who started it."""
 
 SETTLED_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one of the service's commands ended."""
+    """The end of one of the service's commands."""
 
     ok: bool
     output: str
@@ -46,13 +46,13 @@ class Result:
         return (self.lines() or [{}])[-1]
 
     def reason(self) -> str:
-        """What it said was wrong."""
+        """The last lines that it printed, as a reason."""
         said = (self.errors.strip() or self.output.strip()).splitlines()
         return " ".join(line.strip() for line in said[-3:]) or "it said nothing"
 
 
 class Site:
-    """What a rollout works on."""
+    """An environment on this machine, as rollouts change it."""
 
     def __init__(self, environment: Environment, clock: Clock | None = None) -> None:
         self.environment = environment
@@ -72,7 +72,7 @@ class Site:
             raise NotWritableError(path=root, reason=error.strerror) from None
 
     def reload(self) -> None:
-        """Read rollout.toml anew for how a release is run; ports and folders stay those of what runs."""
+        """Reread how rollout.toml runs a release; ports and folders stay those of what runs."""
         fresh = load(self.environment.project / "rollout.toml").environment(self.environment.name)
         self.environment = replace(
             self.environment, service=fresh.service, checks=fresh.checks, workers=fresh.workers
@@ -96,7 +96,7 @@ class Site:
             self.clock.sleep(0.1)
 
     def answers(self, slot: Slot) -> bool:
-        """Whether the release in this slot says that it is well."""
+        """Return True if the release in this slot answers as healthy."""
         try:
             return self.private(slot).ask("GET", "/health").ok
         except NoAnswerError:
@@ -146,7 +146,7 @@ class Site:
         )
 
     def rebuild(self, origin: Path) -> Release:
-        """Build a release anew, as it was, from the files of a backup."""
+        """Rebuild a release from the files of a backup."""
         return rebuild(origin, self.environment.releases, python=self.environment.service.python)
 
     def start(self, slot: Slot, release: Release) -> None:
@@ -226,5 +226,5 @@ class Site:
 
 
 def base_variables() -> dict[str, str]:
-    """What a process of ours inherits from the operator's shell."""
+    """Return what a process of ours inherits from the operator's shell."""
     return {name: os.environ[name] for name in BASE_VARIABLES if name in os.environ}

@@ -23,7 +23,7 @@ def other(slot: Slot) -> Slot:
 
 
 class Slots:
-    """Where releases run."""
+    """The slots of one environment."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -33,7 +33,7 @@ class Slots:
         return self._environment.run / f"{slot}.sock"
 
     def release(self, slot: Slot) -> Release | None:
-        """What stands in this slot. A release whose folder is gone stands nowhere."""
+        """Return the release in this slot; None if its folder is gone."""
         link = self._link(slot)
         if not link.is_symlink():
             return None

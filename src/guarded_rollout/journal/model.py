@@ -13,7 +13,7 @@ PLAN, UNDOING = "plan", "undoing"
 
 
 class Outcome(StrEnum):
-    """How a rollout ended."""
+    """The end of a rollout."""
 
     COMPLETED = "completed"
     ROLLED_BACK = "rolled_back"
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
 
 
 class StepOutcome(StrEnum):
-    """How one step ended."""
+    """The end of one step."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -30,7 +30,7 @@ class StepOutcome(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an event says."""
+    """The kind of an event."""
 
     INTENT = "intent"  # a step is about to begin
     OUTCOME = "outcome"  # it ended
@@ -40,7 +40,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the record. `sequence` rises by time of writing over all rollouts."""
+    """A line of the record. `sequence` rises by time of writing over all rollouts."""
 
     sequence: int
     rollout: UUID
@@ -52,7 +52,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One run of one step. Without `ended_at` it is running, or whoever ran it died."""
+    """A run of a step. Without `ended_at` it is running, or whoever ran it died."""
 
     name: str
     started_at: datetime
@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One command's work on an environment, from `source` release to `target` release.
+    """A command's work on an environment, from `source` release to `target` release.
 
     A command that replaces no release (a backup, a migration) has no target.
     """
@@ -95,12 +95,12 @@ class Rollout:
 
     @property
     def is_rollback(self) -> bool:
-        """Whether it is itself a rollback."""
+        """True if it is itself a rollback."""
         return bool(self.plan.get("back"))
 
     @property
     def undoing(self) -> bool:
-        """Whether its undoing has begun: then there is no way but back."""
+        """True once its undoing has begun: then there is no way but back."""
         return self.note(UNDOING) is not None
 
     @property
@@ -114,7 +114,7 @@ class Rollout:
         return next((step for step in reversed(self.steps) if step.name == name), None)
 
     def done(self, name: str) -> bool:
-        """Whether the newest run of a step ended well (or had nothing to do)."""
+        """Return True if the newest run of a step succeeded or was skipped."""
         step = self.last(name)
         return step is not None and step.outcome in (StepOutcome.DONE, StepOutcome.SKIPPED)
 

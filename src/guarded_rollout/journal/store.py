@@ -202,7 +202,7 @@ class Journal:
         return self._first("environment = ? AND target IS NOT NULL AND " + COMPLETED, environment)
 
     def rollout(self, rollout: UUID) -> Rollout:
-        """One rollout by its id. Raises `UnknownRolloutError`."""
+        """Return a rollout by its id. Raises `UnknownRolloutError`."""
         found = self._first("id = ?", str(rollout))
         if found is None:
             raise UnknownRolloutError(id=rollout)

@@ -13,7 +13,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import Outcome, Rollout
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.lock import hold, owner
+from guarded_rollout.lock import acquire, owner
 from guarded_rollout.monitor.ports import Ended, OpenWindow
 from guarded_rollout.rollout.announce import MONITOR
 from guarded_rollout.rollout.engine import Engine, Request
@@ -128,7 +128,7 @@ class EngineRollouts:
     @contextmanager
     def _engine(self) -> Iterator[Engine]:
         environment = self._environment
-        held = hold(environment.lock, environment=environment.name, command=COMMAND)
+        held = acquire(environment.lock, environment=environment.name, command=COMMAND)
         with held, Journal.open(environment.journal) as journal:
             yield Engine(Site(environment), journal, self._say)
 

@@ -7,7 +7,7 @@ import pytest
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.journal.model import Outcome
-from guarded_rollout.lock import hold
+from guarded_rollout.lock import acquire
 from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.snapshot import Overview, read
 from guarded_rollout.ui import actions
@@ -60,7 +60,7 @@ def test_what_is_being_taken_back_is_not_accepted(still: Place) -> None:
 
 def test_while_somebody_is_at_work_nothing_is_possible_and_it_says_who(still: Place) -> None:
     still.watched()
-    with hold(still.environment.lock, environment="production", command="rollout promote"):
+    with acquire(still.environment.lock, environment="production", command="rollout promote"):
         seen = look(still)
         assert possible(seen) == set()
         assert all("`rollout promote` is at work" in offer.why_not for offer in offers(seen))
