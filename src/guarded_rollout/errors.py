@@ -241,9 +241,7 @@ class LockHeldError(RolloutError):
 
 class JournalDamagedError(RolloutError):
     message = "The journal {path} cannot be read: {reason}."
-    advice = (
-        "Move it aside (nothing else depends on its past) and see `rollout status` before you continue."
-    )
+    advice = "Move it aside (nothing else depends on its past) and see `rollout status` before you continue."
 
 
 class RolloutOpenError(RolloutError):
