@@ -1,5 +1,6 @@
 """Logs: JSON lines with `timestamp level message environment data`, in files that have one writer each."""
 
+import gzip
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 import structlog
 
@@ -67,6 +68,11 @@ def parse(text: str) -> Line | None:
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def open_log(path: Path) -> TextIO:
+    """Open a log to read, compressed or not."""
+    return cast(TextIO, (gzip.open if path.suffix == ".gz" else open)(path, "rt", errors="replace"))
 
 
 def path_for(folder: Path, name: str, environment: str, at: datetime) -> Path:

@@ -1,4 +1,4 @@
-"""`validate_logging` passes what works, and finds what does not: in the components and in the real folder."""
+"""`validate_logging` passes logging that is well, and finds what is wrong with it on this machine."""
 
 import json
 import os
@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from guarded_rollout import logs, rotation
+from guarded_rollout import rotation
 from guarded_rollout.cli.app import app
-from guarded_rollout.logs import LogFile
-from guarded_rollout.notify.settings import SETTINGS, Settings
-from guarded_rollout.operations import log_validation
+from guarded_rollout.config.environments import load
+from guarded_rollout.logs import Line, LogFile
+from guarded_rollout.notify.settings import SETTINGS
+from guarded_rollout.operations.log_validation import validate
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., Result]
@@ -63,7 +64,7 @@ def test_its_own_traffic_stays_out_of_the_real_logs(command: Command, tmp_path: 
 def test_each_finding_is_in_its_log_and_in_the_json(command: Command, tmp_path: Path) -> None:
     found = json.loads(command("--json", "--log-dir", str(tmp_path / "elsewhere")).stdout)
     names = {check["name"] for check in found["checks"]}
-    assert names >= {"format", "levels", "rotation", "retention", "permissions", "fallback file", "secrets"}
+    assert names >= {"channels", "format", "rotation", "retention", "permissions", "fallback file", "secrets"}
     [log] = (tmp_path / "elsewhere").glob("test_logging_production_*.log")
     assert "PASS format" in log.read_text()
 
@@ -82,7 +83,7 @@ def test_each_finding_is_in_its_log_and_in_the_json(command: Command, tmp_path: 
             1,
         ),
         (lambda folder: real_log(folder, "x").chmod(0o666), "FAIL permissions", 1),
-        (lambda folder: os.utime(real_log(folder, "x"), (0, 0)), "WARN logs so far .*rotation is overdue", 2),
+        (lambda folder: os.utime(real_log(folder, "x"), (0, 0)), "WARN rotation .*rotation is overdue", 2),
         (lambda folder: append(real_log(folder, "x"), "torn {\n"), "1 of 2 lines are none of ours", 2),
         (lambda folder: folder.joinpath(".env.notifications").write_text("SMTP_HOSST=x\n"), "SMTP_HOSST", 2),
     ],
@@ -127,45 +128,33 @@ def test_events_that_wait_in_the_fallback_file_are_a_warning(command: Command, t
     assert "1 lines of the fallback file cannot be read" in answer.output
 
 
-# ---- components that go wrong
+def test_a_folder_that_nobody_could_write_to_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quality-gates-config.json").write_text((ROOT / "quality-gates-config.json").read_text())
+    (tmp_path / "rollout.toml").write_text("[environments.production]\n")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    environment = load(tmp_path / "rollout.toml").environment("production")
+    assert f"failed: permissions: {tmp_path} cannot be written to" in map(str, validate(environment))
 
 
-def test_a_writer_of_another_form_is_found(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs.Line, "as_json", lambda line: f"{line.level}: {line.message!r}")
+def test_a_line_of_an_unknown_level_is_a_warning(command: Command, tmp_path: Path) -> None:
+    append(real_log(tmp_path, "x"), Line(0, "loud", "x", "production", {}).as_json() + "\n")
     answer = command()
-    assert answer.exit_code == 1
-    assert "FAIL format" in answer.output
+    assert answer.exit_code == 2
+    assert "unknown levels: loud" in answer.output
 
 
-def test_a_level_that_decides_nothing_is_found(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    configure = logs.configure
-    monkeypatch.setattr(log_validation, "configure", lambda level, *rest: configure("debug", *rest))
+def test_a_compressed_log_beyond_its_time_is_a_warning(command: Command, tmp_path: Path) -> None:
+    path = real_log(tmp_path, "x")
+    rotation.compress(path)
+    os.utime(path.with_name(path.name + ".gz"), (0, 0))
     answer = command()
-    assert answer.exit_code == 1
-    assert "the level does not decide" in answer.output
+    assert answer.exit_code == 2
+    assert re.search("WARN retention .*overdue for 1 logs", answer.output)
 
 
-def test_a_rotation_that_does_nothing_is_found(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotation, "compress", lambda path: None)
-    answer = command()
-    assert answer.exit_code == 1
-    assert "a log of yesterday was not compressed" in answer.output
-
-
-def test_a_retention_that_removes_too_much_is_found(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hasty = rotation.Policy(remove_after=20 * rotation.DAY)
-    monkeypatch.setattr(rotation, "Policy", lambda: hasty)
-    assert "FAIL retention" in command().output
-
-
-def test_a_notifier_that_shows_an_address_is_found(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = "SLACK_WEBHOOK_URL"
-    monkeypatch.setattr(Settings, "redact", lambda settings, text: f"{text} {settings.text(address)}")
-    answer = command()
-    assert answer.exit_code == 1
-    assert "a webhook's address shows" in answer.output
+def test_configured_channels_are_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/x")
+    assert re.search("PASS channels +configured: slack", command().output)
 
 
 def test_the_script_of_the_guide_is_a_front_of_the_command() -> None:

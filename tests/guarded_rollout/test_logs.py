@@ -18,6 +18,7 @@ from guarded_rollout.cli.app import app
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import NotWritableError
 from guarded_rollout.logs import LEVELS, Line, LogFile, configure, parse
+from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.secret import Secret
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -101,6 +102,25 @@ def test_what_modules_log_has_the_contract_s_form(tmp_path: Path) -> None:
     assert "hunter2" not in stream.getvalue()
     assert "ValueError: oops" in second["data"]["exception"]
     assert parse(json.dumps(first)) is not None
+
+
+def test_every_writer_writes_the_contract_s_lines_at_every_level(tmp_path: Path) -> None:
+    command = LogFile.open(tmp_path, "test_logging", "production", ManualClock(AT))
+    monitor = MonitorLog.open(tmp_path / "dhash.log", "production")
+    stream = io.StringIO()
+    configure("debug", "production", stream)
+    words = "“quotes”, a tab\t, a line\nbreak"
+    for level in LEVELS:
+        command.write(level, words, number=1)
+        monitor.write(AT.timestamp(), level, words, number=1)
+        getattr(structlog.get_logger(), level)(words, number=1)
+    command.close()
+    monitor.close()
+    for text in (command.path.read_text(), monitor.path.read_text(), stream.getvalue()):
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert {tuple(line) for line in lines} == {("timestamp", "level", "message", "environment", "data")}
+        assert [line["level"] for line in lines] == list(LEVELS)
+        assert all(line["message"] == words and line["environment"] == "production" for line in lines)
 
 
 # ---- shown

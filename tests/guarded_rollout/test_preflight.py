@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from guarded_rollout.checks.preflight import Finding, Level, inspect, require
+from guarded_rollout.checks.findings import Finding, Severity
+from guarded_rollout.checks.preflight import inspect, require
 from guarded_rollout.errors import PreflightError
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.backup import take_backup
@@ -17,32 +18,32 @@ def look(sandbox: Sandbox, **more) -> dict[str, Finding]:
         return {finding.name: finding for finding in inspect(sandbox.site, journal, release, **more)}
 
 
-def levels(findings: dict[str, Finding], *names: str) -> Sequence[Level]:
+def levels(findings: dict[str, Finding], *names: str) -> Sequence[Severity]:
     return [findings[name].level for name in names]
 
 
 def test_an_empty_machine_with_everything_in_place_is_ready(sandbox):
     found = look(sandbox)
-    assert {finding.level for finding in found.values()} == {Level.OK}, found
+    assert {finding.level for finding in found.values()} == {Severity.OK}, found
     require(list(found.values()))
 
 
 def test_a_serving_environment_is_asked_for_its_health_and_its_latest_backup(sandbox):
     sandbox.deploy()
     found = look(sandbox)
-    assert levels(found, "service health", "latest backup") == [Level.OK, Level.WARNING]
+    assert levels(found, "service health", "latest backup") == [Severity.OK, Severity.WARNING]
     backup = take_backup(sandbox.site).entry.path
-    assert look(sandbox)["latest backup"].level is Level.OK
+    assert look(sandbox)["latest backup"].level is Severity.OK
     backup.chmod(0o600)
     backup.write_bytes(backup.read_bytes()[:-40] + b"x" * 40)
-    assert look(sandbox)["latest backup"].level is Level.FAILED
+    assert look(sandbox)["latest backup"].level is Severity.FAILED
 
 
 def test_a_service_that_does_not_answer_fails_the_list_unless_it_is_skipped(sandbox):
     sandbox.deploy()
     sandbox.site.processes.stop("blue")
     found = look(sandbox)
-    assert found["service health"].level is Level.FAILED
+    assert found["service health"].level is Severity.FAILED
     with pytest.raises(PreflightError, match="service health"):
         require(list(found.values()))
     assert "service health" not in look(sandbox, health=False)
@@ -56,7 +57,7 @@ def test_what_is_missing_is_named_with_what_to_do(sandbox, monkeypatch):
         other.bind(("127.0.0.1", sandbox.port))
         other.listen()
         found = look(sandbox)
-    assert levels(found, "disk space", "quality gates", "sockets and port") == [Level.FAILED] * 3
+    assert levels(found, "disk space", "quality gates", "sockets and port") == [Severity.FAILED] * 3
     assert "1000000000 MB are needed" in found["disk space"].detail
     assert f"Port {sandbox.port} is taken" in found["sockets and port"].detail
     assert all(found[name].advice for name in ("disk space", "sockets and port"))
@@ -68,7 +69,7 @@ def test_a_missing_program_is_named(sandbox, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with Journal.open(sandbox.environment.journal) as journal:
         found = {finding.name: finding for finding in inspect(sandbox.site, journal, release)}
-    assert found["tools"].level is Level.FAILED
+    assert found["tools"].level is Severity.FAILED
     assert "'uv' is not installed" in found["tools"].detail
 
 
@@ -76,12 +77,12 @@ def test_a_missing_program_is_named(sandbox, monkeypatch, tmp_path):
 def test_a_folder_that_may_not_be_written_is_named(sandbox):
     sandbox.environment.backups.mkdir()
     sandbox.environment.backups.chmod(0o500)
-    assert look(sandbox)["permissions"].level is Level.FAILED
+    assert look(sandbox)["permissions"].level is Severity.FAILED
 
 
 def test_a_destructive_migration_is_seen_before_anything_runs(sandbox):
     sandbox.deploy()
     sandbox.add_revision("expand", "DROP TABLE picture")
     found = look(sandbox)["migration plan"]
-    assert found.level is Level.FAILED
+    assert found.level is Severity.FAILED
     assert "drops table" in found.detail

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from guarded_rollout.checks import manifest
+from guarded_rollout.checks.findings import Finding, Severity
 from guarded_rollout.checks.manifest import Artifacts, Ran
-from guarded_rollout.checks.preflight import Finding, Level, inspect
+from guarded_rollout.checks.preflight import inspect
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import ArtifactsError
@@ -111,20 +112,20 @@ def finding(environment: Environment, name: str, **files: Path) -> Finding:
 
 def test_preflight_believes_artifacts_about_this_commit(production: Environment, tmp_path: Path) -> None:
     folder = artifacts(tmp_path / "made", git(production.project, "rev-parse", "HEAD"))
-    assert finding(production, "pre-merge artifacts", artifacts=folder).level is Level.OK
+    assert finding(production, "pre-merge artifacts", artifacts=folder).level is Severity.OK
 
 
 @pytest.mark.parametrize(
     ("changes", "level", "said"),
     [
-        ({"commit": "d" * 40}, Level.FAILED, "they are about dddddddddddd"),
-        ({"commit": ""}, Level.FAILED, "no commit"),
-        ({"passed": False}, Level.FAILED, "failed: deploy"),
-        ({"dirty": True}, Level.WARNING, "uncommitted"),
+        ({"commit": "d" * 40}, Severity.FAILED, "they are about dddddddddddd"),
+        ({"commit": ""}, Severity.FAILED, "no commit"),
+        ({"passed": False}, Severity.FAILED, "failed: deploy"),
+        ({"dirty": True}, Severity.WARNING, "uncommitted"),
     ],
 )
 def test_preflight_does_not_believe_others(
-    production: Environment, tmp_path: Path, changes: dict[str, Any], level: Level, said: str
+    production: Environment, tmp_path: Path, changes: dict[str, Any], level: Severity, said: str
 ) -> None:
     about = {"commit": git(production.project, "rev-parse", "HEAD"), **changes}
     row = finding(production, "pre-merge artifacts", artifacts=artifacts(tmp_path / "made", **about))
@@ -133,7 +134,7 @@ def test_preflight_does_not_believe_others(
 
 def test_preflight_warns_where_there_are_none(production: Environment, tmp_path: Path) -> None:
     row = finding(production, "pre-merge artifacts", artifacts=tmp_path / "none")
-    assert row.level is Level.WARNING
+    assert row.level is Severity.WARNING
 
 
 def test_preflight_asks_for_the_reviews(production: Environment, tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_preflight_asks_for_the_reviews(production: Environment, tmp_path: Path)
     path.write_text(json.dumps({"reviews": [review("olga", commit=head), review("max", commit=head)]}))
     assert finding(production, "reviews", reviews=path).detail == "approved by olga, max"
     path.write_text(json.dumps({"reviews": [review("olga", commit=head)]}))
-    assert finding(production, "reviews", reviews=path).level is Level.FAILED
+    assert finding(production, "reviews", reviews=path).level is Severity.FAILED
     path.write_text(json.dumps({"reviews": [review("olga"), review("max")], "headRefOid": "a" * 40}))
     assert "is checked out" in finding(production, "reviews", reviews=path).detail
 

@@ -1,14 +1,12 @@
 """`rollout deploy` and `rollout up`: replace what serves by a new release."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, app
-from guarded_rollout.cli.session import Session, session, settings_file
+from guarded_rollout.cli.session import Session, built_aside, session, settings_file
 from guarded_rollout.clock import duration
 from guarded_rollout.monitor.supervised import start_watching
 from guarded_rollout.rollout.engine import Engine, Request, operator
@@ -139,14 +137,10 @@ def in_background(work: Session) -> None:
 
 def rehearse(work: Session, source: str | None, request: Request) -> None:
     """Build aside, look at everything, change nothing."""
-    with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
-        release = work.site.build(source, Path(scratch))
+    with built_aside(work, source) as release:
         work.out.rehearse(f"build release {release.id}")
-        engine = Engine(work.site, work.journal, work.out.say)
-        for line in engine.rehearse(release, request):
-            work.out.rehearse(line)
+        work.out.rehearse(*Engine(work.site, work.journal, work.out.say).rehearse(release, request))
         work.out.result(release=release.id, dry_run=True)
-        make_removable(Path(scratch))
 
 
 def replace_release(work: Session, source: str | None, request: Request) -> DeployResult:
@@ -169,10 +163,3 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
         window_seconds_left=round(left),
     )
     return outlook
-
-
-def make_removable(folder: Path) -> None:
-    """Releases are read-only; a scratch one has to go again."""
-    for path in [folder, *folder.rglob("*")]:
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o755)

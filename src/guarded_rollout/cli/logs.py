@@ -1,6 +1,5 @@
 """`rollout logs`: rotate what is old, and show what is there to people."""
 
-import gzip
 import re
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import UsageError
-from guarded_rollout.logs import LEVELS, Line, parse
+from guarded_rollout.logs import LEVELS, Line, open_log, parse
 from guarded_rollout.rotation import COMPRESSED, SESSION, carry_out, due
 
 logs = typer.Typer(name="logs", help="Rotate the logs, or show them.", no_args_is_help=True)
@@ -93,11 +92,8 @@ def files(environment: Environment, kind: str) -> list[Path]:
 
 def lines(path: Path) -> Iterator[Line]:
     """The lines of a log; what is none is left out."""
-    packed = path.suffix == ".gz"
-    with gzip.open(path, "rt", errors="replace") if packed else path.open(errors="replace") as file:
-        for text in file:
-            if (line := parse(text)) is not None:
-                yield line
+    with open_log(path) as file:
+        yield from (line for text in file if (line := parse(text)) is not None)
 
 
 def age_limit(since: str, now: datetime) -> float:

@@ -1,8 +1,6 @@
 """`rollout migrate`: bring the schema up for a release, or down again."""
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,8 +8,7 @@ import typer
 from guarded_rollout.checks.migrations import Plan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Verbose, app
-from guarded_rollout.cli.deploy import make_removable
-from guarded_rollout.cli.session import Session, session
+from guarded_rollout.cli.session import Session, built_aside, session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
 from guarded_rollout.journal.model import Outcome
@@ -39,10 +36,8 @@ def migrate(
         if direction not in ("up", "down"):
             raise UsageError(detail=f"--direction is up or down, not {direction!r}.")
         if dry_run:
-            with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
-                plan = _plan(work, work.site.build(source, Path(scratch)), direction)
-                _tell(work, plan, direction)
-                make_removable(Path(scratch))
+            with built_aside(work, source) as release:
+                _rehearse(work, _plan(work, release, direction), direction)
             return
         release = work.site.build(source)
         plan = _plan(work, release, direction)
@@ -81,9 +76,8 @@ def _run(work: Session, release: Release, plan: Plan, direction: str) -> list[st
     return [revision.id for revision in plan.revisions]
 
 
-def _tell(work: Session, plan: Plan, direction: str) -> None:
-    for line in describe_revisions(plan.revisions, direction):
-        work.out.rehearse(line)
+def _rehearse(work: Session, plan: Plan, direction: str) -> None:
+    work.out.rehearse(*describe_revisions(plan.revisions, direction))
     if not plan.revisions:
         work.out.rehearse(f"nothing to migrate: the schema is at {plan.current}")
     work.out.result(dry_run=True, direction=direction, revisions=[revision.id for revision in plan.revisions])

@@ -1,17 +1,20 @@
 """`rollout preflight`: the guide's pre-deployment checklist."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from guarded_rollout.checks.preflight import Level, inspect
+from guarded_rollout.checks.findings import Severity
+from guarded_rollout.checks.preflight import inspect
 from guarded_rollout.cli.app import AsJson, Env, From, Verbose, app
-from guarded_rollout.cli.deploy import make_removable
-from guarded_rollout.cli.session import session
+from guarded_rollout.cli.session import built_aside, session
 
-COLOURS = {Level.OK: typer.colors.GREEN, Level.WARNING: typer.colors.YELLOW, Level.FAILED: typer.colors.RED}
+COLOURS = {
+    Severity.OK: typer.colors.GREEN,
+    Severity.WARNING: typer.colors.YELLOW,
+    Severity.FAILED: typer.colors.RED,
+}
 
 
 @app.command(epilog="Example: rollout preflight --env production")
@@ -28,12 +31,10 @@ def preflight(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at everything a deployment needs, and change nothing. Exits 1 if something is missing."""
+    """Check everything a deployment needs, and change nothing. Exits 1 if something is missing."""
     with session(env, "preflight", as_json=as_json, verbose=verbose, exclusive=False) as work:
-        with tempfile.TemporaryDirectory(prefix="preflight-") as scratch:
-            release = work.site.build(source, Path(scratch))
+        with built_aside(work, source) as release:
             findings = inspect(work.site, work.journal, release, reviews=reviews, artifacts=artifacts)
-            make_removable(Path(scratch))
         for finding in findings:
             work.out.say(
                 typer.style(f"{finding.level:8}", fg=COLOURS[finding.level])
@@ -41,11 +42,6 @@ def preflight(
             )
             if finding.advice:
                 work.out.say(" " * 8 + finding.advice)
-        work.out.result(
-            environment=env,
-            checks=[
-                {"name": f.name, "level": f.level, "detail": f.detail, "advice": f.advice} for f in findings
-            ],
-        )
-    if any(finding.level is Level.FAILED for finding in findings):
+        work.out.result(environment=env, checks=[finding.as_json() for finding in findings])
+    if any(finding.level is Severity.FAILED for finding in findings):
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
+from guarded_rollout.host.release import make_writable
 from guarded_rollout.operations.premerge import REPORT, steps, validate
 
 
@@ -32,14 +33,16 @@ def premerge(
         environment = load(settings_file()).environment(env)
         folder = output.absolute()
         if dry_run:
-            for step in steps(env, folder, environment.gates):
-                out.rehearse(f"would run `rollout {' '.join(step.words)}` into {output / step.file}")
+            planned = steps(env, folder, environment.gates)
+            out.rehearse(
+                *(f"would run `rollout {' '.join(s.words)}` into {output / s.file}" for s in planned)
+            )
             return
         with tempfile.TemporaryDirectory(prefix="pm-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
             artifacts = validate(
                 environment, folder, Path(scratch), lambda ran: _tell(out, ran), at=SystemClock().now()
             )
-            _make_removable(Path(scratch))
+            make_writable(Path(scratch))
         manifest.write(folder, artifacts)
         outcome = "passed" if artifacts.passed else "failed"
         out.say(f"Pre-merge validation {outcome}; see {output / REPORT}.")
@@ -52,10 +55,3 @@ def _tell(out: Output, ran: Ran) -> None:
     mark = "PASS" if ran.passed else "FAIL"
     out.say(f"{mark} {ran.name:18} {ran.seconds:6.1f} s  {ran.file}")
     out.detail(f"     {ran.command}: exit code {ran.exit_code}")
-
-
-def _make_removable(folder: Path) -> None:
-    """Releases are read-only; a scratch one has to go again."""
-    for path in [folder, *folder.rglob("*")]:
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o755)

@@ -37,8 +37,7 @@ def prune(
             for stays in decided.keep:
                 work.out.detail(f"keep {stays.entry.name}: {stays.reason}")
             if dry_run:
-                for entry in decided.remove:
-                    work.out.rehearse(f"remove {entry.name}")
+                work.out.rehearse(*(f"remove {entry.name}" for entry in decided.remove))
             else:
                 for entry in remove(decided, place, env, now):
                     work.out.say(f"removed {entry.name}")

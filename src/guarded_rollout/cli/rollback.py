@@ -68,8 +68,7 @@ def rollback(
         engine = Engine(work.site, work.journal, work.out.say)
         with _target(work, backup, to, allow_other_env) as release:
             if dry_run:
-                for line in engine.rehearse_back(release, request, validated=not skip_validation):
-                    work.out.rehearse(line)
+                work.out.rehearse(*engine.rehearse_back(release, request, validated=not skip_validation))
                 work.out.result(dry_run=True, release=release.id)
                 return
             work.confirm(f"Roll {env} back to {release.id}?", "yes", force=force)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import typer
 from guarded_rollout import logs
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CancelledError, RolloutError
+from guarded_rollout.host.release import Release, make_writable
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.logs import LogFile
@@ -38,8 +40,10 @@ class Output:
         if self.verbose:
             self.say(line)
 
-    def rehearse(self, line: str) -> None:
-        self.say(f"DRY-RUN: {line}")
+    def rehearse(self, *lines: str) -> None:
+        """Say what a command would do."""
+        for line in lines:
+            self.say(f"DRY-RUN: {line}")
 
     def result(self, **values: object) -> None:
         """The answer for programs."""
@@ -126,6 +130,16 @@ def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterat
             remove_abandoned(prefix)
         remove_abandoned(publish.SCRATCH, environment.backups)
         yield journal
+
+
+@contextmanager
+def built_aside(work: Session, source: str | None) -> Iterator[Release]:
+    """Build a release in a scratch folder, for a command that changes nothing."""
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
+        try:
+            yield work.site.build(source, Path(scratch))
+        finally:
+            make_writable(Path(scratch))
 
 
 @contextmanager

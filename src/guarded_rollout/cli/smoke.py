@@ -42,9 +42,8 @@ def smoke(
         environment = load(settings_file()).environment(env)
         address = _address(endpoint or f"http://127.0.0.1:{environment.port}")
         if dry_run:
-            for check in CHECKS:
-                if check.critical or not quick:
-                    out.rehearse(f"would check at {address} that {check.describes}")
+            asked_for = [check.describes for check in CHECKS if check.critical or not quick]
+            out.rehearse(*(f"would check at {address} that {described}" for described in asked_for))
             return
         out.log = LogFile.open(environment.logs, "smoke_tests", env)
         asked = Endpoint(address, timeout, proxied=bool(endpoint))

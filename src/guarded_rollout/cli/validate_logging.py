@@ -1,13 +1,12 @@
-"""`rollout validate-logging`: whether logging does what the contract says."""
+"""`rollout validate-logging`: check the logging of this machine."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from guarded_rollout.checks.preflight import Finding, Level
+from guarded_rollout.checks.findings import Finding, Severity
 from guarded_rollout.cli.app import AsJson, Env, Verbose, app
 from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.config.environments import load
@@ -15,7 +14,7 @@ from guarded_rollout.logs import LogFile
 from guarded_rollout.operations.log_validation import validate
 
 PASSED, FAILED, WARNINGS, INTERNAL = 0, 1, 2, 3
-MARKS = {Level.OK: "PASS", Level.WARNING: "WARN", Level.FAILED: "FAIL"}
+MARKS = {Severity.OK: "PASS", Severity.WARNING: "WARN", Severity.FAILED: "FAIL"}
 
 
 @app.command(epilog="Example: rollout validate-logging --env production --verbose")
@@ -26,34 +25,27 @@ def validate_logging(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check format, levels, rotation, retention, permissions, the fallback file, and that no secret shows.
+    """Check configuration, channels, permissions, rotation, and the form and secrets of the logs so far.
 
-    Exits with 0 if all is well, 1 if something fails, 2 if there are warnings only. What is tried is tried
-    aside; the real logs are only read.
+    Exits with 0 if all is well, 1 if something fails, 2 if there are warnings only. The logs are only read.
     """
     out = Output(as_json, verbose)
     try:
-        with reporting(out, env), tempfile.TemporaryDirectory(prefix="logging-") as scratch:
+        with reporting(out, env):
             environment = load(settings_file()).environment(env)
             environment = replace(
                 environment,
                 gates=config.absolute() if config else environment.gates,
                 logs=log_dir.absolute() if log_dir else environment.logs,
             )
-            findings = list(validate(environment, Path(scratch)))
+            findings = list(validate(environment))
             out.log = LogFile.open(environment.logs, "test_logging", env)
             for finding in findings:
                 _tell(out, finding)
             out.say(_summary(findings))
-            out.result(
-                environment=env,
-                checks=[
-                    {"name": f.name, "level": f.level.value, "detail": f.detail, "advice": f.advice}
-                    for f in findings
-                ],
-            )
+            out.result(environment=env, checks=[finding.as_json() for finding in findings])
             levels = {finding.level for finding in findings}
-            code = FAILED if Level.FAILED in levels else WARNINGS if Level.WARNING in levels else PASSED
+            code = FAILED if Severity.FAILED in levels else WARNINGS if Severity.WARNING in levels else PASSED
     except typer.Exit:
         raise
     except Exception as error:
@@ -64,12 +56,14 @@ def validate_logging(
 
 def _tell(out: Output, finding: Finding) -> None:
     line = f"{MARKS[finding.level]} {finding.name:14} {finding.detail}"
-    if finding.level is Level.OK:
+    if finding.level is Severity.OK:
         out.say(line)
     else:
         out.say(f"{line}. {finding.advice}".rstrip())
 
 
 def _summary(findings: list[Finding]) -> str:
-    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    return f"{counts[Level.OK]} passed, {counts[Level.WARNING]} warnings, {counts[Level.FAILED]} failed"
+    counts = {level: sum(finding.level is level for finding in findings) for level in Severity}
+    return (
+        f"{counts[Severity.OK]} passed, {counts[Severity.WARNING]} warnings, {counts[Severity.FAILED]} failed"
+    )

@@ -23,8 +23,7 @@ def resume(
     ) as work:
         engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment))
         if dry_run:
-            for line in engine.rehearse_resume():
-                work.out.rehearse(line)
+            work.out.rehearse(*engine.rehearse_resume())
             return
         outlook = engine.resume()
         left = outlook.window.left(work.site.clock.instant()) if outlook.window else 0.0
@@ -61,8 +60,7 @@ def promote(
         engine = Engine(work.site, work.journal, work.out.say)
         rollout = engine.require_open()
         if dry_run:
-            for line in engine.rehearse_resume():
-                work.out.rehearse(line)
+            work.out.rehearse(*engine.rehearse_resume())
             return
         stop_watching(work.site)
         engine.promote()
@@ -83,8 +81,7 @@ def abort(
     with session(env, "abort", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
         engine = Engine(work.site, work.journal, work.out.say)
         if dry_run:
-            for line in engine.rehearse_abort():
-                work.out.rehearse(line)
+            work.out.rehearse(*engine.rehearse_abort())
             return
         ended = engine.abort(why)
         stop_watching(work.site)

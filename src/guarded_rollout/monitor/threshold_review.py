@@ -1,15 +1,13 @@
 """Each gate's limit against what the last windows really saw: the guide's threshold review."""
 
-import gzip
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, cast
 
-from guarded_rollout.logs import Line, parse
+from guarded_rollout.logs import Line, open_log, parse
 from guarded_rollout.monitor.log import JUDGED
 
 CLOSE = 0.8  # a limit that healthy windows come this near will soon cry wolf
@@ -82,16 +80,9 @@ def newest_sessions(folder: Path, environment: str, number: int) -> list[Path]:
     return sorted(found, key=lambda path: path.name)[-number:]
 
 
-def opened(path: Path) -> TextIO:
-    """A log to read, compressed or not."""
-    if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", errors="replace"))
-    return path.open(errors="replace")
-
-
 def lines_of(path: Path) -> Iterator[Line]:
     """The lines of a log that tell of gates."""
-    with opened(path) as file:
+    with open_log(path) as file:
         for text in file:
             if JUDGED in text and (line := parse(text)) is not None:
                 yield line

@@ -22,10 +22,11 @@ from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import Owner, owner
+from guarded_rollout.logs import open_log
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.heartbeat import Heartbeat
 from guarded_rollout.monitor.ports import OpenWindow
-from guarded_rollout.monitor.threshold_review import newest_sessions, opened
+from guarded_rollout.monitor.threshold_review import newest_sessions
 from guarded_rollout.notify.ledger import Ledger, LedgerReader
 from guarded_rollout.rollout.window import Window, window
 from guarded_rollout.status.cache import Blind as Blind
@@ -299,7 +300,7 @@ class Reader:
 def log_of(environment: Environment, rollout: Rollout) -> Path | None:
     """The newest monitoring log that a rollout left, by what the first lines say; a compressed one too."""
     for path in reversed(newest_sessions(environment.logs, environment.name, HISTORY)):
-        with suppress(OSError, EOFError), opened(path) as file:
+        with suppress(OSError, EOFError), open_log(path) as file:
             if any(str(rollout.id) in file.readline() for _ in range(3)):
                 return path
     return None

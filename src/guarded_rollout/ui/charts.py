@@ -8,9 +8,8 @@ from uuid import uuid4
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.series import GateSeries
-from guarded_rollout.logs import parse
+from guarded_rollout.logs import open_log, parse
 from guarded_rollout.monitor.log import sample_of
-from guarded_rollout.monitor.threshold_review import opened
 from guarded_rollout.status.chart_line import Dot, Line
 from guarded_rollout.status.session_log import IS_SAMPLE, Tail
 
@@ -46,7 +45,7 @@ class Charts:
 
     def read_whole(self) -> None:
         """Take a log that is over; it may be compressed. Raises `OSError`, `EOFError`."""
-        with opened(self.path) as file:
+        with open_log(self.path) as file:
             for text in file:
                 self._take(text)
 

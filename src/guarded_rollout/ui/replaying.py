@@ -13,9 +13,8 @@ from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.verdict import GateOutcome
-from guarded_rollout.logs import parse
+from guarded_rollout.logs import open_log, parse
 from guarded_rollout.monitor.log import sample_of
-from guarded_rollout.monitor.threshold_review import opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def recorded(path: Path) -> Recorded:
     """Raises `OSError`, `EOFError`."""
     samples: list[Sample] = []
     began_at = None
-    with opened(path) as file:
+    with open_log(path) as file:
         for text in file:
             line = parse(text)
             if line is None:

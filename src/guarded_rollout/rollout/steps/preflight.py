@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.checks.preflight import Level, inspect, require
+from guarded_rollout.checks.findings import Severity
+from guarded_rollout.checks.preflight import inspect, require
 from guarded_rollout.rollout.steps.base import Evidence, Work
 
 
@@ -19,7 +20,7 @@ class Preflight:
     def do(self, work: Work) -> Evidence:
         found = inspect(work.site, work.journal, work.incoming, health=not work.options.skip_health_check)
         for finding in found:
-            if finding.level is not Level.OK:
+            if finding.level is not Severity.OK:
                 work.say(f"preflight {finding}")
         require(found)
         return {finding.name: finding.level for finding in found}
