@@ -16,7 +16,7 @@ from rich.console import Console
 from tests.guarded_rollout.load import GET, POST, Load
 from tests.guarded_rollout.sandbox import Sandbox
 
-from guarded_rollout.rollout.steps.restore_data import store_path
+from guarded_rollout.host.store_file import store_file
 
 ROOT = Path(__file__).parents[1]
 SEARCH = GET | {
@@ -76,7 +76,9 @@ class Demo:
 
     def kept(self) -> set[str]:
         """The SHA-256 of every picture in the store."""
-        path = store_path(self.sandbox.site)
+        found = store_file(self.sandbox.site)
+        assert found is not None
+        path = found.path
         assert path is not None
         with closing(sqlite3.connect(path)) as store:
             return {digest.hex() for (digest,) in store.execute("SELECT sha256 FROM images")}

@@ -22,9 +22,9 @@ from guarded_rollout.errors import RolledBackError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.host.proxy import configuration
+from guarded_rollout.host.store_file import store_file
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
-from guarded_rollout.rollout.steps.restore_data import store_path
 
 SHARES = ((10, 0.5), (50, 0.5), (100, 0.0))
 SEARCH = GET | {"name": "search", "path": "/api/dhash/search?hash=8f0f0f1f3f7fff00", "clients": 6}
@@ -159,7 +159,9 @@ def weights_by_reload(sandbox: Sandbox, least: int) -> Seen:
 
 
 def seen_by(load: Load, sandbox: Sandbox, kept: str, delays: tuple[float, ...] = ()) -> Seen:
-    path = store_path(sandbox.site)
+    found = store_file(sandbox.site)
+    assert found is not None
+    path = found.path
     assert path is not None
     with closing(sqlite3.connect(path)) as store:
         rows = {_hex(digest) for (digest,) in store.execute(kept)}

@@ -216,6 +216,25 @@ class RollbackFailedError(RolloutError):
     advice = "Run it again: rollout rollback --env {environment} --to {release} --force"
 
 
+class StoreKeptError(RolloutError):
+    message = "The live store stays as it was, for the backup cannot be merged by {release}: {reason}."
+    advice = (
+        "Nothing in the store was changed. Return to a release whose commands work with "
+        "`rollout rollback --to RELEASE`, or choose `--data none` or `--data exact`."
+    )
+
+
+class MergeLosesError(RolloutError):
+    message = (
+        "The live store stays as it was: rehearsed on a copy, the merge by {release} left {after} of {before}"
+        " rows in {table}."
+    )
+    advice = (
+        "Nothing in the store was changed. Return to a release whose merge works with "
+        "`rollout rollback --to RELEASE`, or choose `--data none`."
+    )
+
+
 class ExactUnsupportedError(RolloutError):
     message = "--data exact works for a store in a file; this one is in a database server."
     advice = "Merge instead (the default), or restore the server by its own tools and use --data none."

@@ -5,19 +5,26 @@ import signal
 import sqlite3
 import subprocess
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.errors import NoPreviousError, RollbackFailedError
+from guarded_rollout.host.store_file import store_file
 from guarded_rollout.journal.model import Outcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.rollback import previous, rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data, Options
-from guarded_rollout.rollout.steps.restore_data import store_path
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
+
+
+def store_path(sandbox: Sandbox) -> Path:
+    store = store_file(sandbox.site)
+    assert store is not None
+    return store.path
 
 
 def submit(sandbox: Sandbox) -> str:
@@ -30,7 +37,7 @@ def submit(sandbox: Sandbox) -> str:
 
 def kept(sandbox: Sandbox) -> set[str]:
     """What is in the store, read past the service."""
-    with sqlite3.connect(store_path(sandbox.site)) as store:
+    with sqlite3.connect(store_path(sandbox)) as store:
         return {sha256 for (sha256,) in store.execute("SELECT sha256 FROM picture")}
 
 
@@ -177,7 +184,7 @@ def test_data_is_merged_so_nothing_acknowledged_is_lost(sandbox):
     between = submit(sandbox)
     sandbox.deploy("2.0.0")
     after = submit(sandbox)
-    with sqlite3.connect(store_path(sandbox.site)) as store:  # as a bug in the new release might
+    with sqlite3.connect(store_path(sandbox)) as store:  # as a bug in the new release might
         store.execute("DELETE FROM picture WHERE sha256 = ?", (before,))
     roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
     assert {before, between, after} <= kept(sandbox)
@@ -206,7 +213,7 @@ def test_a_damaged_store_is_kept_aside_and_what_can_be_read_of_it_is_merged(sand
     backup = take_backup(sandbox.site).entry.path
     after = submit(sandbox)
     sandbox.site.processes.stop("blue")
-    damage(store_path(sandbox.site))
+    damage(store_path(sandbox))
     assert not sandbox.site.command(old, "store_check").ok
     roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
     assert {before, after} <= kept(sandbox)
@@ -219,7 +226,7 @@ def test_a_damaged_store_does_not_keep_traffic_from_the_warm_release(sandbox):
     before = submit(sandbox)
     backup = take_backup(sandbox.site).entry.path
     sandbox.deploy("2.0.0")
-    damage(store_path(sandbox.site))
+    damage(store_path(sandbox))
     assert not sandbox.site.command(old, "store_check").ok
     roll_back(sandbox, old, backup=str(backup), data=Data.MERGE)
     ended = last(sandbox)

@@ -177,10 +177,15 @@ class Site:
 
     # ---- the service's own commands
 
-    def command(self, release: Release, name: str, *arguments: str, slot: Slot = "blue") -> Result:
-        """Run one of the service's commands, as configured, with a release's own programs."""
-        words = [*self._words(name, release, slot), *arguments]
-        environment = base_variables() | self._variables(release, slot)
+    def command(
+        self, release: Release, name: str, *arguments: str, slot: Slot = "blue", store: str | None = None
+    ) -> Result:
+        """Run one of the service's commands, as configured, with a release's own programs.
+
+        `store` is the URL of a store to use in place of the environment's.
+        """
+        words = [*self._words(name, release, slot, store), *arguments]
+        environment = base_variables() | self._variables(release, slot, store)
         if token := self.token():
             environment[self.environment.service.token_variable] = token.reveal()
         try:
@@ -197,28 +202,30 @@ class Site:
             return Result(False, "", f"{words[0]}: {error.strerror}")
         return Result(done.returncode == 0, done.stdout, done.stderr)
 
-    def require(self, release: Release, name: str, *arguments: str, slot: Slot = "blue") -> Result:
+    def require(
+        self, release: Release, name: str, *arguments: str, slot: Slot = "blue", store: str | None = None
+    ) -> Result:
         """The same, raising `CommandError` with its own words when it fails."""
-        result = self.command(release, name, *arguments, slot=slot)
+        result = self.command(release, name, *arguments, slot=slot, store=store)
         if not result.ok:
             words = " ".join([*self.environment.service.commands[name], *arguments])
             raise CommandError(command=words, release=release.id, reason=result.reason())
         return result
 
-    def _words(self, name: str, release: Release, slot: Slot) -> list[str]:
-        values = self._values(release, slot)
+    def _words(self, name: str, release: Release, slot: Slot, store: str | None = None) -> list[str]:
+        values = self._values(release, slot, store)
         return [word.format_map(values) for word in self.environment.service.commands[name]]
 
-    def _variables(self, release: Release, slot: Slot) -> dict[str, str]:
-        values = self._values(release, slot)
+    def _variables(self, release: Release, slot: Slot, store: str | None = None) -> dict[str, str]:
+        values = self._values(release, slot, store)
         return {name: word.format_map(values) for name, word in self.environment.service.variables.items()}
 
-    def _values(self, release: Release, slot: Slot) -> Mapping[str, str]:
+    def _values(self, release: Release, slot: Slot, store: str | None = None) -> Mapping[str, str]:
         return {
             "bin": str(release.programs),
             "release": release.id,
             "uds": str(self.slots.socket(slot)),
-            "store": self.environment.store.reveal(),
+            "store": store or self.environment.store.reveal(),
             "root": str(self.environment.root),
             "workers": str(self.environment.workers),
             "drain": str(self.environment.checks.drain_seconds),

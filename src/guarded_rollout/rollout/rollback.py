@@ -20,7 +20,7 @@ from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Options
-from guarded_rollout.rollout.steps.restore_data import exchanged_first
+from guarded_rollout.rollout.steps.restore_data import exchanged_first, left_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,19 @@ class RollbackPlan:
 
 
 def rollback_steps(
-    *, warm: bool, exchanged: bool, outgoing: bool, validated: bool, backup: bool
+    *,
+    warm: bool,
+    exchanged: bool,
+    outgoing: bool,
+    validated: bool,
+    backup: bool,
+    reunites: bool = False,
 ) -> tuple[str, ...]:
     """The steps of a rollback. Pure.
 
     With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
-    have it open, so everything stops before and starts after.
+    have it open, so everything stops before and starts after. `reunites`: a store that an earlier rollback
+    set aside is to be merged.
     """
     if exchanged:
         order = "safety halt configuration data schema stage verify shift quarantine validate"
@@ -53,6 +60,7 @@ def rollback_steps(
         left_out |= {"retire", "quarantine"}
     if not backup:
         left_out |= {"configuration", "data", "schema", "stage"} if warm else {"configuration", "data"}
+        left_out -= {"data"} if reunites else set()
     return tuple(step for step in order.split() if step not in left_out)
 
 
@@ -83,6 +91,7 @@ def plan_rollback(
         outgoing=outgoing is not None,
         validated=validated,
         backup=options.backup is not None,
+        reunites=bool(left_aside(site, journal)),
     )
     return RollbackPlan(release, slot, outgoing, steps, rollout)
 

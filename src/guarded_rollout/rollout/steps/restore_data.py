@@ -1,25 +1,35 @@
 """Data does not roll back: the backup's facts are merged into the store, which keeps everything since.
 
-`--data exact` is the operator's explicit other choice. A damaged store is kept aside; the backup takes its
-place, and what can still be read of the damaged one is merged into it.
+`--data exact` is the operator's explicit other choice. A live store is never replaced on the word of a
+release: only where SQLite itself finds it damaged, or there is none. Then the backup, together with all that
+can still be read of the damaged store, is made ready beside it before it takes its place.
 """
 
-import os
-import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from guarded_rollout.backup import originals
 from guarded_rollout.backup.verify import unpack
-from guarded_rollout.errors import ExactUnsupportedError
-from guarded_rollout.files import scratch_folder, sync_folder
+from guarded_rollout.errors import (
+    CommandError,
+    ExactUnsupportedError,
+    MergeLosesError,
+    StoreKeptError,
+)
+from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
+from guarded_rollout.host.store_file import StoreFile, store_file
+from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Data, Evidence, RollbackStep, Work
 from guarded_rollout.rollout.steps.stop_all import StopAll, halt
+from guarded_rollout.sqlite import copy, damage_of, row_counts
 
-COMPANIONS = ("", "-wal", "-shm")  # SQLite keeps the newest commits beside the database file
+SET_ASIDE, REUNITED = "store_set_aside", "store_reunited"
+"""Notes in the journal: a store was moved aside, and later what is in it was merged."""
 
 
 class RestoreData(RollbackStep):
@@ -33,95 +43,164 @@ class RestoreData(RollbackStep):
                 yield f"merge the data of {work.options.backup} into the store, which keeps everything since"
             case Data.EXACT:
                 yield f"put the data of {work.options.backup} in the store's place, and keep the store aside"
-        if work.options.data is Data.MERGE and not usable(work.site, work.incoming):
+        if work.options.data is Data.MERGE and damage(work.site, work.incoming):
             yield "keep the damaged store aside, and merge what can be read of it"
+        for aside in left_aside(work.site, work.journal):
+            yield f"merge what is in {aside}, which an earlier rollback set aside"
 
     def do(self, work: Work) -> Evidence:
-        if work.options.data is Data.NONE or work.options.backup is None:
+        evidence = {"data": Data.NONE} if work.options.backup is None else self._restore(work)
+        return evidence | self._reunite(work)
+
+    def _restore(self, work: Work) -> Evidence:
+        if work.options.data is Data.NONE:
             return {"data": Data.NONE}
         site = work.site
         with scratch_folder("restore-", site.environment.root) as scratch:
             signers = site.environment.allowed_signers
-            found = unpack(Path(work.options.backup), scratch, allowed_signers=signers)
+            found = unpack(Path(str(work.options.backup)), scratch, allowed_signers=signers)
             snapshot = scratch / found.manifest.snapshot
             if found.manifest.originals is not None:  # first: the store's facts may name them
-                originals.restore(
-                    found.archive, scratch / found.manifest.originals.list, site.environment.originals
-                )
-            aside = _aside(work)
-            if aside is None:
-                merged = site.require(work.incoming, "store_merge", str(snapshot)).json()
-                return {"data": Data.MERGE, "merged": merged}
-            halt(site)
-            if not aside.exists():
-                keep_aside(site, aside)
-            put_in_place(site, snapshot)
-        if work.options.data is Data.EXACT:
-            work.say(f"the data is that of {work.options.backup}; the store as it was is kept as {aside}")
-            return {"data": Data.EXACT, "kept_aside": str(aside)}
-        if not aside.exists():
-            work.say(f"there was no store; it is that of {work.options.backup} now")
-            return {"data": Data.MERGE, "kept_aside": None}
-        salvaged = site.require(work.incoming, "store_salvage", str(aside)).json()
+                listed = scratch / found.manifest.originals.list
+                originals.restore(found.archive, listed, site.environment.originals)
+            store = store_file(site)
+            if store is None or not _replaced(work, store):
+                return _merge(work, store, snapshot, scratch)
+            return _exchange(work, store, snapshot)
+
+    def _reunite(self, work: Work) -> Evidence:
+        """Merge what a failed rollback set aside and never brought together again."""
+        reunited = []
+        for aside in left_aside(work.site, work.journal):
+            result = work.site.command(work.incoming, "store_salvage", str(aside))
+            if result.ok:
+                work.note(REUNITED, aside=str(aside))
+                work.say(f"what {aside} has is merged into the store")
+                reunited.append(str(aside))
+            else:
+                work.say(f"{aside} could not be merged and is kept: {result.reason()}")
+        return {"reunited": reunited} if reunited else {}
+
+
+def _replaced(work: Work, store: StoreFile) -> bool:
+    """True if the file itself is to be replaced; once a rollout has begun with that it goes on."""
+    begun = StopAll.name in work.steps or store.aside(work.rollout).exists()
+    return begun or work.options.data is Data.EXACT or bool(damage(work.site, work.incoming))
+
+
+def _merge(work: Work, store: StoreFile | None, snapshot: Path, scratch: Path) -> Evidence:
+    """Merge a snapshot into the live store, after a rehearsal on a copy of it.
+
+    Raises `CommandError` or `MergeLosesError`, with the live store as it was.
+    """
+    if work.options.data is Data.EXACT:
+        raise ExactUnsupportedError()
+    if store is not None:
+        _rehearse(work, store, snapshot, scratch / "rehearsal.db")
+    merged = work.site.require(work.incoming, "store_merge", str(snapshot)).json()
+    return {"data": Data.MERGE, "merged": merged}
+
+
+def _rehearse(work: Work, store: StoreFile, snapshot: Path, rehearsal: Path) -> None:
+    """Merge into a copy and look at what became of it: a release's merge is as fallible as the release."""
+    release = work.incoming
+    try:
+        copy(store.path, rehearsal)
+        before = row_counts(rehearsal)
+        work.site.require(release, "store_merge", str(snapshot), store=f"sqlite:///{rehearsal.absolute()}")
+        after = row_counts(rehearsal)
+    except CommandError as error:
+        raise StoreKeptError(release=release.id, reason=error.sentence) from None
+    except sqlite3.Error as error:
+        raise StoreKeptError(release=release.id, reason=f"the store could not be copied: {error}") from None
+    if problem := damage_of(rehearsal):
+        raise StoreKeptError(release=release.id, reason=f"its merge damages the store: {problem}")
+    for table, rows in before.items():
+        if after.get(table, 0) < rows:
+            raise MergeLosesError(release=release.id, table=table, before=rows, after=after.get(table, 0))
+
+
+def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
+    """Replace the store's file by the backup and, unless the data is to be exact, all that can be salvaged.
+
+    The successor is complete before it takes its place; if it cannot be made, the store comes back.
+    Raises `StoreKeptError`.
+    """
+    site, aside = work.site, store.aside(work.rollout)
+    exact = work.options.data is Data.EXACT
+    if aside.exists() and store.path.exists():  # exchanged before; what was written since is not replaced
+        return {"data": work.options.data, "kept_aside": str(aside), **_union(work, snapshot, aside, exact)}
+    halt(site)
+    if store.path.exists():
+        work.note(SET_ASIDE, store=str(store.path), aside=str(aside))
+        store.move(store.path, aside)
+    url = store.prepare(snapshot)
+    salvaged: Evidence = {}
+    if aside.exists() and not exact:
+        result = site.command(work.incoming, "store_salvage", str(aside), store=url)
+        if not result.ok:
+            store.discard()
+            store.move(aside, store.path)
+            site.ensure()
+            reason = f"what is left of the store cannot be merged into the backup: {result.reason()}"
+            raise StoreKeptError(release=work.incoming.id, reason=reason)
+        salvaged = {"salvaged": result.json()}
+    store.publish()
+    _say_what_became(work, aside, exact)
+    return {"data": work.options.data, "kept_aside": str(aside) if aside.exists() else None, **salvaged}
+
+
+def _union(work: Work, snapshot: Path, aside: Path, exact: bool) -> Evidence:
+    """Backup, store and what was set aside, together in the store."""
+    if exact:
+        return {}
+    work.site.require(work.incoming, "store_merge", str(snapshot))
+    return {"salvaged": work.site.require(work.incoming, "store_salvage", str(aside)).json()}
+
+
+def _say_what_became(work: Work, aside: Path, exact: bool) -> None:
+    backup = work.options.backup
+    if exact:
+        work.say(f"the data is that of {backup}; the store as it was is kept as {aside}")
+    elif aside.exists():
         work.say(f"the damaged store is kept as {aside}; what could be read of it is merged")
-        return {"data": Data.MERGE, "kept_aside": str(aside), "salvaged": salvaged}
+    else:
+        work.say(f"there was no store; it is that of {backup} now")
 
 
 def exchanged_first(site: Site, release: Release, data: Data, *, warm: bool) -> bool:
-    """Whether the store's file has to be replaced before the release can run.
+    """True if the store's file has to be replaced before the release can run.
 
-    With the release warm, traffic does not wait for a look at the store: it is looked at after.
+    With the release warm, traffic does not wait for a look at the store: that comes after.
     Raises `ExactUnsupportedError` where there is no file to exchange.
     """
-    if data is Data.EXACT and store_path(site) is None:
+    if data is Data.EXACT and store_file(site) is None:
         raise ExactUnsupportedError()
-    return data is Data.EXACT or (data is Data.MERGE and not warm and not usable(site, release))
+    return data is Data.EXACT or (data is Data.MERGE and not warm and bool(damage(site, release)))
 
 
-def usable(site: Site, release: Release) -> bool:
-    """Whether there is a store that the release's own check accepts: then facts can be merged into it."""
-    path = store_path(site)
-    return path is None or (path.exists() and site.command(release, "store_check").ok)
+def damage(site: Site, release: Release) -> str:
+    """What makes the store unusable; empty if facts can be merged into it, or if it is no file.
+
+    SQLite decides. A release that calls the store damaged is a reason to look thoroughly, and no more.
+    """
+    store = store_file(site)
+    if store is None:
+        return ""
+    found = store.damage()
+    if found or site.command(release, "store_check").ok:
+        return found
+    return store.damage(thorough=True)
 
 
-def store_path(site: Site) -> Path | None:
-    """The store's file; None for a store that is no file."""
-    scheme, _, path = site.environment.store.reveal().partition(":///")
-    return site.environment.project / path if scheme.startswith("sqlite") and path else None
-
-
-def _aside(work: Work) -> Path | None:
-    """Where this rollout keeps the store that it replaces; None if it replaces none."""
-    path = store_path(work.site)
-    if work.options.data is Data.EXACT and path is None:
-        raise ExactUnsupportedError()
-    if path is None:
-        return None
-    aside = path.with_name(f"{path.name}.before-{work.rollout}")
-    replaced = StopAll.name in work.steps or aside.exists() or not usable(work.site, work.incoming)
-    return aside if replaced else None
-
-
-def keep_aside(site: Site, aside: Path) -> None:
-    """Move the store's files, companions first: a database without its log would be older than it is."""
-    path = store_path(site)
-    assert path is not None
-    for suffix in reversed(COMPANIONS):
-        source = path.with_name(path.name + suffix)
-        if source.exists():
-            os.rename(source, aside.with_name(aside.name + suffix))
-    sync_folder(path.parent)
-
-
-def put_in_place(site: Site, snapshot: Path) -> None:
-    """Copy beside, then rename: the store is there wholly or not at all."""
-    path = store_path(site)
-    assert path is not None
-    for suffix in COMPANIONS[1:]:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    beside = path.with_name(path.name + ".new")
-    shutil.copyfile(snapshot, beside)
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    sync_folder(path.parent)
+def left_aside(site: Site, journal: Journal) -> list[Path]:
+    """Stores that a failed rollback set aside, and that nothing was merged from since."""
+    store = store_file(site)
+    if store is None:
+        return []
+    rollouts = journal.history(site.environment.name, limit=200)
+    failed = {store.aside(rollout.id) for rollout in rollouts if rollout.outcome is Outcome.FAILED}
+    reunited = {
+        note.data.get("aside") for rollout in rollouts for note in rollout.notes if note.name == REUNITED
+    }
+    return [path for path in store.set_aside() if path in failed and str(path) not in reunited]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from guarded_rollout.errors import RolloutError
+from guarded_rollout.host.store_file import store_file
 from guarded_rollout.rollout.steps.backup import shown, take_backup
 from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
-from guarded_rollout.rollout.steps.restore_data import store_path
 
 
 class SafetyBackup(RollbackStep):
@@ -18,9 +18,9 @@ class SafetyBackup(RollbackStep):
 
     def do(self, work: Work) -> Evidence:
         """A store that cannot be copied is kept aside as it is by the step that replaces it."""
-        store = store_path(work.site)
-        if store is not None and not store.exists():
-            return {"safety_copy": None, "error": f"there is no {store}"}
+        store = store_file(work.site)
+        if store is not None and not store.path.exists():
+            return {"safety_copy": None, "error": f"there is no {store.path}"}
         try:
             taken = take_backup(work.site, release=work.outgoing or work.incoming, safety=True)
         except RolloutError as error:
