@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from guarded_rollout.cli.monitor import follow
+from guarded_rollout.cli.monitor import drawing, follow, worth_showing
 from guarded_rollout.clock import Instant, ManualClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.lock import process_started
@@ -21,11 +21,12 @@ from guarded_rollout.logs import Line
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.heartbeat import Heartbeat, unwatched_seconds
-from guarded_rollout.monitor.live import LiveView, sparkline, worth_showing
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.schedule import Schedule
 from guarded_rollout.monitor.watchdog import stand_by
 from guarded_rollout.notify.events import Kind, Level
+from guarded_rollout.status.gate_lines import sparkline
+from guarded_rollout.status.terminal import Terminal
 from tests.guarded_rollout.gatekit import shipped
 from tests.guarded_rollout.monitorkit import Engine, Rehearsal, Told
 from tests.guarded_rollout.test_monitor import bad
@@ -141,14 +142,14 @@ def test_following_one_that_dies_is_a_failure(environment: Environment, dead: in
 def test_the_view_shows_each_gate_against_its_limit_the_traffic_and_the_time_left(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(0, memory_usage_percentage=90))
     console = Console(width=160, record=True, file=(tmp_path / "screen").open("w"))
-    view = LiveView(console, lambda width: [Text("green 100 %")])
-    with view:
+    with Terminal(console) as terminal:
+        draw = drawing(terminal, lambda width: ([Text("green 100 %")], [Text("schema: 0001")]))
         for _ in range(300):
             rehearsal.monitor.turn()
-            view(rehearsal.monitor, rehearsal.timeline.now())
-        console.print(view.picture(rehearsal.monitor, rehearsal.timeline.now()))
+            draw(rehearsal.monitor, rehearsal.timeline.now())
     screen = console.export_text()
     assert "green 100 %" in screen
+    assert "schema: 0001" in screen
     assert re.search(r"\d+ min( \d+ s)? left", screen)
     for name, _ in shipped("production").quality_gates.enabled():
         assert name in screen

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from guarded_rollout.cli.app import DryRun, Verbose, app
 from guarded_rollout.cli.session import Output, settings_file
-from guarded_rollout.clock import Clock, SystemClock
+from guarded_rollout.clock import Clock, SystemClock, duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
@@ -25,10 +24,9 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire
-from guarded_rollout.logs import Line, configure, parse
+from guarded_rollout.logs import LEVELS, Line, configure, parse
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
-from guarded_rollout.monitor.live import LiveView, Surroundings, in_words, worth_showing
 from guarded_rollout.monitor.session import FAILED, GOOD, Monitor
 from guarded_rollout.monitor.sources import Sampler
 from guarded_rollout.monitor.start import Assembly, Look
@@ -41,9 +39,13 @@ from guarded_rollout.notify.publisher import Publisher, Silent
 from guarded_rollout.rollout import announce
 from guarded_rollout.rollout.monitor_adapter import EngineRollouts
 from guarded_rollout.status.snapshot import Reader
-from guarded_rollout.status.terminal import slots
+from guarded_rollout.status.terminal import Terminal, above, below
 
 LOGS = Path("monitor_logs")
+REFRESH_SECONDS = 1.0  # of the picture on a terminal
+
+Around = tuple[list[Text], list[Text]]
+"""The lines above and below the gates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _watch_url(
     folder = request.log_dir or (known.logs if known else LOGS)
     with (
         _telling(known, request.dry_run) as tell,
-        _printing(request.verbose, file, lambda width: [Text(url)]) as (look, show),
+        _printing(request.verbose, file, lambda width: ([Text(url)], [])) as (look, show),
     ):
         made = _assembly(name, config, file, samplers, request, tell, show)
         return made.run(logs.path_for(folder, name, made.clock.now()), None, [look] if look else [])
@@ -153,8 +155,12 @@ def _watch_environment(
     with ExitStack() as stack:
         reader = Reader(environment)
         stack.callback(reader.close)
-        surroundings = partial(_slots, reader)
-        look, show = stack.enter_context(_printing(request.verbose, file, surroundings))
+
+        def around(width: int) -> Around:
+            seen = reader.read()
+            return above(seen, config, width), [*below(seen)]
+
+        look, show = stack.enter_context(_printing(request.verbose, file, around))
         if not request.dry_run:
             try:
                 stack.enter_context(
@@ -250,31 +256,58 @@ def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publish
 
 @contextmanager
 def _printing(
-    verbose: bool, file: GatesFile, surroundings: Surroundings
+    verbose: bool, file: GatesFile, around: Callable[[int], Around]
 ) -> Iterator[tuple[Look | None, Callable[[Line], None]]]:
     """A live view on a terminal, lines elsewhere; the log's file holds all of them."""
     least = file.global_settings.log_level
     if sys.stdout.isatty() and not supervised() and not Console().is_dumb_terminal:
-        with LiveView(Console(), surroundings, verbose, least) as view:
-            yield view, view.show
+        with Terminal(Console()) as terminal:
+            yield drawing(terminal, around), lambda line: _show(line, verbose, least, terminal)
     else:
-        yield None, lambda line: _print(line, verbose, least)
+        yield None, lambda line: _show(line, verbose, least)
 
 
-def _print(line: Line, verbose: bool, least: str) -> None:
+def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Look:
+    """Draw a monitor's gates and the time left, at most once a second."""
+    drawn_at = 0.0
+
+    def draw(monitor: Monitor, now: float) -> None:
+        nonlocal drawn_at
+        verdicts = monitor.watcher.panel.verdicts
+        terminal.take(verdicts)
+        if now - drawn_at >= REFRESH_SECONDS:
+            drawn_at = now
+            held = " (held)" if monitor.window and monitor.window.paused else ""
+            session = monitor.session
+            left = f"{duration(monitor.left(now))} left{held}"
+            head = Text(f"{session.release or session.environment}   {left}", style="bold")
+            over, under = around(terminal.width)
+            terminal.show(verdicts, [head, *over], under)
+
+    return draw
+
+
+def _show(line: Line, verbose: bool, least: str, terminal: Terminal | None = None) -> None:
     if worth_showing(line, verbose, least):
+        text = f"{line.moment:%H:%M:%S} {line.level.upper():8} {line.message}"
+        if terminal is not None:
+            terminal.print(Text(text))
+            return
         with suppress(OSError):  # its disk is full, or its terminal has gone: the watching goes on
-            typer.echo(in_words(line))
+            typer.echo(text)
+
+
+def worth_showing(line: Line, verbose: bool, least: str = "info") -> bool:
+    """True for news from a level on, with `verbose` for every verdict, and never for samples."""
+    if line.level == "debug" or LEVELS.index(line.level) < LEVELS.index(least):
+        return False
+    return verbose or line.data.get("news") != "judged" or line.level != "info"
 
 
 def _rolled_out_here(environment: Environment) -> bool:
     """Whether this project started what serves; else there are no slots to ask, and nothing to return to."""
     with Journal.open(environment.journal, create=False) as journal:
         return journal.open_rollout(environment.name) is not None or Site(environment).serving() is not None
-
-
-def _slots(reader: Reader, width: int) -> list[Text]:
-    return list(slots(reader.read(), width))
 
 
 def _beating(environment: Environment, path: Path) -> Look:

@@ -107,11 +107,13 @@ def _showing(work: Session) -> Iterator[Callable[[Overview], None]]:
 
     if work.out.as_json or not console.is_terminal or console.is_dumb_terminal:
         yield tell
-    else:
-        from guarded_rollout.status.terminal import Screen  # a single reading draws nothing
+        return
+    from guarded_rollout.status import terminal as view  # a single reading draws nothing
 
-        with Screen(console, config) as screen:
-            yield screen.show
+    with view.Terminal(console) as terminal:
+        yield lambda seen: terminal.show(
+            view.verdicts_of(seen), view.above(seen, config, terminal.width), [*view.below(seen)]
+        )
 
 
 def _gates_of(environment: Environment) -> EnvironmentGates | None:

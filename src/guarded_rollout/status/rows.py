@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Gate
@@ -18,28 +18,21 @@ from guarded_rollout.status.snapshot import Overview
 HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 
 
-TONES = {
-    GateOutcome.PASS: "good",
-    GateOutcome.FAIL: "bad",
-    GateOutcome.INSUFFICIENT: "",
-    GateOutcome.NO_DATA: "warn",
+class Shown(NamedTuple):
+    """How an outcome is shown: a mark that needs no colour, a tone, words."""
+
+    mark: str
+    tone: str
+    words: str
+
+
+OUTCOMES = {
+    GateOutcome.PASS: Shown("✓", "good", "passes"),
+    GateOutcome.FAIL: Shown("✕", "bad", "fails"),
+    GateOutcome.INSUFFICIENT: Shown("…", "", "too few samples"),
+    GateOutcome.NO_DATA: Shown("?", "warn", "no data"),
 }
-
-
-WORDS = {
-    GateOutcome.PASS: "passes",
-    GateOutcome.FAIL: "fails",
-    GateOutcome.INSUFFICIENT: "too few samples",
-    GateOutcome.NO_DATA: "no data",
-}
-
-
-MARKS = {
-    GateOutcome.PASS: "✓",
-    GateOutcome.FAIL: "✕",
-    GateOutcome.INSUFFICIENT: "…",
-    GateOutcome.NO_DATA: "?",
-}
+NOT_JUDGED = Shown("○", "", "not judged yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +148,12 @@ def gate_row(
     samples = (
         f"{verdict.samples:g} samples, {verdict.needed} needed" if verdict and verdict.needed > 1 else ""
     )
+    shown = OUTCOMES[GateOutcome.FAIL if bad else verdict.outcome] if verdict else NOT_JUDGED
     return GateRow(
         name=name,
-        tone="bad" if bad else TONES[verdict.outcome] if verdict else "",
-        mark="✕" if bad else MARKS[verdict.outcome] if verdict else "○",
-        outcome="fails" if bad else WORDS[verdict.outcome] if verdict else "not judged yet",
+        tone=shown.tone,
+        mark=shown.mark,
+        outcome=shown.words,
         measured=verdict.measured if verdict else limit_of(gate),
         reason=verdict.reason if verdict else "",
         does=describe_gate(gate, rolls_back) if gate else "is not in the gates file any more",

@@ -1,9 +1,10 @@
-"""An environment on a terminal: the dashboard's answer, slots, steps and gates, for `rollout status --watch`.
+"""An environment on a terminal, for `rollout status --watch` and `rollout monitor`.
 
 Fits into 60 columns and 24 lines; what does not fit is left out, never wrapped into the rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,59 +12,79 @@ from rich.text import Text
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.monitor.live import Trail, gate_lines
+from guarded_rollout.gates.verdict import Verdict
 from guarded_rollout.status.facts import rows
+from guarded_rollout.status.gate_lines import STYLES, Trail, gate_lines
 from guarded_rollout.status.headline import headline
 from guarded_rollout.status.rows import timeline
 from guarded_rollout.status.snapshot import Overview, Standing
 
-TONES = {
-    "good": "green",
-    "bad": "bold red",
-    "warn": "yellow",
-    "accent": "cyan",
-    "muted": "dim",
-    "": "default",
-}
 BAR = 10  # columns of a traffic bar
+LEAST_BELOW = 3  # lines that the gates leave for what stands below them
 FOOT = ("window_left", "watched_by", "at_work", "notifications", "last_backup", "schema", "supervisor")
 """What is told below the gates, in this order, as far as there are lines."""
 
 
-class Screen:
-    """Draws one overview after another in the same place; the last one stays when it is left."""
+class Terminal:
+    """Draws one picture after another in the same place; the last one stays when it is left."""
 
-    def __init__(self, console: Console, config: EnvironmentGates | None) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._config = config
         self._trail = Trail()
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def show(self, seen: Overview) -> None:
-        if seen.session is not None:
-            self._trail.take([one.verdict for one in seen.session.judged])
+    @property
+    def width(self) -> int:
+        return self._console.size.width
+
+    def take(self, verdicts: Sequence[Verdict]) -> None:
+        """Remember values for the sparklines."""
+        self._trail.take(verdicts)
+
+    def show(self, verdicts: Sequence[Verdict], above: Sequence[Text], below: Sequence[Text] = ()) -> None:
+        """Draw the gates between these lines."""
+        self.take(verdicts)
         size = self._console.size
-        self._live.update(picture(seen, self._config, self._trail, size.width, size.height), refresh=True)
+        made = picture(verdicts, self._trail, above, below, size.width, size.height)
+        self._live.update(made, refresh=True)
+
+    def print(self, text: Text) -> None:
+        """Print a line above the picture."""
+        self._live.console.print(text)
 
 
 def picture(
-    seen: Overview, config: EnvironmentGates | None, trail: Trail, width: int, height: int
+    verdicts: Sequence[Verdict],
+    trail: Trail,
+    above: Sequence[Text],
+    below: Sequence[Text],
+    width: int,
+    height: int,
 ) -> RenderableType:
     """The whole of it, `width` columns wide and at most `height` - 1 lines high."""
-    lines = [*_answer(seen, config), Text(), *slots(seen, width), *_steps(seen, width)]
-    if seen.session is not None and seen.session.judged:
-        verdicts = [one.verdict for one in seen.session.judged]
-        least_foot = 3
-        lines += [Text(), *gate_lines(verdicts, trail, width, height - 2 - len(lines) - least_foot)]
-    lines += [Text(), *_foot(seen)]
+    lines = list(above)
+    if verdicts:
+        room = height - 2 - len(lines) - min(LEAST_BELOW, len(below))
+        lines += [Text(), *gate_lines(verdicts, trail, width, room)]
+    lines += [Text(), *below] if below else []
     return Group(*lines[: height - 1])
+
+
+def verdicts_of(seen: Overview) -> tuple[Verdict, ...]:
+    """The gates' newest verdicts, as the monitor logged them."""
+    return tuple(one.verdict for one in seen.session.judged) if seen.session else ()
+
+
+def above(seen: Overview, config: EnvironmentGates | None, width: int) -> list[Text]:
+    """What stands above the gates: the headline, the slots, the steps."""
+    return [*_headline(seen, config), Text(), *slots(seen, width), *_steps(seen, width)]
 
 
 def slots(seen: Overview, width: int) -> Iterator[Text]:
@@ -92,10 +113,10 @@ def _slot(standing: Standing, part: str, room: int) -> Text:
     return line.append(f" {part}", style="bold")
 
 
-def _answer(seen: Overview, config: EnvironmentGates | None) -> Iterator[Text]:
+def _headline(seen: Overview, config: EnvironmentGates | None) -> Iterator[Text]:
     told = headline(seen, config)
     head = Text(no_wrap=True, overflow="ellipsis")
-    head.append(f"{seen.environment.name}  ", style="bold").append(told.title, style=TONES[told.tone])
+    head.append(f"{seen.environment.name}  ", style="bold").append(told.title, style=STYLES[told.tone])
     yield head
     asks = bool(told.todo) and not told.todo.startswith("Nothing")
     for words in filter(None, (told.detail, f"→ {told.todo}" if asks else "")):
@@ -113,11 +134,12 @@ def _steps(seen: Overview, width: int) -> Iterator[Text]:
         if line and len(line) + 2 + len(words) > width:
             yield line
             line = Text()
-        line.append("  " if line else "").append(words, style=TONES[step.tone])
+        line.append("  " if line else "").append(words, style=STYLES[step.tone])
     yield line
 
 
-def _foot(seen: Overview) -> Iterator[Text]:
+def below(seen: Overview) -> Iterator[Text]:
+    """What stands below the gates."""
     told = rows(seen)
     for name in FOOT:
         if fact := told[name]:

@@ -1,0 +1,107 @@
+"""The gates on a terminal: each against its limit, with its newest values."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
+from guarded_rollout.status.rows import OUTCOMES
+
+BARS = "▁▂▃▄▅▆▇█"
+REMEMBERED = 24  # values of each gate, for its sparkline
+ROOM_FOR_REASONS = 40  # columns that a reason needs beside its gate, or it gets a line of its own
+WORD = max(len(shown.words) for shown in OUTCOMES.values())
+URGENCY = (GateOutcome.FAIL, GateOutcome.NO_DATA, GateOutcome.INSUFFICIENT)
+"""The outcomes whose reason is shown first where there are not lines enough for all."""
+STYLES = {
+    "good": "green",
+    "bad": "bold red",
+    "warn": "yellow",
+    "accent": "cyan",
+    "muted": "dim",
+    "": "default",
+}
+"""How a terminal draws each tone."""
+
+
+class Trail:
+    """The newest values of each gate, as verdicts come."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._newest: dict[str, Verdict] = {}
+
+    def take(self, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            if self._newest.get(verdict.gate) != verdict:
+                self._newest[verdict.gate] = verdict
+                if verdict.value is not None:
+                    self._values[verdict.gate].append(verdict.value)
+
+    def line(self, gate: str, length: int) -> str:
+        """The last of them as blocks."""
+        return sparkline(list(self._values[gate])[-length:] if length > 0 else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How wide each part of a gate's line is; 0 leaves it out."""
+
+    word: int
+    name: int
+    measured: int
+    trail: int
+    reason: int
+
+
+def columns_for(width: int, verdicts: Sequence[Verdict]) -> Columns:
+    """What fits into so many columns: first the mark, the name and the value, then the rest."""
+    name = min(max((len(one.gate) for one in verdicts), default=0), 28)
+    measured = max((len(one.measured) for one in verdicts), default=0)
+    left = width - 2 - name - measured - 4
+    word = WORD if left >= WORD + 8 + 4 else 0
+    left -= word + 2 if word else 0
+    trail = min(REMEMBERED, left) if left >= 8 else 0
+    reason = left - trail - 2
+    return Columns(word, name, measured, trail, reason if reason >= ROOM_FOR_REASONS else 0)
+
+
+def gate_lines(verdicts: Sequence[Verdict], trail: Trail, width: int, height: int = 100) -> Iterator[Text]:
+    """A line for each gate, and one more for why it does not pass where there is room for that."""
+    columns = columns_for(width, verdicts)
+    spare = max(0, height - len(verdicts))
+    by_urgency = (one for outcome in URGENCY for one in verdicts if one.outcome is outcome)
+    explained = {one.gate for _, one in zip(range(spare), by_urgency, strict=False)}
+    for verdict in verdicts:
+        yield _gate_line(verdict, trail, columns)
+        if not columns.reason and verdict.gate in explained:
+            yield _cut(Text(f"  {verdict.reason}", style="dim"))
+
+
+def _gate_line(verdict: Verdict, trail: Trail, columns: Columns) -> Text:
+    shown = OUTCOMES[verdict.outcome]
+    style = STYLES[shown.tone]
+    line = Text(f"{shown.mark} ", style=style)
+    if columns.word:
+        line.append(f"{shown.words:<{columns.word}}  ", style=style)
+    name = verdict.gate if len(verdict.gate) <= columns.name else verdict.gate[: columns.name - 1] + "…"
+    line.append(f"{name:<{columns.name}}  ", style="default not bold")
+    line.append(f"{verdict.measured:>{columns.measured}}  ", style="default not bold")
+    line.append(f"{trail.line(verdict.gate, columns.trail):<{columns.trail}}", style="cyan not bold")
+    if columns.reason:
+        line.append(f"  {verdict.reason}", style="dim")
+    return _cut(line)
+
+
+def _cut(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values as a line of blocks, from the lowest to the highest of them."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] for value in values)
