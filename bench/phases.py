@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from guarded_rollout.journal.model import UNDOING, Event, Kind, StepOutcome
+from guarded_rollout.journal.model import UNDOING, EntryKind, JournalEntry, StepOutcome
 
 FIRST, BETWEEN, LAST = "command start → first step", "between steps", "last step → exit"
 
@@ -16,7 +16,7 @@ class Phase:
     seconds: float
 
 
-def phases(events: Iterable[Event], begin: float, end: float) -> list[Phase]:
+def phases(events: Iterable[JournalEntry], begin: float, end: float) -> list[Phase]:
     """Each step of a command that ran from `begin` to `end` (seconds since 1970), and the time around them.
 
     A step that was undone began where the undoing did, or the undoing of the step after it ended: the journal
@@ -33,16 +33,16 @@ def phases(events: Iterable[Event], begin: float, end: float) -> list[Phase]:
     return _in_order(found)
 
 
-def _marks(events: Iterable[Event]) -> Iterator[tuple[str, float]]:
+def _marks(events: Iterable[JournalEntry]) -> Iterator[tuple[str, float]]:
     """The moments at which a phase ended, with its step; without one where the time was nobody's."""
     for event in events:
         match event.kind:
-            case Kind.INTENT:
+            case EntryKind.INTENT:
                 yield "", event.at.timestamp()
-            case Kind.OUTCOME:
+            case EntryKind.OUTCOME:
                 undone = event.data["outcome"] == StepOutcome.UNDONE
                 yield f"undo {event.name}" if undone else event.name, event.at.timestamp()
-            case Kind.NOTE if event.name == UNDOING:
+            case EntryKind.NOTE if event.name == UNDOING:
                 yield "", event.at.timestamp()
 
 

@@ -23,7 +23,7 @@ OWN = ("timestamp", "level", "message", "environment")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """A line of a log. `at` is unix time."""
 
     at: float
@@ -55,11 +55,11 @@ def stamp(at: float) -> str:
     return f"{moment:%FT%T}.{moment.microsecond // 1000:03d}Z"
 
 
-def parse(text: str) -> Line | None:
+def parse(text: str) -> LogLine | None:
     """A line of a log; None if it is none."""
     try:
         found = json.loads(text)
-        return Line(
+        return LogLine(
             datetime.fromisoformat(found["timestamp"]).timestamp(),
             str(found["level"]),
             str(found["message"]),
@@ -106,7 +106,7 @@ class LogFile:
     def write(self, level: str, message: str, /, **data: object) -> None:
         """Write a line that survives the death of this process, with what is bound (the rollout's id)."""
         data = {**structlog.contextvars.get_contextvars(), **data}
-        line = Line(self._clock.now().timestamp(), level, message, self._environment, data)
+        line = LogLine(self._clock.now().timestamp(), level, message, self._environment, data)
         self._file.write(line.as_json() + "\n")
         self._file.flush()
 

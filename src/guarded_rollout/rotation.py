@@ -56,7 +56,7 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class Rotation:
     """A step of a rotation."""
 
     verb: Verb
@@ -67,23 +67,23 @@ class Action:
         return f"{self.verb} {self.path.name} ({self.why})"
 
 
-def plan(found: Iterable[Found], now: float, policy: Policy) -> list[Action]:
+def plan(found: Iterable[Found], now: float, policy: Policy) -> list[Rotation]:
     """Plan the rotation. A file of another name is none of ours and stays."""
     return [action for one in found if (action := _for(one, now - one.changed_at, policy)) is not None]
 
 
-def _for(one: Found, age: float, policy: Policy) -> Action | None:
+def _for(one: Found, age: float, policy: Policy) -> Rotation | None:
     size = f"{one.size / 2**20:.0f} MB"
     if one.running:
-        return Action(Verb.CUT, one.path, size) if one.size > policy.largest_running else None
+        return Rotation(Verb.CUT, one.path, size) if one.size > policy.largest_running else None
     if COMPRESSED.fullmatch(one.path.name):
         old = age > policy.remove_after
-        return Action(Verb.REMOVE, one.path, f"{age / DAY:.0f} days old") if old else None
+        return Rotation(Verb.REMOVE, one.path, f"{age / DAY:.0f} days old") if old else None
     if SESSION.fullmatch(one.path.name):
         if age > policy.compress_after:
-            return Action(Verb.COMPRESS, one.path, f"{age / DAY:.0f} days old")
+            return Rotation(Verb.COMPRESS, one.path, f"{age / DAY:.0f} days old")
         if one.size > policy.largest and age > policy.over_after:
-            return Action(Verb.COMPRESS, one.path, size)
+            return Rotation(Verb.COMPRESS, one.path, size)
     return None
 
 
@@ -102,7 +102,7 @@ def look(sessions: Path, running: Path) -> Iterator[Found]:
             yield Found(path, stat.st_size, stat.st_mtime, live and path.suffix == ".log")
 
 
-def due(sessions: Path, running: Path, now: datetime) -> list[Action]:
+def due(sessions: Path, running: Path, now: datetime) -> list[Rotation]:
     """The rotation that is due now in these two folders."""
     return plan(look(sessions, running), now.timestamp(), Policy())
 
@@ -115,7 +115,7 @@ def tidy(sessions: Path, running: Path, now: datetime) -> None:
         log.warning("Logs were not rotated", problem=str(error))
 
 
-def carry_out(actions: Sequence[Action], now: datetime) -> None:
+def carry_out(actions: Sequence[Rotation], now: datetime) -> None:
     """Do what was planned. Raises `NotWritableError`."""
     for action in actions:
         try:

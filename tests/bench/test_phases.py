@@ -6,31 +6,31 @@ from uuid import UUID
 import pytest
 from bench.phases import BETWEEN, FIRST, LAST, Phase, means, phases
 
-from guarded_rollout.journal.model import Event, Kind, StepOutcome
+from guarded_rollout.journal.model import EntryKind, JournalEntry, StepOutcome
 
 
-def event(kind: Kind, name: str, at: float, outcome: StepOutcome | None = None) -> Event:
+def event(kind: EntryKind, name: str, at: float, outcome: StepOutcome | None = None) -> JournalEntry:
     data = {"outcome": outcome} if outcome else {}
-    return Event(0, UUID(int=1), kind, name, datetime.fromtimestamp(at, UTC), data)
+    return JournalEntry(0, UUID(int=1), kind, name, datetime.fromtimestamp(at, UTC), data)
 
 
-def intent(name: str, at: float) -> Event:
-    return event(Kind.INTENT, name, at)
+def intent(name: str, at: float) -> JournalEntry:
+    return event(EntryKind.INTENT, name, at)
 
 
-def done(name: str, at: float) -> Event:
-    return event(Kind.OUTCOME, name, at, StepOutcome.DONE)
+def done(name: str, at: float) -> JournalEntry:
+    return event(EntryKind.OUTCOME, name, at, StepOutcome.DONE)
 
 
-def undone(name: str, at: float) -> Event:
-    return event(Kind.OUTCOME, name, at, StepOutcome.UNDONE)
+def undone(name: str, at: float) -> JournalEntry:
+    return event(EntryKind.OUTCOME, name, at, StepOutcome.UNDONE)
 
 
 def test_steps_and_what_is_around_them_add_up_to_the_command() -> None:
     deploy = [
-        event(Kind.NOTE, "plan", 101.5),
+        event(EntryKind.NOTE, "plan", 101.5),
         intent("stage", 102),
-        event(Kind.NOTE, "share", 103),
+        event(EntryKind.NOTE, "share", 103),
         done("stage", 105),
         intent("verify", 105.25),
         done("verify", 108),
@@ -47,10 +47,10 @@ def test_steps_and_what_is_around_them_add_up_to_the_command() -> None:
 
 def test_an_undone_step_began_where_the_one_after_it_ended() -> None:
     abort = [
-        event(Kind.NOTE, "undoing", 201),
+        event(EntryKind.NOTE, "undoing", 201),
         undone("watch", 201.5),
         undone("shift", 203.5),
-        event(Kind.END, "rolled_back", 204),
+        event(EntryKind.END, "rolled_back", 204),
     ]
     assert phases(abort, 200, 205) == [
         Phase(FIRST, 1),

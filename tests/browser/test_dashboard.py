@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from guarded_rollout.clock import ManualClock, SystemClock
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.rollout.window import PAUSED, RESUMED
@@ -295,7 +295,7 @@ def test_a_form_on_another_site_cannot_act_in_an_operators_name(
 
 def steady(place: Place) -> None:
     rollout = place.watched()
-    place.journal.end(rollout, Outcome.COMPLETED)
+    place.journal.end(rollout, RolloutOutcome.COMPLETED)
 
 
 def watching(place: Place) -> None:
@@ -315,7 +315,7 @@ def paused(place: Place) -> None:
 
 
 def taken_back(place: Place) -> None:
-    place.journal.end(place.watched(), Outcome.ROLLED_BACK, "extraction_failure_rate: 12 of 40 failed")
+    place.journal.end(place.watched(), RolloutOutcome.ROLLED_BACK, "extraction_failure_rate: 12 of 40 failed")
 
 
 def dead(place: Place) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from guarded_rollout.clock import ManualClock
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.lock import acquire
 from guarded_rollout.status.headline import Headline, headline
 from guarded_rollout.status.snapshot import read
@@ -30,7 +30,7 @@ def test_nothing_serves_yet(place: Place) -> None:
 
 def test_a_first_deployment_that_failed_says_why(place: Place) -> None:
     rollout = place.journal.begin("production", "up", operator="me", target=NEW)
-    place.journal.end(rollout, Outcome.FAILED, "it never got healthy.")
+    place.journal.end(rollout, RolloutOutcome.FAILED, "it never got healthy.")
     found = said(place)
     assert (found.tone, found.title) == ("bad", f"{NEW} could not be rolled out")
     assert found.detail == "it never got healthy. Nothing serves."
@@ -77,7 +77,7 @@ def test_a_rollback_that_failed_says_the_manual_command(place: Place) -> None:
     bad = place.watched()
     back = place.journal.begin("production", "rollback", operator="me", source=NEW, target=OLD, closes=bad)
     place.journal.note(back, "plan", back=True, slot="blue", steps=[])
-    place.journal.end(back, Outcome.FAILED, "shift: no disk")
+    place.journal.end(back, RolloutOutcome.FAILED, "shift: no disk")
     found = said(place)
     assert (found.tone, found.title) == ("bad", f"The rollback to {OLD} FAILED")
     assert found.todo == f"`rollout rollback --to {OLD} --env production --force`"
@@ -90,7 +90,7 @@ def test_a_rollback_leads_to_the_rollout_that_it_ended(place: Place) -> None:
         "production", "rollback", operator="the monitor", source=NEW, target=OLD, why="health", closes=bad
     )
     place.journal.note(back, "plan", back=True, slot="blue", steps=[])
-    place.journal.end(back, Outcome.COMPLETED)
+    place.journal.end(back, RolloutOutcome.COMPLETED)
     found = said(place)
     assert (found.tone, found.title, found.more) == ("warn", f"{NEW} was rolled back", str(bad))
 

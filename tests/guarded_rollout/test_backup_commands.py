@@ -16,7 +16,7 @@ from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.backup.retention import RetentionRule, decide
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.errors import GoldenRejectedError
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from tests.guarded_rollout.sandbox import Sandbox
 
@@ -195,7 +195,7 @@ def test_what_an_open_rollout_may_return_to_is_needed(tmp_path):
         with journal.step(rollout, "backup") as evidence:
             evidence["backup"] = str(tmp_path / names[3])
         opened = replace(journal.rollout(rollout), started_at=now - timedelta(hours=2))
-        journal.end(rollout, Outcome.FAILED)
+        journal.end(rollout, RolloutOutcome.FAILED)
     decided = decide(tmp_path, "production", RetentionRule(last=1), opened, now)
     assert [kept.entry.name for kept in decided.keep] == [names[0], names[1], names[3]]
 

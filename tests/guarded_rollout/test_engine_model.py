@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.journal.model import Outcome, Rollout
+from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.rollout import engine, runner
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.rollback import previous
@@ -145,15 +145,17 @@ class Rollouts(RuleBasedStateMachine):
     @invariant()
     def what_serves_is_what_the_journal_says(self) -> None:
         history = self.history()
-        if not history or history[0].open or history[0].outcome is Outcome.FAILED:
+        if not history or history[0].open or history[0].outcome is RolloutOutcome.FAILED:
             return
         newest = history[0]
-        expected = newest.target if newest.outcome is Outcome.COMPLETED else newest.source
+        expected = newest.target if newest.outcome is RolloutOutcome.COMPLETED else newest.source
         serving = self.world.standing.get(self.world.serving())
         assert serving is not None
         assert serving.id == expected
-        since = list(takewhile(lambda one: one.outcome is not Outcome.COMPLETED, history))
-        if all(one.outcome is not Outcome.FAILED for one in since):  # it leaves what the next one clears away
+        since = list(takewhile(lambda one: one.outcome is not RolloutOutcome.COMPLETED, history))
+        if all(
+            one.outcome is not RolloutOutcome.FAILED for one in since
+        ):  # it leaves what the next one clears away
             assert set(self.world.standing) == {self.world.serving()}, "the other slot is empty"
 
     @rule()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from guarded_rollout.errors import BuildError, RolledBackError
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.test_rollback import last
 
@@ -156,7 +156,7 @@ def test_it_is_stopped_where_it_should_be_and_stable_goes_on_serving(dhash, faul
     assert fault.says in str(error.value)
     assert f"{serving} serves as before" in str(error.value)
     ended = last(dhash)
-    assert ended.outcome is Outcome.ROLLED_BACK
+    assert ended.outcome is RolloutOutcome.ROLLED_BACK
     failed = [step.name for step in ended.steps if step.evidence and "error" in step.evidence]
     assert failed
     assert failed[0] in fault.step.split()

@@ -18,7 +18,7 @@ from guarded_rollout.errors import (
     RolloutOpenError,
     UnknownRolloutError,
 )
-from guarded_rollout.journal.model import Kind, Outcome, StepOutcome
+from guarded_rollout.journal.model import EntryKind, RolloutOutcome, StepOutcome
 from guarded_rollout.journal.store import Journal
 
 
@@ -44,12 +44,12 @@ def test_a_rollout_is_told_by_its_events(journal, clock):
         evidence["file"] = "backups/dhash_production_20260101_000000.zip"
     journal.note(rollout, "share", green=0.5)
     clock.advance(60)
-    journal.end(rollout, Outcome.COMPLETED, "window closed")
+    journal.end(rollout, RolloutOutcome.COMPLETED, "window closed")
 
     told = journal.rollout(rollout)
     assert (told.command, told.operator, told.source, told.target) == ("deploy", "ops", "1.0.0", "1.1.0")
     assert told.why == "new matching"
-    assert told.outcome is Outcome.COMPLETED
+    assert told.outcome is RolloutOutcome.COMPLETED
     assert told.reason == "window closed"
     assert told.ended_at - told.started_at == timedelta(seconds=62)
     [backup] = told.steps
@@ -64,7 +64,7 @@ def test_ids_are_version_7_and_history_is_newest_first(journal):
     ids = []
     for number in range(5):
         ids.append(deploy(journal, f"1.{number}.0"))
-        journal.end(ids[-1], Outcome.COMPLETED)
+        journal.end(ids[-1], RolloutOutcome.COMPLETED)
     assert {id_.version for id_ in ids} == {7}
     assert [rollout.id for rollout in journal.history("production", limit=3)] == ids[:1:-1]
     assert journal.history("staging") == []
@@ -112,25 +112,25 @@ def test_one_open_rollout_per_environment(journal):
 def test_a_rollback_closes_the_open_rollout_in_the_same_transaction(journal):
     first = deploy(journal)
     back = journal.begin("production", "rollback", operator="ops", target="1.0.0", closes=first)
-    assert journal.rollout(first).outcome is Outcome.ROLLED_BACK
+    assert journal.rollout(first).outcome is RolloutOutcome.ROLLED_BACK
     assert journal.open_rollout("production").id == back
     with pytest.raises(RolloutEndedError):
         journal.begin("production", "rollback", operator="ops", target="0.9.0", closes=first)
     assert len(journal.history()) == 2
-    journal.end(back, Outcome.COMPLETED)
+    journal.end(back, RolloutOutcome.COMPLETED)
     assert journal.last_completed("production").id == back
 
 
 def test_nothing_is_added_to_a_rollout_that_ended_or_never_was(journal):
     rollout = deploy(journal)
-    journal.end(rollout, Outcome.FAILED)
+    journal.end(rollout, RolloutOutcome.FAILED)
     with pytest.raises(RolloutEndedError):
         journal.note(rollout, "share", green=1)
     with pytest.raises(RolloutEndedError):
-        journal.end(rollout, Outcome.COMPLETED)
+        journal.end(rollout, RolloutOutcome.COMPLETED)
     with pytest.raises(UnknownRolloutError):
         journal.intend(uuid4(), "stage")
-    assert [event.kind for event in journal.events(rollout)] == [Kind.END]
+    assert [event.kind for event in journal.events(rollout)] == [EntryKind.END]
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM event", "UPDATE rollout SET why = 'x'"])
@@ -152,7 +152,7 @@ def test_a_damaged_journal_is_named(tmp_path):
     path = tmp_path / "journal.db"
     with Journal.open(path) as journal:
         for _ in range(50):
-            journal.end(deploy(journal), Outcome.FAILED, "x" * 500)
+            journal.end(deploy(journal), RolloutOutcome.FAILED, "x" * 500)
     content = bytearray(path.read_bytes())
     content[4096:] = os.urandom(len(content) - 4096)
     path.write_bytes(content)
@@ -203,7 +203,7 @@ def test_kill_9_loses_nothing_that_was_written(tmp_path, after):
         assert rollout.note("n").data["number"] >= last
         with journal.step(rollout.id, "resumed"):
             pass
-        journal.end(rollout.id, Outcome.FAILED, "killed")
+        journal.end(rollout.id, RolloutOutcome.FAILED, "killed")
 
 
 def write_some(path: Path, environment: str) -> None:
@@ -212,7 +212,7 @@ def write_some(path: Path, environment: str) -> None:
             rollout = journal.begin(environment, "deploy", operator="ops", target=str(number))
             with journal.step(rollout, "stage"):
                 assert journal.open_rollout(environment).unfinished.name == "stage"
-            journal.end(rollout, Outcome.COMPLETED)
+            journal.end(rollout, RolloutOutcome.COMPLETED)
 
 
 def test_several_processes_begin_write_and_read_it_at_once(tmp_path):

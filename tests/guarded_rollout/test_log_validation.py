@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from guarded_rollout import rotation
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.environments import load
-from guarded_rollout.logs import Line, LogFile
+from guarded_rollout.logs import LogFile, LogLine
 from guarded_rollout.notify.settings import SETTINGS
 from guarded_rollout.operations.log_validation import validate
 
@@ -137,7 +137,7 @@ def test_a_folder_that_nobody_could_write_to_fails(tmp_path: Path, monkeypatch: 
 
 
 def test_a_line_of_an_unknown_level_is_a_warning(command: Command, tmp_path: Path) -> None:
-    append(real_log(tmp_path, "x"), Line(0, "loud", "x", "production", {}).as_json() + "\n")
+    append(real_log(tmp_path, "x"), LogLine(0, "loud", "x", "production", {}).as_json() + "\n")
     answer = command()
     assert answer.exit_code == 2
     assert "unknown levels: loud" in answer.output

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from guarded_rollout.cli.app import app
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import NotWritableError
-from guarded_rollout.logs import LEVELS, Line, LogFile, configure, parse
+from guarded_rollout.logs import LEVELS, LogFile, LogLine, configure, parse
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.secret import Secret
 
@@ -40,7 +40,7 @@ def _unconfigured() -> Iterator[None]:
 def test_a_line_reads_back_as_it_was_written(
     at: float, level: str, words: str, data: dict[str, object]
 ) -> None:
-    line = Line(at, level, words, "production", data)
+    line = LogLine(at, level, words, "production", data)
     text = line.as_json()
     assert "\n" not in text
     found = parse(text)

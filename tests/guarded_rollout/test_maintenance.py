@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from guarded_rollout.cli.app import app
 from guarded_rollout.errors import BaselineError
-from guarded_rollout.logs import Line, LogFile
+from guarded_rollout.logs import LogFile, LogLine
 from guarded_rollout.monitor.threshold_review import review
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox, State
@@ -136,11 +136,11 @@ def test_a_task_that_fails_stops_no_other_and_wants_attention(run: Run, tmp_path
 
 def judged(
     value: float | None, news: str = "judged", verdict: str = "pass", gate: str = "memory_usage"
-) -> Line:
+) -> LogLine:
     data: dict[str, Any] = {"gate": gate, "verdict": verdict, "threshold": 85.0, "unit": "%", "news": news}
     if value is not None:
         data["actual_value"] = value
-    return Line(0.0, "info", f"Quality gate passed: {gate}", "production", data)
+    return LogLine(0.0, "info", f"Quality gate passed: {gate}", "production", data)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def judged(
     ],
 )
 def test_a_limit_is_held_against_what_was_seen(
-    lines: list[Line], median: float | None, most: float | None, advice: str
+    lines: list[LogLine], median: float | None, most: float | None, advice: str
 ) -> None:
     [one] = review([lines])
     assert (one.median, one.most, one.limit) == (median, most, 85.0)

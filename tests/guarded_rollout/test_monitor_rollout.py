@@ -18,7 +18,7 @@ import pytest
 
 from guarded_rollout.config.gates import load as load_gates
 from guarded_rollout.errors import RolledBackError
-from guarded_rollout.journal.model import Outcome, Rollout
+from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.gate_guard import GateGuard
@@ -171,7 +171,10 @@ def test_with_the_shipped_gates_a_release_that_fails_and_lies_is_gone_within_fif
     (backup,) = said(stack, "Using backup file: ")
     assert (stack.folder / backup.removeprefix("Using backup file: ")).exists()
     assert said(stack, "Auto-rollback completed successfully")
-    assert [rollout.outcome for rollout in history(stack)[:2]] == [Outcome.COMPLETED, Outcome.ROLLED_BACK]
+    assert [rollout.outcome for rollout in history(stack)[:2]] == [
+        RolloutOutcome.COMPLETED,
+        RolloutOutcome.ROLLED_BACK,
+    ]
 
 
 def test_killed_three_times_it_goes_on_and_the_rollback_happens_once(stack: Sandbox) -> None:
@@ -209,7 +212,7 @@ def test_a_good_window_ends_with_the_old_release_stopped_and_whoever_follows_is_
     assert clients.bad == []
     assert stack.served_by() == new
     assert stack.slot_of(old) is None
-    assert history(stack)[0].outcome is Outcome.COMPLETED
+    assert history(stack)[0].outcome is RolloutOutcome.COMPLETED
 
 
 def test_while_traffic_is_shifted_the_gates_take_a_failing_release_back(stack: Sandbox) -> None:

@@ -17,7 +17,7 @@ from guarded_rollout.cli.monitor import drawing, follow, worth_showing
 from guarded_rollout.clock import Instant, ManualClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.lock import process_started
-from guarded_rollout.logs import Line
+from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.heartbeat import Heartbeat, unwatched_seconds
@@ -112,28 +112,28 @@ def test_standing_by_tells_when_nobody_watches_and_again_after_five_minutes(envi
     assert ages == [pytest.approx(350, abs=11), pytest.approx(650, abs=21), pytest.approx(950, abs=31)]
 
 
-def following(environment: Environment, lines: list[Line], pid: int) -> tuple[int, list[str]]:
+def following(environment: Environment, lines: list[LogLine], pid: int) -> tuple[int, list[str]]:
     path = environment.root / "other.log"
     path.write_text("".join(line.as_json() + "\n" for line in lines))
     found = Heartbeat(pid, process_started(pid), 0, "r1", 0, str(path))
     heartbeat.path_of(environment).write_text(
         json.dumps({name: getattr(found, name) for name in found.__slots__})
     )
-    shown: list[Line] = []
+    shown: list[LogLine] = []
     code = follow(environment, ManualClock(), shown.append)
     return code, [line.message for line in shown]
 
 
 def test_following_ends_with_the_others_exit_code(environment: Environment) -> None:
     lines = [
-        Line(0, "info", "Monitoring new", "production", {}),
-        Line(9, "info", "Monitoring session completed", "production", {"exit_code": 2}),
+        LogLine(0, "info", "Monitoring new", "production", {}),
+        LogLine(9, "info", "Monitoring session completed", "production", {"exit_code": 2}),
     ]
     assert following(environment, lines, os.getpid()) == (2, [line.message for line in lines])
 
 
 def test_following_one_that_dies_is_a_failure(environment: Environment, dead: int) -> None:
-    assert following(environment, [Line(0, "info", "Monitoring new", "production", {})], dead)[0] == 3
+    assert following(environment, [LogLine(0, "info", "Monitoring new", "production", {})], dead)[0] == 3
 
 
 # ---- what a terminal shows

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.sandbox import SERVICE, Sandbox
 from tests.guarded_rollout.test_rollback import damage, kept, store_path, submit
@@ -110,7 +110,7 @@ def test_what_a_failed_rollback_set_aside_is_brought_together_again(sandbox: San
             store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             store.execute("VACUUM INTO ?", (f"{path}.before-{rollout}",))
             store.execute("DELETE FROM picture WHERE sha256 = ?", (lost,))
-        engine.journal.end(rollout, Outcome.FAILED, "it failed")
+        engine.journal.end(rollout, RolloutOutcome.FAILED, "it failed")
     assert lost not in kept(sandbox)
     code, said = back(sandbox, "--to", "previous")
     assert code == 0, said

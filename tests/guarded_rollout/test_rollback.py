@@ -12,7 +12,7 @@ import pytest
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.errors import NoPreviousError, RollbackFailedError
 from guarded_rollout.host.store_file import store_file
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.rollback import previous, rollback_steps
@@ -116,8 +116,8 @@ def test_rolling_back_an_open_rollout_closes_it_and_returns_to_the_warm_release(
     assert set(sandbox.pids()) == {"proxy", "blue"}
     with Journal.open(sandbox.environment.journal) as journal:
         back, closed, _ = journal.history()
-    assert closed.outcome is Outcome.ROLLED_BACK
-    assert back.outcome is Outcome.COMPLETED
+    assert closed.outcome is RolloutOutcome.ROLLED_BACK
+    assert back.outcome is RolloutOutcome.COMPLETED
     assert back.last("validate").evidence["round_trip"]["found"] is True
 
 
@@ -156,7 +156,7 @@ def test_a_rollback_that_fails_says_so_with_the_command_to_run_again(sandbox):
         roll_back(sandbox, old)
     assert "FAILED" in str(error.value)
     assert f"rollout rollback --env production --to {old.id} --force" in str(error.value)
-    assert last(sandbox).outcome is Outcome.FAILED
+    assert last(sandbox).outcome is RolloutOutcome.FAILED
     assert "broken by hand" in str(error.value)
     assert sandbox.served_by() == new.id, "what serves goes on serving"
     assert set(sandbox.pids()) == {"proxy", str(sandbox.slot_of(new.id))}, "and nothing runs beside it"
@@ -170,7 +170,7 @@ def test_a_release_that_dies_while_it_is_returned_to_is_waited_for(sandbox):
     wait_until(lambda: slot in sandbox.pids())
     os.kill(sandbox.pids()[slot], signal.SIGKILL)
     assert engine.wait(60) == 0
-    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
     assert sandbox.served_by() == old.id
 
 
@@ -355,7 +355,7 @@ def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):
     assert sandbox.served_by() == old.id, "traffic came first"
     done = sandbox.rollout("resume")
     assert done.returncode == 0, done.stderr
-    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
     assert set(sandbox.pids()) == {"proxy", "blue"}
 
 
@@ -366,6 +366,6 @@ def test_a_rollback_killed_half_way_is_gone_on_with_by_whoever_would_take_it_bac
     done = sandbox.rollout("abort")
     assert done.returncode == 0, done.stderr
     assert f"{old.id} serves" in done.stdout
-    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
     assert sandbox.served_by() == old.id
     assert set(sandbox.pids()) == {"proxy", str(sandbox.slot_of(old.id))}

@@ -17,7 +17,7 @@ from guarded_rollout.errors import (
     WindowOpenError,
 )
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.steps import STEPS
@@ -48,7 +48,7 @@ def test_the_first_deployment_makes_the_store_and_serves_without_a_window(sandbo
     assert outlook.window is None
     assert sandbox.served_by() == outlook.release.id
     ended = last(sandbox)
-    assert ended.outcome is Outcome.COMPLETED
+    assert ended.outcome is RolloutOutcome.COMPLETED
     assert [step.name for step in ended.steps] == [
         "preflight",
         "migrate",
@@ -67,7 +67,7 @@ def test_a_first_deployment_that_fails_leaves_nothing_running_and_says_why(sandb
     assert "did not get healthy within 1 s; its last answer: 503" in str(error.value)
     assert sandbox.pids() == {}
     assert not sandbox.site.processes.up()
-    assert last(sandbox).outcome is Outcome.FAILED
+    assert last(sandbox).outcome is RolloutOutcome.FAILED
 
 
 def test_a_first_deployment_that_is_not_even_begun_leaves_no_supervisor_behind(sandbox):
@@ -92,7 +92,7 @@ def test_a_good_release_goes_through_every_step_and_leaves_the_old_one_warm(sand
         engine.promote()
     assert sandbox.slot_of(old.id) is None
     assert set(sandbox.pids()) == {"proxy", "green"}
-    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
 
 
 def test_deploying_what_serves_already_does_nothing_unless_it_is_to_be_restarted(sandbox):
@@ -115,7 +115,11 @@ def test_while_a_release_is_watched_another_is_refused_with_the_ways_out(sandbox
     outlook = sandbox.deploy(supersede=True)
     assert outlook.release.version == "3.0.0"
     with journal_of(sandbox) as journal:
-        assert [past.outcome for past in journal.history()] == [None, Outcome.ROLLED_BACK, Outcome.COMPLETED]
+        assert [past.outcome for past in journal.history()] == [
+            None,
+            RolloutOutcome.ROLLED_BACK,
+            RolloutOutcome.COMPLETED,
+        ]
 
 
 def test_an_aborted_rollout_gives_the_old_release_everything_back(sandbox):
@@ -148,7 +152,7 @@ def test_a_paused_window_keeps_its_time_and_a_closed_one_is_finished_by_the_next
             engine.clear_previous(REQUEST)
         clock.advance(2)
         engine.clear_previous(REQUEST)
-    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -171,7 +175,7 @@ def test_a_wall_clock_that_is_set_neither_closes_a_window_nor_keeps_it_open(sand
         with pytest.raises(WindowOpenError, match="is being watched"):
             engine.clear_previous(REQUEST)
         engine.promote()
-    assert last(sandbox).outcome is Outcome.COMPLETED
+    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
 
 
 def test_a_guard_that_objects_while_the_share_is_held_takes_the_rollout_back(sandbox):
@@ -327,7 +331,7 @@ def test_killed_at_any_step_a_rollout_is_gone_on_with_or_taken_back(sandbox, ste
         if step != "finish":
             sandbox.rollout("promote")
         assert sandbox.served_by() == new.id
-        assert last(sandbox).outcome is Outcome.COMPLETED
+        assert last(sandbox).outcome is RolloutOutcome.COMPLETED
     else:
         assert "No rollout is open" in resumed.stderr  # it had ended before the signal came
     assert len([name for name in sandbox.pids() if name in ("blue", "green")]) == 1, "no duplicates"
@@ -348,7 +352,7 @@ def test_the_next_deployment_takes_an_interrupted_one_back_first(sandbox):
     assert "taking 2.0.0" in done.stdout
     with journal_of(sandbox) as journal:
         newest, interrupted, _ = journal.history()
-    assert interrupted.outcome is Outcome.ROLLED_BACK
+    assert interrupted.outcome is RolloutOutcome.ROLLED_BACK
     assert interrupted.reason == "it was interrupted"
     assert (newest.source, sandbox.served_by()) == (old.id, newest.target)
 
@@ -365,7 +369,10 @@ def test_an_interrupted_rollout_takes_itself_back(sandbox, number):
     assert engine.returncode == 130, said
     assert sandbox.served_by() == old.id
     ended = last(sandbox)
-    assert (ended.outcome, ended.reason) == (Outcome.ROLLED_BACK, "it was interrupted by the operator.")
+    assert (ended.outcome, ended.reason) == (
+        RolloutOutcome.ROLLED_BACK,
+        "it was interrupted by the operator.",
+    )
     assert set(sandbox.pids()) == {"proxy", "blue"}
 
 
@@ -380,7 +387,7 @@ def test_every_step_can_be_done_twice(sandbox):
         for name in work.steps:
             for _ in range(2):
                 STEPS[name].do(work)
-        engine.journal.end(work.rollout, Outcome.COMPLETED)
+        engine.journal.end(work.rollout, RolloutOutcome.COMPLETED)
     assert sandbox.served_by() == release.id
 
 
@@ -404,7 +411,7 @@ def test_the_background_watcher_finishes_a_window_and_survives_being_killed(sand
     assert done.returncode == 0, done.stderr
     wait_until(lambda: "watcher" in sandbox.pids())
     os.kill(sandbox.pids()["watcher"], signal.SIGKILL)
-    wait_until(lambda: last(sandbox).outcome is Outcome.COMPLETED, seconds=30)
+    wait_until(lambda: last(sandbox).outcome is RolloutOutcome.COMPLETED, seconds=30)
     wait_until(lambda: set(sandbox.pids()) == {"proxy", "green"})
     assert not sandbox.site.processes.wanted("watcher")
 
@@ -429,6 +436,6 @@ def test_the_background_watcher_takes_a_release_back_that_stops_answering(sandbo
     wait_until(lambda: last(sandbox).command == "rollback" and not last(sandbox).open, seconds=40)
     with journal_of(sandbox) as journal:
         back, taken, _ = journal.history()
-    assert (back.outcome, back.target) == (Outcome.COMPLETED, old.id)
-    assert taken.outcome is Outcome.ROLLED_BACK
+    assert (back.outcome, back.target) == (RolloutOutcome.COMPLETED, old.id)
+    assert taken.outcome is RolloutOutcome.ROLLED_BACK
     assert sandbox.served_by() == old.id

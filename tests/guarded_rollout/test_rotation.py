@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guarded_rollout.errors import NotWritableError
-from guarded_rollout.rotation import DAY, Action, Found, Policy, Verb, carry_out, cut, due, plan, tidy
+from guarded_rollout.rotation import DAY, Found, Policy, Rotation, Verb, carry_out, cut, due, plan, tidy
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SESSION = "dhash_production_2026-02-01T10-00-00-000Z.log"
@@ -29,7 +29,7 @@ def make(folder: Path, name: str, days: float, content: bytes = b"line\n" * 100)
     return path
 
 
-def verbs(actions: list[Action]) -> list[tuple[Verb, str]]:
+def verbs(actions: list[Rotation]) -> list[tuple[Verb, str]]:
     return [(action.verb, action.path.name) for action in actions]
 
 

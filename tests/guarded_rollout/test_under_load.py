@@ -5,7 +5,7 @@ import time
 import pytest
 
 from guarded_rollout.errors import RolledBackError
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.engine import Request
 from tests.guarded_rollout.load import GET, POST, SLOW, Load
 from tests.guarded_rollout.test_rollback import kept, last
@@ -63,4 +63,4 @@ def test_a_candidate_killed_while_it_has_half_of_the_traffic_costs_no_request(sa
     assert load.report["last"].keys() >= {old.id}
     assert len(load.report["last"]) == 2, "it did have traffic"
     assert set(load.report["acknowledged"]) <= kept(sandbox)
-    assert last(sandbox).outcome is Outcome.ROLLED_BACK
+    assert last(sandbox).outcome is RolloutOutcome.ROLLED_BACK

@@ -19,7 +19,7 @@ from guarded_rollout.host.git import revision
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 
 PROGRAMS = ("uv", "caddy", "supervisord")
@@ -125,7 +125,7 @@ def _backup(site: Site) -> Iterator[Finding]:
 
 def _release(release: Release, journal: Journal) -> Iterator[Finding]:
     tried = [past for past in journal.history(limit=50) if past.target == release.id]
-    if any(past.outcome is Outcome.ROLLED_BACK for past in tried):
+    if any(past.outcome is RolloutOutcome.ROLLED_BACK for past in tried):
         yield warning(f"{release.id} was rolled back before", "See `rollout history`.")
     elif release.dirty:
         yield warning(f"{release.id} is built from uncommitted changes", "Commit them.")

@@ -8,7 +8,7 @@ import typer
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import session
 from guarded_rollout.clock import duration
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.engine import operator
 from guarded_rollout.rollout.steps.backup import shown, take_backup
 
@@ -40,9 +40,9 @@ def backup(
                 taken = take_backup(work.site, folder=folder)
                 evidence.update(backup=str(taken.entry.path), sha256=taken.sha256, size=taken.size)
         except BaseException as error:
-            work.journal.end(rollout, Outcome.FAILED, str(error))
+            work.journal.end(rollout, RolloutOutcome.FAILED, str(error))
             raise
-        work.journal.end(rollout, Outcome.COMPLETED)
+        work.journal.end(rollout, RolloutOutcome.COMPLETED)
         for name, content in taken.manifest.files.items():
             work.out.detail(f"  {content.size:>12,}  {content.sha256[:12]}  {name}")
         path = shown(taken.entry.path, work.site)

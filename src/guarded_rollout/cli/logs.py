@@ -14,7 +14,7 @@ from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import UsageError
-from guarded_rollout.logs import LEVELS, Line, open_log, parse
+from guarded_rollout.logs import LEVELS, LogLine, open_log, parse
 from guarded_rollout.rotation import COMPRESSED, SESSION, carry_out, due
 
 logs = typer.Typer(name="logs", help="Rotate the logs, or show them.", no_args_is_help=True)
@@ -90,7 +90,7 @@ def files(environment: Environment, kind: str) -> list[Path]:
     return [path for path in ours if re.match(name, path.name)]
 
 
-def lines(path: Path) -> Iterator[Line]:
+def lines(path: Path) -> Iterator[LogLine]:
     """The lines of a log; what is none is left out."""
     with open_log(path) as file:
         yield from (line for text in file if (line := parse(text)) is not None)
@@ -106,7 +106,7 @@ def age_limit(since: str, now: datetime) -> float:
     return (now - timedelta(**{UNITS[match[2]]: int(match[1])})).timestamp()
 
 
-def in_words(line: Line, *, colours: bool) -> str:
+def in_words(line: LogLine, *, colours: bool) -> str:
     """A line for people: time, level, message, and what else it holds."""
     moment = datetime.fromtimestamp(line.at, UTC)
     more = " ".join(f"{key}={value}" for key, value in line.data.items() if value not in ("", None, [], {}))

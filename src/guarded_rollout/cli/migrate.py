@@ -11,7 +11,7 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Verbose, a
 from guarded_rollout.cli.session import Session, built_aside, session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.engine import operator
 from guarded_rollout.rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
 
@@ -52,9 +52,9 @@ def migrate(
             with work.journal.step(rollout, "migrate", revisions=names) as evidence:
                 evidence["applied"] = applied = _run(work, release, plan, direction)
         except BaseException as error:
-            work.journal.end(rollout, Outcome.FAILED, str(error))
+            work.journal.end(rollout, RolloutOutcome.FAILED, str(error))
             raise
-        work.journal.end(rollout, Outcome.COMPLETED)
+        work.journal.end(rollout, RolloutOutcome.COMPLETED)
         after = plan_for(work.site, release)
         work.out.say(f"Migrated {env} from {plan.current} to {after.current}: {', '.join(applied)}.")
         work.out.result(environment=env, revision=after.current, applied=applied)

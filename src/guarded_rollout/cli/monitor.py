@@ -24,7 +24,7 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire
-from guarded_rollout.logs import LEVELS, Line, configure, parse
+from guarded_rollout.logs import LEVELS, LogLine, configure, parse
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.session import FAILED, GOOD, Monitor
@@ -212,7 +212,7 @@ def _assembly(
     samplers: list[Sampler],
     request: Request,
     tell: Publisher,
-    show: Callable[[Line], None],
+    show: Callable[[LogLine], None],
 ) -> Assembly:
     return Assembly(
         name,
@@ -257,7 +257,7 @@ def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publish
 @contextmanager
 def _printing(
     verbose: bool, file: GatesFile, around: Callable[[int], Around]
-) -> Iterator[tuple[Look | None, Callable[[Line], None]]]:
+) -> Iterator[tuple[Look | None, Callable[[LogLine], None]]]:
     """A live view on a terminal, lines elsewhere; the log's file holds all of them."""
     least = file.global_settings.log_level
     if sys.stdout.isatty() and not supervised() and not Console().is_dumb_terminal:
@@ -287,7 +287,7 @@ def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Look:
     return draw
 
 
-def _show(line: Line, verbose: bool, least: str, terminal: Terminal | None = None) -> None:
+def _show(line: LogLine, verbose: bool, least: str, terminal: Terminal | None = None) -> None:
     if worth_showing(line, verbose, least):
         text = f"{line.moment:%H:%M:%S} {line.level.upper():8} {line.message}"
         if terminal is not None:
@@ -297,7 +297,7 @@ def _show(line: Line, verbose: bool, least: str, terminal: Terminal | None = Non
             typer.echo(text)
 
 
-def worth_showing(line: Line, verbose: bool, least: str = "info") -> bool:
+def worth_showing(line: LogLine, verbose: bool, least: str = "info") -> bool:
     """True for news from a level on, with `verbose` for every verdict, and never for samples."""
     if line.level == "debug" or LEVELS.index(line.level) < LEVELS.index(least):
         return False
@@ -335,7 +335,7 @@ def _ask(reason: str) -> bool:
 LOOK_SECONDS = 0.5
 
 
-def follow(environment: Environment, clock: Clock, show: Callable[[Line], None]) -> int:
+def follow(environment: Environment, clock: Clock, show: Callable[[LogLine], None]) -> int:
     """Show each line of the other's log until its session has ended; its exit code, 3 if it died."""
     beat = heartbeat.last(environment)
     if beat is None:

@@ -7,7 +7,7 @@ import typer
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import session, settings_file
 from guarded_rollout.clock import duration
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
 from guarded_rollout.rollout.engine import Engine
 from guarded_rollout.rollout.gate_guard import guard_of
@@ -85,6 +85,6 @@ def abort(
             return
         ended = engine.abort(why)
         stop_watching(work.site)
-        serves = ended.target if ended.outcome is Outcome.COMPLETED else ended.source
+        serves = ended.target if ended.outcome is RolloutOutcome.COMPLETED else ended.source
         work.out.say(f"{serves or 'Nothing'} serves {env}.")
         work.out.result(environment=env, release=serves, outcome=ended.outcome)

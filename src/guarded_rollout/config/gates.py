@@ -33,7 +33,7 @@ from guarded_rollout.errors import GatesFileError, UnknownGatesEnvironmentError
 Delay = Annotated[float, Field(ge=0, le=10_080)]
 
 
-class Channel(StrEnum):
+class ChannelName(StrEnum):
     """A destination of notifications."""
 
     SLACK = "slack"
@@ -90,7 +90,7 @@ class Monitoring(Model):
 
 class EscalationLevel(Model):
     delay_minutes: Delay
-    channels: tuple[Channel, ...] = ()
+    channels: tuple[ChannelName, ...] = ()
     recipients: tuple[str, ...] = ()
 
 
@@ -100,11 +100,11 @@ class Escalation(Model):
 
 
 class Notifications(Model):
-    channels: tuple[Channel, ...] = (Channel.CONSOLE,)
+    channels: tuple[ChannelName, ...] = (ChannelName.CONSOLE,)
     escalation: Escalation = Escalation()
 
 
-class AutoRollback(Model):
+class AutoRollbackSettings(Model):
     enabled: bool = False
     confirmation_required: bool = False
     backup_retention_hours: float = Field(default=24, ge=0)
@@ -117,7 +117,7 @@ class EnvironmentGates(Model):
     monitoring: Monitoring = Monitoring()
     quality_gates: QualityGates
     notifications: Notifications = Notifications()
-    auto_rollback: AutoRollback = AutoRollback()
+    auto_rollback: AutoRollbackSettings = AutoRollbackSettings()
 
 
 class GlobalSettings(Model):

@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BuildSource:
     """The input of a build: a wheel, the requirements it was locked with, and its origin."""
 
     wheel: Path
@@ -118,7 +118,7 @@ def _building(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _source(spec: str, checkout: Path, lock: str, work: Path) -> Iterator[Source]:
+def _source(spec: str, checkout: Path, lock: str, work: Path) -> Iterator[BuildSource]:
     if spec.startswith("git:"):
         revision = spec.removeprefix("git:")
         commit = git(checkout, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
@@ -128,19 +128,19 @@ def _source(spec: str, checkout: Path, lock: str, work: Path) -> Iterator[Source
         tree.mkdir()
         _run(["git", "-C", str(checkout), "archive", "-o", str(work / "tree.tar"), commit], spec)
         shutil.unpack_archive(work / "tree.tar", tree, filter="data")
-        yield Source(_wheel(tree, spec, work), _require_file(tree / lock, spec), commit, dirty=False)
+        yield BuildSource(_wheel(tree, spec, work), _require_file(tree / lock, spec), commit, dirty=False)
         return
     path = Path(spec).absolute()
     if path.suffix == ".whl":
         beside = path.parent / REQUIREMENTS
         known = beside if beside.exists() else checkout / lock
-        yield Source(_require_file(path, spec), _require_file(known, spec), None, dirty=False)
+        yield BuildSource(_require_file(path, spec), _require_file(known, spec), None, dirty=False)
         return
     if not (path / "pyproject.toml").is_file():
         raise BuildError(source=spec, problem="it is neither a wheel nor a folder with a pyproject.toml")
     commit = git(path, "rev-parse", "--verify", "--quiet", "HEAD")
     dirty = bool(commit and git(path, "status", "--porcelain", "--", "."))
-    yield Source(_wheel(path, spec, work), _require_file(path / lock, spec), commit or None, dirty)
+    yield BuildSource(_wheel(path, spec, work), _require_file(path / lock, spec), commit or None, dirty)
 
 
 def _wheel(tree: Path, spec: str, work: Path) -> Path:
@@ -149,7 +149,7 @@ def _wheel(tree: Path, spec: str, work: Path) -> Path:
     return next(out.glob("*.whl"))
 
 
-def _identity(source: Source, hashes: tuple[str, str]) -> str:
+def _identity(source: BuildSource, hashes: tuple[str, str]) -> str:
     """Version and commit for people, a digest of the content for the rest."""
     content = hashlib.sha256("".join(hashes).encode()).hexdigest()[:8]
     commit = source.commit[:8] if source.commit else "wheel"

@@ -41,7 +41,7 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ProcessState:
     """A program as the supervisor sees it. `pid` 0 means that it does not run."""
 
     name: str
@@ -149,13 +149,13 @@ class Processes:
         """Want a program no more, without stopping it: it ends by itself."""
         self.spec_path(name).unlink(missing_ok=True)
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, ProcessState]:
         """Every program's state by name."""
         answer = self._call("supervisor.getAllProcessInfo")
         assert isinstance(answer, list)
         return {info["name"]: _state(info) for info in answer}
 
-    def state(self, name: str) -> State:
+    def state(self, name: str) -> ProcessState:
         return self.states()[name]
 
     def _lock_path(self, name: str) -> Path:
@@ -252,7 +252,7 @@ class Processes:
             problem = str(error)
         raise SupervisorError(environment=self._environment.name, problem=problem, log=self.log)
 
-    def require_running(self, name: str) -> State:
+    def require_running(self, name: str) -> ProcessState:
         """The program's state. Raises `ProcessError` with its last words when it does not run."""
         state = self.state(name)
         if not state.running:
@@ -262,7 +262,7 @@ class Processes:
         return state
 
 
-def _state(info: Mapping[str, object]) -> State:
+def _state(info: Mapping[str, object]) -> ProcessState:
     running = info["statename"] in ("RUNNING", "STARTING")
     uptime = int(str(info["now"])) - int(str(info["start"])) if running else 0
-    return State(str(info["name"]), running, int(str(info["pid"])), str(info["statename"]), uptime)
+    return ProcessState(str(info["name"]), running, int(str(info["pid"])), str(info["statename"]), uptime)

@@ -26,7 +26,7 @@ SETTLED_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CommandResult:
     """The end of one of the service's commands."""
 
     ok: bool
@@ -179,7 +179,7 @@ class Site:
 
     def command(
         self, release: Release, name: str, *arguments: str, slot: Slot = "blue", store: str | None = None
-    ) -> Result:
+    ) -> CommandResult:
         """Run one of the service's commands, as configured, with a release's own programs.
 
         `store` is the URL of a store to use in place of the environment's.
@@ -199,12 +199,12 @@ class Site:
                 stdin=subprocess.DEVNULL,
             )
         except OSError as error:
-            return Result(False, "", f"{words[0]}: {error.strerror}")
-        return Result(done.returncode == 0, done.stdout, done.stderr)
+            return CommandResult(False, "", f"{words[0]}: {error.strerror}")
+        return CommandResult(done.returncode == 0, done.stdout, done.stderr)
 
     def require(
         self, release: Release, name: str, *arguments: str, slot: Slot = "blue", store: str | None = None
-    ) -> Result:
+    ) -> CommandResult:
         """The same, raising `CommandError` with its own words when it fails."""
         result = self.command(release, name, *arguments, slot=slot, store=store)
         if not result.ok:

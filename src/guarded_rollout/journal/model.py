@@ -12,7 +12,7 @@ PLAN, UNDOING = "plan", "undoing"
 """The notes that say by which steps a rollout goes, and that it is being taken back."""
 
 
-class Outcome(StrEnum):
+class RolloutOutcome(StrEnum):
     """The end of a rollout."""
 
     COMPLETED = "completed"
@@ -29,7 +29,7 @@ class StepOutcome(StrEnum):
     UNDONE = "undone"
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """The kind of an event."""
 
     INTENT = "intent"  # a step is about to begin
@@ -39,19 +39,19 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class JournalEntry:
     """A line of the record. `sequence` rises by time of writing over all rollouts."""
 
     sequence: int
     rollout: UUID
-    kind: Kind
+    kind: EntryKind
     name: str
     at: datetime
     data: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepRun:
     """A run of a step. Without `ended_at` it is running, or whoever ran it died."""
 
     name: str
@@ -77,10 +77,10 @@ class Rollout:
     target: str | None
     why: str
     started_at: datetime
-    steps: tuple[Step, ...] = ()
-    notes: tuple[Event, ...] = ()
+    steps: tuple[StepRun, ...] = ()
+    notes: tuple[JournalEntry, ...] = ()
     ended_at: datetime | None = None
-    outcome: Outcome | None = None
+    outcome: RolloutOutcome | None = None
     reason: str = ""
 
     @property
@@ -104,12 +104,12 @@ class Rollout:
         return self.note(UNDOING) is not None
 
     @property
-    def unfinished(self) -> Step | None:
+    def unfinished(self) -> StepRun | None:
         """The step that a crash may have left half done: its newest run has an intent and no outcome."""
         newest = {step.name: step for step in self.steps}
         return next((step for step in reversed(newest.values()) if step.ended_at is None), None)
 
-    def last(self, name: str) -> Step | None:
+    def last(self, name: str) -> StepRun | None:
         """The newest run of a step."""
         return next((step for step in reversed(self.steps) if step.name == name), None)
 
@@ -118,35 +118,38 @@ class Rollout:
         step = self.last(name)
         return step is not None and step.outcome in (StepOutcome.DONE, StepOutcome.SKIPPED)
 
-    def note(self, name: str) -> Event | None:
+    def note(self, name: str) -> JournalEntry | None:
         """The newest note of this name."""
         return next((event for event in reversed(self.notes) if event.name == name), None)
 
 
-def fold(rollout: Rollout, events: Iterable[Event]) -> Rollout:
+def fold(rollout: Rollout, events: Iterable[JournalEntry]) -> Rollout:
     """A rollout as its events tell it."""
-    steps: list[Step] = []
-    notes: list[Event] = []
+    steps: list[StepRun] = []
+    notes: list[JournalEntry] = []
     for event in events:
         match event.kind:
-            case Kind.INTENT:
-                steps.append(Step(event.name, event.at, event.data))
-            case Kind.OUTCOME:
+            case EntryKind.INTENT:
+                steps.append(StepRun(event.name, event.at, event.data))
+            case EntryKind.OUTCOME:
                 at = max((n for n, step in enumerate(steps) if step.name == event.name), default=None)
                 if at is None or steps[at].ended_at is not None:  # skipped, or undone after it was done
                     at = len(steps)
-                    steps.append(Step(event.name, event.at, {}))
+                    steps.append(StepRun(event.name, event.at, {}))
                 steps[at] = replace(
                     steps[at],
                     ended_at=event.at,
                     outcome=StepOutcome(str(event.data["outcome"])),
                     evidence={name: value for name, value in event.data.items() if name != "outcome"},
                 )
-            case Kind.NOTE:
+            case EntryKind.NOTE:
                 notes.append(event)
-            case Kind.END:
+            case EntryKind.END:
                 rollout = replace(
-                    rollout, ended_at=event.at, outcome=Outcome(event.name), reason=str(event.data["reason"])
+                    rollout,
+                    ended_at=event.at,
+                    outcome=RolloutOutcome(event.name),
+                    reason=str(event.data["reason"]),
                 )
     return replace(rollout, steps=tuple(steps), notes=tuple(notes))
 

@@ -22,7 +22,16 @@ from guarded_rollout.errors import (
     RolloutOpenError,
     UnknownRolloutError,
 )
-from guarded_rollout.journal.model import PLAN, Event, Kind, Outcome, Rollout, StepOutcome, fold, new_id
+from guarded_rollout.journal.model import (
+    PLAN,
+    EntryKind,
+    JournalEntry,
+    Rollout,
+    RolloutOutcome,
+    StepOutcome,
+    fold,
+    new_id,
+)
 from guarded_rollout.sqlite import look_at
 
 BUSY_SECONDS = 10
@@ -140,7 +149,7 @@ class Journal:
         rollout, now = new_id(self._clock.now()), self._clock.now().timestamp()
         with self._transaction():
             if closes is not None:
-                self._end(closes, Outcome.ROLLED_BACK, f"closed by {command}")
+                self._end(closes, RolloutOutcome.ROLLED_BACK, f"closed by {command}")
             if target is not None and (other := self.open_rollout(environment)):
                 raise RolloutOpenError(environment=environment, command=other.command, target=other.target)
             self._execute(
@@ -155,22 +164,22 @@ class Journal:
                 now,
             )
             if plan is not None:
-                self._insert(rollout, Kind.NOTE, PLAN, plan)
+                self._insert(rollout, EntryKind.NOTE, PLAN, plan)
         return rollout
 
     def intend(self, rollout: UUID, step: str, **plan: object) -> None:
         """Say that a step is about to begin."""
-        self._append(rollout, Kind.INTENT, step, plan)
+        self._append(rollout, EntryKind.INTENT, step, plan)
 
     def settle(self, rollout: UUID, step: str, outcome: StepOutcome, **evidence: object) -> None:
         """Say how the step ended, and how one can tell."""
-        self._append(rollout, Kind.OUTCOME, step, {"outcome": outcome, **evidence})
+        self._append(rollout, EntryKind.OUTCOME, step, {"outcome": outcome, **evidence})
 
     def note(self, rollout: UUID, name: str, **data: object) -> None:
         """Say that something happened within a rollout."""
-        self._append(rollout, Kind.NOTE, name, data)
+        self._append(rollout, EntryKind.NOTE, name, data)
 
-    def end(self, rollout: UUID, outcome: Outcome, reason: str = "") -> None:
+    def end(self, rollout: UUID, outcome: RolloutOutcome, reason: str = "") -> None:
         """Close a rollout. Raises `RolloutEndedError` when it is closed already."""
         with self._transaction():
             self._end(rollout, outcome, reason)
@@ -212,7 +221,7 @@ class Journal:
         """The newest rollouts first; of all environments if none is named."""
         return list(self._rollouts("?1 IS NULL OR environment = ?1", environment, limit))
 
-    def events(self, rollout: UUID | None = None, *, after: int = 0) -> list[Event]:
+    def events(self, rollout: UUID | None = None, *, after: int = 0) -> list[JournalEntry]:
         """Events in the order of writing; those with a higher sequence than `after`."""
         rows = self._execute(
             "SELECT sequence, rollout, kind, name, at, data FROM event"
@@ -244,14 +253,14 @@ class Journal:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _append(self, rollout: UUID, kind: Kind, name: str, data: Mapping[str, object]) -> None:
+    def _append(self, rollout: UUID, kind: EntryKind, name: str, data: Mapping[str, object]) -> None:
         with self._transaction():
             self._insert(rollout, kind, name, data)
 
-    def _end(self, rollout: UUID, outcome: Outcome, reason: str) -> None:
-        self._insert(rollout, Kind.END, outcome, {"reason": reason})
+    def _end(self, rollout: UUID, outcome: RolloutOutcome, reason: str) -> None:
+        self._insert(rollout, EntryKind.END, outcome, {"reason": reason})
 
-    def _insert(self, rollout: UUID, kind: Kind, name: str, data: Mapping[str, object]) -> None:
+    def _insert(self, rollout: UUID, kind: EntryKind, name: str, data: Mapping[str, object]) -> None:
         known = self._execute(f"SELECT {ENDED} FROM rollout WHERE id = ?", str(rollout))
         if not known:
             raise UnknownRolloutError(id=rollout)
@@ -282,9 +291,9 @@ class Journal:
             yield fold(begun, self.events(begun.id))
 
 
-def _event(row: tuple[int, str, str, str, float, str]) -> Event:
+def _event(row: tuple[int, str, str, str, float, str]) -> JournalEntry:
     sequence, rollout, kind, name, at, data = row
-    return Event(sequence, UUID(rollout), Kind(kind), name, _moment(at), json.loads(data))
+    return JournalEntry(sequence, UUID(rollout), EntryKind(kind), name, _moment(at), json.loads(data))
 
 
 def _moment(seconds: float) -> datetime:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from guarded_rollout.clock import Clock, duration
-from guarded_rollout.config.gates import AutoRollback as Settings
+from guarded_rollout.config.gates import AutoRollbackSettings as Settings
 from guarded_rollout.errors import LockHeldError
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.monitor.ports import Rollouts

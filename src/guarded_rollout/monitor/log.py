@@ -11,8 +11,7 @@ from guarded_rollout.errors import NotALogError, NotWritableError
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.verdict import GateOutcome
-from guarded_rollout.logs import Line as Line
-from guarded_rollout.logs import parse
+from guarded_rollout.logs import LogLine, parse
 
 SAMPLE, JUDGED = "Sample", "Quality gate"
 
@@ -21,7 +20,11 @@ class MonitorLog:
     """Writes one session's lines, and tells `listeners` of each."""
 
     def __init__(
-        self, file: TextIO, path: Path, environment: str, listeners: tuple[Callable[[Line], None], ...] = ()
+        self,
+        file: TextIO,
+        path: Path,
+        environment: str,
+        listeners: tuple[Callable[[LogLine], None], ...] = (),
     ) -> None:
         self._file = file
         self.path = path
@@ -30,7 +33,7 @@ class MonitorLog:
 
     @classmethod
     def open(
-        cls, path: Path, environment: str, listeners: tuple[Callable[[Line], None], ...] = ()
+        cls, path: Path, environment: str, listeners: tuple[Callable[[LogLine], None], ...] = ()
     ) -> "MonitorLog":
         """Begin a session's file, or go on with it. Raises `NotWritableError`."""
         try:
@@ -45,7 +48,7 @@ class MonitorLog:
 
     def write(self, at: float, level: str, message: str, /, **data: Any) -> None:
         """One line, which survives the death of this process."""
-        line = Line(at, level, message, self._environment, data)
+        line = LogLine(at, level, message, self._environment, data)
         with suppress(OSError):  # a full disk costs the line, not the watching
             self._file.write(line.as_json() + "\n")
             self._file.flush()
@@ -98,7 +101,7 @@ def path_for(folder: Path, environment: str, at: datetime) -> Path:
     return logs.path_for(folder, "dhash", environment, at)
 
 
-def read(path: Path) -> Iterator[Line]:
+def read(path: Path) -> Iterator[LogLine]:
     """The lines of a log; a line that was torn by a crash is left out. Raises `NotALogError`."""
     try:
         file = path.open(encoding="utf-8", errors="replace")
@@ -115,7 +118,7 @@ def read(path: Path) -> Iterator[Line]:
         raise NotALogError(path=path, reason="no line of it is one of a monitoring log")
 
 
-def sample_of(line: Line) -> Sample | None:
+def sample_of(line: LogLine) -> Sample | None:
     """The sample that a line holds; None if it holds none."""
     if line.message != SAMPLE:
         return None

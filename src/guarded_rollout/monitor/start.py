@@ -9,7 +9,7 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.errors import NothingToJudgeError
 from guarded_rollout.gates.panel import News, Panel
 from guarded_rollout.interrupts import shielded
-from guarded_rollout.logs import Line
+from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.auto_rollback import AutoRollback, RollbackState
 from guarded_rollout.monitor.log import MonitorLog
@@ -45,7 +45,7 @@ class Assembly:
     samplers: Sequence[Sampler]
     clock: Clock
     tell: Publisher
-    show: Callable[[Line], None]
+    show: Callable[[LogLine], None]
     ask: Callable[[str], bool] | None = None
     minutes: float | None = None
     dry_run: bool = False
@@ -130,7 +130,7 @@ def watcher_of(
     return Poller(panel, polls, executor, began_at, now), list(gates), unheard
 
 
-def recall(panel: Panel, lines: Iterable[logs.Line]) -> Past:
+def recall(panel: Panel, lines: Iterable[LogLine]) -> Past:
     """Let the gates learn what an earlier process of this session saw."""
     alerts, failed_probes, newest, count = 0, 0, float("-inf"), 0
     for sample in filter(None, map(logs.sample_of, lines)):

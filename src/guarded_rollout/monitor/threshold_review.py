@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guarded_rollout.logs import Line, open_log, parse
+from guarded_rollout.logs import LogLine, open_log, parse
 from guarded_rollout.monitor.log import JUDGED
 
 CLOSE = 0.8  # a limit that healthy windows come this near will soon cry wolf
@@ -42,9 +42,9 @@ class Reviewed:
         return "fits"
 
 
-def review(sessions: Sequence[Iterable[Line]]) -> list[Reviewed]:
+def review(sessions: Sequence[Iterable[LogLine]]) -> list[Reviewed]:
     """What these monitoring sessions saw of each gate, by name. Pure."""
-    seen: defaultdict[str, list[tuple[int, Line]]] = defaultdict(list)
+    seen: defaultdict[str, list[tuple[int, LogLine]]] = defaultdict(list)
     for number, lines in enumerate(sessions):
         for line in lines:
             if line.message.startswith(JUDGED) and isinstance(line.data.get("gate"), str):
@@ -52,7 +52,7 @@ def review(sessions: Sequence[Iterable[Line]]) -> list[Reviewed]:
     return [_reviewed(gate, judged) for gate, judged in sorted(seen.items())]
 
 
-def _reviewed(gate: str, judged: list[tuple[int, Line]]) -> Reviewed:
+def _reviewed(gate: str, judged: list[tuple[int, LogLine]]) -> Reviewed:
     data = [line.data for _, line in judged]
     values = sorted(
         float(each["actual_value"])
@@ -80,7 +80,7 @@ def newest_sessions(folder: Path, environment: str, number: int) -> list[Path]:
     return sorted(found, key=lambda path: path.name)[-number:]
 
 
-def lines_of(path: Path) -> Iterator[Line]:
+def lines_of(path: Path) -> Iterator[LogLine]:
     """The lines of a log that tell of gates."""
     with open_log(path) as file:
         for text in file:

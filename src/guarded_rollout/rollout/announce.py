@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 import structlog
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.journal.model import Outcome, Rollout, StepOutcome
+from guarded_rollout.journal.model import Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
 from guarded_rollout.notify.publisher import Publisher, Silent
@@ -45,7 +45,7 @@ class TellingJournal(Journal):
         if step == WATCH:
             self._tell(rollout)
 
-    def end(self, rollout: UUID, outcome: Outcome, reason: str = "") -> None:
+    def end(self, rollout: UUID, outcome: RolloutOutcome, reason: str = "") -> None:
         super().end(rollout, outcome, reason)
         self._tell(rollout)
 
@@ -82,7 +82,9 @@ def events_of(rollout: Rollout) -> list[Event]:
     watched = rollout.last(WATCH)
     if watched is not None and not back:
         events.append(_watched(rollout, watched.started_at))
-    taken_over = back and rollout.outcome is Outcome.ROLLED_BACK  # by another rollback: it tells of itself
+    taken_over = (
+        back and rollout.outcome is RolloutOutcome.ROLLED_BACK
+    )  # by another rollback: it tells of itself
     if rollout.outcome is not None and rollout.ended_at is not None and not taken_over:
         events.append(_ended(rollout, rollout.outcome, rollout.ended_at, back))
     return events
@@ -106,9 +108,9 @@ def _watched(rollout: Rollout, at: datetime) -> Event:
     )
 
 
-def _ended(rollout: Rollout, outcome: Outcome, at: datetime, back: bool) -> Event:
+def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, back: bool) -> Event:
     evidence = _evidence(rollout, at)
-    if outcome is Outcome.COMPLETED:
+    if outcome is RolloutOutcome.COMPLETED:
         kind = Kind.ROLLBACK_SUCCEEDED if back else Kind.DEPLOYMENT_SUCCEEDED
         accepted = not back and rollout.last(WATCH) is not None
         words = "It was accepted: its window is over." if accepted else ""
@@ -118,7 +120,7 @@ def _ended(rollout: Rollout, outcome: Outcome, at: datetime, back: bool) -> Even
         return _event(
             rollout, Kind.ROLLBACK_FAILED, at, error=rollout.reason, manual_command=command, **evidence
         )
-    taken_back = outcome is Outcome.ROLLED_BACK
+    taken_back = outcome is RolloutOutcome.ROLLED_BACK
     done = "nothing of it serves"
     if taken_back and rollout.source:
         source = rollout.source

@@ -11,7 +11,7 @@ from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.journal.model import Outcome, Rollout
+from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire, owner
 from guarded_rollout.monitor.ports import Ended, OpenWindow
@@ -83,7 +83,7 @@ class EngineRollouts:
         if found.outcome is None:
             return None
         reason = found.reason or f"{found.command} has {found.outcome}"
-        completed = found.outcome is Outcome.COMPLETED and not found.is_rollback
+        completed = found.outcome is RolloutOutcome.COMPLETED and not found.is_rollback
         return Ended(completed, taken_back(self._journal, found.id), reason)
 
     def verified_backup(self) -> Path | None:
@@ -139,4 +139,4 @@ class EngineRollouts:
 def taken_back(journal: Journal, rollout: UUID) -> bool:
     """Whether a rollout has ended with the release before it."""
     found = journal.rollout(rollout)
-    return found.outcome is not None and (found.outcome is Outcome.ROLLED_BACK or found.is_rollback)
+    return found.outcome is not None and (found.outcome is RolloutOutcome.ROLLED_BACK or found.is_rollback)

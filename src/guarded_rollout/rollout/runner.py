@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, RolledBackError, RolloutError
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
-from guarded_rollout.journal.model import UNDOING, Outcome, Rollout, StepOutcome
+from guarded_rollout.journal.model import UNDOING, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Work
 from guarded_rollout.rollout.steps.finish import Finish
@@ -37,7 +37,7 @@ def advance(work: Work) -> DeployResult:
         if name == WATCH and (found := _watch(work)):
             return DeployResult(work.incoming, window=found)
         _do(work, name)
-    work.journal.end(work.rollout, Outcome.COMPLETED)
+    work.journal.end(work.rollout, RolloutOutcome.COMPLETED)
     work.say(f"{work.incoming.id} serves {work.site.environment.name}")
     return DeployResult(work.incoming)
 
@@ -79,7 +79,7 @@ def _failed_back(work: Work, name: str, error: BaseException) -> BaseException:
     if not isinstance(error, Exception):
         return error  # interrupted: `resume` goes on
     _unstage(work)
-    work.journal.end(work.rollout, Outcome.FAILED, f"{name}: {error}")
+    work.journal.end(work.rollout, RolloutOutcome.FAILED, f"{name}: {error}")
     return RollbackFailedError(
         reason=f"{name}: {error}", release=work.incoming.id, environment=work.site.environment.name
     )
@@ -127,7 +127,7 @@ def take_back(work: Work, cause: object) -> None:
             try:
                 STEPS[name].undo(work)
             except Exception as error:
-                work.journal.end(work.rollout, Outcome.FAILED, f"{cause} / undoing {name}: {error}")
+                work.journal.end(work.rollout, RolloutOutcome.FAILED, f"{cause} / undoing {name}: {error}")
                 raise RollbackFailedError(
                     reason=f"undoing {name}: {error} (it was to be taken back because: {cause})",
                     release=work.outgoing.id if work.outgoing else "previous",
@@ -136,7 +136,7 @@ def take_back(work: Work, cause: object) -> None:
             work.journal.settle(work.rollout, name, StepOutcome.UNDONE)
         if work.outgoing is None:
             work.site.shut_down()  # there is nothing to serve
-        outcome = Outcome.ROLLED_BACK if work.outgoing is not None else Outcome.FAILED
+        outcome = RolloutOutcome.ROLLED_BACK if work.outgoing is not None else RolloutOutcome.FAILED
         work.journal.end(work.rollout, outcome, str(cause))
 
 

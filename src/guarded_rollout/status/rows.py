@@ -10,7 +10,7 @@ from guarded_rollout.config.kinds import Gate
 from guarded_rollout.gates.describe import describe_gate
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
-from guarded_rollout.journal.model import Rollout, Step, StepOutcome
+from guarded_rollout.journal.model import Rollout, StepOutcome, StepRun
 from guarded_rollout.status.chart_line import Line
 from guarded_rollout.status.session_log import Judged
 from guarded_rollout.status.snapshot import Overview
@@ -102,12 +102,12 @@ def _row(name: str, rollout: Rollout, at_work: bool) -> StepRow:
     return StepRow(name, "interrupted", "bad", "!", at)
 
 
-def seconds_of(step: Step) -> float | None:
+def seconds_of(step: StepRun) -> float | None:
     """How long a step took."""
     return None if step.ended_at is None else (step.ended_at - step.started_at).total_seconds()
 
 
-def evidence(step: Step) -> str:
+def evidence(step: StepRun) -> str:
     """What stopped a step, or how one can tell that it did what it says."""
     found = step.evidence or {}
     if "error" in found:

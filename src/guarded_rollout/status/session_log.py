@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.verdict import Verdict
-from guarded_rollout.logs import Line, parse
+from guarded_rollout.logs import LogLine, parse
 from guarded_rollout.monitor.log import JUDGED, SAMPLE
 
 IS_SAMPLE = f'"message": "{SAMPLE}"'
@@ -65,7 +65,7 @@ class SessionFacts:
     began_at: float | None = None
     written_at: float = 0.0
     judged: tuple[Judged, ...] = ()  # one a gate, in the order of the gates file
-    told: tuple[Line, ...] = ()  # the newest warnings and worse, oldest first
+    told: tuple[LogLine, ...] = ()  # the newest warnings and worse, oldest first
     over: bool = False
 
 
@@ -76,7 +76,7 @@ class SessionReader:
         self._tail = Tail(path)
         self._facts = SessionFacts(path)
         self._judged: dict[str, Judged] = {}
-        self._told: list[Line] = []
+        self._told: list[LogLine] = []
 
     def read(self) -> SessionFacts:
         """Raises `OSError`."""
@@ -97,7 +97,7 @@ class SessionReader:
             )
         return self._facts
 
-    def _take(self, line: Line) -> None:
+    def _take(self, line: LogLine) -> None:
         if "began_at" in line.data:
             self._facts = replace(
                 self._facts,
@@ -111,7 +111,7 @@ class SessionReader:
         if line.level in ("warning", "error", "critical"):
             self._told.append(line)
 
-    def _judge(self, line: Line) -> None:
+    def _judge(self, line: LogLine) -> None:
         try:
             verdict, news = Verdict.from_json(line.data), line.data.get("news")
         except (KeyError, ValueError, TypeError):

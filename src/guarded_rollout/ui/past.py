@@ -11,7 +11,7 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import NotALogError, RolloutError, UnknownRolloutError
-from guarded_rollout.journal.model import Event, Rollout
+from guarded_rollout.journal.model import JournalEntry, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import owner
 from guarded_rollout.status import rows
@@ -129,5 +129,5 @@ def _judged(log: Path) -> dict[str, Judged]:
     return found
 
 
-def _words(note: Event) -> str:
+def _words(note: JournalEntry) -> str:
     return ", ".join(f"{name} {value}" for name, value in note.data.items())

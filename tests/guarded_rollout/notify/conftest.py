@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from guarded_rollout.clock import Clock
-from guarded_rollout.config.gates import Channel, Escalation, EscalationLevel, Notifications
+from guarded_rollout.config.gates import ChannelName, Escalation, EscalationLevel, Notifications
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.backoff import Backoff
 from guarded_rollout.notify.fallback import Fallback
@@ -18,13 +18,15 @@ from guarded_rollout.notify.workers import Patience
 QUICK = Patience(poll=0.05, retries=0.3, first_try=3.0, backoff=Backoff(first=0.02, most=0.1))
 
 PRODUCTION = Notifications(
-    channels=(Channel.SLACK, Channel.EMAIL),
+    channels=(ChannelName.SLACK, ChannelName.EMAIL),
     escalation=Escalation(
         escalation_levels=(
-            EscalationLevel(delay_minutes=5, channels=(Channel.SLACK,), recipients=("@ops", "@media-eng")),
+            EscalationLevel(
+                delay_minutes=5, channels=(ChannelName.SLACK,), recipients=("@ops", "@media-eng")
+            ),
             EscalationLevel(
                 delay_minutes=15,
-                channels=(Channel.SLACK, Channel.PAGER),
+                channels=(ChannelName.SLACK, ChannelName.PAGER),
                 recipients=("@ops", "@media-eng", "@on-call"),
             ),
         )
@@ -44,7 +46,7 @@ def notifier(tmp_path: Path) -> Callable[..., Notifier]:
         patience: Patience = QUICK,
         **changes: Any,
     ) -> Notifier:
-        chosen = plan or Notifications(channels=(Channel.SLACK,))
+        chosen = plan or Notifications(channels=(ChannelName.SLACK,))
         return Notifier(
             Outbox.open(tmp_path / "notifications.db"),
             Fallback(tmp_path / "monitor_logs"),

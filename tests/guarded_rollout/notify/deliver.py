@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from guarded_rollout.config.gates import Channel, Notifications
+from guarded_rollout.config.gates import ChannelName, Notifications
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.backoff import Backoff
 from guarded_rollout.notify.events import Kind, event
@@ -22,7 +22,7 @@ notifier = Notifier(
     Outbox.open(folder / "notifications.db"),
     Fallback(folder),
     settings.load(folder, os.environ),
-    Notifications(channels=(Channel.SLACK, Channel.TEAMS)),
+    Notifications(channels=(ChannelName.SLACK, ChannelName.TEAMS)),
     patience=Patience(poll=0.05, first_try=60, retries=60, backoff=Backoff(first=0.05, most=0.2)),
 )
 with notifier, open(os.dup(1), "w", buffering=1) as stored:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from guarded_rollout.clock import ManualClock
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
 from guarded_rollout.rollout.announce import MONITOR, TellingJournal, events_of, tell
@@ -68,7 +68,7 @@ def test_a_deployment_is_told_from_start_to_acceptance(
     clock.advance(90)
     journal.intend(rollout, "watch", seconds=3600)
     clock.advance(10)
-    journal.end(rollout, Outcome.COMPLETED)
+    journal.end(rollout, RolloutOutcome.COMPLETED)
     assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.DEPLOYMENT_SUCCEEDED, Kind.DEPLOYMENT_SUCCEEDED]
     begun, shifted, accepted = ears.heard.values()
     assert begun.facts["operator"] == "robin@host"
@@ -86,21 +86,21 @@ def test_a_deployment_is_told_from_start_to_acceptance(
 @pytest.mark.parametrize(
     ("command", "outcome", "kind", "level"),
     [
-        ("up", Outcome.COMPLETED, Kind.DEPLOYMENT_SUCCEEDED, Level.INFO),
-        ("deploy", Outcome.ROLLED_BACK, Kind.DEPLOYMENT_FAILED, Level.ERROR),
-        ("deploy", Outcome.FAILED, Kind.DEPLOYMENT_FAILED, Level.CRITICAL),
-        ("rollback", Outcome.COMPLETED, Kind.ROLLBACK_SUCCEEDED, Level.WARNING),
-        ("rollback", Outcome.FAILED, Kind.ROLLBACK_FAILED, Level.CRITICAL),
+        ("up", RolloutOutcome.COMPLETED, Kind.DEPLOYMENT_SUCCEEDED, Level.INFO),
+        ("deploy", RolloutOutcome.ROLLED_BACK, Kind.DEPLOYMENT_FAILED, Level.ERROR),
+        ("deploy", RolloutOutcome.FAILED, Kind.DEPLOYMENT_FAILED, Level.CRITICAL),
+        ("rollback", RolloutOutcome.COMPLETED, Kind.ROLLBACK_SUCCEEDED, Level.WARNING),
+        ("rollback", RolloutOutcome.FAILED, Kind.ROLLBACK_FAILED, Level.CRITICAL),
     ],
 )
 def test_every_end_is_told(
-    journal: TellingJournal, ears: Ears, command: str, outcome: Outcome, kind: Kind, level: Level
+    journal: TellingJournal, ears: Ears, command: str, outcome: RolloutOutcome, kind: Kind, level: Level
 ) -> None:
     rollout = begin(journal, command)
     journal.end(rollout, outcome, "golden pictures were rejected")
     told = list(ears.heard.values())[-1]
     assert (told.kind, told.level) == (kind, level)
-    if outcome is not Outcome.COMPLETED:
+    if outcome is not RolloutOutcome.COMPLETED:
         assert "golden pictures were rejected" in (told.facts.get("reason", "") + told.facts.get("error", ""))
     if kind is Kind.ROLLBACK_FAILED:
         assert told.facts["manual_command"].startswith("rollout rollback --to 1.4.0 --env production")
@@ -124,13 +124,13 @@ def test_a_deployment_that_a_rollback_closes_is_told_of_and_a_rollback_that_one_
 
 
 def test_a_backup_by_itself_is_no_news(journal: TellingJournal, ears: Ears) -> None:
-    journal.end(journal.begin("production", "backup", operator="robin"), Outcome.COMPLETED)
+    journal.end(journal.begin("production", "backup", operator="robin"), RolloutOutcome.COMPLETED)
     assert ears.heard == {}
 
 
 def test_a_rollout_told_again_after_a_crash_has_the_same_ids(journal: TellingJournal, ears: Ears) -> None:
     rollout = begin(journal)
-    journal.end(rollout, Outcome.ROLLED_BACK, "it crashed")
+    journal.end(rollout, RolloutOutcome.ROLLED_BACK, "it crashed")
     before = list(ears.heard)
     tell(journal.rollout(rollout), ears, datetime.now(UTC))
     assert list(ears.heard) == before
@@ -159,7 +159,7 @@ def test_what_a_killed_process_had_no_time_to_tell_is_told_by_the_next(
     path = tmp_path / "journal.db"
     with TellingJournal.open(path, clock=clock) as killed:  # it has no publisher yet
         rollout = begin(killed)
-        killed.end(rollout, Outcome.ROLLED_BACK, "it does not start")
+        killed.end(rollout, RolloutOutcome.ROLLED_BACK, "it does not start")
     with TellingJournal.open(path, clock=clock) as journal:
         journal.publisher = ears
         journal.catch_up("production")

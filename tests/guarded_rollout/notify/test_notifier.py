@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from guarded_rollout.config.gates import Channel, Notifications
+from guarded_rollout.config.gates import ChannelName, Notifications
 from guarded_rollout.errors import FallbackFileError
 from guarded_rollout.notify.backoff import Backoff
 from guarded_rollout.notify.events import Event, Kind, Level, event
@@ -30,7 +30,7 @@ from tests.guarded_rollout.notify.receivers import Answer, eventually, mail_serv
 ROOT = Path(__file__).parents[3]
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., Notifier]
-BOTH = Notifications(channels=(Channel.SLACK, Channel.TEAMS))
+BOTH = Notifications(channels=(ChannelName.SLACK, ChannelName.TEAMS))
 
 
 def note(number: int = 0, **facts: Any) -> Event:
@@ -61,7 +61,7 @@ def test_an_event_is_delivered_once_to_every_channel(notifier: Make) -> None:
             "EMAIL_FROM": "guard@example.org",
             "EMAIL_TO": "ops@example.org",
         }
-        plan = Notifications(channels=(Channel.SLACK, Channel.EMAIL))
+        plan = Notifications(channels=(ChannelName.SLACK, ChannelName.EMAIL))
         with notifier(environ, plan) as guard:
             for number in range(5):
                 guard.publish(note(number))
@@ -200,7 +200,9 @@ def test_what_nobody_heard_is_in_the_fallback_file_with_the_reasons(notifier: Ma
 
 
 def test_without_any_channel_the_reason_says_so(notifier: Make) -> None:
-    with notifier({"SLACK_WEBHOOK_URL": ""}, Notifications(channels=(Channel.SLACK, Channel.EMAIL))) as guard:
+    with notifier(
+        {"SLACK_WEBHOOK_URL": ""}, Notifications(channels=(ChannelName.SLACK, ChannelName.EMAIL))
+    ) as guard:
         guard.publish(note())
     [line] = fallback_lines(guard)
     assert line["fallback_reason"] == "no channel is configured"
@@ -360,7 +362,9 @@ def test_a_megabyte_is_cut_with_a_notice_and_kept_whole(notifier: Make) -> None:
             "PAGER_URL": pager.url(),
             "PAGER_ROUTING_KEY": "k",
         }
-        plan = Notifications(channels=(Channel.SLACK, Channel.TEAMS, Channel.DISCORD, Channel.PAGER))
+        plan = Notifications(
+            channels=(ChannelName.SLACK, ChannelName.TEAMS, ChannelName.DISCORD, ChannelName.PAGER)
+        )
         huge = event(Kind.MESSAGE, "production", AT, message="<m> " * 262_144)
         with notifier(environ, plan) as guard:
             guard.publish(huge)

@@ -6,7 +6,7 @@ import pytest
 
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import ActionRefusedError
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.lock import acquire
 from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.snapshot import Overview, read
@@ -117,7 +117,7 @@ def test_a_reason_has_its_limits(still: Place, why: str) -> None:
 def test_a_confirmation_of_another_rollout_does_not_count(still: Place) -> None:
     rollout = still.watched()
     seen = look(still)
-    still.journal.end(rollout, Outcome.ROLLED_BACK, "by somebody else")
+    still.journal.end(rollout, RolloutOutcome.ROLLED_BACK, "by somebody else")
     with pytest.raises(ActionRefusedError, match="No rollout is open"):
         words("abort", look(still), {"rollout": standing(seen)})
     still.journal.begin("production", "up", operator="me", source=OLD, target=NEW)

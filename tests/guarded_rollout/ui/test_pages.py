@@ -13,7 +13,7 @@ import pytest
 
 from guarded_rollout.clock import Instant
 from guarded_rollout.gates.verdict import GateOutcome
-from guarded_rollout.journal.model import Outcome as End
+from guarded_rollout.journal.model import RolloutOutcome as End
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox, State
 from tests.guarded_rollout.sandbox import wait_until

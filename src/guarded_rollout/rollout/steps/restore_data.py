@@ -22,7 +22,7 @@ from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.store_file import StoreFile, store_file
-from guarded_rollout.journal.model import Outcome
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Data, Evidence, RollbackStep, Work
 from guarded_rollout.rollout.steps.stop_all import StopAll, halt
@@ -199,7 +199,7 @@ def left_aside(site: Site, journal: Journal) -> list[Path]:
     if store is None:
         return []
     rollouts = journal.history(site.environment.name, limit=200)
-    failed = {store.aside(rollout.id) for rollout in rollouts if rollout.outcome is Outcome.FAILED}
+    failed = {store.aside(rollout.id) for rollout in rollouts if rollout.outcome is RolloutOutcome.FAILED}
     reunited = {
         note.data.get("aside") for rollout in rollouts for note in rollout.notes if note.name == REUNITED
     }
