@@ -7,11 +7,22 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic_core import ErrorDetails
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Schema = Mapping[str, Any]
+
+TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a string",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+"""JSON Schema's types in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,7 @@ class Problem:
     sentence: str
 
 
-def explain(errors: Iterable[ErrorDetails], document: object, schema: Schema) -> tuple[Problem, ...]:
+def explain(errors: "Iterable[ErrorDetails]", document: object, schema: Schema) -> tuple[Problem, ...]:
     """Return a problem for each place in the document that has one."""
     found: dict[str, str] = {}
     for error in errors:
@@ -47,19 +58,19 @@ def _on_the_way(loc: Sequence[int | str], document: object) -> Iterable[str]:
             yield str(part)
 
 
-def _sentence(error: ErrorDetails, places: Sequence[str], schema: Schema) -> str:
+def _sentence(error: "ErrorDetails", places: Sequence[str], schema: Schema) -> str:
     *parents, last = places or [""]
     value = json.dumps(error["input"], default=str)
     value = value if len(value) <= 60 else value[:57] + "…"
     match error["type"]:
         case "extra_forbidden":
-            return f"unknown key ({_meant(last, _keys(_at(schema, parents)), 'known are')})"
+            return unknown_key(last, _keys(_at(schema, parents)))
         case "missing":
             return f"is missing{_allowed_too(_at(schema, places))}"
         case "union_tag_not_found" | "union_tag_invalid":
             above = _at(schema, parents)
             return (
-                f"no gate of this name ({_meant(last, _keys(above), 'known are')}); "
+                f"no gate of this name ({_meant(last, _keys(above))}); "
                 f"one of your own needs a kind: {', '.join(_kinds(above))}"
             )
         case "value_error":
@@ -74,9 +85,14 @@ def _sentence(error: ErrorDetails, places: Sequence[str], schema: Schema) -> str
             )
 
 
-def _meant(given: str, known: Sequence[str], otherwise: str) -> str:
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """The sentence about a key that the schema does not have."""
+    return f"unknown key ({_meant(key, known)})"
+
+
+def _meant(given: str, known: Sequence[str]) -> str:
     near = _near(given, known)
-    return f"did you mean {near}?" if near else f"{otherwise} {', '.join(known)}"
+    return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
 
 
 def _near(given: object, known: Sequence[str]) -> str:
@@ -144,14 +160,6 @@ def _allowed(here: Schema) -> str:
         return " or ".join(dict.fromkeys(_allowed(branch) for branch in here["anyOf"]))
     if "enum" in here or "const" in here:
         return "one of " + ", ".join(map(str, here.get("enum", [here.get("const")])))
-    names = {
-        "integer": "a whole number",
-        "number": "a number",
-        "string": "a string",
-        "boolean": "true or false",
-        "array": "a list",
-        "object": "an object",
-    }
     bounds = [
         f"{word} {here[key]:g}"
         for key, word in (
@@ -165,7 +173,7 @@ def _allowed(here: Schema) -> str:
     keys = f" with {', '.join(here.get('required', _keys(here)))}" if here.get("properties") else ""
     items = f" of {_allowed(here['items'])}" if here.get("items", {}).get("type") else ""
     return (
-        " ".join([names.get(here.get("type", ""), "something else"), ", ".join(bounds)]).strip()
+        " ".join([TYPES.get(here.get("type", ""), "something else"), ", ".join(bounds)]).strip()
         + keys
         + items
     )
