@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.journal.model import Rollout, RolloutOutcome
-from guarded_rollout.rollout import engine, runner
+from guarded_rollout.journal.model import RolloutOutcome, Rollout
+from guarded_rollout.rollout import engine
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.rollback import previous
+from guarded_rollout.rollout.steps import watch
 from tests.guarded_rollout.world import Build, FakeSite, Killed, MortalJournal, World, steps
 
 WINDOW = 60.0
@@ -36,9 +37,8 @@ class Rollouts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._patch = pytest.MonkeyPatch()
-        for module in (engine, runner):
-            self._patch.setattr(module, "STEPS", steps())
-        self._patch.setattr(runner, "window_seconds", lambda environment: WINDOW)
+        self._patch.setattr(engine, "STEPS", steps())
+        self._patch.setattr(watch, "window_seconds", lambda environment: WINDOW)
         self._folder = tempfile.TemporaryDirectory(prefix="model-")
         self.world = World()
         self.number = 0

@@ -20,7 +20,6 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Engine, Request
-from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Options, Work
 from tests.guarded_rollout.sandbox import SERVICE, Sandbox, free_port, wait_until
 
@@ -384,9 +383,9 @@ def test_every_step_can_be_done_twice(sandbox):
         work = engine._begin(
             engine._work(release, engine.site.serving(), Request("up", "t", migrate=True)), REQUEST
         )
-        for name in work.steps:
+        for step in work.steps:
             for _ in range(2):
-                STEPS[name].do(work)
+                step.do(work)
         engine.journal.end(work.rollout, RolloutOutcome.COMPLETED)
     assert sandbox.served_by() == release.id
 

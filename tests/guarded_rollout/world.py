@@ -16,7 +16,7 @@ from guarded_rollout.errors import NotHealthyError, ProcessError
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps import STEPS
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
 class Killed(BaseException):
@@ -168,12 +168,14 @@ class MortalJournal(Journal):
         self.world.change()
 
 
-class Modelled(RollbackStep):
+class Modelled(RolloutStep):
     """A step that changes what this function changes; it fails when the world says so."""
 
     def __init__(self, name: str, do: Callable[[Work], None], undo: Callable[[Work], None]) -> None:
         self.name: ClassVar[str] = name  # type: ignore[misc]
         self._do, self._undo = do, undo
+        for quality in ("undoes_on_failure", "brings_schema", "abandon"):  # as the real step of this name
+            setattr(self, quality, getattr(STEPS[name], quality))
 
     def describe(self, work: Work) -> Iterator[str]:
         yield self.name

@@ -2,7 +2,7 @@
 
 import getpass
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.rollback import plan_rollback
 from guarded_rollout.rollout.runner import DeployResult, advance, decided, take_back
 from guarded_rollout.rollout.steps import STEPS
-from guarded_rollout.rollout.steps.base import Options, Work
+from guarded_rollout.rollout.steps.base import Options, RolloutStep, Work
 from guarded_rollout.rollout.steps.shift import candidate_is_alive
 from guarded_rollout.rollout.window import PAUSED, PROMOTED, RESUMED, Window, mark, window
 
@@ -75,8 +75,8 @@ class Engine:
             yield f"nothing: {release.id} serves already"
             return
         work = self._work(release, stable, request)
-        for name in work.steps:
-            yield from STEPS[name].describe(work)
+        for step in work.steps:
+            yield from step.describe(work)
 
     def roll_back(self, release: Release, request: Request, *, validated: bool = True) -> DeployResult:
         """Return to a release, and to a backup's data if the options name one. Closes the open rollout.
@@ -91,8 +91,8 @@ class Engine:
     def rehearse_back(self, release: Release, request: Request, *, validated: bool = True) -> Iterator[str]:
         """What `roll_back` would do, step by step, and nothing of it done."""
         work, _ = self._way_back(release, request, validated=validated)
-        for name in work.steps:
-            yield from STEPS[name].describe(work)
+        for step in work.steps:
+            yield from step.describe(work)
 
     def resume(self) -> DeployResult:
         """Go on with what a crash interrupted or `pause` held. Raises `NothingOpenError`."""
@@ -109,9 +109,9 @@ class Engine:
     def rehearse_resume(self) -> Iterator[str]:
         """What `resume` would still do. Raises `NothingOpenError`."""
         rollout, work = self._open()
-        for name in work.steps:
-            if not rollout.done(name):
-                yield from STEPS[name].describe(work)
+        for step in work.steps:
+            if not rollout.done(step.name):
+                yield from step.describe(work)
 
     def require_open(self) -> Rollout:
         """The open rollout. Raises `NothingOpenError`."""
@@ -197,7 +197,7 @@ class Engine:
             why=request.why,
             plan={
                 "slot": work.slot,
-                "steps": work.steps,
+                "steps": [step.name for step in work.steps],
                 "options": asdict(work.options),
                 "back": work.is_rollback,
             },
@@ -210,7 +210,7 @@ class Engine:
         work = replace(
             self._work(release, plan.outgoing, request),
             slot=plan.slot,
-            steps=plan.steps,
+            steps=steps_named(plan.steps),
             traffic=(TrafficStep(100, 0.0),),
             is_rollback=True,
         )
@@ -234,7 +234,7 @@ class Engine:
             incoming=release,
             outgoing=stable,
             slot=other(serving) if stable is not None else serving,
-            steps=tuple(steps),
+            steps=steps_named(steps),
             traffic=self.site.environment.traffic,
             is_rollback=False,
             options=request.options,
@@ -256,13 +256,17 @@ class Engine:
             incoming=self.site.release(rollout.target),
             outgoing=self.site.release(rollout.source) if rollout.source else None,
             slot=slot,
-            steps=tuple(rollout.plan.get("steps", ())),
+            steps=steps_named(rollout.plan.get("steps", ())),
             traffic=(TrafficStep(100, 0.0),) if rollout.is_rollback else self.site.environment.traffic,
             is_rollback=rollout.is_rollback,
             options=Options(**rollout.plan.get("options", {})),
             say=self.say,
             guard=self._guard,
         )
+
+
+def steps_named(names: Iterable[str]) -> tuple[RolloutStep, ...]:
+    return tuple(STEPS[name] for name in names)
 
 
 def operator() -> str:

@@ -1,27 +1,24 @@
 """Runs a rollout's steps: journals each before and after, and undoes them, the newest first, when one fails.
 
-Whatever a step is interrupted by, the journal says what was begun, and every step can be done twice and
-undone from any state. So after kill -9 a rollout is either gone on with or taken back.
+However a step is interrupted, the journal says what was begun, and every step can be done twice and
+undone from any state. So after kill -9 a rollout is either resumed or taken back.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, RolledBackError, RolloutError
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
-from guarded_rollout.journal.model import UNDOING, Rollout, RolloutOutcome, StepOutcome
-from guarded_rollout.rollout.steps import STEPS
-from guarded_rollout.rollout.steps.base import Work
-from guarded_rollout.rollout.steps.finish import Finish
-from guarded_rollout.rollout.steps.stage import StageRelease
-from guarded_rollout.rollout.window import WATCH, Window, mark, window, window_seconds
+from guarded_rollout.journal.model import UNDOING, RolloutOutcome, Rollout, StepOutcome
+from guarded_rollout.rollout.steps.base import RolloutStep, Work
+from guarded_rollout.rollout.window import Window
 
 
 @dataclass(frozen=True, slots=True)
 class DeployResult:
-    """Where a rollout stands when the engine returns. `window` is open if someone must watch it."""
+    """A rollout as the engine leaves it. `window` is open if someone must watch it."""
 
     release: Release
     serving_already: bool = False
@@ -30,29 +27,29 @@ class DeployResult:
 
 def advance(work: Work) -> DeployResult:
     """Do the steps that are not done; stop where the window is open, or take all back on failure."""
-    for name in work.steps:
-        rollout = work.journal.rollout(work.rollout)
-        if rollout.done(name):
+    for step in work.steps:
+        if work.journal.rollout(work.rollout).done(step.name):
             continue
-        if name == WATCH and (found := _watch(work)):
-            return DeployResult(work.incoming, window=found)
-        _do(work, name)
+        if (window := step.open_window(work)) is not None:
+            return DeployResult(work.incoming, window=window)
+        _do(work, step)
     work.journal.end(work.rollout, RolloutOutcome.COMPLETED)
     work.say(f"{work.incoming.id} serves {work.site.environment.name}")
     return DeployResult(work.incoming)
 
 
-def _do(work: Work, name: str) -> None:
+def _do(work: Work, step: RolloutStep) -> None:
     try:
-        with interruptible(), _journalled(work, name) as evidence:
-            evidence.update(STEPS[name].do(work))
+        with interruptible(), step.recorded(work) as evidence:
+            evidence.update(step.do(work))
     except BaseException as error:
-        if name == Finish.name:
-            raise  # it is accepted; what is left to clear away is done by `resume`
+        if not step.undoes_on_failure:
+            raise
         if work.is_rollback:
-            raise _failed_back(work, name, error) from error
+            raise _failed_rollback(work, step, error) from error
         take_back(work, cause_of(error))
-        _keep_supervised(work)
+        if work.outgoing is not None:  # what ended the rollout may have ended the supervisor as well
+            _tidy(work, work.site.ensure)
         if not isinstance(error, RolloutError):
             raise
         if work.outgoing is None:
@@ -60,58 +57,27 @@ def _do(work: Work, name: str) -> None:
         raise RolledBackError(cause=error.sentence, next=error.hint, stable=work.outgoing.id) from error
 
 
-def _keep_supervised(work: Work) -> None:
-    """What ended the rollout may have ended the supervisor: the release that serves needs one."""
-    if work.outgoing is not None:
-        _in_passing(work, work.site.ensure)
-
-
-def _in_passing(work: Work, tidy: Callable[[], None]) -> None:
-    """Put something right after a failure, of which the cause is what the operator has to hear."""
+def _tidy(work: Work, tidy: Callable[[], None]) -> None:
+    """Put something right after a failure; the operator has to hear of that failure's own cause."""
     try:
         tidy()
     except RolloutError as error:
         work.say(f"{error.sentence} {error.hint}")
 
 
-def _failed_back(work: Work, name: str, error: BaseException) -> BaseException:
-    """A rollback is not taken back: it is said loudly, and stays to be run again."""
+def _failed_rollback(work: Work, step: RolloutStep, error: BaseException) -> BaseException:
+    """A rollback is not taken back: it fails loudly, and stays to be run again."""
     if not isinstance(error, Exception):
         return error  # interrupted: `resume` goes on
-    _unstage(work)
-    work.journal.end(work.rollout, RolloutOutcome.FAILED, f"{name}: {error}")
+    rollout = work.journal.rollout(work.rollout)
+    for begun in work.steps:
+        if rollout.last(begun.name) is not None:
+            _tidy(work, partial(begun.abandon, work))
+    reason = f"{step.name}: {error}"
+    work.journal.end(work.rollout, RolloutOutcome.FAILED, reason)
     return RollbackFailedError(
-        reason=f"{name}: {error}", release=work.incoming.id, environment=work.site.environment.name
+        reason=reason, release=work.incoming.id, environment=work.site.environment.name
     )
-
-
-def _unstage(work: Work) -> None:
-    """What a rollback started and never gave traffic to would look verified to the next one."""
-    started = work.journal.rollout(work.rollout).last(StageRelease.name) is not None
-    if started and work.site.traffic.serving() != work.slot:
-        _in_passing(work, lambda: STEPS[StageRelease.name].undo(work))
-
-
-@contextmanager
-def _journalled(work: Work, name: str) -> Iterator[dict[str, object]]:
-    if name == WATCH:  # its intent was the opening of the window
-        evidence: dict[str, object] = {}
-        yield evidence
-        work.journal.settle(work.rollout, name, StepOutcome.DONE, **evidence)
-    else:
-        with work.journal.step(work.rollout, name) as evidence:
-            yield evidence
-
-
-def _watch(work: Work) -> Window | None:
-    """Open the window unless it is; None when it is over."""
-    found = window(work.journal.rollout(work.rollout))
-    if found is None:
-        seconds = window_seconds(work.site.environment)
-        work.journal.intend(work.rollout, WATCH, seconds=seconds, **mark(work.site.clock))
-        found = window(work.journal.rollout(work.rollout))
-        assert found is not None
-    return found if found.left(work.site.clock.instant()) > 0 else None
 
 
 def take_back(work: Work, cause: object) -> None:
@@ -120,12 +86,12 @@ def take_back(work: Work, cause: object) -> None:
         work.say(f"taking {work.incoming.id} back: {cause}")
         work.note(UNDOING, cause=str(cause))
         rollout = work.journal.rollout(work.rollout)
-        for name in reversed(work.steps):
-            step = rollout.last(name)
-            if step is None or step.outcome is StepOutcome.UNDONE:
+        for step in reversed(work.steps):
+            name, run = step.name, rollout.last(step.name)
+            if run is None or run.outcome is StepOutcome.UNDONE:
                 continue
             try:
-                STEPS[name].undo(work)
+                step.undo(work)
             except Exception as error:
                 work.journal.end(work.rollout, RolloutOutcome.FAILED, f"{cause} / undoing {name}: {error}")
                 raise RollbackFailedError(
@@ -141,10 +107,10 @@ def take_back(work: Work, cause: object) -> None:
 
 
 def decided(rollout: Rollout, work: Work) -> str:
-    """Why an open rollout cannot be taken back any more; empty if it can."""
+    """Say why an open rollout cannot be taken back any more; empty if it can."""
     if work.is_rollback:
         return f"a rollback is not taken back, and this one goes to {work.incoming.id}"
-    if rollout.done(WATCH) and not rollout.undoing:
+    if not rollout.undoing and any(step.accepts and rollout.done(step.name) for step in work.steps):
         return f"{work.incoming.id} was accepted, and is left by `rollout rollback --to previous`"
     return ""
 

@@ -1,4 +1,4 @@
-"""The steps of a rollout: each can do, undo and describe itself."""
+"""The steps of a rollout and of a rollback, by the names that the journal has for them."""
 
 from guarded_rollout.rollout.steps.backup import TakeBackup
 from guarded_rollout.rollout.steps.base import Options, RolloutStep, Work

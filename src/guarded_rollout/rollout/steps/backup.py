@@ -11,10 +11,10 @@ from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class TakeBackup:
+class TakeBackup(RolloutStep):
     name: ClassVar[str] = "backup"
 
     def describe(self, work: Work) -> Iterator[str]:
@@ -26,9 +26,6 @@ class TakeBackup:
         taken = take_backup(work.site)
         work.say(f"backed up to {shown(taken.entry.path, work.site)}")
         return {"backup": str(taken.entry.path), "sha256": taken.sha256, "size": taken.size}
-
-    def undo(self, work: Work) -> None:
-        """A backup is never taken back."""
 
 
 def take_backup(

@@ -1,9 +1,10 @@
-"""What every step is, and what it works on."""
+"""The step of a rollout, and the work that it is a step of."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from uuid import UUID
 
 from guarded_rollout.config.environments import TrafficStep
@@ -11,13 +12,14 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.rollout.window import Window
 
 Evidence = dict[str, Any]
-"""What a step leaves in the journal: how one can tell that it did what it says."""
+"""A step's proof in the journal that it did what it says."""
 
 
 class Data(StrEnum):
-    """What a rollback does to the data."""
+    """The data after a rollback."""
 
     MERGE = "merge"  # the union of the backup and everything acknowledged since
     EXACT = "exact"  # as it was when the backup was taken
@@ -26,7 +28,7 @@ class Data(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator chose for one rollout; kept in the journal, so that `resume` goes on the same way."""
+    """The operator's choices for one rollout, journalled so that `resume` follows them."""
 
     skip_health_check: bool = False
     # of a rollback:
@@ -45,7 +47,7 @@ class Work:
     incoming: Release
     outgoing: Release | None
     slot: Slot
-    steps: tuple[str, ...]
+    steps: tuple["RolloutStep", ...]
     traffic: tuple[TrafficStep, ...]
     is_rollback: bool
     options: Options
@@ -60,26 +62,35 @@ class Work:
         self.journal.note(self.rollout, name, **data)
 
 
-class RolloutStep(Protocol):
-    """A step can be done twice: what is done already is left as it is."""
+class RolloutStep:
+    """A step can be done twice: what is done already is left as it is.
+
+    A rollback is run again rather than undone, so its steps keep the `undo` that does nothing.
+    """
 
     name: ClassVar[str]
+    accepts: ClassVar[bool] = False  # once it is done, only a rollback leaves the release
+    undoes_on_failure: ClassVar[bool] = True  # False: a failure leaves the rollout to `resume`
+    brings_schema: ClassVar[bool] = False
 
     def describe(self, work: Work) -> Iterator[str]:
-        """What `do` would do, line by line. Reads, never changes."""
-        ...
+        """Yield what `do` would do, line by line. Reads, never changes."""
+        raise NotImplementedError
 
     def do(self, work: Work) -> Evidence:
-        """Do it, and tell how one can see it. Raises a `RolloutError` that names the cause."""
-        ...
+        """Do it and return the evidence. Raises a `RolloutError` that names the cause."""
+        raise NotImplementedError
 
     def undo(self, work: Work) -> None:
         """Take it back, whether it was done wholly, half or not at all."""
-        ...
 
+    def abandon(self, work: Work) -> None:
+        """Clear away what a failed rollback must not leave behind."""
 
-class RollbackStep:
-    """A step of a rollback: a rollback is never taken back, it is run again."""
+    def open_window(self, work: Work) -> Window | None:
+        """Return the window that somebody has to watch before this step can be done."""
+        return None
 
-    def undo(self, work: Work) -> None:
-        """Nothing: see above."""
+    def recorded(self, work: Work) -> AbstractContextManager[Evidence]:
+        """Journal intent and outcome around `do`."""
+        return work.journal.step(work.rollout, self.name)

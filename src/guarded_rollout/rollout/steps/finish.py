@@ -9,12 +9,13 @@ from guarded_rollout.backup import retention
 from guarded_rollout.backup.retention import RetentionPlan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.host.release import Release, releases, remove
-from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import describe_revisions, upgrade
 
 
-class Finish:
+class Finish(RolloutStep):
     name: ClassVar[str] = "finish"
+    undoes_on_failure: ClassVar[bool] = False  # it is accepted; what is left is cleared away by `resume`
 
     def describe(self, work: Work) -> Iterator[str]:
         if work.outgoing is not None:
@@ -47,9 +48,6 @@ class Finish:
             "removed": [release.id for release in removed],
             "backups_removed": pruned,
         }
-
-    def undo(self, work: Work) -> None:
-        """Once accepted, a release is taken back by `rollout rollback`, a rollout of its own."""
 
 
 def _backups(work: Work) -> list[tuple[Path, RetentionPlan]]:

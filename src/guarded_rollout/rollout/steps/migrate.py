@@ -13,11 +13,12 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class Migrate:
+class Migrate(RolloutStep):
     name: ClassVar[str] = "migrate"
+    brings_schema: ClassVar[bool] = True
 
     def describe(self, work: Work) -> Iterator[str]:
         plan = plan_for(work.site, work.incoming)
@@ -33,9 +34,6 @@ class Migrate:
         after = plan_for(work.site, work.incoming) if applied else plan
         require_schema(work.incoming, after)
         return {"from": plan.current, "to": after.current, "applied": applied}
-
-    def undo(self, work: Work) -> None:
-        """Nothing to take back: what only expands suits the old release too, and may hold facts by now."""
 
 
 def require_safe(plan: Plan) -> None:

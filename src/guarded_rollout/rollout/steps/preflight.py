@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from guarded_rollout.checks.findings import Severity
 from guarded_rollout.checks.preflight import inspect, require
-from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class Preflight:
+class Preflight(RolloutStep):
     name: ClassVar[str] = "preflight"
 
     def describe(self, work: Work) -> Iterator[str]:
@@ -25,5 +25,3 @@ class Preflight:
         require(found)
         return {finding.name: finding.level for finding in found}
 
-    def undo(self, work: Work) -> None:
-        """It only looked."""

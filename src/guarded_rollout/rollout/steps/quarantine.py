@@ -8,12 +8,12 @@ from guarded_rollout.backup.originals import find
 from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.rollout.steps.backup import shown
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 PATH = "/api/dhash"
 
 
-class Quarantine(RollbackStep):
+class Quarantine(RolloutStep):
     name: ClassVar[str] = "quarantine"
 
     def describe(self, work: Work) -> Iterator[str]:

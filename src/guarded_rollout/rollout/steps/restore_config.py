@@ -10,10 +10,10 @@ from guarded_rollout.config import environments, gates
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host.site import Site
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class RestoreConfiguration(RollbackStep):
+class RestoreConfiguration(RolloutStep):
     name: ClassVar[str] = "configuration"
 
     def describe(self, work: Work) -> Iterator[str]:

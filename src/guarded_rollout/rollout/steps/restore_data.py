@@ -24,7 +24,7 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.store_file import StoreFile, store_file
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollout.steps.base import Data, Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Data, Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.stop_all import StopAll, halt
 from guarded_rollout.sqlite import copy, damage_of, row_counts
 
@@ -32,7 +32,7 @@ SET_ASIDE, REUNITED = "store_set_aside", "store_reunited"
 """Notes in the journal: a store was moved aside, and later what is in it was merged."""
 
 
-class RestoreData(RollbackStep):
+class RestoreData(RolloutStep):
     name: ClassVar[str] = "data"
 
     def describe(self, work: Work) -> Iterator[str]:
@@ -84,7 +84,8 @@ class RestoreData(RollbackStep):
 
 def _replaced(work: Work, store: StoreFile) -> bool:
     """True if the file itself is to be replaced; once a rollout has begun with that it goes on."""
-    begun = StopAll.name in work.steps or store.aside(work.rollout).exists()
+    stopped = any(isinstance(step, StopAll) for step in work.steps)
+    begun = stopped or store.aside(work.rollout).exists()
     return begun or work.options.data is Data.EXACT or bool(damage(work.site, work.incoming))
 
 

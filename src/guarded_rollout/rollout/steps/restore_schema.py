@@ -5,12 +5,13 @@ from typing import ClassVar
 
 from guarded_rollout.checks.migrations import CONTRACT, Plan, Revision
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import expand, take_back
 
 
-class RestoreSchema(RollbackStep):
+class RestoreSchema(RolloutStep):
     name: ClassVar[str] = "schema"
+    brings_schema: ClassVar[bool] = True
 
     def describe(self, work: Work) -> Iterator[str]:
         for revision in contracted(plan_for(work.site, work.outgoing or work.incoming), work.incoming.schema):

@@ -6,10 +6,10 @@ from typing import ClassVar
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.host.store_file import store_file
 from guarded_rollout.rollout.steps.backup import shown, take_backup
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class SafetyBackup(RollbackStep):
+class SafetyBackup(RolloutStep):
     name: ClassVar[str] = "safety"
 
     def describe(self, work: Work) -> Iterator[str]:

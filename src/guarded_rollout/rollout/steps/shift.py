@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 ASK_SECONDS = 1.0
 
 
-class Shift:
+class Shift(RolloutStep):
     name: ClassVar[str] = "shift"
 
     def describe(self, work: Work) -> Iterator[str]:

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class StopAll(RollbackStep):
+class StopAll(RolloutStep):
     name: ClassVar[str] = "halt"
 
     def describe(self, work: Work) -> Iterator[str]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class StopOutgoing(RollbackStep):
+class StopOutgoing(RolloutStep):
     name: ClassVar[str] = "retire"
 
     def describe(self, work: Work) -> Iterator[str]:

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from guarded_rollout.checks.verify import require_healthy, require_round_trip
 from guarded_rollout.errors import RoundTripError
-from guarded_rollout.rollout.steps.base import Evidence, RollbackStep, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
-class Validate(RollbackStep):
+class Validate(RolloutStep):
     name: ClassVar[str] = "validate"
 
     def describe(self, work: Work) -> Iterator[str]:

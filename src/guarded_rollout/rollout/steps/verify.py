@@ -10,13 +10,13 @@ from guarded_rollout.checks.verify import (
     require_round_trip,
 )
 from guarded_rollout.errors import NotHealthyError, ProcessError, RolloutError, SupervisorError
-from guarded_rollout.rollout.steps.base import Evidence, Work
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 ANEW = 3
 """How often a release is verified again because it ended meanwhile."""
 
 
-class Verify:
+class Verify(RolloutStep):
     name: ClassVar[str] = "verify"
 
     def describe(self, work: Work) -> Iterator[str]:
@@ -76,9 +76,6 @@ class Verify:
         except NotHealthyError:
             require_running()  # the last words of one that ended say more
             raise
-
-    def undo(self, work: Work) -> None:
-        """Nothing to take back: the picture it submitted is a fact like any other."""
 
 
 def _process(work: Work) -> int:

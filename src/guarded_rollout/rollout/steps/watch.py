@@ -1,24 +1,40 @@
-"""The step between shifting and finishing: a window is open, and whoever watches closes it."""
+"""The step between shifting and finishing: the monitoring window, which whoever watches closes."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
-from guarded_rollout.rollout.steps.base import Evidence, Work
-from guarded_rollout.rollout.window import WATCH, window, window_seconds
+from guarded_rollout.journal.model import StepOutcome
+from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
+from guarded_rollout.rollout.window import WATCH, Window, mark, window, window_seconds
 
 
-class Watch:
+class Watch(RolloutStep):
     name: ClassVar[str] = WATCH
+    accepts: ClassVar[bool] = True
 
     def describe(self, work: Work) -> Iterator[str]:
         if work.outgoing is not None:
             minutes = window_seconds(work.site.environment) / 60
             yield f"watch {work.incoming.id} for {minutes:g} minutes, with {work.outgoing.id} kept warm"
 
+    def open_window(self, work: Work) -> Window | None:
+        """Open the window unless it is open; None when it is over."""
+        found = window(work.journal.rollout(work.rollout))
+        if found is None:
+            seconds = window_seconds(work.site.environment)
+            work.journal.intend(work.rollout, WATCH, seconds=seconds, **mark(work.site.clock))
+            found = window(work.journal.rollout(work.rollout))
+            assert found is not None
+        return found if found.left(work.site.clock.instant()) > 0 else None
+
     def do(self, work: Work) -> Evidence:
-        """The engine opens the window and whoever watches closes it; what is left to do is to say so."""
         found = window(work.journal.rollout(work.rollout))
         return {"promoted": bool(found and found.promoted)}
 
-    def undo(self, work: Work) -> None:
-        """The share goes back with the step that moved it."""
+    @contextmanager
+    def recorded(self, work: Work) -> Iterator[Evidence]:
+        """Journal the outcome alone: the intent was the opening of the window."""
+        evidence: Evidence = {}
+        yield evidence
+        work.journal.settle(work.rollout, self.name, StepOutcome.DONE, **evidence)
