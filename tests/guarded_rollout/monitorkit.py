@@ -11,16 +11,13 @@ from typing import Any
 from guarded_rollout.clock import ManualClock
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Source
-from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.monitor.auto_rollback import AutoRollback
-from guarded_rollout.monitor.log import MonitorLog, path_for
-from guarded_rollout.monitor.poller import Poller, judged_gates, polls_for
+from guarded_rollout.monitor.log import path_for
+from guarded_rollout.monitor.monitor import Monitor
 from guarded_rollout.monitor.ports import Ended, OpenWindow
-from guarded_rollout.monitor.schedule import Timeline
-from guarded_rollout.monitor.session import Monitor, WatchTarget
+from guarded_rollout.monitor.session import GateSession, SessionTarget
 from guarded_rollout.monitor.tasks import TaskResult
-from guarded_rollout.notify.events import Event, Facts, Kind
+from guarded_rollout.notify.events import Event, Kind
 from tests.guarded_rollout.gatekit import probe, proxy, service, times
 
 
@@ -84,15 +81,18 @@ class Engine:
     asked: list[str] = field(default_factory=list)
     end: Ended | None = None
     paused_at: float | None = None
+    opened_after: float = 0.0  # seconds for which traffic was shifted before
     undoing: bool = False
     quarantined: bool = False
+    returns_to: str = "old"
     manual_command: str = "rollout rollback --to previous --env production"
 
     def open_window(self) -> OpenWindow | None:
         if self.end:
             return None
         age = self.paused_at if self.paused_at is not None else self.clock.monotonic()
-        opened = self.clock.now().timestamp() - self.clock.monotonic()
+        opened = self.clock.now().timestamp() - self.clock.monotonic() + self.opened_after
+        age -= self.opened_after
         return OpenWindow(
             "r1",
             "new",
@@ -125,8 +125,8 @@ class Engine:
             raise self.finish_failures.pop(0)
         self.end = Ended(completed=True, rolled_back=False)
 
-    def hold(self) -> None:
-        self.asked.append("hold")
+    def pause(self) -> None:
+        self.asked.append("pause")
         self.paused_at = self.clock.monotonic()
 
 
@@ -178,67 +178,44 @@ class Rehearsal:
         self.told = Told()
         self.executor = VirtualExecutor(self.clock, self.takes)
         self.engine = Engine(self.clock, self.config.monitoring.window_minutes * 60)
-        self.timeline = Timeline(self.clock)
-        self.began_at = self.timeline.now()
-        self.log = MonitorLog.open(
-            path_for(self.folder, self.environment, self.clock.now()), self.environment
-        )
+        self.began_at = self.clock.now().timestamp()
+        self.path = path_for(self.folder, self.environment, self.clock.now())
         self.monitor = self.make()
 
     def age(self) -> float:
         return self.clock.monotonic()
 
+    def samplers(self) -> list[Scripted]:
+        scripts = ((Source.PROBE, self.probe), (Source.SERVICE, self.service), (Source.PROXY, self.proxy))
+        return [Scripted(source, script, self.age) for source, script in scripts]
+
+    def session(self, opened_at: float | None) -> GateSession:
+        return GateSession(
+            SessionTarget(self.environment, "r1" if self.rollout else "", "new", self.dry_run),
+            self.config,
+            self.samplers(),
+            self.path,
+            timeout=30,
+            clock=self.clock,
+            publisher=self.told,
+            opened_at=opened_at,
+            executor=self.executor,
+        )
+
     def make(self) -> Monitor:
-        samplers = [
-            Scripted(source, script, self.age)
-            for source, script in (
-                (Source.PROBE, self.probe),
-                (Source.SERVICE, self.service),
-                (Source.PROXY, self.proxy),
-            )
-        ]
-        gates, _ = judged_gates(self.config, samplers)
-        monitoring = self.config.monitoring
-        panel = Panel(gates.items(), monitoring.poll_intervals, self.began_at)
-        polls = polls_for(gates, samplers, monitoring, timeout=30)
-        watcher = Poller(panel, polls, self.executor, self.began_at, self.timeline.now())
-        rollback = AutoRollback(
-            self.config.auto_rollback,
-            self.environment,
-            self.engine,
-            self.executor,
-            self.log,
-            self.told,
-            self.clock,
-            facts=Facts(deployment="r1"),
-            ask=self.ask,
-            dry_run=self.dry_run,
-        )
-        session = WatchTarget(
-            self.environment,
-            self.began_at,
-            self.began_at + monitoring.window_minutes * 60,
-            rollout="r1" if self.rollout else "",
-            release="new",
-            dry_run=self.dry_run,
-        )
-        return Monitor(
-            session,
-            watcher,
-            rollback,
-            self.engine,
-            self.executor,
-            self.timeline,
-            self.clock,
-            self.log,
-            self.told,
-        )
+        """Make the monitor of a process, which recalls what is in the log; `start` says so there."""
+        self.timeline = self.session(self.began_at)
+        return Monitor(self.timeline, self.engine, ask=self.ask)
 
     def run(self) -> int:
-        return self.monitor.run()
+        """Run to the end; the first words of a session are left out."""
+        while (code := self.monitor.exit_code) is None:
+            self.monitor.turn()
+        self.monitor.session.complete(code)
+        return code
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.path.read_text().splitlines()]
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def said(self, words: str) -> list[str]:
         """The messages of the log that hold these words, as grep finds them."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.journal.model import RolloutOutcome, Rollout
+from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.rollout import engine
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.rollback import previous

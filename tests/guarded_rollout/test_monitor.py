@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from guarded_rollout.config.gates import EnvironmentGates, parse
-from guarded_rollout.errors import BackupDamagedError, LockHeldError, RolloutError
+from guarded_rollout.config.kinds import Source
+from guarded_rollout.errors import BackupDamagedError, LockHeldError, NotHealthyError, RolloutError
 from guarded_rollout.gates.samples import Histogram, Sample
 from guarded_rollout.monitor.ports import Ended
 from guarded_rollout.notify.events import Kind
+from guarded_rollout.notify.message import render
+from guarded_rollout.notify.message import shipped as shipped_template
 from tests.guarded_rollout.gatekit import EDGES, SHIPPED, probe, proxy, service, shipped, times
 from tests.guarded_rollout.monitorkit import Rehearsal, good
 
@@ -68,7 +71,7 @@ def test_a_good_window_ends_well_in_a_second_of_test_time(
 def test_the_log_has_the_contracts_name_and_lines(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("staging"), "staging")
     rehearsal.run()
-    assert re.fullmatch(r"dhash_staging_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z\.log", rehearsal.log.path.name)
+    assert re.fullmatch(r"dhash_staging_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z\.log", rehearsal.path.name)
     assert all(
         set(line) == {"timestamp", "level", "message", "environment", "data"} for line in rehearsal.lines()
     )
@@ -134,6 +137,39 @@ def test_a_faulty_release_is_rolled_back_once(
     assert 900 <= rehearsal.ages("TRIGGERING AUTO-ROLLBACK")[0] <= by
     assert rehearsal.said("Using backup file: ") == [f"Using backup file: {rehearsal.engine.backup}"]
     assert rehearsal.said("Auto-rollback completed successfully")
+    assert rehearsal.told.kinds() == [Kind.GATE_ALERT, Kind.AUTO_ROLLBACK, Kind.ROLLBACK_SUCCEEDED]
+
+
+def test_the_message_after_an_automatic_rollback_names_the_release_returned_to(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(900, images_failed_total=0.5))
+    rehearsal.engine.failures = [NotHealthyError(endpoint="old", seconds=60, last="503")]
+    assert rehearsal.run() == 2
+    by_kind = {event.kind: event for event in rehearsal.told.events}
+    named = {kind: by_kind[kind].facts["release"] for kind in (Kind.ROLLBACK_FAILED, Kind.ROLLBACK_SUCCEEDED)}
+    assert named == {Kind.ROLLBACK_FAILED: "old", Kind.ROLLBACK_SUCCEEDED: "old"}
+    assert by_kind[Kind.AUTO_ROLLBACK].facts["release"] == "new"
+    succeeded = by_kind[Kind.ROLLBACK_SUCCEEDED]
+    message = render(succeeded, shipped_template(succeeded.kind)).plain()
+    assert "old" in message
+    assert "new" not in message.split()
+
+
+def test_nobody_is_paged_for_a_release_that_this_monitor_stops(tmp_path: Path) -> None:
+    """Its probes are refused and its metrics fall silent while the rollback runs."""
+
+    def stopped(age: float) -> Sample:
+        return bad(900, images_failed_total=0.5)(age) if age < 960 else missing
+
+    missing = Sample(Source.SERVICE, 0, problem="refused")
+    rehearsal = Rehearsal(
+        tmp_path,
+        shipped("production"),
+        service=stopped,
+        probe=lambda age: probe(0, ok=age < 960),
+        takes={"rollback": 500},
+    )
+    assert rehearsal.run() == 2
+    assert rehearsal.said("Health check failed")
     assert rehearsal.told.kinds() == [Kind.GATE_ALERT, Kind.AUTO_ROLLBACK, Kind.ROLLBACK_SUCCEEDED]
 
 
@@ -301,7 +337,7 @@ def test_confirmation_holds_the_window_until_somebody_says_yes(tmp_path: Path) -
     )
     assert rehearsal.run() == 2
     assert len(asked) == 1
-    assert rehearsal.engine.asked[0] == "hold"
+    assert rehearsal.engine.asked[0] == "pause"
     assert rehearsal.ages("TRIGGERING")[0] - rehearsal.ages("waits for confirmation")[0] == pytest.approx(
         600, abs=1
     )
@@ -316,7 +352,7 @@ def test_a_declined_rollback_is_not_asked_for_again_and_the_window_stays_held(tm
     )
     for _ in range(4000):
         rehearsal.monitor.turn()
-    assert rehearsal.engine.asked == ["hold"]
+    assert rehearsal.engine.asked == ["pause"]
     assert len(rehearsal.said("Auto-rollback declined")) == 1
     rehearsal.engine.end = Ended(completed=True, rolled_back=False)  # somebody promotes it all the same
     assert rehearsal.run() == 1

@@ -7,7 +7,6 @@ import pytest
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.schedule import Timeline
-from guarded_rollout.monitor.start import recall
 from guarded_rollout.notify.events import Kind
 from tests.guarded_rollout.gatekit import probe, shipped
 from tests.guarded_rollout.monitorkit import Rehearsal, Told, good
@@ -16,15 +15,18 @@ from tests.guarded_rollout.test_monitor import bad
 
 def killed_and_resumed(rehearsal: Rehearsal, at: list[float], gap: float = 7.0) -> int:
     """Run a session whose process dies at these ages, and comes back after so many seconds."""
+    if rehearsal.age() == 0:
+        rehearsal.monitor.start()
+        assert rehearsal.told.kinds() == [Kind.MONITORING_STARTED]
+        rehearsal.told.events.clear()
     for age in at:
         while rehearsal.age() < age:
             rehearsal.monitor.turn()
         rehearsal.executor.forget()
         rehearsal.clock.advance(gap)
-        rehearsal.timeline = Timeline(rehearsal.clock)
+        rehearsal.monitor.session.log.close()
         rehearsal.monitor = rehearsal.make()
-        past = recall(rehearsal.monitor.watcher.panel, logs.read(rehearsal.log.path))
-        rehearsal.monitor.go_on(past.samples, past.alerts, past.failed_probes)
+        rehearsal.monitor.start()
     return rehearsal.run()
 
 
@@ -89,13 +91,13 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("production"))
     while rehearsal.age() < 60:
         rehearsal.monitor.turn()
-    rehearsal.log.close()
-    whole = rehearsal.log.path.read_text()
-    rehearsal.log.path.write_text(whole + whole.splitlines()[-1][:40])
-    samples = sum(logs.sample_of(line) is not None for line in logs.read(rehearsal.log.path))
-    rehearsal.log = logs.MonitorLog.open(rehearsal.log.path, "production")
-    rehearsal.log.write(0, "info", "on a line of its own")
-    lines = list(logs.read(rehearsal.log.path))
+    rehearsal.monitor.session.log.close()
+    whole = rehearsal.path.read_text()
+    rehearsal.path.write_text(whole + whole.splitlines()[-1][:40])
+    samples = sum(logs.sample_of(line) is not None for line in logs.read(rehearsal.path))
+    log = logs.MonitorLog.open(rehearsal.path, "production")
+    log.write(0, "info", "on a line of its own")
+    lines = list(logs.read(rehearsal.path))
     assert lines[-1].message == "on a line of its own"
     assert sum(logs.sample_of(line) is not None for line in lines) == samples
 
@@ -113,8 +115,8 @@ def test_a_wall_clock_that_is_set_back_moves_no_window(tmp_path: Path) -> None:
 def test_a_full_disk_costs_lines_of_the_log_and_not_the_watching(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(300, images_failed_total=0.5))
     rehearsal.monitor.turn()
-    rehearsal.log._file.close()
-    rehearsal.log._file = open("/dev/full", "w")  # noqa: SIM115 (the log closes it)
+    rehearsal.monitor.session.log._file.close()
+    rehearsal.monitor.session.log._file = open("/dev/full", "w")  # noqa: SIM115 (the log closes it)
     assert rehearsal.run() == 2
-    rehearsal.log.close()
+    rehearsal.monitor.session.log.close()
     assert len(rehearsal.engine.asked) == 1

@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 
-from guarded_rollout.config.gates import load as load_gates
 from guarded_rollout.errors import RolledBackError
 from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.notify.events import Kind
 from guarded_rollout.rollout.engine import Request
-from guarded_rollout.rollout.gate_guard import GateGuard
+from guarded_rollout.rollout.gate_guard import guard_of
 from guarded_rollout.rollout.window import PAUSED
 from tests.guarded_rollout.gatekit import SHIPPED
+from tests.guarded_rollout.monitorkit import Told
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 
 SERVICE = "src/sample_service/__init__.py"
@@ -193,7 +194,7 @@ def test_killed_three_times_it_goes_on_and_the_rollback_happens_once(stack: Sand
     assert process.returncode == 2, output
     assert stack.served_by() == old
     assert len(list((stack.folder / "monitor_logs").glob("dhash_production_*.log"))) == 1
-    assert len(said(stack, "Going on with this session")) == 3
+    assert len(said(stack, "Monitoring session resumed")) == 3
     assert len(said(stack, "TRIGGERING AUTO-ROLLBACK:")) == 1  # whichever gate was sure first
     assert len([rollout for rollout in history(stack) if rollout.command == "rollback"]) == 1
 
@@ -219,7 +220,8 @@ def test_while_traffic_is_shifted_the_gates_take_a_failing_release_back(stack: S
     stack.configure(steps=((50, 20.0), (100, 0.0)))
     gates(stack)
     old = stack.served_by()
-    guard = GateGuard(load_gates(stack.environment.gates))
+    told = Told()
+    guard = guard_of(stack.environment, told)
     stack.version("2.0.0")
     with Clients(stack.port), stack.engine(guard=guard) as engine:
         release = engine.site.build(None)
@@ -229,6 +231,9 @@ def test_while_traffic_is_shifted_the_gates_take_a_failing_release_back(stack: S
     assert stack.served_by() == old
     shares = [note.data["percent"] for note in history(stack)[0].notes if note.name == "share"]
     assert shares == [50]
+    assert said(stack, "Sample")
+    assert len(said(stack, "TRIGGERING AUTO-ROLLBACK")) == 1
+    assert Kind.GATE_ALERT in told.kinds()
 
 
 def break_once_shared(sandbox: Sandbox, release: str) -> None:

@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ from rich.text import Text
 from guarded_rollout.cli.monitor import drawing, follow, worth_showing
 from guarded_rollout.clock import Instant, ManualClock
 from guarded_rollout.config.environments import Environment, load
-from guarded_rollout.lock import process_started
+from guarded_rollout.lock import acquire, process_started
 from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
@@ -112,28 +114,76 @@ def test_standing_by_tells_when_nobody_watches_and_again_after_five_minutes(envi
     assert ages == [pytest.approx(350, abs=11), pytest.approx(650, abs=21), pytest.approx(950, abs=31)]
 
 
-def following(environment: Environment, lines: list[LogLine], pid: int) -> tuple[int, list[str]]:
-    path = environment.root / "other.log"
+def session_log(environment: Environment, name: str, *lines: LogLine) -> Path:
+    path = environment.root / name
     path.write_text("".join(line.as_json() + "\n" for line in lines))
-    found = Heartbeat(pid, process_started(pid), 0, "r1", 0, str(path))
+    return path
+
+
+def beat_of(environment: Environment, pid: int, rollout: str, log: Path) -> None:
+    found = Heartbeat(pid, process_started(pid), 0, rollout, 0, str(log))
     heartbeat.path_of(environment).write_text(
         json.dumps({name: getattr(found, name) for name in found.__slots__})
     )
+
+
+BEGUN = LogLine(0, "info", "Monitoring new", "production", {})
+COMPLETED = LogLine(9, "info", "Monitoring session completed", "production", {"exit_code": 2})
+
+
+@pytest.fixture
+def lock(environment: Environment) -> Iterator[Path]:
+    """The lock of a monitor that runs."""
+    path = environment.root / "monitor.lock"
+    with acquire(path, environment="production", command="rollout monitor"):
+        yield path
+
+
+def test_following_ends_with_the_others_exit_code(environment: Environment, lock: Path) -> None:
+    beat_of(environment, os.getpid(), "r1", session_log(environment, "other.log", BEGUN, COMPLETED))
     shown: list[LogLine] = []
-    code = follow(environment, ManualClock(), shown.append)
-    return code, [line.message for line in shown]
+    assert follow(environment, lock, ManualClock(), shown.append) == 2
+    assert shown == [BEGUN, COMPLETED]
 
 
-def test_following_ends_with_the_others_exit_code(environment: Environment) -> None:
-    lines = [
-        LogLine(0, "info", "Monitoring new", "production", {}),
-        LogLine(9, "info", "Monitoring session completed", "production", {"exit_code": 2}),
-    ]
-    assert following(environment, lines, os.getpid()) == (2, [line.message for line in lines])
+def test_following_one_that_dies_is_a_failure(environment: Environment) -> None:
+    lock = environment.root / "monitor.lock"
+    beat_of(environment, os.getpid(), "r1", session_log(environment, "other.log", BEGUN))
+    with ExitStack() as alive:
+        alive.enter_context(acquire(lock, environment="production", command="rollout monitor"))
+        assert follow(environment, lock, ManualClock(), lambda line: alive.close()) == 3
 
 
-def test_following_one_that_dies_is_a_failure(environment: Environment, dead: int) -> None:
-    assert following(environment, [LogLine(0, "info", "Monitoring new", "production", {})], dead)[0] == 3
+def test_a_monitor_that_has_not_begun_is_waited_for_and_the_previous_log_is_left_alone(
+    environment: Environment, lock: Path, dead: int
+) -> None:
+    """Within a second after `resume` the heartbeat is still that of the rollout before."""
+    accepted = replace(COMPLETED, data={"exit_code": 0})
+    beat_of(environment, dead, "r1", session_log(environment, "previous.log", BEGUN, accepted))
+    ours = session_log(environment, "ours.log", replace(BEGUN, message="Monitoring newer"), COMPLETED)
+    shown: list[str] = []
+
+    class Beating(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            beat_of(environment, os.getpid(), "r2", ours)
+
+    assert follow(environment, lock, Beating(), lambda line: shown.append(line.message)) == 2
+    assert shown == ["Monitoring newer", "Monitoring session completed"]
+
+
+def test_a_monitor_that_goes_before_it_has_begun_is_not_followed(environment: Environment, dead: int) -> None:
+    beat_of(environment, dead, "r1", session_log(environment, "previous.log", BEGUN, COMPLETED))
+    assert follow(environment, environment.root / "monitor.lock", ManualClock(), print) is None
+
+
+def test_a_session_that_failed_and_was_resumed_is_followed_to_its_second_end(
+    environment: Environment, lock: Path
+) -> None:
+    failed = replace(COMPLETED, data={"exit_code": 3})
+    log = session_log(environment, "other.log", BEGUN, failed, BEGUN, COMPLETED)
+    beat_of(environment, os.getpid(), "r1", log)
+    assert follow(environment, lock, ManualClock(), lambda line: None) == 2
 
 
 # ---- what a terminal shows
@@ -168,7 +218,7 @@ def test_people_see_news_and_with_verbose_every_verdict_but_never_samples(tmp_pa
         tmp_path, shipped("staging"), "staging", service=bad(0, low_confidence_queue_length=501)
     )
     rehearsal.run()
-    lines = list(logs.read(rehearsal.log.path))
+    lines = list(logs.read(rehearsal.path))
     few = [line for line in lines if worth_showing(line, verbose=False)]
     many = [line for line in lines if worth_showing(line, verbose=True)]
     assert any("Quality gate failed" in line.message for line in few)

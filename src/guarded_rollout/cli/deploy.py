@@ -149,7 +149,7 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
     work.out.detail(
         f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"
     )
-    engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment))
+    engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment, work.publisher))
     outlook = engine.deploy(release, request)
     left = outlook.window.left(work.site.clock.instant()) if outlook.window else 0.0
     if outlook.serving_already:

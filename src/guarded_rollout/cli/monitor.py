@@ -23,13 +23,14 @@ from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.lock import acquire
+from guarded_rollout.lock import acquire, owner
 from guarded_rollout.logs import LEVELS, LogLine, configure, parse
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
-from guarded_rollout.monitor.session import FAILED, GOOD, Monitor
-from guarded_rollout.monitor.sources import Sampler
-from guarded_rollout.monitor.start import Assembly, Look
+from guarded_rollout.monitor.heartbeat import Beater, session_log
+from guarded_rollout.monitor.monitor import FAILED, GOOD, Monitor
+from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.session import GateSession, SessionTarget
 from guarded_rollout.monitor.supervised import supervised
 from guarded_rollout.monitor.targets import base_of, endpoint_of, of_endpoint, samplers_of
 from guarded_rollout.monitor.watchdog import stand_by, unwatched
@@ -43,14 +44,17 @@ from guarded_rollout.status.terminal import Terminal, above, below
 
 LOGS = Path("monitor_logs")
 REFRESH_SECONDS = 1.0  # of the picture on a terminal
+FOLLOW_SECONDS = 0.5
 
 Around = tuple[list[Text], list[Text]]
 """The lines above and below the gates."""
 
+Observer = Callable[[Monitor, float], None]
+
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked for on the command line."""
+class MonitorOptions:
+    """The options of the command line."""
 
     config: Path | None
     log_dir: Path | None
@@ -90,11 +94,11 @@ def monitor(
 
     Exit codes: 0 all good, 1 alerts were sent, 2 rolled back, 3 the monitor itself failed.
     """
-    request = Request(config, log_dir, endpoint, minutes, dry_run, verbose)
+    asked = MonitorOptions(config, log_dir, endpoint, minutes, dry_run, verbose)
     configure("info" if verbose else "warning")
     try:
         with interruptible():
-            code = _stand_by(env) if standby else _monitor(env, request)
+            code = _stand_by(env) if standby else _monitor(env, asked)
     except RolloutError as error:
         Output().fail(error)
         code = FAILED
@@ -104,12 +108,12 @@ def monitor(
     raise typer.Exit(GOOD if supervised() and code != FAILED else code)
 
 
-def _monitor(env: str | None, request: Request) -> int:
+def _monitor(env: str | None, asked: MonitorOptions) -> int:
     project = load(settings_file())
-    file = gates.load(request.config or next(iter(project.environments.values())).gates)
+    file = gates.load(asked.config or next(iter(project.environments.values())).gates)
     name = env or file.default_environment or "production"
     config = file.environment(name)
-    url = request.endpoint
+    url = asked.endpoint
     try:
         environment: Environment | None = project.environment(name)
     except UnknownEnvironmentError:
@@ -117,9 +121,9 @@ def _monitor(env: str | None, request: Request) -> int:
         if not url:
             raise
     if url:
-        return _watch_url(url, name, config, file, request, environment)
+        return _watch_url(url, name, config, file, asked, environment)
     assert environment is not None
-    return _watch_environment(environment, config, file, request)
+    return _watch_environment(environment, config, file, asked)
 
 
 # ---- what is watched
@@ -130,28 +134,38 @@ def _watch_url(
     name: str,
     config: EnvironmentGates,
     file: GatesFile,
-    request: Request,
+    asked: MonitorOptions,
     known: Environment | None,
 ) -> int:
-    """Any service at a URL: it is judged and told of; nothing can be rolled back."""
+    """Watch any service at a URL: it is judged and alerts are sent; nothing can be rolled back."""
     samplers = of_endpoint(endpoint_of(url, file.global_settings), config, file.global_settings)
-    folder = request.log_dir or (known.logs if known else LOGS)
+    clock = SystemClock()
+    path = logs.path_for(asked.log_dir or (known.logs if known else LOGS), name, clock.now())
     with (
-        _telling(known, request.dry_run) as tell,
-        _printing(request.verbose, file, lambda width: ([Text(url)], [])) as (look, show),
+        _publishing(known, asked.dry_run) as publisher,
+        _printing(asked.verbose, file, lambda width: ([Text(url)], [])) as (view, show),
     ):
-        made = _assembly(name, config, file, samplers, request, tell, show)
-        return made.run(logs.path_for(folder, name, made.clock.now()), None, [look] if look else [])
+        session = GateSession(
+            SessionTarget(name, dry_run=asked.dry_run),
+            config,
+            samplers,
+            path,
+            timeout=file.global_settings.timeout_seconds,
+            clock=clock,
+            publisher=publisher,
+            listeners=(show,),
+        )
+        return _run(session, None, asked, [view] if view else [])
 
 
 def _watch_environment(
-    environment: Environment, config: EnvironmentGates, file: GatesFile, request: Request
+    environment: Environment, config: EnvironmentGates, file: GatesFile, asked: MonitorOptions
 ) -> int:
-    """The open rollout of an environment, or what serves there."""
+    """Watch the open rollout of an environment, or what serves there."""
     clock = SystemClock()
     if not _rolled_out_here(environment) and not supervised():
         url = f"http://localhost:{environment.port}"
-        return _watch_url(url, environment.name, config, file, request, environment)
+        return _watch_url(url, environment.name, config, file, asked, environment)
     with ExitStack() as stack:
         reader = Reader(environment)
         stack.callback(reader.close)
@@ -160,20 +174,10 @@ def _watch_environment(
             seen = reader.read()
             return above(seen, config, width), [*below(seen)]
 
-        look, show = stack.enter_context(_printing(request.verbose, file, around))
-        if not request.dry_run:
-            try:
-                stack.enter_context(
-                    acquire(
-                        environment.root / "monitor.lock",
-                        environment=environment.name,
-                        command="rollout monitor",
-                    )
-                )
-            except LockHeldError as error:
-                typer.echo(f"{error.data['owner']} watches {environment.name}: following its log.")
-                return follow(environment, clock, show)
-        tell = stack.enter_context(_telling(environment, request.dry_run))
+        view, show = stack.enter_context(_printing(asked.verbose, file, around))
+        if not asked.dry_run and (code := _lock_or_follow(stack, environment, clock, show)) is not None:
+            return code
+        publisher = stack.enter_context(_publishing(environment, asked.dry_run))
         rollouts = EngineRollouts(environment, clock, typer.echo)
         stack.callback(rollouts.close)
         while rollouts.rolling_out():
@@ -181,51 +185,60 @@ def _watch_environment(
         window = rollouts.open_window()
         if window is None and supervised():
             if (ended := rollouts.last()) is not None:  # whoever ended it was killed before it could say so
-                announce.tell(ended, tell, clock.now())
+                announce.tell(ended, publisher, clock.now())
             Site(environment).processes.forget(WATCHER)
             return GOOD
-        samplers = samplers_of(environment, window, config, file.global_settings)
-        made = _assembly(environment.name, config, file, samplers, request, tell, show)
-        before = heartbeat.last(environment) if window and not request.dry_run else None
-        path = logs.path_for(request.log_dir or environment.logs, environment.name, clock.now())
-        if before is not None and window is not None and before.rollout == window.rollout:
-            path = Path(before.log) if Path(before.log).exists() else path
-            silent = heartbeat.unwatched_seconds(before, window, clock.instant())
-            if silent > heartbeat.MISSED_SECONDS:
-                tell.publish(unwatched(environment, window, silent, clock))
-        looks = [look] if look else []
-        if window is not None and not request.dry_run:
-            looks.append(_beating(environment, path))
-        code = made.run(path, rollouts, looks)
-        if window is not None and not request.dry_run:
+        path = logs.path_for(asked.log_dir or environment.logs, environment.name, clock.now())
+        live = window is not None and not asked.dry_run
+        if window is not None and live:
+            path = session_log(environment, window.rollout, clock, asked.log_dir)
+            _publish_unwatched(environment, window, publisher, clock)
+        session = GateSession(
+            SessionTarget(
+                environment.name,
+                window.rollout if window else "",
+                window.candidate if window else "",
+                asked.dry_run,
+            ),
+            config,
+            samplers_of(environment, window, config, file.global_settings),
+            path,
+            timeout=file.global_settings.timeout_seconds,
+            clock=clock,
+            publisher=publisher,
+            opened_at=window.opened_at if window else None,
+            listeners=(show,),
+        )
+        observers = [view] if view else []
+        if live:
+            beater = Beater(environment, session)
+            observers.append(lambda monitor, now: beater.beat(now))
+        code = _run(session, rollouts, asked, observers)
+        if window is not None and live:
             with Journal.open(environment.journal, create=False) as journal:
-                announce.tell(journal.rollout(UUID(window.rollout)), tell, clock.now())
+                announce.tell(journal.rollout(UUID(window.rollout)), publisher, clock.now())
         if supervised():
             Site(environment).processes.forget(WATCHER)  # nothing is left to watch: not started again
         return code
 
 
-def _assembly(
-    name: str,
-    config: EnvironmentGates,
-    file: GatesFile,
-    samplers: list[Sampler],
-    request: Request,
-    tell: Publisher,
-    show: Callable[[LogLine], None],
-) -> Assembly:
-    return Assembly(
-        name,
-        config,
-        file.global_settings.timeout_seconds,
-        samplers,
-        SystemClock(),
-        tell,
-        show,
-        ask=_ask if sys.stdin.isatty() and not supervised() else None,
-        minutes=request.minutes,
-        dry_run=request.dry_run,
-    )
+def _run(
+    session: GateSession, rollouts: EngineRollouts | None, asked: MonitorOptions, observers: list[Observer]
+) -> int:
+    ask = _ask if sys.stdin.isatty() and not supervised() else None
+    seconds = asked.minutes * 60 if asked.minutes else None
+    return Monitor(session, rollouts, seconds=seconds, ask=ask, observers=observers).run()
+
+
+def _publish_unwatched(
+    environment: Environment, window: OpenWindow, publisher: Publisher, clock: Clock
+) -> None:
+    """Tell of a monitor of this window that has been silent for too long before this one came."""
+    before = heartbeat.last(environment)
+    if before is not None and before.rollout == window.rollout:
+        silent = heartbeat.unwatched_seconds(before, window, clock.instant())
+        if silent > heartbeat.MISSED_SECONDS:
+            publisher.publish(unwatched(environment, window, silent, clock))
 
 
 # ---- around it
@@ -234,17 +247,17 @@ def _assembly(
 def _stand_by(env: str | None) -> int:
     environment = load(settings_file()).environment(env or "production")
     clock = SystemClock()
-    with _telling(environment, dry_run=False) as tell:
+    with _publishing(environment, dry_run=False) as publisher:
         rollouts = EngineRollouts(environment, clock, lambda line: None)
-        stand_by(environment, rollouts, tell, clock)
+        stand_by(environment, rollouts, publisher, clock)
         rollouts.close()
     Site(environment).processes.forget(WATCHER)
     return GOOD
 
 
 @contextmanager
-def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publisher]:
-    """Whoever is to be told."""
+def _publishing(environment: Environment | None, dry_run: bool) -> Iterator[Publisher]:
+    """Open the publisher of an environment, or one that only says what it would publish."""
     if dry_run:
         yield Rehearsal(typer.echo)
     elif environment is None:
@@ -257,7 +270,7 @@ def _telling(environment: Environment | None, dry_run: bool) -> Iterator[Publish
 @contextmanager
 def _printing(
     verbose: bool, file: GatesFile, around: Callable[[int], Around]
-) -> Iterator[tuple[Look | None, Callable[[LogLine], None]]]:
+) -> Iterator[tuple[Observer | None, Callable[[LogLine], None]]]:
     """A live view on a terminal, lines elsewhere; the log's file holds all of them."""
     least = file.global_settings.log_level
     if sys.stdout.isatty() and not supervised() and not Console().is_dumb_terminal:
@@ -267,20 +280,20 @@ def _printing(
         yield None, lambda line: _show(line, verbose, least)
 
 
-def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Look:
+def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Observer:
     """Draw a monitor's gates and the time left, at most once a second."""
     drawn_at = 0.0
 
     def draw(monitor: Monitor, now: float) -> None:
         nonlocal drawn_at
-        verdicts = monitor.watcher.panel.verdicts
+        verdicts = monitor.session.panel.verdicts
         terminal.take(verdicts)
         if now - drawn_at >= REFRESH_SECONDS:
             drawn_at = now
             held = " (held)" if monitor.window and monitor.window.paused else ""
-            session = monitor.session
+            target = monitor.target
             left = f"{duration(monitor.left(now))} left{held}"
-            head = Text(f"{session.release or session.environment}   {left}", style="bold")
+            head = Text(f"{target.release or target.environment}   {left}", style="bold")
             over, under = around(terminal.width)
             terminal.show(verdicts, [head, *over], under)
 
@@ -305,53 +318,60 @@ def worth_showing(line: LogLine, verbose: bool, least: str = "info") -> bool:
 
 
 def _rolled_out_here(environment: Environment) -> bool:
-    """Whether this project started what serves; else there are no slots to ask, and nothing to return to."""
+    """Return True if this project started what serves; else there are no slots, and nothing to return to."""
     with Journal.open(environment.journal, create=False) as journal:
         return journal.open_rollout(environment.name) is not None or Site(environment).serving() is not None
-
-
-def _beating(environment: Environment, path: Path) -> Look:
-    beaten_at = float("-inf")
-
-    def look(monitor: Monitor, now: float) -> None:
-        nonlocal beaten_at
-        if now - beaten_at >= heartbeat.BEAT_SECONDS:
-            beaten_at = now
-            heartbeat.beat(
-                environment,
-                SystemClock().instant(),
-                monitor.session.rollout,
-                monitor.session.began_at,
-                path.absolute(),
-            )
-
-    return look
 
 
 def _ask(reason: str) -> bool:
     return input(f"\n{reason}\nRoll back now? Type yes or no: ").strip().lower() in ("y", "yes")
 
 
-LOOK_SECONDS = 0.5
+# ---- another one's session
 
 
-def follow(environment: Environment, clock: Clock, show: Callable[[LogLine], None]) -> int:
-    """Show each line of the other's log until its session has ended; its exit code, 3 if it died."""
-    beat = heartbeat.last(environment)
-    if beat is None:
-        return FAILED
+def _lock_or_follow(
+    stack: ExitStack, environment: Environment, clock: Clock, show: Callable[[LogLine], None]
+) -> int | None:
+    """Become the monitor of this environment, or follow the one that is; returns the followed exit code."""
+    lock = environment.root / "monitor.lock"
+    followed = False
+    while True:
+        try:
+            stack.enter_context(acquire(lock, environment=environment.name, command="rollout monitor"))
+        except LockHeldError as error:
+            if not followed:
+                typer.echo(f"{error.data['owner']} watches {environment.name}: following its log.")
+            followed = True
+            if (code := follow(environment, lock, clock, show)) is not None:
+                return code
+        else:
+            return None
+
+
+def follow(environment: Environment, lock: Path, clock: Clock, show: Callable[[LogLine], None]) -> int | None:
+    """Show each line of the other monitor's log until its session has ended.
+
+    Returns its exit code, 3 if it died, None if it went before it had begun. The heartbeat may still be that
+    of the rollout before: the log is the other's once the process that beat is alive.
+    """
+    while (beat := heartbeat.last(environment)) is None or not beat.alive():
+        if owner(lock) is None:
+            return None
+        clock.sleep(FOLLOW_SECONDS)
     with Path(beat.log).open(encoding="utf-8") as file:
-        rest = ""
+        rest, code = "", None
         while True:
+            watched = owner(lock) is not None  # asked first, so that nothing it wrote is missed
             rest += file.readline()
             if rest.endswith("\n"):
                 line, rest = parse(rest), ""
-                if line is None:
-                    continue
-                show(line)
-                if "exit_code" in line.data:
-                    return int(line.data["exit_code"])
-            elif not beat.alive():
+                if line is not None:
+                    show(line)
+                    code = line.data.get("exit_code")  # a session that failed may have been resumed since
+            elif code is not None:
+                return int(code)
+            elif not watched:
                 return FAILED
             else:
-                clock.sleep(LOOK_SECONDS)
+                clock.sleep(FOLLOW_SECONDS)

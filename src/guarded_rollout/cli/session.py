@@ -17,6 +17,7 @@ from guarded_rollout.host.release import Release, make_writable
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.logs import LogFile
+from guarded_rollout.notify.publisher import Publisher, Silent
 
 FILE = "rollout.toml"
 SCRATCH = ("rollback-", "rollout-verify-")
@@ -69,6 +70,7 @@ class Session:
     site: Site
     journal: Journal
     out: Output
+    publisher: Publisher
 
     def confirm(self, what: str, answer: str, *, force: bool) -> None:
         """Ask for this very answer where the environment wants it. Raises `CancelledError`."""
@@ -98,15 +100,15 @@ def session(
         environment = load(settings_file()).environment(env)
         site = Site(environment)
         if exclusive:
-            with _exclusive(site, out, command, log) as journal:
-                yield Session(environment, site, journal, out)
+            with _exclusive(site, out, command, log) as (journal, publisher):
+                yield Session(environment, site, journal, out, publisher)
         else:
             with Journal.open(environment.journal, create=False) as journal:
-                yield Session(environment, site, journal, out)
+                yield Session(environment, site, journal, out, Silent())
 
 
 @contextmanager
-def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterator[Journal]:
+def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterator[tuple[Journal, Publisher]]:
     """The journal of an environment that nobody else changes meanwhile."""
     from guarded_rollout.backup import publish  # commands that only read start without these
     from guarded_rollout.files import remove_abandoned
@@ -129,7 +131,7 @@ def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterat
         for prefix in SCRATCH:  # what a killed command unpacked may be gigabytes
             remove_abandoned(prefix)
         remove_abandoned(publish.SCRATCH, environment.backups)
-        yield journal
+        yield journal, publisher
 
 
 @contextmanager

@@ -21,7 +21,9 @@ def resume(
     with session(
         env, "resume", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
     ) as work:
-        engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment))
+        engine = Engine(
+            work.site, work.journal, work.out.say, guard=guard_of(work.environment, work.publisher)
+        )
         if dry_run:
             work.out.rehearse(*engine.rehearse_resume())
             return

@@ -54,13 +54,17 @@ class _State:
 
 
 class Panel:
-    """Judges side by side."""
+    """Judges side by side, from `began_at`; the polls' intervals count from `opened_at`, the window's."""
 
     def __init__(
-        self, gates: Iterable[tuple[str, Gate]], polls: PollIntervals, began_at: float = 0.0
+        self,
+        gates: Iterable[tuple[str, Gate]],
+        polls: PollIntervals,
+        began_at: float = 0.0,
+        opened_at: float | None = None,
     ) -> None:
         self._polls = polls
-        self._began_at = began_at
+        self._opened_at = began_at if opened_at is None else opened_at
         self._states: Mapping[str, _State] = {
             name: _State(judge_of(name, gate, began_at), own_interval(gate), began_at) for name, gate in gates
         }
@@ -76,7 +80,7 @@ class Panel:
         return tuple(name for name, state in self._states.items() if state.failed)
 
     @property
-    def blind(self) -> tuple[str, ...]:
+    def unreadable(self) -> tuple[str, ...]:
         """The gates that could roll back and have no data now."""
         return tuple(
             name
@@ -158,7 +162,7 @@ class Panel:
     def _next_due(self, state: _State, now: float) -> None:
         """Intervals are counted from the beginning, so that lateness does not add up."""
         while state.due <= now:
-            state.due += state.interval or self._polls.at(state.due - self._began_at)
+            state.due += state.interval or self._polls.at(state.due - self._opened_at)
 
 
 def own_interval(gate: Gate) -> float | None:

@@ -1,4 +1,4 @@
-"""What people are told of a session's gates."""
+"""Alerts of one session's gates."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from guarded_rollout.notify.publisher import Publisher
 
 
 class AlertPublisher:
-    """Publishes the news of one session; `alerts` counts what was worth an alert."""
+    """Publishes the news of one session; `count` is the number of alerts."""
 
-    def __init__(self, tell: Publisher, clock: Clock, environment: str, release: str, rollout: str) -> None:
-        self.alerts = 0
-        self._tell = tell
+    def __init__(self, publisher: Publisher, clock: Clock, environment: str, known: Facts) -> None:
+        self.count = 0
+        self._publisher = publisher
         self._clock = clock
         self._environment = environment
-        self._session = Facts(release=release, deployment=rollout)
+        self._known = known
 
     def started(self, gates: Sequence[str]) -> None:
         self._publish(Kind.MONITORING_STARTED, Facts(active_gates=tuple(gates)))
 
     def breach(self, verdict: Verdict, failing: Sequence[str]) -> None:
         """A breach begins; told also of a gate that only rolls back, as that may be disabled."""
-        self.alerts += 1
+        self.count += 1
         self._publish(Kind.GATE_ALERT, Facts(**facts_of(verdict), active_gates=tuple(failing)))
 
     def over(self, verdict: Verdict, failing: Sequence[str]) -> None:
@@ -32,19 +32,19 @@ class AlertPublisher:
 
     def silence(self, silent: Sequence[Verdict]) -> None:
         """One source that falls silent silences several gates: one message for all of them."""
-        self.alerts += 1
+        self.count += 1
         names = ", ".join(verdict.gate for verdict in silent)
         facts: Facts = {**facts_of(silent[0]), "gate": names, "reason": f"{names}: {silent[0].reason}"}
         self._publish(Kind.GATE_ALERT, facts)
 
-    def blind(self, gates: Sequence[str], reason: str) -> None:
+    def unreadable(self, gates: Sequence[str], reason: str) -> None:
         """The end has come, and these gates have no data."""
-        self.alerts += 1
+        self.count += 1
         self._publish(Kind.GATE_ALERT, Facts(gate=", ".join(gates), reason=reason, actual="no data"))
 
     def _publish(self, kind: Kind, facts: Facts) -> None:
-        known = Facts(**{**self._session, **facts})
-        self._tell.publish(event(kind, self._environment, self._clock.now(), **known))
+        known = Facts(**{**self._known, **facts})
+        self._publisher.publish(event(kind, self._environment, self._clock.now(), **known))
 
 
 def facts_of(verdict: Verdict) -> Facts:

@@ -5,20 +5,18 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from guarded_rollout.clock import Clock, duration
-from guarded_rollout.config.gates import AutoRollbackSettings as Settings
+from guarded_rollout.clock import duration
 from guarded_rollout.errors import LockHeldError
-from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.monitor.ports import Rollouts
-from guarded_rollout.monitor.tasks import Executor, TaskResult
+from guarded_rollout.monitor.session import GateSession
+from guarded_rollout.monitor.tasks import TaskResult
 from guarded_rollout.notify.events import Facts, Kind, event
-from guarded_rollout.notify.publisher import Publisher
 
 ATTEMPTS = 5
 RETRY_SECONDS = 10.0  # doubled with each attempt
 BUSY_SECONDS = 1.0  # another command holds the lock; it is no failure
 
-ROLLBACK, BACKUP, ANSWER, HOLD = "rollback", "backup", "answer", "hold"
+ROLLBACK, BACKUP, ANSWER, PAUSE = "rollback", "backup", "answer", "pause"
 
 
 class RollbackState(StrEnum):
@@ -37,30 +35,15 @@ class AutoRollback:
     """One session's rollback."""
 
     def __init__(
-        self,
-        settings: Settings,
-        environment: str,
-        rollouts: Rollouts | None,
-        executor: Executor,
-        log: MonitorLog,
-        tell: Publisher,
-        clock: Clock,
-        *,
-        facts: Facts,
-        ask: Callable[[str], bool] | None = None,
-        dry_run: bool = False,
+        self, session: GateSession, rollouts: Rollouts | None, ask: Callable[[str], bool] | None = None
     ) -> None:
         self.state = RollbackState.IDLE
-        self._settings = settings
-        self._environment = environment
+        self._session, self._target = session, session.target
+        self._settings = session.config.auto_rollback
         self._rollouts = rollouts
-        self._executor = executor
-        self._log = log
-        self._tell = tell
-        self._clock = clock
-        self._facts = facts
+        self._executor, self._log = session.executor, session.log
+        self._facts = self._target.facts
         self._ask = ask
-        self._dry_run = dry_run
         self._reason, self._quarantine = "", False
         self._attempts = 0
         self._retry_at = math.inf
@@ -79,7 +62,7 @@ class AutoRollback:
             return False
         self._reason, self._quarantine = reason, quarantine
         self._facts = Facts(**{**self._facts, **facts})
-        if self._dry_run:
+        if self._target.dry_run:
             self._log.write(now, "critical", f"DRY-RUN: TRIGGERING AUTO-ROLLBACK: {reason}", **self._data())
             self.state = RollbackState.DONE
         elif self._settings.confirmation_required:
@@ -88,11 +71,11 @@ class AutoRollback:
             self._begin(now)
         return True
 
-    def go_on(self, reason: str, now: float) -> None:
-        """A rollback was under way when its process died: finish it."""
+    def resume(self, reason: str, now: float) -> None:
+        """Finish a rollback that was under way when its process died."""
         if self.state is RollbackState.IDLE and self._rollouts is not None:
             self._reason = reason
-            self._log.write(now, "warning", f"Going on with a rollback that was interrupted: {reason}")
+            self._log.write(now, "warning", f"Resuming a rollback that was interrupted: {reason}")
             self._start(now)
 
     def relax(self, now: float) -> None:
@@ -137,7 +120,7 @@ class AutoRollback:
                 self._note_backup(done, now)
             case "answer" if self.state is RollbackState.ASKING and done.error is None:
                 self._answered(bool(done.result), now)
-            case "hold" if done.error is not None:
+            case "pause" if done.error is not None:
                 self._log.write(now, "error", f"The window could not be held: {done.error}")
 
     # ---- asking
@@ -152,7 +135,7 @@ class AutoRollback:
         self._publish(
             Kind.AUTO_ROLLBACK, message=f"Waiting for your decision: {ways}.", next_command="rollout abort"
         )
-        self._executor.start(HOLD, self._rollouts.hold)
+        self._executor.start(PAUSE, self._rollouts.pause)
         if self._ask is not None:
             ask, reason = self._ask, self._reason
             self._executor.start(ANSWER, lambda: ask(reason))
@@ -192,7 +175,7 @@ class AutoRollback:
         if done.error is None:
             self.state, self._overdue_at = RollbackState.DONE, math.inf
             self._log.write(now, "info", "Auto-rollback completed successfully", **self._data())
-            self._publish(Kind.ROLLBACK_SUCCEEDED)
+            self._publish(Kind.ROLLBACK_SUCCEEDED, release=self._returned_to())
         elif isinstance(done.error, LockHeldError):
             self._attempts = max(1, self._attempts - 1)
             self.state, self._retry_at = RollbackState.RETRYING, now + BUSY_SECONDS
@@ -215,13 +198,20 @@ class AutoRollback:
             attempt=self._attempts,
             **self._data(),
         )
-        self._publish(Kind.ROLLBACK_FAILED, error=problem, manual_command=command)
+        self._publish(
+            Kind.ROLLBACK_FAILED, error=problem, manual_command=command, release=self._returned_to()
+        )
 
     def _publish(self, kind: Kind, message: str = "", **facts: Any) -> None:
         known: Any = {**self._facts, "reason": self._reason, **facts}
         if self._backup:
             known["backup_file"] = self._backup
-        self._tell.publish(event(kind, self._environment, self._clock.now(), message=message, **known))
+        at = self._session.clock.now()
+        self._session.publisher.publish(event(kind, self._target.environment, at, message=message, **known))
+
+    def _returned_to(self) -> str:
+        assert self._rollouts is not None
+        return self._rollouts.returns_to
 
     def _data(self) -> dict[str, Any]:
         return {"reason": self._reason, "rollback": self.state.value}

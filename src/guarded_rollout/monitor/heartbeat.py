@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from guarded_rollout.clock import Instant
+from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.files import write_atomic
 from guarded_rollout.lock import process_started
+from guarded_rollout.monitor.log import path_for
 from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.session import GateSession
 
 BEAT_SECONDS = 10.0
 MISSED_SECONDS = 60.0  # without a beat for so long, nobody watches
@@ -54,6 +56,29 @@ def beat(environment: Environment, now: Instant, rollout: str, began_at: float, 
     found = Heartbeat(pid, process_started(pid), at, rollout, began_at, str(log), now.boot, now.steady)
     with suppress(OSError):
         write_atomic(path_of(environment), json.dumps(asdict(found)))
+
+
+class Beater:
+    """Beats for a session, every ten seconds at most."""
+
+    def __init__(self, environment: Environment, session: GateSession) -> None:
+        self._environment, self._session = environment, session
+        self._beaten_at = float("-inf")
+
+    def beat(self, now: float) -> None:
+        if now - self._beaten_at >= BEAT_SECONDS:
+            self._beaten_at = now
+            session = self._session
+            instant, path = session.clock.instant(), session.log.path.absolute()
+            beat(self._environment, instant, session.target.rollout, session.began_at, path)
+
+
+def session_log(environment: Environment, rollout: str, clock: Clock, folder: Path | None = None) -> Path:
+    """Return the log of this rollout's session, as the heartbeat names it; the path of a new one if none."""
+    before = last(environment)
+    if before is not None and before.rollout == rollout and Path(before.log).exists():
+        return Path(before.log)
+    return path_for(folder or environment.logs, environment.name, clock.now())
 
 
 def last(environment: Environment) -> Heartbeat | None:

@@ -1,6 +1,6 @@
 """The monitoring log: JSON lines, one file a session. It holds every sample, so a session can be replayed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -116,6 +116,11 @@ def read(path: Path) -> Iterator[LogLine]:
                 yield line
     if not usable:
         raise NotALogError(path=path, reason="no line of it is one of a monitoring log")
+
+
+def beginning_of(lines: Iterable[LogLine]) -> float | None:
+    """Return when the session of these lines began, if one of them says so."""
+    return next((float(line.data["began_at"]) for line in lines if "began_at" in line.data), None)
 
 
 def sample_of(line: LogLine) -> Sample | None:

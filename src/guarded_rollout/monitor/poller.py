@@ -1,4 +1,4 @@
-"""Polls the sources at their cadence and hands each sample to the gates: the core of monitor and guard."""
+"""Polls the sources at their schedule and hands each sample to the gates: the core of monitor and guard."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Poll:
     sampler: Sampler
     interval: Callable[[float], float]
     timeout: float
-    cadence: Schedule = field(default_factory=lambda: Schedule(0.0))
+    schedule: Schedule = field(default_factory=lambda: Schedule(0.0))
     asked_at: float | None = None  # since when an answer is awaited
     given_up: bool = False  # the answer that is awaited has been counted as missing
 
@@ -37,19 +37,28 @@ class Observation:
 
 
 class Poller:
-    """Starts the polls that are due and judges what comes back. `began_at` is the session's first moment."""
+    """Starts the polls that are due and judges what comes back.
+
+    The rhythm is that of `began_at`, the session's first moment; intervals follow the age of the window.
+    """
 
     def __init__(
-        self, panel: Panel, polls: Sequence[Poll], executor: Executor, began_at: float, now: float
+        self,
+        panel: Panel,
+        polls: Sequence[Poll],
+        executor: Executor,
+        began_at: float,
+        now: float,
+        opened_at: float,
     ) -> None:
         self.panel = panel
         self._polls = {poll.name: poll for poll in polls}
         self._executor = executor
-        self._began_at = began_at
+        self._opened_at = opened_at
         for poll in polls:  # in the rhythm of the session's beginning, also when it goes on later
-            poll.cadence = Schedule(began_at)
+            poll.schedule = Schedule(began_at)
             if now > began_at:
-                poll.cadence.advance(now, poll.interval(now - began_at))
+                poll.schedule.advance(now, poll.interval(now - opened_at))
 
     @property
     def probing(self) -> bool:
@@ -61,7 +70,7 @@ class Poller:
     def next_due(self) -> float:
         """When something is to be done next."""
         dues = (
-            poll.cadence.due if poll.asked_at is None else self._patience_ends(poll)
+            poll.schedule.due if poll.asked_at is None else self._patience_ends(poll)
             for poll in self._polls.values()
         )
         return min(dues, default=math.inf)
@@ -70,22 +79,24 @@ class Poller:
         """Send for what is due. A source that is still being waited for is not asked twice."""
         seen: list[Observation] = []
         for poll in self._polls.values():
-            if now >= poll.cadence.due:
+            if now >= poll.schedule.due:
                 if poll.asked_at is None:
                     poll.asked_at = now
                     self._executor.start(poll.name, poll.sampler.sample)
-                poll.cadence.advance(now, poll.interval(poll.cadence.due - self._began_at))
+                poll.schedule.advance(now, poll.interval(poll.schedule.due - self._opened_at))
             if poll.asked_at is not None and now >= self._patience_ends(poll):
                 poll.given_up = True
                 seen.append(self._judge(missing(poll), now))
                 poll.asked_at = now  # the next absence is counted after as long again
         return seen
 
+    def sent_for(self, result: TaskResult) -> bool:
+        """Return True if this is the answer to a poll."""
+        return result.name in self._polls
+
     def take(self, done: TaskResult, now: float) -> Observation | None:
-        """Judge what came back; None if it is no poll of this watcher's, or came too late to count."""
-        poll = self._polls.get(done.name)
-        if poll is None:
-            return None
+        """Judge an answer; None if it came too late to count."""
+        poll = self._polls[done.name]
         poll.asked_at, late, poll.given_up = None, poll.given_up, False
         if late:
             return None

@@ -37,6 +37,11 @@ class Rollouts(Protocol):
         """What an operator types if all else fails."""
         ...
 
+    @property
+    def returns_to(self) -> str:
+        """The release that a rollback returns to; empty while no rollout has been seen."""
+        ...
+
     def open_window(self) -> OpenWindow | None:
         """The rollout that is watched now."""
         ...
@@ -63,6 +68,6 @@ class Rollouts(Protocol):
         """Accept the release. Raises a `RolloutError`; can be tried again."""
         ...
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Let the window's clock stand still."""
         ...

@@ -44,6 +44,10 @@ class EngineRollouts:
         file = shown(backup.path, Site(self._environment)) if backup else "FILE"
         return f"./scripts/rollback_dhash.sh --backup {file} --env {name} --force"
 
+    @property
+    def returns_to(self) -> str:
+        return self._stable
+
     def open_window(self) -> OpenWindow | None:
         rollout = self._journal.open_rollout(self._environment.name)
         if rollout is None:
@@ -121,7 +125,7 @@ class EngineRollouts:
         with self._engine() as engine:
             engine.resume()
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         with self._engine() as engine:
             engine.pause()
 

@@ -11,7 +11,7 @@ from functools import partial
 from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, RolledBackError, RolloutError
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
-from guarded_rollout.journal.model import UNDOING, RolloutOutcome, Rollout, StepOutcome
+from guarded_rollout.journal.model import UNDOING, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.rollout.steps.base import RolloutStep, Work
 from guarded_rollout.rollout.window import Window
 

@@ -24,4 +24,3 @@ class Preflight(RolloutStep):
                 work.say(f"preflight {finding}")
         require(found)
         return {finding.name: finding.level for finding in found}
-
