@@ -209,9 +209,9 @@ def test_an_accepted_rollout_removes_what_the_rule_gives_up(served):
         for day in (1, 2, 3)
         for suffix in ("", ".sha256")
     ]
+    served.rollout("backup")
     for path in old:
         path.touch()
-    served.rollout("backup")
     served.rollout("backup")
     served.deploy("3.0.0")
     assert served.rollout("promote").returncode == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from guarded_rollout.checks.migrations import Plan, Revision, lint, read_plan
+from guarded_rollout.checks.migrations import MigrationPlan, Revision, lint, read_plan
 from guarded_rollout.rollout.steps.restore_schema import contracted
 
 
@@ -73,27 +73,27 @@ def test_a_revision_that_says_neither_is_refused_and_one_that_contracts_waits():
     assert lint([Revision("0008", "", "", ())]) == ["revision 0008 says neither expand nor contract"]
     contract = Revision("0008", "contract", "", ("DROP TABLE image",))
     assert lint([contract]) == []
-    plan = Plan((expand(),), "0009", (expand(), contract, Revision("0009", "expand", "", ())))
+    plan = MigrationPlan((expand(),), "0009", (expand(), contract, Revision("0009", "expand", "", ())))
     assert [revision.id for revision in plan.expanding()] == ["0007"]
 
 
 def test_an_empty_store_takes_the_whole_way():
     contract = Revision("0008", "contract", "", ("DROP TABLE image",))
-    assert Plan((), "0008", (expand(), contract)).expanding() == (expand(), contract)
+    assert MigrationPlan((), "0008", (expand(), contract)).expanding() == (expand(), contract)
 
 
 def test_what_a_store_has_beyond_a_revision_is_told_newest_first():
     first, second, third = (Revision(name, "expand", "", ()) for name in ("0001", "0002", "0003"))
-    plan = Plan((first, second, third), "0003", ())
+    plan = MigrationPlan((first, second, third), "0003", ())
     assert plan.above("0001") == (third, second)
     assert plan.above("0003") == ()
     assert plan.above(None) == (third, second, first)
-    assert Plan((), "0003", ()).above("0001") == ()
+    assert MigrationPlan((), "0003", ()).above("0001") == ()
 
 
 def test_contracted_revisions_are_taken_back_for_a_release_that_needs_what_they_took():
     first, expanded = Revision("0001", "expand", "", ()), Revision("0002", "expand", "", ())
     taken = Revision("0003", "contract", "", ())
-    assert contracted(Plan((first, expanded, taken), "0003", ()), "0001") == (taken, expanded)
-    assert contracted(Plan((first, expanded), "0002", ()), "0001") == ()
-    assert contracted(Plan((first, expanded, taken), "0003", ()), "0003") == ()
+    assert contracted(MigrationPlan((first, expanded, taken), "0003", ()), "0001") == (taken, expanded)
+    assert contracted(MigrationPlan((first, expanded), "0002", ()), "0001") == ()
+    assert contracted(MigrationPlan((first, expanded, taken), "0003", ()), "0003") == ()

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from guarded_rollout.checks import report
-from guarded_rollout.checks.probe import Probe
-from guarded_rollout.checks.smoke import CHECKS, Outcome, run
+from guarded_rollout.checks.probe import SmokeProbe
+from guarded_rollout.checks.smoke import CHECKS, SmokeOutcome, run
 from guarded_rollout.cli.app import app
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.secret import Secret
@@ -38,11 +38,11 @@ def admin(service: Server) -> str:
     return service.token("smoke", "admin")["Authorization"].removeprefix("Bearer ")
 
 
-def asked(url: str, *, quick: bool = False, token: str = "", limit_ms: float = 5000) -> list[Outcome]:
-    return list(run(Probe(Endpoint(url, 2), token=Secret(token), limit_ms=limit_ms), quick=quick))
+def asked(url: str, *, quick: bool = False, token: str = "", limit_ms: float = 5000) -> list[SmokeOutcome]:
+    return list(run(SmokeProbe(Endpoint(url, 2), token=Secret(token), limit_ms=limit_ms), quick=quick))
 
 
-def failed(outcomes: list[Outcome]) -> dict[str, str]:
+def failed(outcomes: list[SmokeOutcome]) -> dict[str, str]:
     return {outcome.name: outcome.detail for outcome in outcomes if not outcome.passed}
 
 
@@ -250,5 +250,5 @@ def test_the_script_of_the_guide_is_a_front_of_the_command() -> None:
 
 
 def test_junit_survives_what_xml_cannot_hold() -> None:
-    text = report.junit([Outcome("x", True, False, 0.1, "a \x00\x1b[31m <b> & ]]>")], "production")
+    text = report.junit([SmokeOutcome("x", True, False, 0.1, "a \x00\x1b[31m <b> & ]]>")], "production")
     assert xml.fromstring(text.partition("\n")[2]).find("testcase/failure") is not None

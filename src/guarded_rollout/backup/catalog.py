@@ -16,7 +16,7 @@ SAFETY_PATTERN = re.compile(r"before-rollback_(?P<environment>.+)_(?P<time>\d{8}
 
 @dataclass(frozen=True, slots=True)
 class BackupEntry:
-    """One archive in a folder of backups."""
+    """An archive in a folder of backups."""
 
     path: Path
     environment: str
@@ -38,17 +38,17 @@ class BackupEntry:
 
     @property
     def files(self) -> tuple[Path, Path, Path]:
-        """All that belongs to it, in the order in which it may be removed."""
+        """Its files, in the order in which they may be removed."""
         return self.path, self.signature, self.checksum
 
 
 def checksum_of(archive: Path) -> Path:
-    """Where an archive's checksum stands."""
+    """Path of an archive's checksum."""
     return archive.with_name(archive.name + ".sha256")
 
 
 def signature_of(archive: Path) -> Path:
-    """Where the signature of an archive's checksum stands."""
+    """Path of the signature of an archive's checksum."""
     return archive.with_name(archive.name + ".sha256.sig")
 
 
@@ -65,14 +65,14 @@ def parse(path: Path) -> BackupEntry | None:
 
 
 def find(folder: Path, environment: str) -> list[BackupEntry]:
-    """One environment's archives in a folder, newest first. Another environment's are never among them."""
+    """Find the archives of one environment in a folder, newest first; never another environment's."""
     entries = (parse(path) for path in folder.glob("*.zip"))
     mine = [entry for entry in entries if entry is not None and entry.environment == environment]
     return sorted(mine, key=lambda entry: entry.name, reverse=True)
 
 
 def latest(folder: Path, environment: str) -> BackupEntry | None:
-    """One environment's newest archive in a folder."""
+    """Find the newest archive of one environment in a folder."""
     return next(iter(find(folder, environment)), None)
 
 

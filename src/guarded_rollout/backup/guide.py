@@ -52,7 +52,7 @@ with the variables above, merge that store into this one, or the snapshot into t
 """
 
 LITERAL = str.maketrans({character: "\\" + character for character in '"\\`$'})
-"""What the shell would take for its own between double quotes."""
+"""Characters that the shell interprets between double quotes."""
 
 
 def restore_guide(site: Site, release: Release) -> str:

@@ -1,4 +1,4 @@
-"""What an archive says of itself: `manifest.json`, the last file in it, written once all hashes are known."""
+"""`manifest.json`, an archive's description of itself: its last file, written once all hashes are known."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -22,7 +22,7 @@ class _Value(BaseModel):
 
 
 class Content(_Value):
-    """One file of the archive: its size in bytes, and its SHA-256."""
+    """A file of the archive: its size in bytes, and its SHA-256."""
 
     size: int = Field(ge=0)
     sha256: Hex64

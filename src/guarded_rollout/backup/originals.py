@@ -23,7 +23,7 @@ CHUNK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, order=True)
 class Original:
-    """One file: where it stands below the folder of originals, and its SHA-256."""
+    """A kept original: its path below the folder of originals, and its SHA-256."""
 
     path: str
     sha256: str
@@ -49,7 +49,7 @@ def listing(originals: list[Original]) -> bytes:
 
 
 def listed(archive: Path, list_: Path) -> list[Original]:
-    """What a list names. Raises `BackupFormatError` for one that `listing` would not write."""
+    """Read a list of originals. Raises `BackupFormatError` for one that `listing` would not write."""
     originals = []
     for line in list_.read_text(errors="replace").splitlines():
         found = LINE.fullmatch(line)

@@ -18,7 +18,7 @@ UNPACK_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # i
 
 
 class ZipReader:
-    """One archive, open for reading."""
+    """An archive, open for reading."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -32,7 +32,7 @@ REGULAR_FILE = 0o100600 << 16
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One entry as it went in: size of the content in bytes, and its SHA-256 in hex."""
+    """An entry as it went in: size of the content in bytes, and its SHA-256 in hex."""
 
     name: str
     size: int
@@ -49,7 +49,7 @@ class _Entry:
 
 
 class Writable(Protocol):
-    """Where an archive goes."""
+    """A file that an archive is written to."""
 
     def write(self, data: bytes, /) -> int: ...
 
@@ -184,7 +184,7 @@ class ZipWriter:
 
 
 def _packed(chunk: bytes) -> bytes:
-    """One chunk as deflate blocks that end on a byte, so that the next chunk's may follow."""
+    """Compress a chunk into deflate blocks that end on a byte, so that the next chunk's may follow."""
     packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15)
     return packer.compress(chunk) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
 

@@ -8,7 +8,7 @@ from guarded_rollout.errors import RolloutError
 
 
 class Severity(StrEnum):
-    """How bad a finding is: only `failed` stops a rollout."""
+    """The weight of a finding: only `failed` stops a rollout."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row of a checklist. `examine` fills in its name."""
+    """A row of a checklist. `examine` fills in its name."""
 
     level: Severity
     detail: str

@@ -16,7 +16,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One check: the command, how it ended, and the file with what it printed."""
+    """A check that was run: the command, its exit, and the file with its output."""
 
     name: str
     command: str
@@ -28,7 +28,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """All of one pre-merge run. `commit` is the revision that was checked, empty outside of git."""
+    """The result of a pre-merge run. `commit` is the revision that was checked, empty outside of git."""
 
     environment: str
     release: str
@@ -59,14 +59,8 @@ def read(folder: Path) -> Artifacts:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
         checks = tuple(Ran(**check) for check in found["checks"])
-        artifacts = Artifacts(
-            found["environment"],
-            found["release"],
-            found["commit"],
-            found["dirty"],
-            found["created_at"],
-            checks,
-        )
+        fields = ("environment", "release", "commit", "dirty", "created_at")
+        artifacts = Artifacts(**{name: found[name] for name in fields}, checks=checks)
         datetime.fromisoformat(artifacts.created_at)
         listed = {name: str(about["sha256"]) for name, about in found["files"].items()}
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which migrations may run while two releases share a store: a lint over the SQL itself.
+"""Lints the SQL of migrations: which may run while two releases share a store.
 
 The SQL is what will really run; what a revision says of itself is only a claim. Pure.
 """
@@ -34,7 +34,7 @@ NAMES_TABLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One migration: its id, whether it says `expand` or `contract`, and the statements it runs."""
+    """A migration: its id, its kind (`expand` or `contract`), and the statements it runs."""
 
     id: str
     kind: str
@@ -43,8 +43,8 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Where the store stands (`applied`, oldest first) and what a release would still do to it."""
+class MigrationPlan:
+    """The revisions that a store has (`applied`, oldest first), and those a release would still run."""
 
     applied: tuple[Revision, ...]
     head: str | None
@@ -56,7 +56,7 @@ class Plan:
         return self.applied[-1].id if self.applied else None
 
     def expanding(self) -> tuple[Revision, ...]:
-        """What may run while the old release still does: everything before the first contraction.
+        """The revisions that may run while the old release serves: those before the first contraction.
 
         On an empty machine that is the whole way: there is nothing yet that could break.
         """
@@ -66,33 +66,33 @@ class Plan:
         return self.revisions
 
     def above(self, revision: str | None) -> tuple[Revision, ...]:
-        """What the store has beyond this revision, newest first; all of it if it never had it."""
+        """The applied revisions after this one, newest first; all of them if it was never applied."""
         ids = [applied.id for applied in self.applied]
         kept = ids.index(revision) + 1 if revision in ids else 0
         return self.applied[kept:][::-1]
 
 
-def read_plan(standing: Mapping[str, object], pending: Iterable[Mapping[str, object]]) -> Plan:
+def read_plan(standing: Mapping[str, object], pending: Iterable[Mapping[str, object]]) -> MigrationPlan:
     """The plan as the service's own commands print it: one object, and one object for each revision."""
     applied = standing.get("applied")
-    return Plan(
+    return MigrationPlan(
         applied=tuple(map(_revision, applied)) if isinstance(applied, list) else (),
         head=None if standing.get("head") is None else str(standing["head"]),
         revisions=tuple(map(_revision, pending)),
     )
 
 
-def _revision(told: Mapping[str, object]) -> Revision:
+def _revision(row: Mapping[str, object]) -> Revision:
     return Revision(
-        id=str(told["revision"]),
-        kind=str(told.get("kind", "")),
-        summary=str(told.get("message", "")),
-        sql=_statements(str(told.get("sql", ""))),
+        id=str(row["revision"]),
+        kind=str(row.get("kind", "")),
+        summary=str(row.get("message", "")),
+        sql=_statements(str(row.get("sql", ""))),
     )
 
 
 def problems(revision: Revision) -> list[str]:
-    """Why this revision would break the release before it; empty if it only expands."""
+    """List the statements that would break the release before this revision; empty if it only expands."""
     if revision.kind not in (EXPAND, CONTRACT):
         return [f"revision {revision.id} says neither expand nor contract"]
     if revision.kind == CONTRACT:
@@ -110,12 +110,12 @@ def problems(revision: Revision) -> list[str]:
 
 
 def lint(revisions: Iterable[Revision]) -> list[str]:
-    """All problems of these revisions."""
+    """List the problems of these revisions."""
     return [problem for revision in revisions for problem in problems(revision)]
 
 
 def _breaks(statement: str, own: set[str]) -> str:
-    """How a lower-case statement breaks an older release; empty if it does not. `own` tables are new."""
+    """Say how a lower-case statement breaks an older release; empty if it does not. `own` tables are new."""
     if BOOKKEEPING.search(statement):
         return ""
     table = NAMES_TABLE.match(statement)

@@ -1,4 +1,4 @@
-"""Asking a service over HTTP, where anything but the expected answer is a failure in one sentence."""
+"""Asks a service over HTTP; anything but the expected answer is a failure in one sentence."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,10 +10,10 @@ from guarded_rollout.secret import Secret
 
 
 class SmokeFailure(Exception):
-    """Why a check failed, in one sentence."""
+    """The reason for a failed check, in one sentence."""
 
 
-class Probe:
+class SmokeProbe:
     """Asks one service. `limit_ms` is what a lookup may take."""
 
     def __init__(self, endpoint: Endpoint, *, token: Secret | None = None, limit_ms: float = 2000.0) -> None:

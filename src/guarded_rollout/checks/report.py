@@ -2,45 +2,37 @@
 
 import xml.etree.ElementTree as xml
 from collections.abc import Sequence
+from dataclasses import asdict
 
-from guarded_rollout.checks.smoke import Outcome
+from guarded_rollout.checks.smoke import SmokeOutcome
 from guarded_rollout.notify.message import printable
 
 
-def line(outcome: Outcome) -> str:
-    """One line for people."""
+def line(outcome: SmokeOutcome) -> str:
+    """Format an outcome as a line for people."""
     mark = "PASS" if outcome.passed else "FAIL"
     name = f"{outcome.name} (critical)" if outcome.critical else outcome.name
     return f"{mark} {name:26} {outcome.seconds:6.2f} s  {outcome.detail}"
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """How many passed, and which did not."""
+def summary(outcomes: Sequence[SmokeOutcome]) -> str:
+    """Count those that passed, and name those that did not."""
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
     whole = f"{len(outcomes) - len(failed)} of {len(outcomes)} smoke tests passed"
     return f"{whole}; failed: {', '.join(failed)}" if failed else whole
 
 
-def as_json(outcomes: Sequence[Outcome], environment: str, endpoint: str) -> dict[str, object]:
-    """All of it for programs."""
+def as_json(outcomes: Sequence[SmokeOutcome], environment: str, endpoint: str) -> dict[str, object]:
+    """Describe all outcomes for programs."""
     return {
         "environment": environment,
         "endpoint": endpoint,
         "passed": all(outcome.passed for outcome in outcomes),
-        "tests": [
-            {
-                "name": outcome.name,
-                "critical": outcome.critical,
-                "passed": outcome.passed,
-                "seconds": round(outcome.seconds, 3),
-                "detail": outcome.detail,
-            }
-            for outcome in outcomes
-        ],
+        "tests": [{**asdict(outcome), "seconds": round(outcome.seconds, 3)} for outcome in outcomes],
     }
 
 
-def junit(outcomes: Sequence[Outcome], environment: str) -> str:
+def junit(outcomes: Sequence[SmokeOutcome], environment: str) -> str:
     """A JUnit XML document with one test suite."""
     failed = sum(not outcome.passed for outcome in outcomes)
     suite = xml.Element(
@@ -55,10 +47,10 @@ def junit(outcomes: Sequence[Outcome], environment: str) -> str:
         case = xml.SubElement(
             suite, "testcase", classname="smoke", name=outcome.name, time=f"{outcome.seconds:.3f}"
         )
-        told = printable(outcome.detail)
+        detail = printable(outcome.detail)
         if outcome.passed:
-            xml.SubElement(case, "system-out").text = told
+            xml.SubElement(case, "system-out").text = detail
         else:
-            xml.SubElement(case, "failure", message=told).text = told
+            xml.SubElement(case, "failure", message=detail).text = detail
     xml.indent(suite)
     return xml.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

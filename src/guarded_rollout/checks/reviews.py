@@ -1,4 +1,4 @@
-"""Whether a pull request was approved: by enough people, one of them of ops, for what is deployed. Pure."""
+"""Judges the reviews of a pull request: enough approvals, one of them by ops, of what is deployed. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ OPINIONS = ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One person's review. `commit` is what they looked at."""
+    """A review by one person. `commit` is the one they reviewed."""
 
     author: str
     state: str
@@ -24,14 +24,14 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What the reviews come to."""
+    """The reviewers by their newest opinion."""
 
     approved: tuple[str, ...]
     outdated: tuple[str, ...]
     against: tuple[str, ...]
 
     def problems(self, needed: int, ops: Sequence[str]) -> list[str]:
-        """What is missing, in sentences; nothing if all is well."""
+        """List what is missing, in sentences; empty if all is well."""
         found = [f"{name} asks for changes" for name in self.against]
         if len(self.approved) < needed:
             who = ", ".join(self.approved) or "nobody"

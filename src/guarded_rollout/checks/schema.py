@@ -1,14 +1,14 @@
-"""Where a store's schema stands, asked of the service's own commands."""
+"""Asks the service's own commands for the state of the store's schema."""
 
 from concurrent.futures import ThreadPoolExecutor
 
-from guarded_rollout.checks.migrations import Plan, read_plan
+from guarded_rollout.checks.migrations import MigrationPlan, read_plan
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 
 
-def plan_for(site: Site, release: Release) -> Plan:
-    """Where the store stands and what this release would still do to it."""
+def plan_for(site: Site, release: Release) -> MigrationPlan:
+    """MigrationPlan this release's migrations from the store's present revision."""
     with ThreadPoolExecutor(2) as both:  # each takes as long as a start of Python
         standing = both.submit(site.require, release, "schema_current")
         pending = both.submit(site.require, release, "schema_plan")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guarded_rollout.checks.probe import Probe, SmokeFailure, brief
+from guarded_rollout.checks.probe import SmokeFailure, SmokeProbe, brief
 from guarded_rollout.checks.verify import draw
 
 GAUGES = (
@@ -31,8 +31,8 @@ PASSWORD_IN_URL = re.compile(r"://[^/\s:@]+:(?!\*+@)[^/\s:@]+@")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one check ended. `detail` says what was seen, or why it failed."""
+class SmokeOutcome:
+    """The end of one check. `detail` says what was seen, or why it failed."""
 
     name: str
     critical: bool
@@ -43,17 +43,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: `look` returns what it saw, or raises `SmokeFailure`."""
+    """A check: `look` returns what it saw, or raises `SmokeFailure`."""
 
     name: str
     critical: bool
     describes: str
-    look: Callable[[Probe], str]
+    look: Callable[[SmokeProbe], str]
 
 
 def run(
-    probe: Probe, *, quick: bool = False, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Outcome]:
+    probe: SmokeProbe, *, quick: bool = False, clock: Callable[[], float] = time.monotonic
+) -> Iterator[SmokeOutcome]:
     """Go through the checks, each whatever another one says; `quick` is the critical ones."""
     for check in CHECKS:
         if quick and not check.critical:
@@ -63,13 +63,13 @@ def run(
             passed, detail = True, check.look(probe)
         except SmokeFailure as failure:
             passed, detail = False, str(failure)
-        yield Outcome(check.name, check.critical, passed, clock() - begun, detail)
+        yield SmokeOutcome(check.name, check.critical, passed, clock() - begun, detail)
 
 
 # ---- the checks
 
 
-def health(probe: Probe) -> str:
+def health(probe: SmokeProbe) -> str:
     answer = probe.ask("GET", "/health", expect=(200, 503))
     checks = _mapping(answer, "/health").get("checks", {})
     failing = [
@@ -82,7 +82,7 @@ def health(probe: Probe) -> str:
     return f"release {answer.get('release', 'unknown')}, {len(checks)} checks well"
 
 
-def submit_and_find(probe: Probe) -> str:
+def submit_and_find(probe: SmokeProbe) -> str:
     """Keep a picture, find it again by its fingerprint, and take it out of search."""
     picture = draw(SEED)
     digest = hashlib.sha256(picture).hexdigest()
@@ -96,7 +96,7 @@ def submit_and_find(probe: Probe) -> str:
     return f"found by {kept.get('hash')}; {left}"
 
 
-def metrics(probe: Probe) -> str:
+def metrics(probe: SmokeProbe) -> str:
     found = _mapping(probe.ask("GET", "/metrics", expect=(200,)), "/metrics")
     missing = [name for name in GAUGES if not isinstance(found.get(name), int | float)]
     if missing:
@@ -104,7 +104,7 @@ def metrics(probe: Probe) -> str:
     return ", ".join(f"{name} {found[name]:g}" for name in GAUGES)
 
 
-def queue_status(probe: Probe) -> str:
+def queue_status(probe: SmokeProbe) -> str:
     found = _mapping(probe.ask("GET", "/api/dhash/queue/status", expect=(200,)), "the queue's status")
     length = found.get("length")
     if not isinstance(length, int) or length < 0:
@@ -112,7 +112,7 @@ def queue_status(probe: Probe) -> str:
     return f"{length} waiting"
 
 
-def batch(probe: Probe) -> str:
+def batch(probe: SmokeProbe) -> str:
     """Two good pictures and a broken one: the broken one fails alone."""
     content, kind = multipart("files", _three())
     found = probe.ask(
@@ -130,7 +130,7 @@ def batch(probe: Probe) -> str:
     return "2 taken, the broken one refused alone"
 
 
-def extraction(probe: Probe) -> str:
+def extraction(probe: SmokeProbe) -> str:
     """A PDF with one picture."""
     found = probe.ask(
         "POST",
@@ -148,7 +148,7 @@ def extraction(probe: Probe) -> str:
     return f"1 picture on page 1: {pictures[0].get('hash')}"
 
 
-def configuration(probe: Probe) -> str:
+def configuration(probe: SmokeProbe) -> str:
     found = _mapping(probe.ask("GET", "/api/config", expect=(200,)), "the configuration")
     shown = list(_secrets(found))
     if shown:
@@ -156,7 +156,7 @@ def configuration(probe: Probe) -> str:
     return f"{len(found)} settings, no secret among them"
 
 
-def invalid_input(probe: Probe) -> str:
+def invalid_input(probe: SmokeProbe) -> str:
     refused = (400, 413, 415, 422)
     for kind, content in (
         ("image/png", b"no picture"),
@@ -171,14 +171,14 @@ def invalid_input(probe: Probe) -> str:
     return "3 kinds refused, each with a reason"
 
 
-def admin(probe: Probe) -> str:
+def admin(probe: SmokeProbe) -> str:
     probe.ask("GET", "/api/admin/status", expect=(401, 403), credentials=False)
     forged = {"Authorization": "Bearer not-a-token"}
     probe.ask("GET", "/api/admin/status", expect=(401, 403), credentials=False, headers=forged)
     return "closed without credentials and with wrong ones"
 
 
-def latency(probe: Probe) -> str:
+def latency(probe: SmokeProbe) -> str:
     """Lookups one after another, each a picture of its own."""
     times = lookup_times(probe)
     slowest, median = max(times), sorted(times)[LOOKUPS // 2]
@@ -189,7 +189,7 @@ def latency(probe: Probe) -> str:
     return f"{LOOKUPS} lookups: median {median:.1f} ms, slowest {slowest:.1f} ms of {probe.limit_ms:g}"
 
 
-def lookup_times(probe: Probe) -> list[float]:
+def lookup_times(probe: SmokeProbe) -> list[float]:
     """Milliseconds that each of `LOOKUPS` lookups took. Raises `SmokeFailure`."""
     times = []
     for number in range(LOOKUPS):
@@ -261,7 +261,7 @@ def _three() -> tuple[bytes, bytes, bytes]:
     return draw(f"{SEED} a"), draw(f"{SEED} b"), good[: len(good) // 2]
 
 
-def _submit(probe: Probe, picture: bytes, *, register: bool = True) -> Mapping[str, Any]:
+def _submit(probe: SmokeProbe, picture: bytes, *, register: bool = True) -> Mapping[str, Any]:
     answer = probe.ask(
         "POST",
         "/api/dhash",
@@ -276,7 +276,7 @@ def _submit(probe: Probe, picture: bytes, *, register: bool = True) -> Mapping[s
     return found
 
 
-def _find(probe: Probe, value: str, digest: str) -> None:
+def _find(probe: SmokeProbe, value: str, digest: str) -> None:
     deadline = time.monotonic() + FIND_SECONDS
     query = {"hash": value, "radius": "0", "limit": "1000"}
     while True:
@@ -288,7 +288,7 @@ def _find(probe: Probe, value: str, digest: str) -> None:
         time.sleep(0.05)
 
 
-def _take_out(probe: Probe, identity: str) -> str:
+def _take_out(probe: SmokeProbe, identity: str) -> str:
     """Out of search again, where the token allows it; what is left, in words."""
     if not probe.has_token:
         return "it stays known, for there is no admin token"

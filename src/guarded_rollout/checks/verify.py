@@ -1,4 +1,4 @@
-"""Whether a release works: healthy for a while, golden fingerprints, a picture submitted and found again."""
+"""Verifies a running release: healthy for a while, golden fingerprints, a picture kept and found again."""
 
 import hashlib
 import struct
@@ -77,7 +77,7 @@ def require_graceful_stop(site: Site, slot: Slot, release: Release) -> Evidence:
 def require_golden(site: Site, slot: Slot, release: Release, stable: Release | None) -> Evidence:
     """Ask the running release for its golden fingerprints, by its own record and by the stable release's.
 
-    A release that moved the bits and recorded them anew would pass its own. Raises `GoldenRejectedError`.
+    A release that moved the bits and recorded them again would pass its own. Raises `GoldenRejectedError`.
     """
     judges = {judge.id: judge for judge in (release, stable) if judge is not None}
     for judge in judges.values():

@@ -10,7 +10,7 @@ from guarded_rollout.cli.session import session
 from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.engine import operator
-from guarded_rollout.rollout.steps.backup import shown, take_backup
+from guarded_rollout.rollout.steps.backup import take_backup
 
 
 @app.command(epilog="Example: rollout backup --env production --verbose")
@@ -31,7 +31,9 @@ def backup(
         folder = (output_dir or work.environment.backups).absolute()
         if dry_run:
             release = work.site.require_serving()
-            work.out.rehearse(f"back up {env} ({release.id}) to {shown(folder, work.site)}/, and verify it")
+            work.out.rehearse(
+                f"back up {env} ({release.id}) to {work.environment.shown(folder)}/, and verify it"
+            )
             work.out.result(environment=env, release=release.id, folder=str(folder), dry_run=True)
             return
         rollout = work.journal.begin(env, "backup", operator=operator())
@@ -45,7 +47,7 @@ def backup(
         work.journal.end(rollout, RolloutOutcome.COMPLETED)
         for name, content in taken.manifest.files.items():
             work.out.detail(f"  {content.size:>12,}  {content.sha256[:12]}  {name}")
-        path = shown(taken.entry.path, work.site)
+        path = work.environment.shown(taken.entry.path)
         work.out.say(f"{path}: {taken.size / 1e6:.1f} MB in {duration(taken.seconds)}, verified")
         work.out.result(
             environment=env,

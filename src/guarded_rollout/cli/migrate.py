@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.checks.migrations import Plan
+from guarded_rollout.checks.migrations import MigrationPlan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Verbose, app
 from guarded_rollout.cli.session import Session, built_aside, session
@@ -60,7 +60,7 @@ def migrate(
         work.out.result(environment=env, revision=after.current, applied=applied)
 
 
-def _plan(work: Session, release: Release, direction: str) -> Plan:
+def _plan(work: Session, release: Release, direction: str) -> MigrationPlan:
     plan = plan_for(work.site, release)
     if direction == "down":
         return replace(plan, revisions=plan.applied[-1:])
@@ -68,7 +68,7 @@ def _plan(work: Session, release: Release, direction: str) -> Plan:
     return replace(plan, revisions=plan.expanding())
 
 
-def _run(work: Session, release: Release, plan: Plan, direction: str) -> list[str]:
+def _run(work: Session, release: Release, plan: MigrationPlan, direction: str) -> list[str]:
     if direction == "up":
         return expand(work.site, release, plan)
     for revision in plan.revisions:
@@ -76,7 +76,7 @@ def _run(work: Session, release: Release, plan: Plan, direction: str) -> list[st
     return [revision.id for revision in plan.revisions]
 
 
-def _rehearse(work: Session, plan: Plan, direction: str) -> None:
+def _rehearse(work: Session, plan: MigrationPlan, direction: str) -> None:
     work.out.rehearse(*describe_revisions(plan.revisions, direction))
     if not plan.revisions:
         work.out.rehearse(f"nothing to migrate: the schema is at {plan.current}")

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -92,7 +91,7 @@ def _tell(environment: Environment, out: Output, level: str, words: str, data: s
     if heard:
         out.say(f"Delivered ({told.id}).")
     else:
-        out.say(f"No channel delivered it; it is in {_shown(fallback, environment)}.")
+        out.say(f"No channel delivered it; it is in {environment.shown(fallback)}.")
     out.result(id=told.id, delivered=heard, notification_results=results)
     return DELIVERED if heard else NOT_DELIVERED
 
@@ -162,7 +161,7 @@ def _replay(environment: Environment, out: Output, *, dry_run: bool) -> int:
     waiting = [entry for entry in entries if entry.event and not entry.replayed]
     unreadable = sum(entry.event is None for entry in entries)
     if unreadable:
-        out.say(f"{unreadable} lines of {_shown(fallback.path, environment)} cannot be read and stay there.")
+        out.say(f"{unreadable} lines of {environment.shown(fallback.path)} cannot be read and stay there.")
     if dry_run:
         out.rehearse(f"would send {len(waiting)} events again")
         return DELIVERED
@@ -193,8 +192,3 @@ def _follow(environment: Environment, out: Output) -> int:
 def _show(out: Output, results: Mapping[str, str]) -> None:
     for channel, result in results.items():
         out.say(f"{channel:8} {result}")
-
-
-def _shown(path: Path, environment: Environment) -> Path:
-    inside = path.is_relative_to(environment.project)
-    return path.relative_to(environment.project) if inside else path

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks import report
-from guarded_rollout.checks.probe import Probe
-from guarded_rollout.checks.smoke import CHECKS, Outcome, run
+from guarded_rollout.checks.probe import SmokeProbe
+from guarded_rollout.checks.smoke import CHECKS, SmokeOutcome, run
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.config import gates
@@ -47,7 +47,7 @@ def smoke(
             return
         out.log = LogFile.open(environment.logs, "smoke_tests", env)
         asked = Endpoint(address, timeout, proxied=bool(endpoint))
-        probe = Probe(asked, token=Site(environment).token(), limit_ms=limit_ms(environment))
+        probe = SmokeProbe(asked, token=Site(environment).token(), limit_ms=limit_ms(environment))
         outcomes = _tested(probe, out, quick)
         out.say(f"{report.summary(outcomes)} at {address}")
         out.detail(f"log: {out.log.path}")
@@ -58,7 +58,7 @@ def smoke(
             raise typer.Exit(1)
 
 
-def _tested(probe: Probe, out: Output, quick: bool) -> list[Outcome]:
+def _tested(probe: SmokeProbe, out: Output, quick: bool) -> list[SmokeOutcome]:
     outcomes = []
     for outcome in run(probe, quick=quick):
         out.say(report.line(outcome))
@@ -67,7 +67,7 @@ def _tested(probe: Probe, out: Output, quick: bool) -> list[Outcome]:
 
 
 def limit_ms(environment: Environment) -> float:
-    """What a lookup may take: the limit of the environment's gate on the time of a hash."""
+    """The longest time of a lookup: the limit of the environment's gate on the time of a hash."""
     try:
         gate = gates.load(environment.gates).environment(environment.name).quality_gates.p95_hash_time
     except RolloutError:

@@ -1,4 +1,4 @@
-"""`rollout verify BACKUP`: whether an archive can be relied on."""
+"""`rollout verify BACKUP`: check an archive without restoring it."""
 
 from pathlib import Path
 from typing import Annotated

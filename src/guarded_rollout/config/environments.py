@@ -84,6 +84,10 @@ class Environment:
     approvals: int
     ops: tuple[str, ...]
 
+    def shown(self, path: Path) -> str:
+        """A path as the operator types it: from the project's folder, if it is in there."""
+        return str(path.relative_to(self.project) if path.is_relative_to(self.project) else path)
+
     @property
     def run(self) -> Path:
         """Sockets and the share file."""

@@ -1,1 +1,1 @@
-"""What operators do beside rollouts: validation before a merge, maintenance, checks of the logging."""
+"""Operators' tasks beside rollouts: validation before a merge, maintenance, checks of the logging."""

@@ -15,7 +15,7 @@ SLOWER = 1.5  # times the usual: worth a look
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One measurement. Times in milliseconds, of lookups one after another."""
+    """A measurement. Times in milliseconds, of lookups one after another."""
 
     at: str
     release: str
@@ -24,7 +24,7 @@ class Measured:
 
 
 def compare(now: Measured, before: Sequence[Measured]) -> tuple[bool, str]:
-    """Whether this is as fast as usual, and the sentence that says so. Pure."""
+    """Compare with the usual time: True if this is as fast, and a sentence that says so. Pure."""
     if not before:
         return True, f"median {now.median_ms:.1f} ms, slowest {now.slowest_ms:.1f} ms; the first measurement"
     usual = median(one.median_ms for one in before)

@@ -7,7 +7,7 @@ from statistics import median
 
 from guarded_rollout.backup.retention import remove, surplus
 from guarded_rollout.checks.findings import Severity
-from guarded_rollout.checks.probe import Probe, SmokeFailure
+from guarded_rollout.checks.probe import SmokeFailure, SmokeProbe
 from guarded_rollout.checks.smoke import lookup_times
 from guarded_rollout.clock import Clock
 from guarded_rollout.config import gates
@@ -33,8 +33,8 @@ SESSIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What a task did or found. One that is not `well` wants someone's attention."""
+class TaskNote:
+    """A line of a task's report. One that is not `well` needs attention."""
 
     task: str
     words: str
@@ -43,7 +43,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What tasks work with."""
+    """The environment of a round of tasks."""
 
     environment: Environment
     clock: Clock
@@ -54,14 +54,14 @@ class Round:
 Task = Callable[[Round], Iterator[tuple[str, bool]]]
 
 
-def run(tasks: dict[str, Task], work: Round) -> Iterator[Note]:
+def run(tasks: dict[str, Task], work: Round) -> Iterator[TaskNote]:
     """Do the tasks one after another, each whatever another one came to."""
     for name, task in tasks.items():
         try:
             for words, well in task(work):
-                yield Note(name, words, well)
+                yield TaskNote(name, words, well)
         except RolloutError as error:
-            yield Note(name, str(error), False)
+            yield TaskNote(name, str(error), False)
 
 
 # ---- weekly
@@ -96,7 +96,7 @@ def notifications(work: Round) -> Iterator[tuple[str, bool]]:
     """Forget what was delivered long ago."""
     path = work.environment.root / "notifications.db"
     if not path.exists():
-        yield "nothing was ever told", True
+        yield "no notification was ever sent", True
         return
     outbox = Outbox.open(path)
     try:
@@ -124,7 +124,7 @@ def logging(work: Round) -> Iterator[tuple[str, bool]]:
 
 
 def thresholds(work: Round) -> Iterator[tuple[str, bool]]:
-    """What the gates are, and how they compare with what the last windows saw."""
+    """Describe the gates, and compare them with the values of the last windows."""
     configured = gates.load(work.environment.gates).environment(work.environment.name)
     for line in describe_environment(configured):
         yield line, True
@@ -141,16 +141,16 @@ def test_message(work: Round) -> Iterator[tuple[str, bool]]:
         yield f"would send a test message to {', '.join(on) or 'no channel, for none is configured'}", True
         return
     with Notifier.of(work.environment, clock=work.clock) as notifier:
-        told = event(
+        message = event(
             Kind.MESSAGE,
             work.environment.name,
             work.clock.now(),
             message="Monthly notification test; nothing has happened.",
             operator=work.operator,
         )
-        notifier.send(told, notifier.everyone(told))
-        notifier.settle([told])
-        for channel, result in notifier.outcome(told).items():
+        notifier.send(message, notifier.everyone(message))
+        notifier.settle([message])
+        for channel, result in notifier.outcome(message).items():
             yield f"{channel}: {result}", result == "delivered"
 
 
@@ -165,7 +165,7 @@ def performance(work: Round) -> Iterator[tuple[str, bool]]:
         return
     endpoint = Endpoint(f"http://127.0.0.1:{work.environment.port}", 30)
     try:
-        times = lookup_times(Probe(endpoint, token=site.token()))
+        times = lookup_times(SmokeProbe(endpoint, token=site.token()))
     except SmokeFailure as failure:
         yield str(failure), False
         return

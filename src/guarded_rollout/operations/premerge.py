@@ -29,8 +29,8 @@ TAIL_LINES = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One command of the validation. With a code of `passing` it passed."""
+class PremergeStep:
+    """A command of the validation; exit codes in `passing` are a pass."""
 
     name: str
     file: str
@@ -38,18 +38,20 @@ class Step:
     passing: tuple[int, ...] = (0,)
 
 
-def steps(environment: str, folder: Path, gates: Path) -> tuple[Step, ...]:
-    """What is run, in order; the guide's names of the files."""
+def steps(environment: str, folder: Path, gates: Path) -> tuple[PremergeStep, ...]:
+    """List the commands in order, with the guide's names of their files."""
     env = ("--env", environment)
     junit = ("--junit", str(folder / "smoke.xml"))
     return (
-        Step("gates check", "gates-check.log", ("gates", "check", str(gates), *env)),
-        Step("deploy", "deploy.log", ("deploy", *env, "--verbose")),
-        Step("backup, dry run", "backup-dryrun.log", ("backup", *env, "--dry-run", "--verbose")),
-        Step("migrate, dry run", "migrate-dryrun.log", ("migrate", *env, "--dry-run", "--verbose")),
-        Step("deploy, dry run", "deploy-dryrun.log", ("deploy", *env, "--dry-run", "--restart", "--verbose")),
-        Step("smoke tests", "postdeploy-smoketests.log", ("smoke", *env, "--verbose", *junit)),
-        Step("logging", "test_logging.log", ("validate-logging", *env, "--verbose"), passing=(0, 2)),
+        PremergeStep("gates check", "gates-check.log", ("gates", "check", str(gates), *env)),
+        PremergeStep("deploy", "deploy.log", ("deploy", *env, "--verbose")),
+        PremergeStep("backup, dry run", "backup-dryrun.log", ("backup", *env, "--dry-run", "--verbose")),
+        PremergeStep("migrate, dry run", "migrate-dryrun.log", ("migrate", *env, "--dry-run", "--verbose")),
+        PremergeStep(
+            "deploy, dry run", "deploy-dryrun.log", ("deploy", *env, "--dry-run", "--restart", "--verbose")
+        ),
+        PremergeStep("smoke tests", "postdeploy-smoketests.log", ("smoke", *env, "--verbose", *junit)),
+        PremergeStep("logging", "test_logging.log", ("validate-logging", *env, "--verbose"), passing=(0, 2)),
     )
 
 
@@ -67,7 +69,7 @@ def validate(
             checks.append(ran)
         serving = Site(environment).serving()
     finally:
-        run(Step("down", "", ("down", "--env", project.name)), settings, os.devnull)
+        run(PremergeStep("down", "", ("down", "--env", project.name)), settings, os.devnull)
     commit, dirty = revision(project.service.source)
     release = serving.id if serving else ""
     artifacts = Artifacts(project.name, release, commit, dirty, at.isoformat(), tuple(checks))
@@ -81,7 +83,7 @@ def _all(environment: Environment, settings: Path, folder: Path) -> Iterator[Ran
     yield golden(Site(environment), folder / "golden-check.log")
 
 
-def run(step: Step, settings: Path, log: Path | str) -> Ran:
+def run(step: PremergeStep, settings: Path, log: Path | str) -> Ran:
     """Run one rollout command in the scratch project, all that it prints into a file."""
     words = [sys.executable, "-m", "guarded_rollout.cli", *step.words]
     shown = " ".join(("rollout", *step.words))

@@ -18,7 +18,6 @@ from guarded_rollout.monitor.ports import Ended, OpenWindow
 from guarded_rollout.rollout.announce import MONITOR
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.rollback import previous
-from guarded_rollout.rollout.steps.backup import shown
 from guarded_rollout.rollout.steps.base import Options
 from guarded_rollout.rollout.window import window
 
@@ -41,7 +40,7 @@ class EngineRollouts:
         if self._stable:
             return f"rollout rollback --to {self._stable} --env {name} --force"
         backup = latest(self._environment.backups, name)
-        file = shown(backup.path, Site(self._environment)) if backup else "FILE"
+        file = self._environment.shown(backup.path) if backup else "FILE"
         return f"./scripts/rollback_dhash.sh --backup {file} --env {name} --force"
 
     @property
@@ -96,7 +95,7 @@ class EngineRollouts:
         if path is None:
             return None
         verify(path, allowed_signers=self._environment.allowed_signers)
-        return Path(shown(path, Site(self._environment)))
+        return Path(self._environment.shown(path))
 
     def _backup(self) -> Path | None:
         if self._rollout:

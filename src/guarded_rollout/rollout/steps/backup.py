@@ -1,6 +1,5 @@
 """Take a verified backup before anything changes, so that there is something to return to."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -19,12 +18,12 @@ class TakeBackup(RolloutStep):
 
     def describe(self, work: Work) -> Iterator[str]:
         release = work.outgoing or work.incoming
-        folder = shown(work.site.environment.backups, work.site)
+        folder = work.site.environment.shown(work.site.environment.backups)
         yield f"back up {work.site.environment.name} ({release.id}) to {folder}/, and verify it"
 
     def do(self, work: Work) -> Evidence:
         taken = take_backup(work.site)
-        work.say(f"backed up to {shown(taken.entry.path, work.site)}")
+        work.say(f"backed up to {work.site.environment.shown(taken.entry.path)}")
         return {"backup": str(taken.entry.path), "sha256": taken.sha256, "size": taken.size}
 
 
@@ -49,12 +48,3 @@ def take_backup(
     )
     into = BackupFolder(folder or environment.backups, environment.project, safety, environment.signing_key)
     return take(subject, into, site.clock)
-
-
-def shown(path: Path, site: Site) -> str:
-    """A path as the operator types it: from the project's folder, if it is in there."""
-    return (
-        os.path.relpath(path, site.environment.project)
-        if path.is_relative_to(site.environment.project)
-        else str(path)
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.checks.migrations import Plan, Revision, lint
+from guarded_rollout.checks.migrations import MigrationPlan, Revision, lint
 from guarded_rollout.checks.schema import plan_for, revision_of
 from guarded_rollout.errors import (
     MigrationFailedError,
@@ -36,13 +36,13 @@ class Migrate(RolloutStep):
         return {"from": plan.current, "to": after.current, "applied": applied}
 
 
-def require_safe(plan: Plan) -> None:
+def require_safe(plan: MigrationPlan) -> None:
     """Raise `MigrationRefusedError` if an expand revision would break the release that runs."""
     if plan.current is not None and (problems := lint(plan.expanding())):
         raise MigrationRefusedError(problems="; ".join(problems))
 
 
-def require_schema(release: Release, plan: Plan) -> None:
+def require_schema(release: Release, plan: MigrationPlan) -> None:
     """Raise `SchemaMissingError` unless the store has what this release can start with."""
     if left := plan.expanding():
         raise SchemaMissingError(release=release.id, needed=left[-1].id)
@@ -51,7 +51,7 @@ def require_schema(release: Release, plan: Plan) -> None:
         raise SchemaNotBroughtError(release=release.id, needed=plan.head)
 
 
-def expand(site: Site, release: Release, plan: Plan) -> list[str]:
+def expand(site: Site, release: Release, plan: MigrationPlan) -> list[str]:
     """Run the expand revisions one by one; a failing one leaves the schema at the one before it."""
     applied: list[str] = []
     for revision in plan.expanding():
@@ -65,7 +65,7 @@ def upgrade(site: Site, release: Release, revision: Revision) -> None:
     _run(site, release, "schema_upgrade", revision, to=revision.id)
 
 
-def take_back(site: Site, release: Release, revision: Revision, plan: Plan) -> None:
+def take_back(site: Site, release: Release, revision: Revision, plan: MigrationPlan) -> None:
     """Take one revision back, the newest. Raises `MigrationFailedError`."""
     below = [applied.id for applied in plan.applied]
     index = below.index(revision.id)

@@ -7,7 +7,6 @@ from typing import ClassVar
 from guarded_rollout.backup.originals import find
 from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.files import write_atomic
-from guarded_rollout.rollout.steps.backup import shown
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 PATH = "/api/dhash"
@@ -36,7 +35,7 @@ class Quarantine(RolloutStep):
             f"quarantined what {bad.id} wrote: {len(again)} pictures fingerprinted again, {len(left)} left"
         )
         if listed:
-            work.say(f"send these again, by their SHA-256: {shown(listed, work.site)}")
+            work.say(f"send these again, by their SHA-256: {work.site.environment.shown(listed)}")
         return {"quarantined": bad.id, "again": len(again), "left": len(left), "list": str(listed or "")}
 
     def _gone(self, work: Work, release: str) -> list[str]:

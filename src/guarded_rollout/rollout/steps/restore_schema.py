@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.checks.migrations import CONTRACT, Plan, Revision
+from guarded_rollout.checks.migrations import CONTRACT, MigrationPlan, Revision
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import expand, take_back
@@ -28,7 +28,7 @@ class RestoreSchema(RolloutStep):
         return {"taken_back": [revision.id for revision in taken_back], "applied": applied}
 
 
-def contracted(plan: Plan, needed: str | None) -> tuple[Revision, ...]:
+def contracted(plan: MigrationPlan, needed: str | None) -> tuple[Revision, ...]:
     """What to take back, newest first: all above the needed revision, if anything there contracts."""
     above = plan.above(needed) if needed is not None else ()
     return above if any(revision.kind == CONTRACT for revision in above) else ()

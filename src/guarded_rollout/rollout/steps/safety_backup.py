@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.host.store_file import store_file
-from guarded_rollout.rollout.steps.backup import shown, take_backup
+from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
@@ -26,5 +26,5 @@ class SafetyBackup(RolloutStep):
         except RolloutError as error:
             work.say(f"no safety copy: {error.sentence}")
             return {"safety_copy": None, "error": str(error)}
-        work.say(f"safety copy: {shown(taken.entry.path, work.site)}")
+        work.say(f"safety copy: {work.site.environment.shown(taken.entry.path)}")
         return {"safety_copy": str(taken.entry.path), "sha256": taken.sha256}
