@@ -12,7 +12,7 @@ import psutil
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from guarded_rollout.clock import ManualClock, SystemClock
+from guarded_rollout.clock import SystemClock
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
@@ -21,6 +21,7 @@ from tests.browser.conftest import overflows
 from tests.browser.dashboardkit import break_release, picture, sign_in, write_gates
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.load import POST, Load
+from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.ui.command import dashboard
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place, samples

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample, Side
@@ -19,6 +18,7 @@ from guarded_rollout.monitor.session import GateSession, SessionTarget
 from guarded_rollout.monitor.tasks import TaskResult
 from guarded_rollout.notify.events import Event, Kind
 from tests.guarded_rollout.gatekit import probe, proxy, service, times
+from tests.guarded_rollout.manual_clock import ManualClock
 
 
 class VirtualExecutor:

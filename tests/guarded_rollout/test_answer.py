@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.lock import acquire
 from guarded_rollout.status.headline import Headline, headline
 from guarded_rollout.status.snapshot import read
+from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place
 
 

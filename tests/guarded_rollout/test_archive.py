@@ -17,7 +17,6 @@ import pytest
 
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.backup.verify import verify
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import (
     BackupDamagedError,
     DiskFullError,
@@ -26,6 +25,7 @@ from guarded_rollout.errors import (
     SignatureError,
 )
 from tests.guarded_rollout.backups import Project, make_store, snapshot_of
+from tests.guarded_rollout.manual_clock import ManualClock
 
 
 @pytest.fixture

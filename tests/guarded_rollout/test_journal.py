@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import (
     JournalDamagedError,
     NotWritableError,
@@ -20,6 +19,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.journal.model import EntryKind, RolloutOutcome, StepOutcome
 from guarded_rollout.journal.store import Journal
+from tests.guarded_rollout.manual_clock import ManualClock
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from guarded_rollout.cli.app import app
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import NotWritableError
 from guarded_rollout.logs import LEVELS, LogFile, LogLine, configure, parse
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.secret import Secret
+from tests.guarded_rollout.manual_clock import ManualClock
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 

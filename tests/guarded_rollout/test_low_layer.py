@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.files import replacing, scratch_folder, write_atomic
 from guarded_rollout.secret import Secret
+from tests.guarded_rollout.manual_clock import ManualClock
 
 
 def test_a_file_is_there_wholly_or_not_at_all(tmp_path):

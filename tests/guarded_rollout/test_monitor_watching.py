@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from guarded_rollout.cli.monitor import drawing, follow, worth_showing
-from guarded_rollout.clock import Instant, ManualClock
+from guarded_rollout.clock import Instant
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.lock import acquire, process_started
 from guarded_rollout.logs import LogLine
@@ -30,6 +30,7 @@ from guarded_rollout.notify.events import Kind, Level
 from guarded_rollout.status.gate_lines import sparkline
 from guarded_rollout.status.terminal import Terminal
 from tests.guarded_rollout.gatekit import shipped
+from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.monitorkit import Engine, Rehearsal, Told
 from tests.guarded_rollout.test_monitor import bad
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.files import write_atomic
 from guarded_rollout.gates.panel import Change, News
@@ -23,6 +22,7 @@ from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.snapshot import Overview, Phase, Reader, read
+from tests.guarded_rollout.manual_clock import ManualClock
 
 STARTED = "1.0.0-wheel-aaaaaaaa"
 NEXT = "1.1.0-wheel-bbbbbbbb"

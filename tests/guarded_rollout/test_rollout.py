@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from guarded_rollout.clock import ManualClock, SystemClock
+from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.errors import (
     FirstDeploymentError,
@@ -21,6 +21,7 @@ from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.steps.base import Options, Work
+from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.sandbox import SERVICE, Sandbox, free_port, wait_until
 
 REQUEST = Request(command="deploy", operator="test")

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NotHealthyError, ProcessError
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
+from tests.guarded_rollout.manual_clock import ManualClock
 
 
 class Killed(BaseException):

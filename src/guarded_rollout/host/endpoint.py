@@ -1,4 +1,4 @@
-"""One bounded HTTP request, to a unix socket or a URL: so much time in all, so many bytes, no redirect.
+"""A bounded HTTP request, to a unix socket or a URL: so much time in all, so many bytes, no redirect.
 
 `http.client` costs a fraction of a client library's import, which every command would pay.
 """
@@ -54,13 +54,13 @@ class Answer:
             return None
 
     def summary(self) -> str:
-        """One line for people."""
+        """The status and the beginning of the body, on one line."""
         return f"{self.status} {self.text[:300].strip()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a service answers: a unix socket, or a base URL.
+    """The address of a service: a unix socket, or a base URL.
 
     `timeout_seconds` is for a whole answer, `headers` go with every request. One that is `proxied` is reached
     through the proxy that the environment names (HTTPS_PROXY, NO_PROXY).

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.gates import Escalation, Notifications
 from guarded_rollout.notify import escalation
 from guarded_rollout.notify.events import Event, Kind, event
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import State
+from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.notify.conftest import PRODUCTION
 
 ROOT = Path(__file__).parents[3]

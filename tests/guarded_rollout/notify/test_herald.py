@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import structlog
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
 from guarded_rollout.rollout.announce import MONITOR, TellingJournal, events_of, tell
+from tests.guarded_rollout.manual_clock import ManualClock
 
 
 class Ears:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import NotWritableError
 from guarded_rollout.ui.access import ONCE_SECONDS, SESSION_SECONDS, Access, is_loopback, token_of
+from tests.guarded_rollout.manual_clock import ManualClock
 
 TOKEN = "t" * 43
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.lock import acquire
@@ -12,6 +11,7 @@ from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.snapshot import Overview, read
 from guarded_rollout.ui import actions
 from guarded_rollout.ui.actions import check, offers, question, standing, words
+from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place
 
 

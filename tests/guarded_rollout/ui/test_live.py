@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 
-from guarded_rollout.clock import ManualClock
 from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.headline import UNWATCHED_SECONDS
 from guarded_rollout.ui.live import RECENT_SECONDS
+from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.ui.uikit import NEW, Place, Site, samples
 
 

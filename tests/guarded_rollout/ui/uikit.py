@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from guarded_rollout.clock import ManualClock, SystemClock
+from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Project, load
 from guarded_rollout.files import write_atomic
 from guarded_rollout.gates.panel import Panel
@@ -22,6 +22,7 @@ from guarded_rollout.ui.access import Access
 from guarded_rollout.ui.app import Dashboard
 from guarded_rollout.ui.jobs import Jobs
 from tests.guarded_rollout.gatekit import probe, proxy, service, times
+from tests.guarded_rollout.manual_clock import ManualClock
 
 OLD, NEW = "1.0.0-wheel-aaaaaaaa", "1.1.0-wheel-bbbbbbbb"
 TOKEN = "t" * 43
