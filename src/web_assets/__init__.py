@@ -1,4 +1,4 @@
-"""What the pages of both programs share: vendored scripts, one stylesheet, static files, safe headers."""
+"""Assets shared by the pages of both programs: vendored scripts, a stylesheet, static files, safe headers."""
 
 from web_assets.assets import Assets
 from web_assets.headers import page_headers

@@ -18,7 +18,7 @@ KEPT = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its bytes, the same gzipped where that helps, media type, 12 digits of its SHA-256."""
+    """A file: its bytes, the same gzipped where that helps, media type, 12 digits of its SHA-256."""
 
     body: bytes
     gzipped: bytes | None
@@ -51,7 +51,7 @@ class Assets:
         }
 
     def url(self, name: str) -> str:
-        """The address of a file. Raises `KeyError` for one that is not there: a page's mistake."""
+        """Return the address of a file. Raises `KeyError` for one that does not exist."""
         return f"{self.prefix}/{name}?v={self._assets[name].digest}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

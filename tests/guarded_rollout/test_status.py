@@ -20,7 +20,7 @@ from guarded_rollout.config.gates import load
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.status.gate_lines import Trail, gate_lines
 from guarded_rollout.status.session_log import Judged, SessionFacts
-from guarded_rollout.status.snapshot import Overview, read
+from guarded_rollout.status.snapshot import Snapshot, read
 from guarded_rollout.status.terminal import above, below, picture, verdicts_of
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
@@ -204,7 +204,7 @@ def judged(name: str, outcome: GateOutcome, measured: float | None, limit: float
     return Judged(verdict, 0.0, outcome is GateOutcome.FAIL)
 
 
-def crowded(sandbox: Sandbox) -> Overview:
+def crowded(sandbox: Sandbox) -> Snapshot:
     """The real rollout, with the verdicts of all shipped gates and one with a long name."""
     outcomes = [
         GateOutcome.FAIL,

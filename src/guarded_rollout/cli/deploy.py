@@ -66,7 +66,7 @@ def up(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """The whole standard deployment: backup, migration, deployment, and the watching in the background."""
+    """Run the whole standard deployment: backup, migration, deployment, and monitoring in the background."""
     request = asked("up", why, skip_health_check, restart, supersede, backup=True, migrate=True)
     watch = None if follow else in_background
     outlook = roll_out(env, source, request, watch=watch, dry_run=dry_run, verbose=verbose, as_json=as_json)
@@ -136,7 +136,7 @@ def in_background(work: Session) -> None:
 
 
 def rehearse(work: Session, source: str | None, request: Request) -> None:
-    """Build aside, look at everything, change nothing."""
+    """Build aside, check everything, change nothing."""
     with built_aside(work, source) as release:
         work.out.rehearse(f"build release {release.id}")
         work.out.rehearse(*Engine(work.site, work.journal, work.out.say).rehearse(release, request))
@@ -144,7 +144,7 @@ def rehearse(work: Session, source: str | None, request: Request) -> None:
 
 
 def replace_release(work: Session, source: str | None, request: Request) -> DeployResult:
-    """Build and deploy, telling what happens."""
+    """Build and deploy, reporting each step."""
     release = work.site.build(source)
     work.out.detail(
         f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"

@@ -75,7 +75,7 @@ def simulate_command(
     seed: Annotated[int, typer.Option(help="Of the random numbers: the same seed draws the same.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """How often each decision rule rolls back a healthy release, and how soon a bad one."""
+    """Simulate how often each decision rule rolls back a healthy release, and how soon a bad one."""
     from guarded_rollout.gates.simulate import Scenario, simulate  # NumPy is slow to import
 
     out = Output(as_json)

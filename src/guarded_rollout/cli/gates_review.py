@@ -35,7 +35,7 @@ def review_gates(
 
 
 def table(reviewed: list[Reviewed]) -> Table:
-    """One row a gate."""
+    """Build a table with a row for each gate."""
     made = Table("gate", "limit", "median", "most", "judged", "failed", "", box=None)
     for one in reviewed:
         made.add_row(

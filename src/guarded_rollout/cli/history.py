@@ -20,7 +20,7 @@ def history(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """What was done to an environment; --verbose tells each step."""
+    """List what was done to an environment; --verbose lists each step."""
     with session(env, "history", as_json=as_json, verbose=verbose, exclusive=False) as work:
         found = work.journal.history(env, limit=limit)
         if as_json:
@@ -32,7 +32,7 @@ def history(
 
 
 def table(rollouts: list[Rollout], *, verbose: bool) -> Table:
-    """One row a rollout, and under it one a step."""
+    """Build a table with a row for each rollout, and for each step under it."""
     rows = Table(box=None, pad_edge=False)
     for column in ("when (UTC)", "what", "from → to", "took", "outcome", "who", "why"):
         rows.add_column(column, overflow="fold")
@@ -56,14 +56,14 @@ def table(rollouts: list[Rollout], *, verbose: bool) -> Table:
 
 
 def took(what: Any) -> str:
-    """How long a rollout or step took, or how long ago it began."""
+    """Format how long a rollout or step took; `…` while it runs."""
     if what.ended_at is None:
         return "…"
     return duration((what.ended_at - what.started_at).total_seconds())
 
 
 def error_of(step: Any) -> str:
-    """What stopped it, or the rest of its evidence."""
+    """Return a step's error, or its evidence."""
     evidence = step.evidence or {}
     return str(evidence.get("error") or ", ".join(f"{name} {value}" for name, value in evidence.items()))
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Entry(NamedTuple):
+class Listing(NamedTuple):
     """One command, or one group of commands, as `rollout --help` lists it. Hidden where `panel` is empty."""
 
     panel: str
@@ -15,38 +15,38 @@ class Entry(NamedTuple):
 DEPLOY, OBSERVE, RECOVER, MAINTAIN = "Deploy", "Observe", "Recover", "Maintain"
 
 COMMANDS = {
-    "up": Entry(DEPLOY, "Back up, migrate, deploy, and watch in the background.", ("deploy",)),
-    "deploy": Entry(DEPLOY, "Build a release, verify it, and shift the traffic to it.", ("deploy",)),
-    "migrate": Entry(DEPLOY, "Run a release's migrations, or take the newest back.", ("migrate",)),
-    "preflight": Entry(DEPLOY, "Check what a deployment needs. Changes nothing.", ("preflight",)),
-    "premerge": Entry(DEPLOY, "Deploy the checkout aside and run every check on it.", ("premerge",)),
-    "smoke": Entry(DEPLOY, "Run the smoke tests.", ("smoke",)),
-    "start": Entry(DEPLOY, "Start what served before a reboot.", ("start",)),
-    "down": Entry(DEPLOY, "Stop everything of an environment; its data stays.", ("down",)),
-    "status": Entry(OBSERVE, "What serves, what is being rolled out, and how far it is.", ("status",)),
-    "monitor": Entry(OBSERVE, "Watch a rollout and act on the quality gates.", ("monitor",)),
-    "ui": Entry(OBSERVE, "Serve the dashboard.", ("ui",)),
-    "history": Entry(OBSERVE, "What was done, when, by whom, why, and how it ended.", ("history",)),
-    "logs": Entry(OBSERVE, "Show the logs, or rotate them.", ("logs",)),
-    "gates": Entry(
+    "up": Listing(DEPLOY, "Back up, migrate, deploy, and watch in the background.", ("deploy",)),
+    "deploy": Listing(DEPLOY, "Build a release, verify it, and shift the traffic to it.", ("deploy",)),
+    "migrate": Listing(DEPLOY, "Run a release's migrations, or take the newest back.", ("migrate",)),
+    "preflight": Listing(DEPLOY, "Check what a deployment needs. Changes nothing.", ("preflight",)),
+    "premerge": Listing(DEPLOY, "Deploy the checkout aside and run every check on it.", ("premerge",)),
+    "smoke": Listing(DEPLOY, "Run the smoke tests.", ("smoke",)),
+    "start": Listing(DEPLOY, "Start what served before a reboot.", ("start",)),
+    "down": Listing(DEPLOY, "Stop everything of an environment; its data stays.", ("down",)),
+    "status": Listing(OBSERVE, "What serves, what is being rolled out, and how far it is.", ("status",)),
+    "monitor": Listing(OBSERVE, "Watch a rollout and act on the quality gates.", ("monitor",)),
+    "ui": Listing(OBSERVE, "Serve the dashboard.", ("ui",)),
+    "history": Listing(OBSERVE, "What was done, when, by whom, why, and how it ended.", ("history",)),
+    "logs": Listing(OBSERVE, "Show the logs, or rotate them.", ("logs",)),
+    "gates": Listing(
         OBSERVE,
         "Check, simulate, replay, review and export quality gates.",
         ("gates", "gates_review", "gates_export"),
     ),
-    "resume": Entry(RECOVER, "Continue an interrupted rollout or a paused window.", ("window",)),
-    "pause": Entry(RECOVER, "Pause the window's clock.", ("window",)),
-    "promote": Entry(RECOVER, "Accept the release that is being watched.", ("window",)),
-    "abort": Entry(RECOVER, "Take the open rollout back.", ("window",)),
-    "rollback": Entry(RECOVER, "Return to a backup, or to a release.", ("rollback",)),
-    "ack": Entry(RECOVER, "Acknowledge every open alert.", ("ack",)),
-    "backup": Entry(MAINTAIN, "Take a verified backup.", ("backup",)),
-    "verify": Entry(MAINTAIN, "Check a backup without restoring it.", ("verify",)),
-    "prune": Entry(MAINTAIN, "Remove the backups that retention no longer keeps.", ("prune",)),
-    "maintenance": Entry(MAINTAIN, "Run the weekly and monthly tasks.", ("maintenance",)),
-    "notify": Entry(MAINTAIN, "Send a message to every configured channel.", ("notify",)),
-    "validate-logging": Entry(
+    "resume": Listing(RECOVER, "Continue an interrupted rollout or a paused window.", ("window",)),
+    "pause": Listing(RECOVER, "Pause the window's clock.", ("window",)),
+    "promote": Listing(RECOVER, "Accept the release that is being watched.", ("window",)),
+    "abort": Listing(RECOVER, "Take the open rollout back.", ("window",)),
+    "rollback": Listing(RECOVER, "Return to a backup, or to a release.", ("rollback",)),
+    "ack": Listing(RECOVER, "Acknowledge every open alert.", ("ack",)),
+    "backup": Listing(MAINTAIN, "Take a verified backup.", ("backup",)),
+    "verify": Listing(MAINTAIN, "Check a backup without restoring it.", ("verify",)),
+    "prune": Listing(MAINTAIN, "Remove the backups that retention no longer keeps.", ("prune",)),
+    "maintenance": Listing(MAINTAIN, "Run the weekly and monthly tasks.", ("maintenance",)),
+    "notify": Listing(MAINTAIN, "Send a message to every configured channel.", ("notify",)),
+    "validate-logging": Listing(
         MAINTAIN, "Check format, rotation and permissions of the logs.", ("validate_logging",)
     ),
-    "errors": Entry(MAINTAIN, "List every error, its exit code, and what to do.", ("errors",)),
-    "reference": Entry("", "", ("reference",)),
+    "errors": Listing(MAINTAIN, "List every error, its exit code, and what to do.", ("errors",)),
+    "reference": Listing("", "", ("reference",)),
 }

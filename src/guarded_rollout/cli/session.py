@@ -26,7 +26,7 @@ SCRATCH = ("rollback-", "rollout-verify-")
 
 @dataclass(slots=True)
 class Output:
-    """Where a command speaks: lines for people, or one object for programs; and a log for both."""
+    """A command's output: lines for people or one JSON object for programs, and a log of both."""
 
     as_json: bool = False
     verbose: bool = False
@@ -47,7 +47,7 @@ class Output:
             self.say(f"DRY-RUN: {line}")
 
     def result(self, **values: object) -> None:
-        """The answer for programs."""
+        """Print the result for programs."""
         if self.as_json:
             typer.echo(json.dumps(values, default=str))
 
@@ -64,7 +64,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a command works with."""
+    """The environment, site, journal and output of a command."""
 
     environment: Environment
     site: Site
@@ -73,7 +73,7 @@ class Session:
     publisher: Publisher
 
     def confirm(self, what: str, answer: str, *, force: bool) -> None:
-        """Ask for this very answer where the environment wants it. Raises `CancelledError`."""
+        """Ask for exactly this answer if the environment confirms. Raises `CancelledError`."""
         if force or not self.environment.confirm:
             return
         try:
@@ -94,7 +94,7 @@ def session(
     exclusive: bool = True,
     log: str | None = None,
 ) -> Iterator[Session]:
-    """A command's work on one environment. `log` names a log file in monitor_logs/ that it writes as well."""
+    """Open a command's session on one environment. `log` is the kind of its log file in monitor_logs/."""
     out = Output(as_json, verbose)
     with reporting(out, env):
         environment = load(settings_file()).environment(env)
@@ -146,7 +146,7 @@ def built_aside(work: Session, source: str | None) -> Iterator[Release]:
 
 @contextmanager
 def reporting(out: Output, env: str = "") -> Iterator[None]:
-    """Errors become sentences with their exit code."""
+    """Turn errors into sentences with their exit code."""
     logs.configure("info" if out.verbose else "warning", env)
     try:
         yield

@@ -1,4 +1,4 @@
-"""`rollout status`: what serves, what is being rolled out, and how far it is, at a glance."""
+"""`rollout status`: what serves, what is being rolled out, and how far it is."""
 
 import os
 import select
@@ -21,9 +21,9 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.status.facts import Asked, Changes, as_json, gates, rows
-from guarded_rollout.status.snapshot import Overview, Reader, read
+from guarded_rollout.status.snapshot import Reader, Snapshot, read
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 Watch = Annotated[
     bool,
@@ -33,7 +33,7 @@ Watch = Annotated[
 
 @app.command(epilog="Example: rollout status --env staging --json")
 def status(env: Env = "production", as_json: AsJson = False, watch: Watch = False) -> None:
-    """Environment, releases, traffic, step, window, gates, last backup and schema. Changes nothing.
+    """Show environment, releases, traffic, step, window, gates, last backup and schema. Changes nothing.
 
     With --watch it goes on until it is interrupted, and then ends with 130, as every command does.
     """
@@ -57,8 +57,8 @@ def _once(work: Session) -> None:
     Console().print(table)
 
 
-def _ask(work: Session, seen: Overview) -> Asked:
-    """The running programs themselves; a watch does not, for one that hangs would stop it."""
+def _ask(work: Session, seen: Snapshot) -> Asked:
+    """Ask the running programs. A watch does not: one that hangs would stop it."""
     healthy = {one.slot: work.site.answers(one.slot) for one in seen.slots if one.release}
     serving = work.site.serving()
     if serving is None:
@@ -75,7 +75,7 @@ def _watch(work: Session) -> None:
         with interruptible(), _showing(work) as show:
             while _somebody_reads():
                 show(reader.read())
-                work.site.clock.sleep(LOOK_SECONDS)
+                work.site.clock.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except BrokenPipeError:  # whoever read has seen enough; Python would complain once more when it ends
@@ -85,19 +85,19 @@ def _watch(work: Session) -> None:
 
 
 def _somebody_reads() -> bool:
-    """Whether the other end of a pipe is open still: it may be long until the next line would find out."""
+    """Return True while the other end of a pipe is open; the next line may be a long time off."""
     poll = select.poll()
     poll.register(sys.stdout, 0)
     return not any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextmanager
-def _showing(work: Session) -> Iterator[Callable[[Overview], None]]:
+def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
     """A picture on a terminal, lines elsewhere, objects for programs."""
     config, console = _gates_of(work.environment), Console()
     changes = Changes(config)
 
-    def tell(seen: Overview) -> None:
+    def tell(seen: Snapshot) -> None:
         lines = changes.since(seen)
         if work.out.as_json and lines:
             work.out.result(**as_json(seen))
@@ -117,7 +117,7 @@ def _showing(work: Session) -> Iterator[Callable[[Overview], None]]:
 
 
 def _gates_of(environment: Environment) -> EnvironmentGates | None:
-    """What is configured; None where the file cannot be read, which is no reason to tell nothing."""
+    """Load the gates; None if the file cannot be read: the rest of the status is still worth showing."""
     try:
         return gates_file.load(environment.gates).environment(environment.name)
     except RolloutError:

@@ -25,7 +25,7 @@ def ui(
         bool, typer.Option("--token", help="Print the token that signs in, and do nothing else.")
     ] = False,
 ) -> None:
-    """The dashboard: environments, rollouts, gates and history, live in a browser; acting needs a token.
+    """Serve the dashboard: environments, rollouts, gates and history, live; acting needs a token.
 
     It reads files and runs `rollout` itself, so it can end or be restarted at any time.
     """

@@ -17,7 +17,7 @@ from guarded_rollout.rollout.gate_guard import guard_of
 def resume(
     env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
 ) -> None:
-    """Go on with a rollout that a crash interrupted, or with a window that was paused."""
+    """Continue a rollout that a crash interrupted, or a window that was paused."""
     with session(
         env, "resume", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
     ) as work:
@@ -39,7 +39,7 @@ def resume(
 def pause(
     env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
 ) -> None:
-    """Let the window's clock stand still; `rollout resume` lets it go on."""
+    """Pause the window's clock; `rollout resume` continues it."""
     with session(env, "pause", as_json=as_json, verbose=verbose, exclusive=not dry_run) as work:
         engine = Engine(work.site, work.journal, work.out.say)
         rollout = engine.require_open()
@@ -79,7 +79,7 @@ def abort(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take the open rollout back: traffic first, then the rest. A rollback is gone on with instead."""
+    """Take the open rollout back: traffic first, then the rest. An interrupted rollback is resumed."""
     with session(env, "abort", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
         engine = Engine(work.site, work.journal, work.out.say)
         if dry_run:

@@ -1,4 +1,4 @@
-"""Readings that are repeated only when what they read has changed, and that stand while it cannot be read."""
+"""Values read from files: read again only when the file changes, and kept while it cannot be read."""
 
 import sqlite3
 from collections.abc import Callable
@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Blind:
-    """Something that cannot be read, why, and since when (unix time)."""
+class Unreadable:
+    """A file that cannot be read, why, and since when (unix time)."""
 
     what: str
     reason: str
@@ -21,7 +21,7 @@ class Blind:
 
 
 def stamp(path: Path) -> int:
-    """Changes when a file, or what a folder names, does; 0 if it is not there."""
+    """Return a value that changes when a file or a folder's entries do; 0 if it does not exist."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -29,24 +29,26 @@ def stamp(path: Path) -> int:
     return hash((found.st_ino, found.st_mtime_ns, found.st_size))
 
 
-class Kept(Generic[T]):
-    """A reading that is repeated when its mark changes, and that stands while it cannot be."""
+class Cached(Generic[T]):
+    """A value that is read again when its mark changes; the last one stays while reading fails."""
 
     def __init__(self, what: str, empty: T) -> None:
         self._what = what
         self.value = empty
         self._mark: object = None
-        self.blind: Blind | None = None
+        self.unreadable: Unreadable | None = None
 
-    def get(self, mark: Callable[[], object], look: Callable[[], T], now: float) -> T:
+    def get(self, mark: Callable[[], object], read: Callable[[], T], now: float) -> T:
         try:
             found = mark()
-            if found != self._mark or self.blind:
-                self.value = look()
+            if found != self._mark or self.unreadable:
+                self.value = read()
                 self._mark = found
-            self.blind = None
+            self.unreadable = None
         except (OSError, ValueError, KeyError, sqlite3.Error, RolloutError) as error:
-            self.blind = Blind(self._what, _reason(error), self.blind.since if self.blind else now)
+            self.unreadable = Unreadable(
+                self._what, _reason(error), self.unreadable.since if self.unreadable else now
+            )
         return self.value
 
 
@@ -57,16 +59,16 @@ def _reason(error: Exception) -> str:
 
 
 class Database(Generic[T]):
-    """A database that is kept open for as long as its file is the same one."""
+    """A database that stays open while its file is the same."""
 
-    def __init__(self, path: Path, look: Callable[[Path], T]) -> None:
+    def __init__(self, path: Path, connect: Callable[[Path], T]) -> None:
         self.path = path
-        self._look = look
+        self._connect = connect
         self._inode = 0
         self._open: Any = None
 
     def mark(self) -> object:
-        """Changes when another process has written, or the file is another one."""
+        """Return a value that changes when another process has written or the file was replaced."""
         inode = self.path.stat().st_ino if self.path.exists() else 0
         if inode != self._inode:
             self.close()
@@ -76,12 +78,12 @@ class Database(Generic[T]):
         try:
             return inode, self.open().version()  # type: ignore[attr-defined]
         except RolloutError:
-            self.close()  # opened anew next time: it may have been mended in place
+            self.close()  # opened again next time: it may have been repaired in place
             raise
 
     def open(self) -> T:
         if self._open is None:
-            self._open = self._look(self.path)
+            self._open = self._connect(self.path)
         found: T = self._open
         return found
 

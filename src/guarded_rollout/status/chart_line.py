@@ -1,4 +1,4 @@
-"""One gate's values for one side, as a chart draws them."""
+"""A gate's values for one side, for its chart."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,7 +10,7 @@ MOST = 1500  # points kept of a line: a 60-minute window of 5 s samples has 720
 
 
 class Dot(NamedTuple):
-    """One point of one line, as it is sent: seconds since 1970, the value (None: nothing measured)."""
+    """A point of a line, as sent to the page: unix time, the value (None: nothing measured)."""
 
     gate: str
     side: str
@@ -19,8 +19,8 @@ class Dot(NamedTuple):
 
 
 @dataclass(slots=True)
-class Line:
-    """One gate's values for one side, and what a table says of them."""
+class ChartLine:
+    """A gate's values for one side, with their extremes."""
 
     at: list[float] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)

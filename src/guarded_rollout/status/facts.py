@@ -1,4 +1,4 @@
-"""An environment at a glance: one reading of its facts as named rows, as JSON, and as what changed. Pure."""
+"""The facts of an environment: as named rows, as JSON, and as lines for what changed. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.status.headline import headline
 from guarded_rollout.status.rows import gate_rows
-from guarded_rollout.status.snapshot import SUPERVISOR, Overview, Phase, Standing
+from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot, Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What is told, and the part of it that is news when it changes: a time that runs on is none."""
+    """A text, and the part of it whose change is news; running time is not."""
 
     text: str
     mark: str
@@ -23,7 +23,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What only the running programs can tell: `healthy` by slot; None where nobody was asked."""
+    """Answers of the running programs: `healthy` by slot; None where they were not asked."""
 
     healthy: Mapping[Slot, bool] | None = None
     schema: str | None = None
@@ -32,8 +32,8 @@ class Asked:
 NOBODY = Asked()
 
 
-def rows(seen: Overview, asked: Asked = NOBODY) -> dict[str, Fact | None]:
-    """The facts by name, in the order in which they are shown; None where there is nothing to tell."""
+def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
+    """Return the facts by name, in display order; None where there is nothing to say."""
     backup = seen.backups[0].entry.path.name if seen.backups else "none"
     return {
         "environment": _plain(f"{seen.environment.name}, http://localhost:{seen.environment.port}"),
@@ -52,7 +52,7 @@ def rows(seen: Overview, asked: Asked = NOBODY) -> dict[str, Fact | None]:
     }
 
 
-def gates(seen: Overview, config: EnvironmentGates | None) -> dict[str, Fact]:
+def gates(seen: Snapshot, config: EnvironmentGates | None) -> dict[str, Fact]:
     """Each gate's newest verdict, while a window is open."""
     if seen.session is None:
         return {}
@@ -62,33 +62,35 @@ def gates(seen: Overview, config: EnvironmentGates | None) -> dict[str, Fact]:
     }
 
 
-def as_json(seen: Overview, asked: Asked = NOBODY) -> dict[str, Any]:
-    """One reading for programs."""
+def as_json(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Any]:
+    """Return a snapshot for programs."""
     judged = seen.session.judged if seen.session else ()
     return {
         **{name: fact.text if fact else None for name, fact in rows(seen, asked).items()},
-        "unreadable": [{"what": one.what, "reason": one.reason, "since": one.since} for one in seen.blind],
+        "unreadable": [
+            {"what": one.what, "reason": one.reason, "since": one.since} for one in seen.unreadable
+        ],
         "gates": [{**one.verdict.as_json(), "failing": one.failing} for one in judged],
         "read_at": datetime.fromtimestamp(seen.read_at, UTC).isoformat(timespec="milliseconds"),
     }
 
 
 class Changes:
-    """What is new since the last look, as lines; at the first look all of it."""
+    """The facts that changed since the previous snapshot, as lines; all of them for the first."""
 
     def __init__(self, config: EnvironmentGates | None) -> None:
         self._config = config
         self._known: dict[str, str] = {}
 
-    def since(self, seen: Overview) -> list[str]:
-        """One line for each fact that is another one now."""
-        told = headline(seen, self._config)
-        answer = Fact(" ".join(filter(None, (f"{told.title}.", told.detail))), told.title)
-        unreadable = {f"unreadable: {one.what}": _plain(one.reason) for one in seen.blind}
-        facts = {"now": answer, **rows(seen), **gates(seen, self._config), **unreadable}
-        now = {name: fact for name, fact in facts.items() if fact is not None}
-        lines = list(self._lines(now, datetime.fromtimestamp(seen.read_at, UTC)))
-        self._known = {name: fact.mark for name, fact in now.items()}
+    def since(self, seen: Snapshot) -> list[str]:
+        """Return one line for each fact that changed."""
+        now = headline(seen, self._config)
+        said = Fact(" ".join(filter(None, (f"{now.title}.", now.detail))), now.title)
+        unreadable = {f"unreadable: {one.what}": _plain(one.reason) for one in seen.unreadable}
+        facts = {"now": said, **rows(seen), **gates(seen, self._config), **unreadable}
+        known = {name: fact for name, fact in facts.items() if fact is not None}
+        lines = list(self._lines(known, datetime.fromtimestamp(seen.read_at, UTC)))
+        self._known = {name: fact.mark for name, fact in known.items()}
         return lines
 
     def _lines(self, now: Mapping[str, Fact], at: datetime) -> Iterator[str]:
@@ -113,7 +115,7 @@ def _slot(standing: Standing, asked: Asked) -> Fact | None:
     return _plain(", ".join(words))
 
 
-def _step(seen: Overview) -> str | None:
+def _step(seen: Snapshot) -> str | None:
     if seen.rollout is None:
         return None
     if seen.phase in (Phase.WATCHING, Phase.PAUSED, Phase.CLOSING):
@@ -124,15 +126,15 @@ def _step(seen: Overview) -> str | None:
     return begun
 
 
-def _window(seen: Overview) -> Fact | None:
+def _window(seen: Snapshot) -> Fact | None:
     if seen.window is None:
         return None
     paused = " paused" * seen.window.paused
     return Fact(duration(seen.window_left) + paused, f"{seen.phase}{paused}")
 
 
-def _watched_by(seen: Overview) -> Fact | None:
-    """Who watches the open window; a process that runs and does not beat watches nothing."""
+def _watched_by(seen: Snapshot) -> Fact | None:
+    """Say who watches the open window. A process without a heartbeat watches nothing."""
     if seen.window is None or seen.rollout is None:
         return None
     if seen.beat is not None and not seen.unwatched_seconds:
@@ -141,7 +143,7 @@ def _watched_by(seen: Overview) -> Fact | None:
     return Fact(f"nobody, for {duration(seen.unwatched_seconds)}: run `{command}`", "nobody")
 
 
-def _notifications(seen: Overview) -> Fact | None:
+def _notifications(seen: Snapshot) -> Fact | None:
     told = seen.ledger
     open_ = sum(not matter.acknowledged for matter in told.matters)
     parts = [f"{told.waiting} to be delivered"] * bool(told.waiting) + [f"{open_} not acknowledged"] * bool(

@@ -23,7 +23,7 @@ STYLES = {
     "muted": "dim",
     "": "default",
 }
-"""How a terminal draws each tone."""
+"""A terminal's style for each tone."""
 
 
 class Trail:
@@ -47,7 +47,7 @@ class Trail:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """How wide each part of a gate's line is; 0 leaves it out."""
+    """The width of each part of a gate's line; 0 leaves it out."""
 
     word: int
     name: int
@@ -57,7 +57,7 @@ class Columns:
 
 
 def columns_for(width: int, verdicts: Sequence[Verdict]) -> Columns:
-    """What fits into so many columns: first the mark, the name and the value, then the rest."""
+    """Fit a gate's line into so many columns: the mark, the name and the value first, then the rest."""
     name = min(max((len(one.gate) for one in verdicts), default=0), 28)
     measured = max((len(one.measured) for one in verdicts), default=0)
     left = width - 2 - name - measured - 4

@@ -1,5 +1,4 @@
-"""What is happening in an environment, why one can say so, and what to do: the same answer for the terminal
-and the dashboard. Pure."""
+"""The headline of an environment: what is happening, how that is known, and what to do. Pure."""
 
 from dataclasses import dataclass, replace
 
@@ -10,15 +9,15 @@ from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.journal.model import UNDOING
 from guarded_rollout.status.session_log import Judged
-from guarded_rollout.status.snapshot import SUPERVISOR, Overview, Phase
+from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot
 
 UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What is happening, why one can say so, and what to do. `more` is the rollout whose page tells why,
-    `cautions` are what else an operator should know."""
+    """What is happening, how that is known, and what to do. `more` is the rollout whose page explains it,
+    `cautions` are further problems."""
 
     tone: str
     title: str
@@ -28,23 +27,23 @@ class Headline:
     cautions: tuple[str, ...] = ()
 
 
-def unwatched(seen: Overview) -> bool:
-    """Whether a window is open that nobody looks at."""
+def unwatched(seen: Snapshot) -> bool:
+    """Return True if a window is open that nobody watches."""
     return seen.unwatched_seconds > UNWATCHED_SECONDS and not (seen.back or seen.undoing)
 
 
-def failing(seen: Overview) -> tuple[Judged, ...]:
+def failing(seen: Snapshot) -> tuple[Judged, ...]:
     """The gates in breach."""
     return tuple(one for one in seen.session.judged if one.failing) if seen.session else ()
 
 
-def headline(seen: Overview, config: EnvironmentGates | None) -> Headline:
-    """The two seconds' answer."""
-    found = _answer(seen, config)
+def headline(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
+    """Say in one sentence what is happening, with cautions."""
+    found = _headline(seen, config)
     return replace(found, cautions=cautions(seen))
 
 
-def _answer(seen: Overview, config: EnvironmentGates | None) -> Headline:
+def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
     if unknown(seen) and not seen.history:
         return Headline(
             "bad",
@@ -72,13 +71,13 @@ def _answer(seen: Overview, config: EnvironmentGates | None) -> Headline:
     return _outage(seen) or _watching(seen, config)
 
 
-def unknown(seen: Overview) -> bool:
-    """Whether the journal cannot be read, so that nobody can say what goes on."""
-    return any(one.what == "the journal" for one in seen.blind)
+def unknown(seen: Snapshot) -> bool:
+    """Return True if the journal cannot be read."""
+    return any(one.what == "the journal" for one in seen.unreadable)
 
 
-def _outage(seen: Overview) -> Headline | None:
-    """What has traffic and does not run: no gate and no journal knows better."""
+def _outage(seen: Snapshot) -> Headline | None:
+    """Report a release or proxy that has traffic and does not run; it overrides gates and journal."""
     if seen.at_work is not None:
         return None
     start = f"`rollout start --env {seen.environment.name}` starts what should run."
@@ -93,8 +92,8 @@ def _outage(seen: Overview) -> Headline | None:
     return None
 
 
-def cautions(seen: Overview) -> tuple[str, ...]:
-    """What is not as it should be, beside the answer."""
+def cautions(seen: Snapshot) -> tuple[str, ...]:
+    """List what else is wrong, beside the headline."""
     if seen.serving is None or seen.at_work is not None:
         return ()
     found = []
@@ -106,7 +105,7 @@ def cautions(seen: Overview) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _steady(seen: Overview) -> Headline:
+def _steady(seen: Snapshot) -> Headline:
     newest = next((one for one in seen.history if one.target), None)
     serves = f"{seen.serving} serves all of the traffic"
     if newest is None or newest.outcome is None:
@@ -137,7 +136,7 @@ def _sentence(words: str) -> str:
     return f"{words.rstrip('.')}. " if words else ""
 
 
-def _rolling_out(seen: Overview) -> Headline:
+def _rolling_out(seen: Snapshot) -> Headline:
     note = seen.rollout.note("gate") if seen.rollout else None
     stays = f"{seen.stable} serves until it has earned its place." if seen.stable else ""
     title = f"{seen.candidate} is being rolled out: {seen.step or 'it begins'}"
@@ -147,7 +146,7 @@ def _rolling_out(seen: Overview) -> Headline:
     return Headline("accent", title, stays, "Nothing: it goes back by itself if a step fails.")
 
 
-def _watching(seen: Overview, config: EnvironmentGates | None) -> Headline:
+def _watching(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
     broken = failing(seen)
     if broken:
         by_itself = config is not None and config.auto_rollback.enabled and _rolls_back(broken, config)
@@ -192,7 +191,7 @@ def _rolls_back(broken: tuple[Judged, ...], config: EnvironmentGates) -> bool:
     )
 
 
-def _cause(seen: Overview) -> str:
+def _cause(seen: Snapshot) -> str:
     if seen.rollout is None:
         return ""
     note = seen.rollout.note(UNDOING)

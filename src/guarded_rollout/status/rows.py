@@ -1,4 +1,4 @@
-"""What a page or a terminal lists of an environment: its rollout's steps, its gates. Pure."""
+"""Rows for the terminal and the pages: a rollout's steps, the gates. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -11,15 +11,15 @@ from guarded_rollout.gates.describe import describe_gate
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.journal.model import Rollout, StepOutcome, StepRun
-from guarded_rollout.status.chart_line import Line
+from guarded_rollout.status.chart_line import ChartLine
 from guarded_rollout.status.session_log import Judged
-from guarded_rollout.status.snapshot import Overview
+from guarded_rollout.status.snapshot import Snapshot
 
 HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 
 
 class Shown(NamedTuple):
-    """How an outcome is shown: a mark that needs no colour, a tone, words."""
+    """The display of an outcome: a mark that needs no colour, a tone, words."""
 
     mark: str
     tone: str
@@ -37,7 +37,7 @@ NOT_JUDGED = Shown("○", "", "not judged yet")
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """One step of a timeline. `at` and `took` in seconds; a running step has no `took`."""
+    """A step of a timeline. `at` and `took` in seconds; a running step has no `took`."""
 
     name: str
     state: str
@@ -50,7 +50,7 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class SideRow:
-    """One line of a gate's chart, as a table tells it."""
+    """A line of a gate's chart, for its table."""
 
     side: str
     latest: str
@@ -61,7 +61,7 @@ class SideRow:
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """One gate: what the monitor said last, and what was measured."""
+    """A gate with its newest verdict and its measurements."""
 
     name: str
     tone: str
@@ -103,12 +103,12 @@ def _row(name: str, rollout: Rollout, at_work: bool) -> StepRow:
 
 
 def seconds_of(step: StepRun) -> float | None:
-    """How long a step took."""
+    """Return how long a step took, in seconds; None while it runs."""
     return None if step.ended_at is None else (step.ended_at - step.started_at).total_seconds()
 
 
 def evidence(step: StepRun) -> str:
-    """What stopped a step, or how one can tell that it did what it says."""
+    """Describe what stopped a step, or the evidence that it did its work."""
     found = step.evidence or {}
     if "error" in found:
         return str(found["error"])
@@ -125,7 +125,7 @@ def plain(value: object) -> str:
 
 
 def gate_rows(
-    seen: Overview, config: EnvironmentGates | None, lines: Mapping[str, Mapping[Side, Line]]
+    seen: Snapshot, config: EnvironmentGates | None, lines: Mapping[str, Mapping[Side, ChartLine]]
 ) -> tuple[GateRow, ...]:
     """Every gate that is switched on or was judged."""
     gates = dict(config.quality_gates.enabled()) if config else {}
@@ -138,9 +138,13 @@ def gate_rows(
 
 
 def gate_row(
-    name: str, gate: Gate | None, judged: Judged | None, lines: Mapping[Side, Line], rolls_back: bool = True
+    name: str,
+    gate: Gate | None,
+    judged: Judged | None,
+    lines: Mapping[Side, ChartLine],
+    rolls_back: bool = True,
 ) -> GateRow:
-    """One gate's card."""
+    """Build the row of one gate."""
     verdict = judged.verdict if judged else None
     bad = judged is not None and judged.failing
     if judged and bad and judged.broke and verdict and not verdict.failed:

@@ -15,10 +15,10 @@ TOLD = 12  # of the newest lines that somebody should see
 
 
 class Gained(NamedTuple):
-    """What a log gained. `anew`: the file is another one, or was cut, and these are all of its lines."""
+    """The lines that a log gained. `restarted`: its file was replaced or cut; these are all lines."""
 
     lines: list[str]
-    anew: bool
+    restarted: bool
 
 
 class Tail:
@@ -33,15 +33,15 @@ class Tail:
         """The lines since the last reading. Raises `OSError`."""
         with self.path.open("rb") as file:
             found = os.fstat(file.fileno())
-            anew = (found.st_dev, found.st_ino) != self._file or found.st_size < self._at
-            if anew:
+            restarted = (found.st_dev, found.st_ino) != self._file or found.st_size < self._at
+            if restarted:
                 self._file, self._at = (found.st_dev, found.st_ino), 0
             if found.st_size == self._at:
-                return Gained([], anew)
+                return Gained([], restarted)
             file.seek(self._at)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._at += len(whole) + len(newline)
-        return Gained(whole.decode(errors="replace").splitlines() if newline else [], anew)
+        return Gained(whole.decode(errors="replace").splitlines() if newline else [], restarted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What a log says so far. Times are unix time; `written_at` is when its file was written last."""
+    """A monitoring log's content so far. Times are unix time, `written_at` that of its last write."""
 
     path: Path
     rollout: str = ""
@@ -80,15 +80,15 @@ class SessionReader:
 
     def read(self) -> SessionFacts:
         """Raises `OSError`."""
-        lines, anew = self._tail.gained()
-        if anew:
+        lines, restarted = self._tail.gained()
+        if restarted:
             self._facts = SessionFacts(self._tail.path)
             self._judged.clear()
             self._told.clear()
         for text in lines:
             if IS_SAMPLE not in text and (line := parse(text)) is not None:
                 self._take(line)
-        if lines or anew:
+        if lines or restarted:
             self._facts = replace(
                 self._facts,
                 written_at=self._tail.path.stat().st_mtime,

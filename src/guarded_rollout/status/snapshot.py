@@ -1,7 +1,7 @@
-"""One environment as its files tell it: for the terminal, for the dashboard, and for whoever asks next.
+"""One environment as its files describe it, for the terminal and the dashboard.
 
-Nothing is asked of the service, the engine or the supervisor, so what is told stays true when they are down.
-What cannot be read is named with the time since when, and the last reading of it stands.
+The service, the engine and the supervisor are not asked, so a snapshot is right when they are down. What
+cannot be read is named with the time since when, and its last value stays.
 """
 
 import os
@@ -29,8 +29,8 @@ from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.threshold_review import newest_sessions
 from guarded_rollout.notify.ledger import Ledger, LedgerReader
 from guarded_rollout.rollout.window import Window, window
-from guarded_rollout.status.cache import Blind as Blind
-from guarded_rollout.status.cache import Database, Kept, stamp
+from guarded_rollout.status.cache import Cached, Database, stamp
+from guarded_rollout.status.cache import Unreadable as Unreadable
 from guarded_rollout.status.session_log import SessionFacts, SessionReader
 
 HISTORY = 30  # rollouts, the newest
@@ -38,7 +38,7 @@ SUPERVISOR = "supervisor"
 
 
 class Phase(StrEnum):
-    """What is going on, in one word."""
+    """The state of an environment in one word."""
 
     EMPTY = "empty"  # nothing serves yet
     STEADY = "steady"  # no rollout is open
@@ -62,7 +62,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A backup as far as one can tell without reading it. `checksum` is its recorded SHA-256."""
+    """A backup's name, size and recorded SHA-256; the archive itself is not read."""
 
     entry: BackupEntry
     size: int
@@ -71,7 +71,7 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class Snapshot:
     """One environment at `read_at`. Times are unix time, `window_left` in seconds.
 
     `processes` has the pid of each program that should run by its name (`supervisor`, `proxy`, `blue`,
@@ -81,7 +81,7 @@ class Overview:
 
     environment: Environment
     read_at: float
-    blind: tuple[Blind, ...]
+    unreadable: tuple[Unreadable, ...]
     slots: tuple[Standing, ...]
     processes: dict[str, int]
     releases: tuple[Release, ...]  # oldest first
@@ -104,12 +104,12 @@ class Overview:
 
     @property
     def back(self) -> bool:
-        """Whether the open rollout is itself a rollback."""
+        """True if the open rollout is itself a rollback."""
         return self.rollout is not None and self.rollout.is_rollback
 
     @property
     def undoing(self) -> bool:
-        """Whether the open rollout is being taken back."""
+        """True if the open rollout is being taken back."""
         return self.rollout is not None and self.rollout.undoing
 
     @property
@@ -156,7 +156,7 @@ class Overview:
 
     @property
     def schema(self) -> tuple[str, float] | None:
-        """The schema revision that the journal last saw, and when; what was done by hand it cannot know."""
+        """The schema revision that the journal last recorded, and when."""
         for rollout in self.history:
             for step in reversed(rollout.steps):
                 found = step.evidence or {}
@@ -168,7 +168,7 @@ class Overview:
         return None
 
 
-def read(environment: Environment, clock: Clock | None = None) -> Overview:
+def read(environment: Environment, clock: Clock | None = None) -> Snapshot:
     """Look once."""
     reader = Reader(environment, clock)
     try:
@@ -188,13 +188,13 @@ class Reader:
         self._outbox: Database[LedgerReader] = Database(
             environment.root / "notifications.db", LedgerReader.look
         )
-        self._history: Kept[tuple[Rollout, ...]] = Kept("the journal", ())
+        self._history: Cached[tuple[Rollout, ...]] = Cached("the journal", ())
         self._open: Rollout | None = None
-        self._ledger: Kept[Ledger] = Kept("the outbox", Ledger())
-        self._share: Kept[dict[Slot, int]] = Kept("the traffic's share", {})
-        self._releases: Kept[tuple[Release, ...]] = Kept("the releases", ())
-        self._backups: Kept[tuple[Archive, ...]] = Kept("the backups", ())
-        self._session: Kept[SessionFacts | None] = Kept("the monitoring log", None)
+        self._ledger: Cached[Ledger] = Cached("the outbox", Ledger())
+        self._share: Cached[dict[Slot, int]] = Cached("the traffic's share", {})
+        self._releases: Cached[tuple[Release, ...]] = Cached("the releases", ())
+        self._backups: Cached[tuple[Archive, ...]] = Cached("the backups", ())
+        self._session: Cached[SessionFacts | None] = Cached("the monitoring log", None)
         self._session_reader: tuple[Path, SessionReader] | None = None
         self._found_logs: tuple[str, int, Path | None] = ("", 0, None)
 
@@ -202,8 +202,8 @@ class Reader:
         self._journal.close()
         self._outbox.close()
 
-    def read(self) -> Overview:
-        """Never raises: what cannot be read is in `blind`."""
+    def read(self) -> Snapshot:
+        """Never raises: what cannot be read is in `unreadable`."""
         environment, now = self.environment, self._clock.instant()
         at = now.at.timestamp()
         history = self._history.get(self._journal.mark, self._read_journal, at)
@@ -220,10 +220,10 @@ class Reader:
         session = self._session.get(lambda: object(), lambda: self._read_session(rollout, beat), at)
         processes = self._processes()
         kept = (self._history, self._share, self._releases, self._backups, self._ledger, self._session)
-        return Overview(
+        return Snapshot(
             environment=environment,
             read_at=at,
-            blind=tuple(one.blind for one in kept if one.blind),
+            unreadable=tuple(one.unreadable for one in kept if one.unreadable),
             slots=tuple(
                 Standing(slot, self._standing(slot), share.get(slot, 0), processes.get(slot, 0))
                 for slot in SLOTS
@@ -266,7 +266,7 @@ class Reader:
         return self._session_reader[1].read()
 
     def _session_path(self, rollout: Rollout | None, beat: Heartbeat | None) -> Path | None:
-        """The open rollout's log: the heartbeat names it, else it is looked for."""
+        """Find the open rollout's log: by the heartbeat, else by search."""
         if rollout is None:
             return None
         if rollout.is_rollback:  # what is shown is why: the session of the rollout that it closed
@@ -277,7 +277,7 @@ class Reader:
         return self.log_of(rollout)
 
     def log_of(self, rollout: Rollout) -> Path | None:
-        """A rollout's monitoring log, the newest if there are several; looked for when the folder changes."""
+        """Find a rollout's newest monitoring log; searched again when the folder changes."""
         mark = stamp(self.environment.logs)
         wanted = str(rollout.id)
         if self._found_logs[:2] != (wanted, mark):
@@ -298,7 +298,7 @@ class Reader:
 
 
 def log_of(environment: Environment, rollout: Rollout) -> Path | None:
-    """The newest monitoring log that a rollout left, by what the first lines say; a compressed one too."""
+    """Find the newest monitoring log of a rollout by its first lines, compressed ones included."""
     for path in reversed(newest_sessions(environment.logs, environment.name, HISTORY)):
         with suppress(OSError, EOFError), open_log(path) as file:
             if any(str(rollout.id) in file.readline() for _ in range(3)):
@@ -322,7 +322,7 @@ def _archive(entry: BackupEntry) -> Archive:
 
 
 def _running(path: Path) -> int:
-    """The pid in this file, if it runs."""
+    """Return the pid in this file if it runs, else 0."""
     try:
         written = path.read_text().strip()
         return int(written) if written.isdigit() and launcher.alive(int(written)) else 0

@@ -17,12 +17,12 @@ from guarded_rollout.status.facts import rows
 from guarded_rollout.status.gate_lines import STYLES, Trail, gate_lines
 from guarded_rollout.status.headline import headline
 from guarded_rollout.status.rows import timeline
-from guarded_rollout.status.snapshot import Overview, Standing
+from guarded_rollout.status.snapshot import Snapshot, Standing
 
 BAR = 10  # columns of a traffic bar
 LEAST_BELOW = 3  # lines that the gates leave for what stands below them
 FOOT = ("window_left", "watched_by", "at_work", "notifications", "last_backup", "schema", "supervisor")
-"""What is told below the gates, in this order, as far as there are lines."""
+"""The facts below the gates, in this order, as far as there are lines."""
 
 
 class Terminal:
@@ -77,17 +77,17 @@ def picture(
     return Group(*lines[: height - 1])
 
 
-def verdicts_of(seen: Overview) -> tuple[Verdict, ...]:
+def verdicts_of(seen: Snapshot) -> tuple[Verdict, ...]:
     """The gates' newest verdicts, as the monitor logged them."""
     return tuple(one.verdict for one in seen.session.judged) if seen.session else ()
 
 
-def above(seen: Overview, config: EnvironmentGates | None, width: int) -> list[Text]:
-    """What stands above the gates: the headline, the slots, the steps."""
+def above(seen: Snapshot, config: EnvironmentGates | None, width: int) -> list[Text]:
+    """Build the lines above the gates: the headline, the slots, the steps."""
     return [*_headline(seen, config), Text(), *slots(seen, width), *_steps(seen, width)]
 
 
-def slots(seen: Overview, width: int) -> Iterator[Text]:
+def slots(seen: Snapshot, width: int) -> Iterator[Text]:
     """A line for each slot: its release, its share of the traffic, whether it runs, and its part."""
     parts = (
         {seen.stable: "stable", seen.candidate: "candidate"} if seen.candidate else {seen.serving: "serves"}
@@ -113,7 +113,7 @@ def _slot(standing: Standing, part: str, room: int) -> Text:
     return line.append(f" {part}", style="bold")
 
 
-def _headline(seen: Overview, config: EnvironmentGates | None) -> Iterator[Text]:
+def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Iterator[Text]:
     told = headline(seen, config)
     head = Text(no_wrap=True, overflow="ellipsis")
     head.append(f"{seen.environment.name}  ", style="bold").append(told.title, style=STYLES[told.tone])
@@ -123,7 +123,7 @@ def _headline(seen: Overview, config: EnvironmentGates | None) -> Iterator[Text]
         yield Text(words, style="dim", no_wrap=True, overflow="ellipsis")
 
 
-def _steps(seen: Overview, width: int) -> Iterator[Text]:
+def _steps(seen: Snapshot, width: int) -> Iterator[Text]:
     """The timeline, as many steps a line as fit."""
     if seen.rollout is None:
         return
@@ -138,15 +138,15 @@ def _steps(seen: Overview, width: int) -> Iterator[Text]:
     yield line
 
 
-def below(seen: Overview) -> Iterator[Text]:
-    """What stands below the gates."""
+def below(seen: Snapshot) -> Iterator[Text]:
+    """Yield the facts below the gates."""
     told = rows(seen)
     for name in FOOT:
         if fact := told[name]:
             yield Text(
                 f"{name.replace('_', ' ')}: {fact.text}", style="dim", no_wrap=True, overflow="ellipsis"
             )
-    for one in seen.blind:
+    for one in seen.unreadable:
         yield Text(
             f"{one.what} cannot be read: {one.reason}", style="bold red", no_wrap=True, overflow="ellipsis"
         )

@@ -64,7 +64,7 @@ class Access:
         return self._welcome() if hmac.compare_digest(given, self._token.encode()) else None
 
     def by_cookie(self, cookies: Mapping[str, str]) -> Visitor | None:
-        """Who a request comes from; None for everybody else. Survives a restart of the dashboard."""
+        """Return the signed-in visitor of a cookie, or None. Sessions survive a restart of the dashboard."""
         cookie = cookies.get(self.cookie_name, "")
         expires, _, rest = cookie.partition(".")
         nonce, _, proof = rest.partition(".")
@@ -86,7 +86,7 @@ class Access:
     # ---- what is let in
 
     def refusal(self, method: str, headers: Mapping[str, str]) -> str:
-        """Why a request is refused before anybody looks at it; empty if it is not."""
+        """Return why a request must be refused, or an empty string."""
         host = headers.get("host", "")
         if not self._is_ours(host):
             return f"This dashboard does not answer to the name {host!r}."
@@ -148,7 +148,7 @@ def token_of(project: Path) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address; a name counts if all it stands for does."""
+    """Return True if an address is loopback; a name if all of its addresses are."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

@@ -1,4 +1,4 @@
-"""What an operator can do now, what each thing will do, and the command that does it. Pure.
+"""The actions that are possible now, their effects, and the commands that perform them. Pure.
 
 The dashboard runs the command line itself, so it can do nothing that an operator could not type.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from guarded_rollout.clock import duration
 from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.status.headline import failing, unknown, unwatched
-from guarded_rollout.status.snapshot import Overview, Phase
+from guarded_rollout.status.snapshot import Phase, Snapshot
 
 LONGEST = 500  # characters of a reason or a source
 
@@ -27,7 +27,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several, for a form: its value and its words."""
+    """A choice of a form: its value and its label."""
 
     value: str
     words: str
@@ -63,7 +63,7 @@ LABELS = {
 }
 
 
-def offers(seen: Overview) -> tuple[Offer, ...]:
+def offers(seen: Snapshot) -> tuple[Offer, ...]:
     """Every action, possible or not. Where something is wrong, the way back stands out, else the way on."""
     tones = {"abort": "alarm", "promote": ""} if alarming(seen) else {}
     return tuple(
@@ -81,13 +81,13 @@ def reasons(found: tuple[Offer, ...]) -> dict[str, list[Offer]]:
     return grouped
 
 
-def alarming(seen: Overview) -> bool:
-    """Whether an operator should think of the way back."""
+def alarming(seen: Snapshot) -> bool:
+    """Return True if an operator should consider rolling back."""
     return bool(failing(seen)) or unwatched(seen) or seen.phase is Phase.INTERRUPTED
 
 
-def why_not(action: str, seen: Overview) -> str:
-    """One sentence that says why an action is not possible now; empty if it is."""
+def why_not(action: str, seen: Snapshot) -> str:
+    """Say in a sentence why an action is not possible now; empty if it is."""
     if unknown(seen):
         return "The journal cannot be read."
     if seen.at_work is not None:
@@ -112,7 +112,7 @@ def why_not(action: str, seen: Overview) -> str:
     return f"There is no action {action!r}."
 
 
-def _why_no_window(seen: Overview, action: str) -> str:
+def _why_no_window(seen: Snapshot, action: str) -> str:
     if seen.rollout is None:
         return "No rollout is open."
     if seen.phase in (Phase.TAKING_BACK, Phase.INTERRUPTED) and (seen.window is None or seen.undoing):
@@ -126,7 +126,7 @@ def _why_no_window(seen: Overview, action: str) -> str:
     return ""
 
 
-def question(action: str, seen: Overview) -> Question:
+def question(action: str, seen: Snapshot) -> Question:
     """The confirmation of an action. Raises `ActionRefusedError` if it is not possible now."""
     if reason := why_not(action, seen):
         raise ActionRefusedError(detail=reason)
@@ -174,7 +174,7 @@ def question(action: str, seen: Overview) -> Question:
     return Question(action, title, label, tone, will, command, asks_why=action == "abort")
 
 
-def check(name: str, seen: Overview, backup: str) -> tuple[Question, list[str]]:
+def check(name: str, seen: Snapshot, backup: str) -> tuple[Question, list[str]]:
     """The confirmation and the command line of a check. Raises `ActionRefusedError` for one there is not."""
     env = seen.environment.name
     if name == "plan":
@@ -196,7 +196,7 @@ def check(name: str, seen: Overview, backup: str) -> tuple[Question, list[str]]:
     return replace(asked, command=shlex.join(["rollout", *line])), line
 
 
-def words(action: str, seen: Overview, form: Mapping[str, str]) -> list[str]:
+def words(action: str, seen: Snapshot, form: Mapping[str, str]) -> list[str]:
     """The command line that an answered confirmation stands for, without `rollout`.
 
     Raises `ActionRefusedError` where it is not possible, not confirmed, or not of what the operator saw.
@@ -219,12 +219,12 @@ def words(action: str, seen: Overview, form: Mapping[str, str]) -> list[str]:
     return line
 
 
-def standing(seen: Overview) -> str:
-    """What a confirmation is about: if that has changed since, it does not count."""
+def standing(seen: Snapshot) -> str:
+    """Return what a confirmation refers to; if that has changed since, the confirmation is void."""
     return str(seen.rollout.id) if seen.rollout else f"none:{seen.serving or ''}"
 
 
-def _where(asked: Question, seen: Overview, form: Mapping[str, str]) -> list[str]:
+def _where(asked: Question, seen: Snapshot, form: Mapping[str, str]) -> list[str]:
     target = form.get("target", "")
     kind, _, value = target.partition(":")
     if kind == "release" and any(one.value == value for one in asked.releases):
@@ -235,7 +235,7 @@ def _where(asked: Question, seen: Overview, form: Mapping[str, str]) -> list[str
     raise ActionRefusedError(detail="Say where to return to: nothing was done.")
 
 
-def _targets(seen: Overview) -> tuple[Choice, ...]:
+def _targets(seen: Snapshot) -> tuple[Choice, ...]:
     """The releases to return to, the previous one first."""
     first = previous(seen)
     leave = seen.candidate or seen.serving
@@ -249,7 +249,7 @@ def _targets(seen: Overview) -> tuple[Choice, ...]:
     )
 
 
-def previous(seen: Overview) -> str | None:
+def previous(seen: Snapshot) -> str | None:
     """The release before the one that serves."""
     if seen.rollout is not None:
         return seen.stable
@@ -261,11 +261,11 @@ def previous(seen: Overview) -> str | None:
 # ---- what will happen
 
 
-def _shares(seen: Overview) -> str:
+def _shares(seen: Snapshot) -> str:
     return ", ".join(f"{one.release} {one.percent} %" for one in seen.slots if one.release) or "nobody"
 
 
-def _promote(seen: Overview) -> tuple[str, ...]:
+def _promote(seen: Snapshot) -> tuple[str, ...]:
     left = f" with {duration(seen.window_left)} left" if seen.window_left > 0 else ""
     broken = [one.verdict.gate for one in failing(seen)]
     alarm = (f"Failing now: {', '.join(broken)}. You accept it all the same.",) if broken else ()
@@ -278,7 +278,7 @@ def _promote(seen: Overview) -> tuple[str, ...]:
     )
 
 
-def _pause(seen: Overview) -> tuple[str, ...]:
+def _pause(seen: Snapshot) -> tuple[str, ...]:
     return (
         f"Window: its clock stands still with {duration(seen.window_left)} left, until you resume.",
         f"Traffic stays as it is: {_shares(seen)}. Data is not touched.",
@@ -286,7 +286,7 @@ def _pause(seen: Overview) -> tuple[str, ...]:
     )
 
 
-def _resume(seen: Overview) -> tuple[str, tuple[str, ...]]:
+def _resume(seen: Snapshot) -> tuple[str, tuple[str, ...]]:
     if seen.phase is Phase.PAUSED:
         return f"Let the window of {seen.candidate} go on?", (
             f"Window: its clock runs again, with {duration(seen.window_left)} left.",
@@ -303,12 +303,12 @@ def _resume(seen: Overview) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def _left(seen: Overview) -> str:
+def _left(seen: Snapshot) -> str:
     rollout = seen.rollout
     return ", ".join(one for one in seen.planned_steps if rollout and not rollout.done(one)) or "none"
 
 
-def _abort(seen: Overview) -> tuple[str, ...]:
+def _abort(seen: Snapshot) -> tuple[str, ...]:
     if seen.stable is None:
         return (
             "It is the first deployment: there is no release to return to.",
@@ -325,7 +325,7 @@ def _abort(seen: Overview) -> tuple[str, ...]:
     )
 
 
-def _rollback(seen: Overview) -> tuple[str, ...]:
+def _rollback(seen: Snapshot) -> tuple[str, ...]:
     first = previous(seen)
     back = f", {first} if you choose nothing else" if first else ""
     opened = seen.rollout is not None
@@ -339,7 +339,7 @@ def _rollback(seen: Overview) -> tuple[str, ...]:
     )
 
 
-def _up(seen: Overview) -> tuple[str, ...]:
+def _up(seen: Snapshot) -> tuple[str, ...]:
     steps = ", ".join(
         f"{one.percent} %" + (f" for {duration(one.hold_seconds)}" if one.hold_seconds else "")
         for one in seen.environment.traffic

@@ -23,7 +23,7 @@ from guarded_rollout.ui import actions
 from guarded_rollout.ui.access import Access, Visitor
 from guarded_rollout.ui.jobs import Jobs
 from guarded_rollout.ui.live import RECENT_SECONDS, Live, Reading, Sections, etag_of
-from guarded_rollout.ui.past import Past
+from guarded_rollout.ui.past import PastRollouts
 from guarded_rollout.ui.sections import Renderer, templates
 from web_assets import Assets, page_headers
 
@@ -45,7 +45,7 @@ class Dashboard:
             name: Live(environment, jobs, self._renderer.environment)
             for name, environment in project.environments.items()
         }
-        self._past = {name: Past(environment) for name, environment in project.environments.items()}
+        self._past = {name: PastRollouts(environment) for name, environment in project.environments.items()}
         self.app = Starlette(
             routes=[
                 Route("/", self.environments),
@@ -59,7 +59,10 @@ class Dashboard:
                 Route("/env/{env}/rollouts/{id}/series", self.past_series),
                 Mount("/static", self._assets),
             ],
-            middleware=[Middleware(Gate, access=access, refuse=self._problem), Middleware(GZipMiddleware)],
+            middleware=[
+                Middleware(AccessGate, access=access),
+                Middleware(GZipMiddleware),
+            ],
             exception_handlers={RolloutError: self._refused, 404: self._missing},
             lifespan=self._lifespan,
         )
@@ -73,7 +76,7 @@ class Dashboard:
     # ---- pages
 
     async def environments(self, request: Request) -> Response:
-        """All environments side by side."""
+        """Show all environments side by side."""
         readings = {name: await live.read(RECENT_SECONDS) for name, live in self._live.items()}
         sections = {f"card-{name}": self._renderer.card(reading) for name, reading in readings.items()}
         if _polls(request):
@@ -82,7 +85,7 @@ class Dashboard:
         return self._page(request, "environments.html", sections=sections, now=now)
 
     async def environment(self, request: Request) -> Response:
-        """One environment, whole."""
+        """Show one environment."""
         polls = _polls(request)
         reading, sections = await self._live_of(request).sections(RECENT_SECONDS if polls else 0.0)
         if polls and request.query_params.get("shows") != reading.structure:
@@ -107,7 +110,7 @@ class Dashboard:
         return Response(html, media_type="text/html", headers=headers)
 
     async def rollout(self, request: Request) -> Response:
-        """One rollout of the past or the present, which can be judged anew by other thresholds."""
+        """Show one rollout, with a form that replays it by other thresholds."""
         past, identity = self._past_of(request)
         shown = await asyncio.to_thread(past.show, identity, dict(request.query_params))
         return self._page(request, "rollout.html", **shown)
@@ -131,7 +134,7 @@ class Dashboard:
     # ---- acting
 
     async def confirm(self, request: Request) -> Response:
-        """What an action would do, with the form that does it."""
+        """Ask for confirmation of an action, saying what it will do."""
         reading = await self._live_of(request).read()
         action, backup = request.path_params["action"], request.query_params.get("backup", "")
         asked = self._question(action, reading, backup)
@@ -197,7 +200,7 @@ class Dashboard:
         return answer
 
     async def _form(self, request: Request, *, signed: bool = True) -> Mapping[str, str]:
-        """The texts of a form; a signed-in operator's must carry the proof of their session."""
+        """Read a form's text fields; a signed-in operator's must carry the session's CSRF token."""
         if int(request.headers.get("content-length") or LARGEST_FORM + 1) > LARGEST_FORM:
             raise ActionRefusedError(detail="This form is larger than any of ours.")
         form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
@@ -217,7 +220,7 @@ class Dashboard:
         self.project.environment(name)
         return self._live[name]
 
-    def _past_of(self, request: Request) -> tuple[Past, UUID]:
+    def _past_of(self, request: Request) -> tuple[PastRollouts, UUID]:
         name = request.path_params["env"]
         self.project.environment(name)
         try:
@@ -261,13 +264,12 @@ def _polls(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
-class Gate:
-    """Refuses what comes from elsewhere, and readers without the token where it is asked for."""
+class AccessGate:
+    """Refuses requests from other origins, and readers without the token where it is required."""
 
-    def __init__(self, app: ASGIApp, access: Access, refuse: Any) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
-        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -10,7 +10,7 @@ from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.series import GateSeries
 from guarded_rollout.logs import open_log, parse
 from guarded_rollout.monitor.log import sample_of
-from guarded_rollout.status.chart_line import Dot, Line
+from guarded_rollout.status.chart_line import ChartLine, Dot
 from guarded_rollout.status.session_log import IS_SAMPLE, Tail
 
 RECENT = 3000  # points that a page may have missed while it was away
@@ -29,14 +29,14 @@ class Charts:
     def _begin(self) -> None:
         self.epoch = uuid4().hex[:8]
         self.sequence = 0
-        self.lines: dict[str, dict[Side, Line]] = {}
+        self.lines: dict[str, dict[Side, ChartLine]] = {}
         self._series = GateSeries(self.gates.quality_gates.enabled(), self._began_at)
         self._recent: deque[tuple[int, Dot]] = deque(maxlen=RECENT)
 
     def advance(self) -> bool:
-        """Take what the log has gained; whether it was anything. Raises `OSError`."""
-        lines, anew = self._tail.gained()
-        if anew and self.sequence:
+        """Read on in the log. Raises `OSError`."""
+        lines, restarted = self._tail.gained()
+        if restarted and self.sequence:
             self._begin()
         before = self.sequence
         for text in lines:
@@ -53,17 +53,19 @@ class Charts:
         if IS_SAMPLE not in text or (line := parse(text)) is None or (sample := sample_of(line)) is None:
             return
         for point in self._series.take(sample):
-            dot = self.lines.setdefault(point.verdict.gate, {}).setdefault(point.side, Line()).take(point)
+            dot = (
+                self.lines.setdefault(point.verdict.gate, {}).setdefault(point.side, ChartLine()).take(point)
+            )
             self.sequence += 1
             self._recent.append((self.sequence, dot))
 
     @property
     def cursor(self) -> str:
-        """Where a page that has seen everything stands."""
+        """The cursor of a page that has every point."""
         return f"{self.epoch}-{self.sequence}"
 
     def since(self, cursor: str) -> list[Dot] | None:
-        """The points after a cursor; None if nobody can tell: then the page asks for all anew."""
+        """Return the points after a cursor; None if it is unknown and the page must fetch all of them."""
         epoch, _, number = cursor.partition("-")
         if epoch != self.epoch or not number.isdigit():
             return None
@@ -73,7 +75,7 @@ class Charts:
         return [dot for sequence, dot in self._recent if sequence > seen]
 
     def whole(self) -> dict[str, Any]:
-        """All of it, for the page's script."""
+        """Return every line, for the page's script."""
         limits = {name: gate.threshold.limit for name, gate in self.gates.quality_gates.enabled()}  # type: ignore[attr-defined]
         return {
             "cursor": self.cursor,

@@ -22,7 +22,7 @@ SHOWN = 40_000  # bytes of output, the last ones
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One command. `exit_code` is None while it runs, and when its process died without saying (`lost`)."""
+    """A command. `exit_code` is None while it runs, and if its process died without recording it (`lost`)."""
 
     id: str
     environment: str
@@ -39,7 +39,7 @@ class Job:
 
 
 class Jobs:
-    """The commands of one project, in a folder; who restarts the dashboard finds them again."""
+    """The commands of one project, in a folder; they survive a restart of the dashboard."""
 
     def __init__(
         self, folder: Path, project: Path, variables: Mapping[str, str], clock: Clock | None = None
@@ -112,7 +112,7 @@ class Jobs:
         return job
 
     def output(self, job: Job) -> str:
-        """What it printed, the last part if it was much."""
+        """Return its output, the last part if it is long."""
         with suppress(OSError), (self._folder / job.id / "output.txt").open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - SHOWN))

@@ -1,4 +1,4 @@
-"""One environment as its page shows it now: read when a page asks, rendered when what it shows is new.
+"""The live state of an environment's page: read when a page polls, rendered when something changed.
 
 One reading serves all pages that ask at once. A reading costs what changed: files are compared by their
 stamps, and logs are read on from where they ended.
@@ -14,10 +14,10 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.status.cache import Blind, Kept, stamp
-from guarded_rollout.status.chart_line import Line
+from guarded_rollout.status.cache import Cached, Unreadable, stamp
+from guarded_rollout.status.chart_line import ChartLine
 from guarded_rollout.status.headline import unwatched
-from guarded_rollout.status.snapshot import Overview, Reader
+from guarded_rollout.status.snapshot import Reader, Snapshot
 from guarded_rollout.ui.charts import Charts
 from guarded_rollout.ui.jobs import Jobs
 
@@ -29,15 +29,15 @@ Sections = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that a page of one environment shows. `structure` changes when a page must be loaded again."""
+    """All that a page of one environment shows. `structure` changes when the page must be reloaded."""
 
-    seen: Overview
+    seen: Snapshot
     config: EnvironmentGates | None
     charts: Charts | None
     jobs_mark: object
 
     @property
-    def lines(self) -> Mapping[str, Mapping[Side, Line]]:
+    def lines(self) -> Mapping[str, Mapping[Side, ChartLine]]:
         return self.charts.lines if self.charts else {}
 
     @property
@@ -69,16 +69,16 @@ class Live:
         self._jobs = jobs
         self._render = render
         self._reader = Reader(environment)
-        self._config: Kept[EnvironmentGates | None] = Kept("the gates file", None)
+        self._config: Cached[EnvironmentGates | None] = Cached("the gates file", None)
         self._charts: Charts | None = None
-        self._chart_blind: Blind | None = None
+        self._chart_unreadable: Unreadable | None = None
         self._turn = asyncio.Lock()
         self._latest: Reading | None = None
         self._read_at = 0.0
         self._rendered: tuple[object, Sections] | None = None
 
     async def read(self, oldest: float = 0.0) -> Reading:
-        """What is true now, or was at most `oldest` seconds ago. Never raises."""
+        """Return the current reading, or one at most `oldest` seconds old. Never raises."""
         async with self._turn:
             now = asyncio.get_running_loop().time()
             if self._latest is None or now - self._read_at > oldest:
@@ -87,7 +87,7 @@ class Live:
             return self._latest
 
     async def sections(self, oldest: float = 0.0) -> tuple[Reading, Sections]:
-        """What is true now, as the page shows it."""
+        """Return a reading and its rendered sections."""
         reading = await self.read(oldest)
         key = reading.key
         if self._rendered is None or self._rendered[0] != key:
@@ -101,13 +101,15 @@ class Live:
         seen = self._reader.read()
         config = self._config.get(lambda: stamp(self.environment.gates), self._load, seen.read_at)
         self._follow_charts(seen, config)
-        blind = tuple(one for one in (self._config.blind, self._chart_blind) if one)
-        return Reading(replace(seen, blind=seen.blind + blind), config, self._charts, self._jobs.mark())
+        unreadable = tuple(one for one in (self._config.unreadable, self._chart_unreadable) if one)
+        return Reading(
+            replace(seen, unreadable=seen.unreadable + unreadable), config, self._charts, self._jobs.mark()
+        )
 
     def _load(self) -> EnvironmentGates:
         return gates.load(self.environment.gates).environment(self.environment.name)
 
-    def _follow_charts(self, seen: Overview, config: EnvironmentGates | None) -> None:
+    def _follow_charts(self, seen: Snapshot, config: EnvironmentGates | None) -> None:
         session = seen.session
         if session is None or config is None:
             self._charts = None
@@ -117,10 +119,10 @@ class Live:
             self._charts = Charts(session.path, config, began_at)
         try:
             self._charts.advance()
-            self._chart_blind = None
+            self._chart_unreadable = None
         except OSError as error:
-            since = self._chart_blind.since if self._chart_blind else seen.read_at
-            self._chart_blind = Blind("the samples", str(error.strerror), since)
+            since = self._chart_unreadable.since if self._chart_unreadable else seen.read_at
+            self._chart_unreadable = Unreadable("the samples", str(error.strerror), since)
 
 
 def etag_of(sections: Sections) -> str:

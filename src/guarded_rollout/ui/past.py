@@ -22,7 +22,7 @@ from guarded_rollout.ui.charts import Charts
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class NoteRow:
     """A note of the journal in words."""
 
     at: Any
@@ -30,7 +30,7 @@ class Note:
     words: str
 
 
-class Past:
+class PastRollouts:
     """Reads rollouts of one environment; one at a time, for a replay takes a second of a core."""
 
     def __init__(self, environment: Environment) -> None:
@@ -39,14 +39,16 @@ class Past:
         self._charts: tuple[Path, float, Charts] | None = None
 
     def show(self, identity: UUID, asked: Mapping[str, str]) -> dict[str, Any]:
-        """All that the page shows. Raises `UnknownRolloutError`, or what the journal raises."""
+        """Return the page's values. Raises `UnknownRolloutError` and the journal's errors."""
         with self._turn:
             rollout = self._rollout(identity)
             log = log_of(self._environment, rollout)
             return {
                 "rollout": rollout,
                 "steps": rows.timeline(rollout, owner(self._environment.lock) is not None),
-                "notes": [Note(one.at, one.name, _words(one)) for one in rollout.notes if one.name != "plan"],
+                "notes": [
+                    NoteRow(one.at, one.name, _words(one)) for one in rollout.notes if one.name != "plan"
+                ],
                 "log": log,
                 "no_log": "No monitoring log tells of this rollout: nothing can be judged again.",
                 "now": SystemClock().now().timestamp(),
@@ -81,7 +83,7 @@ class Past:
         )
 
     def _charts_of(self, log: Path) -> Charts | None:
-        """The newest ones are kept: the page and its charts ask for the same, one after the other."""
+        """Return a log's charts. The newest are cached: a page and its charts request the same log."""
         try:
             changed = log.stat().st_mtime
             if self._charts is None or self._charts[:2] != (log, changed):
@@ -95,7 +97,7 @@ class Past:
             return None
 
     def _replay(self, log: Path | None, asked: Mapping[str, str]) -> dict[str, Any]:
-        """The form, and its answer if something was asked."""
+        """Return the form, and the replay's result if it was submitted."""
         found: dict[str, Any] = {"fields": [], "problems": (), "answer": None}
         if log is None:
             return found

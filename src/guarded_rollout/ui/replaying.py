@@ -19,7 +19,7 @@ from guarded_rollout.monitor.log import sample_of
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One number of a gate's threshold, as the gates file names it."""
+    """A number of a gate's threshold, named as in the gates file."""
 
     name: str  # "error_rate.max_error_percentage"
     gate: str
@@ -30,7 +30,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class GateDifference:
-    """One gate under both: how often each verdict was given, and whether it would have acted."""
+    """A gate under both sets of thresholds: its verdicts by count, and what it would have done."""
 
     gate: str
     limit: str
@@ -41,8 +41,8 @@ class GateDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What these thresholds would have decided, beside the file's."""
+class ReplayAnswer:
+    """The decision by these thresholds, beside that by the file's."""
 
     differences: tuple[GateDifference, ...]
     news: tuple[str, ...]
@@ -53,7 +53,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a session's log holds for a replay."""
+    """The samples of a session's log, for a replay."""
 
     samples: tuple[Sample, ...]
     began_at: float | None
@@ -112,11 +112,11 @@ def changed_gates(
     return found.environment(environment), ()
 
 
-def answer(before: EnvironmentGates, after: EnvironmentGates, session: Recorded) -> Answer:
+def answer(before: EnvironmentGates, after: EnvironmentGates, session: Recorded) -> ReplayAnswer:
     """Judge a session twice."""
     old, new = (replay(one, session.samples, session.began_at) for one in (before, after))
     rows = tuple(_differences(old, new))
-    return Answer(
+    return ReplayAnswer(
         rows,
         tuple(_in_words(change, new.began_at) for change in new.changes),
         _ending(old),

@@ -71,7 +71,7 @@ class Renderer:
         rollout = seen.rollout or newest
         steps = rows.timeline(rollout, seen.at_work is not None) if rollout else ()
         made: dict[str, Markup] = {
-            "blind": parts.blind(seen),
+            "unreadable": parts.unreadable(seen),
             "headline": parts.headline(seen, headline(seen, reading.config), unknown(seen)),
             "actions": parts.actions(seen, offers(seen), reasons(offers(seen))),
             "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),

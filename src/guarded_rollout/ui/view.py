@@ -1,4 +1,4 @@
-"""What the dashboard shows of an overview below the answer: steps, shares, gates, schema. Pure."""
+"""Details of a snapshot below the headline: traffic shares, schema, channel problems. Pure."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ from guarded_rollout.journal.model import Rollout, StepOutcome
 from guarded_rollout.notify.ledger import Ledger
 from guarded_rollout.notify.outbox import Result
 from guarded_rollout.status.rows import plain
-from guarded_rollout.status.snapshot import Overview
+from guarded_rollout.status.snapshot import Snapshot
 
 
 def shares(rollout: Rollout) -> tuple[tuple[float, int], ...]:
-    """The candidate's percent of the traffic over time, as the journal tells it: (unix time, percent)."""
+    """Return the candidate's traffic share over time from the journal, as (unix time, percent)."""
     back = rollout.is_rollback
     moves: list[tuple[float, int]] = [(rollout.started_at.timestamp(), 100 if back else 0)]
     for note in rollout.notes:
@@ -27,7 +27,7 @@ def shares(rollout: Rollout) -> tuple[tuple[float, int], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Where the schema stands as far as the journal tells, what releases need, and what was applied."""
+    """The schema's revision by the journal, the revisions that releases need, and those that were applied."""
 
     revision: str | None
     at: float | None
@@ -36,7 +36,7 @@ class Schema:
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """The candidate's revision, if the journal does not know it to be there."""
+        """The candidate's revision, unless the journal records it."""
         return tuple(
             f"{release} needs {needed}"
             for release, role, needed in self.needs
@@ -44,8 +44,8 @@ class Schema:
         )
 
 
-def schema(seen: Overview) -> Schema:
-    """What files tell of migrations."""
+def schema(seen: Snapshot) -> Schema:
+    """Read the schema's state from a snapshot."""
     known = seen.schema
     roles = {seen.stable: "stable", seen.candidate: "candidate"}
     built = ((seen.release(identity), role) for identity, role in roles.items() if identity)
@@ -61,7 +61,7 @@ def schema(seen: Overview) -> Schema:
 
 
 def channel_problems(ledger: Ledger) -> dict[str, str]:
-    """What is wrong with each channel whose newest delivery did not arrive, once a channel."""
+    """Return the problem of each channel whose newest delivery failed."""
     newest: dict[str, Result] = {}
     for told in ledger.told:
         for channel, result in told.results.items():

@@ -8,7 +8,7 @@ from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.lock import acquire
 from guarded_rollout.rollout.window import PAUSED
-from guarded_rollout.status.snapshot import Overview, read
+from guarded_rollout.status.snapshot import Snapshot, read
 from guarded_rollout.ui import actions
 from guarded_rollout.ui.actions import check, offers, question, standing, words
 from tests.guarded_rollout.manual_clock import ManualClock
@@ -23,11 +23,11 @@ def still(tmp_path: Path):
     made.close()
 
 
-def look(place: Place) -> Overview:
+def look(place: Place) -> Snapshot:
     return read(place.environment, place.clock)
 
 
-def possible(seen: Overview) -> set[str]:
+def possible(seen: Snapshot) -> set[str]:
     return {offer.name for offer in offers(seen) if not offer.why_not}
 
 

@@ -21,7 +21,7 @@ from guarded_rollout.monitor.log import MonitorLog, path_for
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.rollout.window import PAUSED
-from guarded_rollout.status.snapshot import Overview, Phase, Reader, read
+from guarded_rollout.status.snapshot import Phase, Reader, Snapshot, read
 from tests.guarded_rollout.manual_clock import ManualClock
 
 STARTED = "1.0.0-wheel-aaaaaaaa"
@@ -37,7 +37,7 @@ class Files:
     journal: Journal
     reader: Reader
 
-    def read(self) -> Overview:
+    def read(self) -> Snapshot:
         return self.reader.read()
 
     def begin(self):
@@ -76,7 +76,7 @@ def judged(outcome: GateOutcome, value: float, news: News = News.JUDGED, at: flo
 def test_an_empty_folder_tells_that_nothing_serves_and_is_left_empty(tmp_path: Path) -> None:
     (tmp_path / "rollout.toml").write_text('[environments.production]\nport = 3999\nroot = "p"\n')
     seen = read(load(tmp_path / "rollout.toml").environment("production"))
-    assert (seen.phase, seen.blind, seen.history, seen.serving) == (Phase.EMPTY, (), (), None)
+    assert (seen.phase, seen.unreadable, seen.history, seen.serving) == (Phase.EMPTY, (), (), None)
     assert os.listdir(tmp_path) == ["rollout.toml"]
 
 
@@ -124,7 +124,7 @@ def test_verdicts_come_from_the_log_as_it_grows(files: Files) -> None:
     assert not files.read().session.judged[0].failing
     with log.path.open("a") as file:
         file.write('{"timestamp": "2026-01-01T00:0')  # torn
-    assert files.read().blind == ()
+    assert files.read().unreadable == ()
 
 
 def test_who_watches_is_told_and_for_how_long_nobody_has(files: Files) -> None:
@@ -148,11 +148,11 @@ def test_a_journal_that_cannot_be_read_is_said_since_when_and_the_last_reading_s
     files.clock.advance(40)
     seen = files.read()
     assert seen.phase is Phase.WATCHING
-    (blind,) = seen.blind
-    assert (blind.what, blind.since) == ("the journal", since)
+    (unreadable,) = seen.unreadable
+    assert (unreadable.what, unreadable.since) == ("the journal", since)
     for suffix in ("", "-wal", "-shm"):
         os.replace(files.environment.root / f"aside{suffix}", f"{files.environment.journal}{suffix}")
-    assert files.read().blind == (), "and it is read again when it can be"
+    assert files.read().unreadable == (), "and it is read again when it can be"
 
 
 def test_a_locked_journal_is_waited_for_no_longer_than_an_eye_blink(files: Files) -> None:
@@ -165,8 +165,8 @@ def test_a_locked_journal_is_waited_for_no_longer_than_an_eye_blink(files: Files
     seen = files.read()
     assert time.monotonic() - begun < 3
     other.close()
-    assert [(one.what, "locked" in one.reason) for one in seen.blind] == [("the journal", True)]
-    assert files.read().blind == ()
+    assert [(one.what, "locked" in one.reason) for one in seen.unreadable] == [("the journal", True)]
+    assert files.read().unreadable == ()
 
 
 def test_a_damaged_journal_hides_nothing_else(files: Files) -> None:
@@ -176,13 +176,13 @@ def test_a_damaged_journal_hides_nothing_else(files: Files) -> None:
     files.environment.journal.write_bytes(b"no database at all, and long enough to be looked at " * 40)
     write_atomic(_folder(files.environment.run) / "green_share", "8000")
     seen = files.read()
-    assert [one.what for one in seen.blind] == ["the journal"]
+    assert [one.what for one in seen.unreadable] == ["the journal"]
     assert [one.percent for one in seen.slots] == [50, 50]
 
 
 def test_a_damaged_share_is_said(files: Files) -> None:
     write_atomic(_folder(files.environment.run) / "green_share", "zz")
-    assert [one.what for one in files.read().blind] == ["the traffic's share"]
+    assert [one.what for one in files.read().unreadable] == ["the traffic's share"]
 
 
 def test_what_was_told_and_what_waits_is_seen_without_touching_the_outbox(files: Files) -> None:
