@@ -12,7 +12,7 @@ from tests.guarded_rollout.sandbox import Sandbox
 from fuzz.engine import Check, Target, require
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.backup.verify import verify
-from guarded_rollout.checks.verify import draw
+from guarded_rollout.checks.pictures import draw
 
 PICTURES = 300  # submitted beforehand, so that there is something to copy
 

@@ -15,7 +15,7 @@ from fuzz.targets.backups import FILES, MANIFEST, archive, described
 from guarded_rollout.backup import verify as verifying
 from guarded_rollout.backup.manifest import FORMAT, NAME
 from guarded_rollout.backup.verify import read_through, unpack, verify
-from guarded_rollout.checks.verify import draw
+from guarded_rollout.checks.pictures import draw
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 from tests.guarded_rollout.backups import Project
 from tests.guarded_rollout.sandbox import Sandbox

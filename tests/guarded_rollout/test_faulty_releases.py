@@ -91,7 +91,7 @@ FAULTS = [
             "api/submit.py", "    submission = await", "    assert not register\n    submission = await"
         ),
         "verify",
-        "a submitted picture was answered 500",
+        "POST /api/dhash answered 500",
     ),
     Fault(
         "one bit of its fingerprints is wrong",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from guarded_rollout.checks.pictures import draw
 from guarded_rollout.checks.schema import revision_of
-from guarded_rollout.checks.verify import draw
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data, Options

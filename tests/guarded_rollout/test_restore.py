@@ -11,7 +11,7 @@ import pytest
 
 from guarded_rollout.backup.catalog import SAFETY, BackupEntry, find, latest
 from guarded_rollout.backup.verify import database_problem, verify
-from guarded_rollout.checks.verify import draw
+from guarded_rollout.checks.pictures import draw
 from guarded_rollout.host.release import remove
 from guarded_rollout.rollout.rollback import rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup

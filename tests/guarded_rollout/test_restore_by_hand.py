@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
+from guarded_rollout.checks.pictures import draw
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
-from guarded_rollout.checks.verify import draw
 from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.rollout.steps.backup import take_backup

@@ -59,6 +59,15 @@ class SmokeProbe:
                 f"{method} {path} answered {answer.status} with no JSON: {brief(answer.text)}"
             ) from None
 
+    def post(
+        self, path: str, content: bytes, kind: str, *, expect: Iterable[int], register: bool = True
+    ) -> Any:
+        """Post content, to be kept or (without `register`) only looked up. Raises as `ask` does."""
+        params = None if register else {"register": "false"}
+        return self.ask(
+            "POST", path, params=params, content=content, headers={"Content-Type": kind}, expect=expect
+        )
+
 
 def brief(text: str) -> str:
     """The beginning of a string, on one line."""

@@ -4,17 +4,16 @@ They leave nothing behind: pictures are only looked up, but for one that is kept
 the same in every run and is taken out of search at the end (that takes an admin token; without one it stays).
 """
 
-import hashlib
 import json
 import re
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guarded_rollout.checks.pictures import SEED, document, draw, find_again, mapping, multipart, submit
 from guarded_rollout.checks.probe import SmokeFailure, SmokeProbe, brief
-from guarded_rollout.checks.verify import draw
+from guarded_rollout.clock import SystemClock
 
 GAUGES = (
     "extraction_failure_rate",
@@ -23,8 +22,6 @@ GAUGES = (
     "memory_usage_percentage",
     "error_rate",
 )
-SEED = "rollout smoke"
-FIND_SECONDS = 3.0  # from an acknowledged submit to finding it
 LOOKUPS = 10
 SECRETIVE = re.compile(r"(token|secret|password|passwd|api_?key|credential)", re.IGNORECASE)
 PASSWORD_IN_URL = re.compile(r"://[^/\s:@]+:(?!\*+@)[^/\s:@]+@")
@@ -71,7 +68,7 @@ def run(
 
 def health(probe: SmokeProbe) -> str:
     answer = probe.ask("GET", "/health", expect=(200, 503))
-    checks = _mapping(answer, "/health").get("checks", {})
+    checks = mapping(answer, "/health").get("checks", {})
     failing = [
         f"{name}: {check.get('detail', '')}"
         for name, check in checks.items()
@@ -85,19 +82,16 @@ def health(probe: SmokeProbe) -> str:
 def submit_and_find(probe: SmokeProbe) -> str:
     """Keep a picture, find it again by its fingerprint, and take it out of search."""
     picture = draw(SEED)
-    digest = hashlib.sha256(picture).hexdigest()
-    kept = _submit(probe, picture)
+    kept = submit(probe, picture)
     try:
-        if kept.get("sha256") != digest:
-            raise SmokeFailure("the answer to a submitted picture is about another one")
-        _find(probe, str(kept.get("hash")), digest)
+        find_again(probe, kept, picture, SystemClock())
     finally:
         left = _take_out(probe, str(kept.get("id")))
     return f"found by {kept.get('hash')}; {left}"
 
 
 def metrics(probe: SmokeProbe) -> str:
-    found = _mapping(probe.ask("GET", "/metrics", expect=(200,)), "/metrics")
+    found = mapping(probe.ask("GET", "/metrics", expect=(200,)), "/metrics")
     missing = [name for name in GAUGES if not isinstance(found.get(name), int | float)]
     if missing:
         raise SmokeFailure(f"/metrics has no number for {', '.join(missing)}")
@@ -105,7 +99,7 @@ def metrics(probe: SmokeProbe) -> str:
 
 
 def queue_status(probe: SmokeProbe) -> str:
-    found = _mapping(probe.ask("GET", "/api/dhash/queue/status", expect=(200,)), "the queue's status")
+    found = mapping(probe.ask("GET", "/api/dhash/queue/status", expect=(200,)), "the queue's status")
     length = found.get("length")
     if not isinstance(length, int) or length < 0:
         raise SmokeFailure(f"the queue's length is {length!r}")
@@ -115,15 +109,8 @@ def queue_status(probe: SmokeProbe) -> str:
 def batch(probe: SmokeProbe) -> str:
     """Two good pictures and a broken one: the broken one fails alone."""
     content, kind = multipart("files", _three())
-    found = probe.ask(
-        "POST",
-        "/api/dhash/batch",
-        params={"register": "false"},
-        content=content,
-        headers={"Content-Type": kind},
-        expect=(200, 202),
-    )
-    results = _mapping(found, "the batch").get("results", [])
+    found = probe.post("/api/dhash/batch", content, kind, register=False, expect=(200, 202))
+    results = mapping(found, "the batch").get("results", [])
     good = [item.get("problem") is None for item in results if isinstance(item, Mapping)]
     if good != [True, True, False]:
         raise SmokeFailure(f"of two good pictures and a broken one these were taken: {good}")
@@ -132,15 +119,9 @@ def batch(probe: SmokeProbe) -> str:
 
 def extraction(probe: SmokeProbe) -> str:
     """A PDF with one picture."""
-    found = probe.ask(
-        "POST",
-        "/api/dhash/extract",
-        params={"register": "false"},
-        content=document(),
-        headers={"Content-Type": "application/pdf"},
-        expect=(200, 201),
-    )
-    pictures = _mapping(found, "the extraction").get("pictures", [])
+    expected = (200, 201)
+    found = probe.post("/api/dhash/extract", document(), "application/pdf", register=False, expect=expected)
+    pictures = mapping(found, "the extraction").get("pictures", [])
     if len(pictures) != 1 or pictures[0].get("page") != 1:
         raise SmokeFailure(
             f"of a page with one picture {len(pictures)} were found: {brief(json.dumps(found))}"
@@ -149,7 +130,7 @@ def extraction(probe: SmokeProbe) -> str:
 
 
 def configuration(probe: SmokeProbe) -> str:
-    found = _mapping(probe.ask("GET", "/api/config", expect=(200,)), "the configuration")
+    found = mapping(probe.ask("GET", "/api/config", expect=(200,)), "the configuration")
     shown = list(_secrets(found))
     if shown:
         raise SmokeFailure(f"/api/config shows {', '.join(shown)}")
@@ -163,9 +144,7 @@ def invalid_input(probe: SmokeProbe) -> str:
         ("application/json", b'{"input": 7}'),
         ("image/png", b""),
     ):
-        answer = probe.ask(
-            "POST", "/api/dhash", content=content, headers={"Content-Type": kind}, expect=refused
-        )
+        answer = probe.post("/api/dhash", content, kind, expect=refused)
         if not (isinstance(answer, Mapping) and (answer.get("detail") or answer.get("title"))):
             raise SmokeFailure(f"a refusal does not say why: {brief(json.dumps(answer))}")
     return "3 kinds refused, each with a reason"
@@ -194,7 +173,7 @@ def lookup_times(probe: SmokeProbe) -> list[float]:
     times = []
     for number in range(LOOKUPS):
         begun = time.perf_counter()
-        _submit(probe, draw(f"{SEED} {number}"), register=False)
+        submit(probe, draw(f"{SEED} {number}"), register=False)
         times.append((time.perf_counter() - begun) * 1000)
     return times
 
@@ -216,76 +195,9 @@ CHECKS = (
 # ---- their parts
 
 
-def document() -> bytes:
-    """A PDF (ISO 32000-1) of one page with one gray picture of 96 × 96 random squares' worth of pixels."""
-    grays = hashlib.shake_256(SEED.encode()).digest(144)
-    rows = [b"".join(bytes([gray]) * 8 for gray in grays[12 * row : 12 * row + 12]) * 8 for row in range(12)]
-    image = zlib.compress(b"".join(rows))
-    content = b"q 288 0 0 288 36 36 cm /Im Do Q"
-    objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 360 360]/Contents 4 0 R"
-        b"/Resources<</XObject<</Im 5 0 R>>>>>>",
-        b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
-        b"<</Type/XObject/Subtype/Image/Width 96/Height 96/ColorSpace/DeviceGray/BitsPerComponent 8"
-        b"/Filter/FlateDecode/Length %d>>stream\n%s\nendstream" % (len(image), image),
-    ]
-    body, places = b"%PDF-1.4\n", []
-    for number, each in enumerate(objects, start=1):
-        places.append(len(body))
-        body += b"%d 0 obj\n%s\nendobj\n" % (number, each)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    count = len(objects) + 1
-    return body + (
-        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n"
-        % (count, table, count, len(body))
-    )
-
-
-def multipart(field: str, pictures: Iterable[bytes]) -> tuple[bytes, str]:
-    """A form (RFC 7578) with these PNG files, and its content type."""
-    boundary = hashlib.sha256(SEED.encode()).hexdigest()
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{number}.png"\r\n'
-        f"Content-Type: image/png\r\n\r\n".encode()
-        + picture
-        for number, picture in enumerate(pictures)
-    ]
-    body = b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
-    return body, f"multipart/form-data; boundary={boundary}"
-
-
 def _three() -> tuple[bytes, bytes, bytes]:
     good = draw(f"{SEED} broken")
     return draw(f"{SEED} a"), draw(f"{SEED} b"), good[: len(good) // 2]
-
-
-def _submit(probe: SmokeProbe, picture: bytes, *, register: bool = True) -> Mapping[str, Any]:
-    answer = probe.ask(
-        "POST",
-        "/api/dhash",
-        params={} if register else {"register": "false"},
-        content=picture,
-        headers={"Content-Type": "image/png"},
-        expect=(200, 201),
-    )
-    found = _mapping(answer, "a submitted picture")
-    if not re.fullmatch(r"[0-9a-f]{16}", str(found.get("hash"))):
-        raise SmokeFailure(f"a submitted picture has the fingerprint {found.get('hash')!r}")
-    return found
-
-
-def _find(probe: SmokeProbe, value: str, digest: str) -> None:
-    deadline = time.monotonic() + FIND_SECONDS
-    query = {"hash": value, "radius": "0", "limit": "1000"}
-    while True:
-        found = _mapping(probe.ask("GET", "/api/dhash/search", params=query, expect=(200,)), "the search")
-        if any(near.get("sha256") == digest for near in found.get("results", [])):
-            return
-        if time.monotonic() > deadline:
-            raise SmokeFailure(f"a picture acknowledged as {value} is not found by it")
-        time.sleep(0.05)
 
 
 def _take_out(probe: SmokeProbe, identity: str) -> str:
@@ -312,9 +224,3 @@ def _secrets(value: Any, path: str = "") -> Iterator[str]:
             yield from _secrets(item, f"{path}[{number}]")
     elif isinstance(value, str) and PASSWORD_IN_URL.search(value):
         yield path
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SmokeFailure(f"{what} is answered with {brief(json.dumps(value))} instead of an object")
-    return value

@@ -1,11 +1,11 @@
 """Verifies a running release: healthy for a while, golden fingerprints, a picture kept and found again."""
 
 import hashlib
-import struct
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from guarded_rollout.checks.pictures import draw, find_again, submit
+from guarded_rollout.checks.probe import SmokeFailure, SmokeProbe
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Checks
 from guarded_rollout.errors import (
@@ -20,8 +20,6 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.secret import Secret
-
-SEARCH_SECONDS = 3.0  # longest time from an acknowledged submit to finding it
 
 Evidence = dict[str, object]
 
@@ -91,58 +89,11 @@ def require_round_trip(
     endpoint: Endpoint, seed: str, clock: Clock, *, token: Secret | None = None
 ) -> Evidence:
     """Submit a picture drawn from this seed and find it again by its fingerprint. Raises `RoundTripError`."""
-    picture = draw(seed)
-    sha256 = hashlib.sha256(picture).hexdigest()
-    headers = {"Content-Type": "image/png", **_credentials(token)}
+    probe, picture = SmokeProbe(endpoint, token=token), draw(seed)
     started = time.perf_counter()
     try:
-        answer = endpoint.ask("POST", "/api/dhash", body=picture, headers=headers)
-        submitted = answer.json()
-        if answer.status not in (200, 201) or not isinstance(submitted, Mapping):
-            raise RoundTripError(
-                endpoint=endpoint, problem=f"a submitted picture was answered {answer.summary()}"
-            )
-        if submitted.get("sha256") != sha256:
-            raise RoundTripError(endpoint=endpoint, problem="the answer is about another picture")
-        _find(endpoint, str(submitted.get("hash")), sha256, clock, token)
-    except NoAnswerError as error:
-        raise RoundTripError(endpoint=endpoint, problem=f"it {error.data['problem']}") from None
-    return {"submitted": sha256, "found": True, "seconds": round(time.perf_counter() - started, 3)}
-
-
-def _find(endpoint: Endpoint, value: str, sha256: str, clock: Clock, token: Secret | None) -> None:
-    deadline = clock.monotonic() + SEARCH_SECONDS
-    while True:
-        answer = endpoint.ask(
-            "GET", f"/api/dhash/search?hash={value}&radius=0&limit=1000", headers=_credentials(token)
-        )
-        found = answer.json()
-        results = found.get("results", []) if isinstance(found, Mapping) else []
-        if answer.ok and any(result.get("sha256") == sha256 for result in results):
-            return
-        if clock.monotonic() > deadline:
-            raise RoundTripError(
-                endpoint=endpoint,
-                problem=f"a picture acknowledged as {value} is not found: {answer.summary()}",
-            )
-        clock.sleep(0.1)
-
-
-def draw(seed: str) -> bytes:
-    """A gray PNG of 8 × 8 random squares, 72 × 64 pixels: the same bytes for the same seed.
-
-    Drawn by hand (PNG specification, ISO/IEC 15948), so that the guard needs no image library.
-    """
-    grays = hashlib.shake_256(seed.encode()).digest(9 * 8)
-    rows = (grays[9 * line : 9 * line + 9] for line in range(8))
-    lines = b"".join((b"\0" + b"".join(bytes([gray]) * 8 for gray in row)) * 8 for row in rows)
-    header = struct.pack(">IIBBBBB", 72, 64, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
-    )
-
-
-def _credentials(token: Secret | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+        find_again(probe, submit(probe, picture), picture, clock)
+    except SmokeFailure as failure:
+        raise RoundTripError(endpoint=endpoint, problem=str(failure)) from None
+    seconds = round(time.perf_counter() - started, 3)
+    return {"submitted": hashlib.sha256(picture).hexdigest(), "found": True, "seconds": seconds}

@@ -151,16 +151,9 @@ def set_up(project: Environment, scratch: Path) -> Path:
     return settings
 
 
-def as_toml(table: Mapping[str, Any], name: str = "") -> Iterator[str]:
-    """The lines of a TOML document (v1.0): values first, then tables."""
-    values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    if name and (values or not table):
-        yield f"[{name}]"
-    for key, value in values.items():
-        yield f"{key} = {_toml_value(value)}"
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from as_toml(value, f"{name}.{key}" if name else key)
+def as_toml(tables: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a TOML document (v1.0), every table an inline one."""
+    yield from (f"{key} = {_toml_value(value)}" for key, value in tables.items())
 
 
 def _toml_value(value: object) -> str:
