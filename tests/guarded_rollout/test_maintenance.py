@@ -16,7 +16,7 @@ from guarded_rollout.errors import BaselineError
 from guarded_rollout.logs import LogFile, LogLine
 from guarded_rollout.monitor.threshold_review import review
 from guarded_rollout.notify.events import Kind, event
-from guarded_rollout.notify.outbox import Outbox, State
+from guarded_rollout.notify.outbox import DeliveryState, Outbox
 from guarded_rollout.notify.settings import SETTINGS
 from guarded_rollout.operations import baseline
 from guarded_rollout.operations.baseline import Measured, compare
@@ -103,7 +103,7 @@ def test_delivered_notifications_are_forgotten_and_waiting_ones_reported(run: Ru
         outbox.put(event(Kind.MESSAGE, "production", long_ago, message="m"), ["slack"], long_ago)
     head = outbox.head("slack")
     assert head is not None
-    outbox.settle(head, State.DELIVERED)
+    outbox.finish(head, DeliveryState.DELIVERED)
     outbox.close()
     answer = run("maintenance", "weekly", "--json")
     assert answer.exit_code == 1  # someone should look at what waits

@@ -190,9 +190,9 @@ def test_what_was_told_and_what_waits_is_seen_without_touching_the_outbox(files:
     outbox.put(
         event(Kind.GATE_ALERT, "production", files.clock.now(), gate="health"), ["slack"], files.clock.now()
     )
-    ledger = files.read().ledger
-    assert (ledger.waiting, [one.key for one in ledger.matters]) == (1, ["gate:health"])
-    assert ledger.told[0].results["slack"].state == "pending"
+    log = files.read().deliveries
+    assert (log.pending, [one.key for one in log.incidents]) == (1, ["gate:health"])
+    assert log.events[0].results["slack"].state == "pending"
     outbox.close()
 
 

@@ -1,4 +1,4 @@
-"""`rollout ack`: say that you look after what is open, so that it is escalated no further."""
+"""`rollout ack`: acknowledge the open incidents, which ends their escalation."""
 
 from typing import Annotated
 
@@ -16,12 +16,12 @@ from guarded_rollout.rollout.engine import operator
 @app.command(epilog='Example: rollout ack --env production --note "looking at the extraction failures"')
 def ack(
     env: Env = "production",
-    note: Annotated[str, typer.Option(help="What you are doing about it; told to the others.")] = "",
+    note: Annotated[str, typer.Option(help="What you are doing about it; sent to the others.")] = "",
     dry_run: DryRun = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Acknowledge every open alert of an environment. It still ends with its own message."""
+    """Acknowledge every open incident of an environment. Its end is still notified."""
     out = Output(as_json, verbose)
     with reporting(out, env):
         environment = load(settings_file()).environment(env)
@@ -29,7 +29,7 @@ def ack(
         taken = event(Kind.ACKNOWLEDGED, env, SystemClock().now(), **facts)
         with Notifier.of(environment) as notifier:
             if dry_run:
-                keys = tuple(matter.key for matter in notifier.outbox.matters() if not matter.acknowledged)
+                keys = tuple(one.key for one in notifier.outbox.incidents() if not one.acknowledged)
                 out.rehearse(f"would acknowledge {', '.join(keys) or 'nothing'}")
             else:
                 keys = notifier.acknowledge(taken)

@@ -35,8 +35,7 @@ from guarded_rollout.monitor.supervised import supervised
 from guarded_rollout.monitor.targets import base_of, endpoint_of, of_endpoint, samplers_of
 from guarded_rollout.monitor.watchdog import stand_by, unwatched
 from guarded_rollout.notify.notifier import publisher_for
-from guarded_rollout.notify.publisher import DryRun as Rehearsal
-from guarded_rollout.notify.publisher import Publisher, Silent
+from guarded_rollout.notify.publisher import DryRunPublisher, NullPublisher, Publisher
 from guarded_rollout.rollout import announce
 from guarded_rollout.rollout.monitor_adapter import EngineRollouts
 from guarded_rollout.status.snapshot import Reader
@@ -185,7 +184,7 @@ def _watch_environment(
         window = rollouts.open_window()
         if window is None and supervised():
             if (ended := rollouts.last()) is not None:  # whoever ended it was killed before it could say so
-                announce.tell(ended, publisher, clock.now())
+                announce.publish(ended, publisher, clock.now())
             Site(environment).processes.forget(WATCHER)
             return GOOD
         path = logs.path_for(asked.log_dir or environment.logs, environment.name, clock.now())
@@ -216,7 +215,7 @@ def _watch_environment(
         code = _run(session, rollouts, asked, observers)
         if window is not None and live:
             with Journal.open(environment.journal, create=False) as journal:
-                announce.tell(journal.rollout(UUID(window.rollout)), publisher, clock.now())
+                announce.publish(journal.rollout(UUID(window.rollout)), publisher, clock.now())
         if supervised():
             Site(environment).processes.forget(WATCHER)  # nothing is left to watch: not started again
         return code
@@ -259,9 +258,9 @@ def _stand_by(env: str | None) -> int:
 def _publishing(environment: Environment | None, dry_run: bool) -> Iterator[Publisher]:
     """Open the publisher of an environment, or one that only says what it would publish."""
     if dry_run:
-        yield Rehearsal(typer.echo)
+        yield DryRunPublisher(typer.echo)
     elif environment is None:
-        yield Silent()
+        yield NullPublisher()
     else:
         with publisher_for(environment) as publisher:
             yield publisher

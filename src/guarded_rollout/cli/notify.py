@@ -1,9 +1,11 @@
-"""`rollout notify`: tell people something, try the channels, send again what nobody heard."""
+"""`rollout notify`: send a message, try the channels, replay the fallback file."""
 
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -16,11 +18,12 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import UsageError
 from guarded_rollout.notify import message as messages
-from guarded_rollout.notify import settings, trial
+from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels import factory
+from guarded_rollout.notify.dispatch import attempt
 from guarded_rollout.notify.events import Event, Facts, Kind, Level, event
 from guarded_rollout.notify.fallback import Fallback
-from guarded_rollout.notify.notifier import Notifier, plan_of, write_down
+from guarded_rollout.notify.notifier import Notifier, plan_of
 from guarded_rollout.rollout.engine import operator
 
 DELIVERED, NOT_DELIVERED, INTERNAL = 0, 1, 2
@@ -32,20 +35,20 @@ DELIVERED, NOT_DELIVERED, INTERNAL = 0, 1, 2
 def notify(
     env: Env = "production",
     level: Annotated[str, typer.Option(help="info, warning, error or critical.")] = "info",
-    message: Annotated[str, typer.Option(help="What to tell; - reads it from standard input.")] = "",
-    data: Annotated[str, typer.Option(help="More to tell, as a JSON object.")] = "",
+    message: Annotated[str, typer.Option(help="The message; - reads it from standard input.")] = "",
+    data: Annotated[str, typer.Option(help="More facts, as a JSON object.")] = "",
     test: Annotated[bool, typer.Option("--test", help="Try each configured channel, and tabulate.")] = False,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Send again what the fallback file has, and mark it.")
+        bool, typer.Option("--replay", help="Send the events of the fallback file again, and mark them.")
     ] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Stay, deliver what waits, and escalate, until interrupted.")
+        bool, typer.Option("--follow", help="Stay, deliver what is pending, and escalate, until interrupted.")
     ] = False,
     dry_run: DryRun = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell every configured channel (the pager only what is critical).
+    """Send a message to every configured channel (to the pager only if it is critical).
 
     Exits with 0 if at least one delivered it; otherwise a line is in the fallback file.
     """
@@ -61,7 +64,7 @@ def notify(
                 code = _follow(environment, out)
             else:
                 words = sys.stdin.read() if message == "-" else message
-                code = _tell(environment, out, level, words, data, dry_run=dry_run)
+                code = _notify(environment, out, level, words, data, dry_run=dry_run)
     except typer.Exit:
         raise
     except Exception as error:
@@ -70,34 +73,36 @@ def notify(
     raise typer.Exit(code)
 
 
-def _tell(environment: Environment, out: Output, level: str, words: str, data: str, *, dry_run: bool) -> int:
+def _notify(
+    environment: Environment, out: Output, level: str, words: str, data: str, *, dry_run: bool
+) -> int:
     if not words.strip():
         raise UsageError(detail="There is no message: say it with --message.")
-    told, problem = compose(environment.name, level, words, data)
+    sent, problem = compose(environment.name, level, words, data)
     if problem:
         # A script's broken argument must not lose what it had to say.
         if not dry_run:
-            write_down(Fallback(environment.logs), told, {}, problem)
+            Fallback(environment.logs).save(sent, {}, problem)
         raise UsageError(detail=f"{problem} The message is kept in the fallback file (`--replay` sends it).")
     if dry_run:
-        return _rehearse(environment, out, told)
+        return _rehearse(environment, out, sent)
     with Notifier.of(environment) as notifier:
-        channels = notifier.everyone(told)
-        notifier.send(told, channels)
-        notifier.settle([told])
-        results, heard = notifier.outcome(told), notifier.heard(told)
+        notifier.send(sent, notifier.all_channels(sent))
+        notifier.flush([sent])
+        results, delivered = notifier.outcome(sent), notifier.delivered(sent)
         fallback = notifier.fallback.path
-    _show(out, results)
-    if heard:
-        out.say(f"Delivered ({told.id}).")
+    for channel, result in results.items():
+        out.say(f"{channel:8} {result}")
+    if delivered:
+        out.say(f"Delivered ({sent.id}).")
     else:
         out.say(f"No channel delivered it; it is in {environment.shown(fallback)}.")
-    out.result(id=told.id, delivered=heard, notification_results=results)
-    return DELIVERED if heard else NOT_DELIVERED
+    out.result(id=sent.id, delivered=delivered, notification_results=results)
+    return DELIVERED if delivered else NOT_DELIVERED
 
 
 def compose(environment: str, level: str, words: str, data: str) -> tuple[Event, str]:
-    """The event that these arguments mean, and what is wrong with them."""
+    """Return the event that these arguments describe, and what is wrong with them."""
     problem, more = "", {}
     if level not in list(Level):
         problem = f"There is no level {level!r}; there are {', '.join(Level)}."
@@ -116,15 +121,16 @@ def compose(environment: str, level: str, words: str, data: str) -> tuple[Event,
                 more["text"] = data
     facts = Facts(operator=operator(), data=more) if more else Facts(operator=operator())
     chosen = Level(level) if level in list(Level) else Level.WARNING
-    told = event(Kind.MESSAGE, environment, SystemClock().now(), message=words, level=chosen, **facts)
-    return told, problem
+    return event(
+        Kind.MESSAGE, environment, SystemClock().now(), message=words, level=chosen, **facts
+    ), problem
 
 
-def _rehearse(environment: Environment, out: Output, told: Event) -> int:
+def _rehearse(environment: Environment, out: Output, sent: Event) -> int:
     found = settings.load(environment.project)
     channels = factory.configured(found)
     out.rehearse(f"would notify {', '.join(channels) or 'no channel, for none is configured'}")
-    for line in messages.render(told, messages.template_for(told.kind, found.templates)).plain().splitlines():
+    for line in messages.render(sent, messages.template_for(sent.kind, found.templates)).plain().splitlines():
         out.rehearse(f"  {line}")
     out.result(channels=channels, dry_run=True)
     return DELIVERED
@@ -139,27 +145,54 @@ def _test(environment: Environment, out: Output, *, dry_run: bool) -> int:
         out.rehearse(f"would send a test message to {', '.join(on) or 'no channel'}")
         return DELIVERED
     words = "This is a test of the notification channels; nothing has happened."
-    told = event(Kind.MESSAGE, environment.name, SystemClock().now(), message=words, operator=operator())
-    trials = trial.try_each(on, told, found)
+    sent = event(Kind.MESSAGE, environment.name, SystemClock().now(), message=words, operator=operator())
+    trials = _try_each(on, sent, found)
     wanted = [str(channel) for channel in plan_of(environment).channels]
     table = Table("channel", "outcome", "seconds", f"of {environment.name}", box=None)
     for each in trials:
-        outcome = "delivered" if each.delivered else each.problem
-        table.add_row(each.channel, outcome, f"{each.seconds:.2f}", "yes" if each.channel in wanted else "no")
+        table.add_row(
+            each.channel,
+            each.problem or "delivered",
+            f"{each.seconds:.2f}",
+            "yes" if each.channel in wanted else "no",
+        )
     for name in wanted:
         if name not in on and name != "console":
             setting = factory.BUILDERS[name][0]
             table.add_row(name, f"off: {setting} is not set", "", "yes")
     Console(stderr=out.as_json).print(table)
     out.result(channels={each.channel: each.problem or "delivered" for each in trials})
-    return DELIVERED if trials and all(each.delivered for each in trials) else NOT_DELIVERED
+    return DELIVERED if trials and not any(each.problem for each in trials) else NOT_DELIVERED
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The outcome of a test message on one channel; `problem` is empty if it was delivered."""
+
+    channel: str
+    seconds: float
+    problem: str
+
+
+def _try_each(channels: Sequence[str], sent: Event, found: settings.Settings) -> list[Trial]:
+    """Send an event to these channels at once, past the outbox."""
+    message = messages.render(sent, messages.shipped(sent.kind))
+
+    def try_one(channel: str) -> Trial:
+        began = time.monotonic()
+        failure = attempt(lambda: factory.build(channel, found).send(message))
+        problem = found.redact(str(failure)) if failure else ""
+        return Trial(channel, time.monotonic() - began, problem)
+
+    with ThreadPoolExecutor(len(channels) or 1) as pool:
+        return list(pool.map(try_one, channels))
 
 
 def _replay(environment: Environment, out: Output, *, dry_run: bool) -> int:
     fallback = Fallback(environment.logs)
-    entries = list(fallback.entries())
-    waiting = [entry for entry in entries if entry.event and not entry.replayed]
-    unreadable = sum(entry.event is None for entry in entries)
+    lines = list(fallback.lines())
+    waiting = [line for line in lines if line.event and not line.replayed]
+    unreadable = sum(line.event is None for line in lines)
     if unreadable:
         out.say(f"{unreadable} lines of {environment.shown(fallback.path)} cannot be read and stay there.")
     if dry_run:
@@ -171,24 +204,19 @@ def _replay(environment: Environment, out: Output, *, dry_run: bool) -> int:
         return DELIVERED
     with Notifier.of(environment) as notifier:
         tried = notifier.replay()
-        heard = sum(notifier.heard(each) for each in tried)
+        delivered = sum(notifier.delivered(each) for each in tried)
         for each in tried:
             out.detail(f"{each.at:%FT%TZ} {each.id} {dict(notifier.outcome(each))}")
-    out.say(f"{heard} of {len(tried)} events delivered and marked.")
-    out.result(waiting=len(tried), delivered=heard)
-    return DELIVERED if heard == len(tried) else NOT_DELIVERED
+    out.say(f"{delivered} of {len(tried)} events delivered and marked.")
+    out.result(waiting=len(tried), delivered=delivered)
+    return DELIVERED if delivered == len(tried) else NOT_DELIVERED
 
 
 def _follow(environment: Environment, out: Output) -> int:
     with Notifier.of(environment) as notifier:
-        out.say(f"Delivering for {environment.name}; {notifier.outbox.waiting()} messages wait.")
+        out.say(f"Delivering for {environment.name}; {notifier.outbox.pending()} messages wait.")
         try:
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
             return DELIVERED
-
-
-def _show(out: Output, results: Mapping[str, str]) -> None:
-    for channel, result in results.items():
-        out.say(f"{channel:8} {result}")

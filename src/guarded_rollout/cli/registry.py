@@ -38,7 +38,7 @@ COMMANDS = {
     "promote": Listing(RECOVER, "Accept the release that is being watched.", ("window",)),
     "abort": Listing(RECOVER, "Take the open rollout back.", ("window",)),
     "rollback": Listing(RECOVER, "Return to a backup, or to a release.", ("rollback",)),
-    "ack": Listing(RECOVER, "Acknowledge every open alert.", ("ack",)),
+    "ack": Listing(RECOVER, "Acknowledge every open incident.", ("ack",)),
     "backup": Listing(MAINTAIN, "Take a verified backup.", ("backup",)),
     "verify": Listing(MAINTAIN, "Check a backup without restoring it.", ("verify",)),
     "prune": Listing(MAINTAIN, "Remove the backups that retention no longer keeps.", ("prune",)),

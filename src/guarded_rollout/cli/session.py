@@ -17,7 +17,7 @@ from guarded_rollout.host.release import Release, make_writable
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.logs import LogFile
-from guarded_rollout.notify.publisher import Publisher, Silent
+from guarded_rollout.notify.publisher import NullPublisher, Publisher
 
 FILE = "rollout.toml"
 SCRATCH = ("rollback-", "rollout-verify-")
@@ -104,7 +104,7 @@ def session(
                 yield Session(environment, site, journal, out, publisher)
         else:
             with Journal.open(environment.journal, create=False) as journal:
-                yield Session(environment, site, journal, out, Silent())
+                yield Session(environment, site, journal, out, NullPublisher())
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterat
     from guarded_rollout.files import remove_abandoned
     from guarded_rollout.lock import acquire
     from guarded_rollout.notify.notifier import publisher_for
-    from guarded_rollout.rollout.announce import TellingJournal
+    from guarded_rollout.rollout.announce import PublishingJournal
     from guarded_rollout.rotation import tidy
 
     environment = site.environment
@@ -123,9 +123,9 @@ def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterat
     if log:
         tidy(environment.logs, environment.service_logs, site.clock.now())
         out.log = LogFile.open(environment.logs, log, env)
-    telling = publisher_for(environment, clock=site.clock)
+    notifying = publisher_for(environment, clock=site.clock)
     held = acquire(environment.lock, environment=env, command=f"rollout {command}")
-    with telling as publisher, held, TellingJournal.open(environment.journal) as journal:
+    with notifying as publisher, held, PublishingJournal.open(environment.journal) as journal:
         journal.publisher = publisher
         journal.catch_up(env)
         for prefix in SCRATCH:  # what a killed command unpacked may be gigabytes

@@ -1,4 +1,4 @@
-"""What can be told: an event is one thing that happened to one environment, with the facts that belong to it.
+"""Events: one thing that happened to one environment, with the facts that belong to it.
 
 Most callers need one line, checked by the type checker:
 
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 
 class Level(StrEnum):
-    """How much it matters. Ordered: `Level.rank` rises from info to critical."""
+    """The severity. `Level.rank` rises from info to critical."""
 
     INFO = "info"
     WARNING = "warning"
@@ -28,7 +28,7 @@ class Level(StrEnum):
 
 
 class Kind(StrEnum):
-    """What happened."""
+    """The kind of event."""
 
     MESSAGE = "message"  # someone's own words: `rollout notify`
     DEPLOYMENT_STARTED = "deployment_started"
@@ -42,7 +42,7 @@ class Kind(StrEnum):
     ROLLBACK_SUCCEEDED = "rollback_succeeded"
     ROLLBACK_FAILED = "rollback_failed"
     UNWATCHED = "unwatched"  # a window is open and nobody watches it
-    ESCALATED = "escalated"  # an open matter that nobody has acknowledged
+    ESCALATED = "escalated"  # an open incident that nobody has acknowledged
     ACKNOWLEDGED = "acknowledged"
 
 
@@ -56,11 +56,11 @@ LEVELS: Mapping[Kind, Level] = {
     Kind.UNWATCHED: Level.CRITICAL,
     Kind.ESCALATED: Level.CRITICAL,
 }
-"""The level of each kind; what is not here is info."""
+"""The level of each kind; the others are info."""
 
 
 class Facts(TypedDict, total=False):
-    """What an event knows. All are texts for people, but `duration_seconds` and `data`."""
+    """The facts of an event. All are strings for people, except `duration_seconds` and `data`."""
 
     operator: str
     deployment: str  # id of the rollout
@@ -84,7 +84,7 @@ class Facts(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. `id` stays the same however often it is sent."""
+    """Something that happened. `id` stays the same however often it is sent."""
 
     kind: Kind
     environment: str
@@ -95,7 +95,7 @@ class Event:
     id: str = field(default_factory=lambda: uuid4().hex)
 
     def as_json(self) -> str:
-        """One line of JSON, from which `from_json` makes an equal event."""
+        """Return one line of JSON, from which `from_json` makes an equal event."""
         return json.dumps(
             {
                 "id": self.id,
@@ -111,7 +111,7 @@ class Event:
 
     @classmethod
     def from_json(cls, text: str) -> "Event":
-        """Raises `ValueError` or `KeyError` for anything but what `as_json` writes."""
+        """Parse what `as_json` wrote. Raises `ValueError`, `KeyError`."""
         given: dict[str, Any] = json.loads(text)
         facts = {
             name: tuple(value) if isinstance(value, list) and name != "data" else value
@@ -137,5 +137,5 @@ def event(
     level: Level | None = None,
     **facts: Unpack[Facts],
 ) -> Event:
-    """An event of this kind, at the kind's own level unless another is given."""
+    """Make an event, at its kind's own level unless another is given."""
     return Event(kind, environment, at, level or LEVELS.get(kind, Level.INFO), message, facts)

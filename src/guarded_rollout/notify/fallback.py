@@ -1,4 +1,4 @@
-"""What nobody could be told: one JSON object a line, for `tail` and for `rollout notify --replay`."""
+"""The fallback file: undelivered events, one JSON object per line, for `rollout notify --replay`."""
 
 import errno
 import fcntl
@@ -12,17 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from guarded_rollout.errors import FallbackFileError
 from guarded_rollout.files import write_atomic
+from guarded_rollout.notify import message as messages
 from guarded_rollout.notify.events import Event, Facts, Kind, Level
+
+log = structlog.get_logger()
 
 FILE = "notification_fallback.jsonl"
 MODE = 0o600  # a reason may quote what others must not read
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One line. `event` is None where the line is not one that can be sent again."""
+class FallbackLine:
+    """One line. `event` is None if it cannot be sent again."""
 
     text: str
     event: Event | None
@@ -30,7 +35,7 @@ class Entry:
 
 
 class Fallback:
-    """The file. Lines are appended by any process; `mark` rewrites it, and both take turns."""
+    """The file. Any process appends to it; `mark` rewrites it, and both take the folder's lock."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
@@ -49,7 +54,7 @@ class Fallback:
             "event": json.loads(event.as_json()),
         }
         try:
-            with self._taking_turns():
+            with self._locked():
                 descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
                 try:
                     _append(descriptor, (json.dumps(line, default=str) + "\n").encode())
@@ -59,8 +64,18 @@ class Fallback:
         except OSError as error:
             raise FallbackFileError(path=self.path, verb="written", reason=error.strerror) from None
 
-    def entries(self) -> Iterator[Entry]:
-        """Every line, the oldest first; a missing file has none. Raises `FallbackFileError`."""
+    def save(self, event: Event, results: Mapping[str, str], reason: str) -> bool:
+        """Append an event, or log it where even that fails. Never raises; returns True if the file has it."""
+        title = event.message or messages.render(event, messages.shipped(event.kind)).title
+        try:
+            self.add(event, title, results, reason)
+        except FallbackFileError as error:
+            log.error(error.sentence, notification=event.as_json())
+            return False
+        return True
+
+    def lines(self) -> Iterator[FallbackLine]:
+        """Yield every line, the oldest first; a missing file has none. Raises `FallbackFileError`."""
         try:
             text = self.path.read_text(errors="replace")
         except FileNotFoundError:
@@ -72,16 +87,16 @@ class Fallback:
                 yield read_line(line)
 
     def mark(self, results: Mapping[str, Mapping[str, str]], now: datetime) -> None:
-        """Note when events were sent after all, by id, and how. Raises `FallbackFileError`."""
+        """Note by id when events were sent after all, and with which results. Raises `FallbackFileError`."""
         try:
-            with self._taking_turns():
-                lines = [_marked(entry, results, now) for entry in self.entries()]
+            with self._locked():
+                lines = [_marked(line, results, now) for line in self.lines()]
                 write_atomic(self.path, "".join(f"{line}\n" for line in lines), mode=MODE)
         except OSError as error:
             raise FallbackFileError(path=self.path, verb="written", reason=error.strerror) from None
 
     @contextmanager
-    def _taking_turns(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -92,20 +107,20 @@ class Fallback:
 
 
 def _append(descriptor: int, line: bytes) -> None:
-    """All of it or nothing: a disk that fills up takes half a line without an error."""
+    # All of it or nothing: a disk that fills up takes half a line without an error.
     before = os.fstat(descriptor).st_size
     if os.write(descriptor, line) < len(line):
         os.ftruncate(descriptor, before)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read_line(line: str) -> Entry:
-    """A line of this file, or of an older one that had no ids: then the id follows from the line."""
+def read_line(line: str) -> FallbackLine:
+    """Parse a line of this file, or of an older one without ids: then the id follows from the line."""
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         given: dict[str, Any] = json.loads(line)
         replayed = bool(given.get("replayed_at"))
         if "event" in given:
-            return Entry(line, Event.from_json(json.dumps(given["event"])), replayed)
+            return FallbackLine(line, Event.from_json(json.dumps(given["event"])), replayed)
         known = {key: value for key, value in given.items() if key != "replayed_at"}
         data = given.get("data") or {}
         event = Event(
@@ -117,11 +132,11 @@ def read_line(line: str) -> Entry:
             facts=Facts(data=dict(data)) if data else Facts(),
             id=hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32],
         )
-        return Entry(line, event, replayed)
-    return Entry(line, None, False)
+        return FallbackLine(line, event, replayed)
+    return FallbackLine(line, None, False)
 
 
-def _marked(entry: Entry, results: Mapping[str, Mapping[str, str]], now: datetime) -> str:
+def _marked(entry: FallbackLine, results: Mapping[str, Mapping[str, str]], now: datetime) -> str:
     if entry.event is None or entry.replayed or entry.event.id not in results:
         return entry.text
     outcome = {"notification_results": results[entry.event.id], "replayed_at": now.isoformat()}

@@ -1,4 +1,4 @@
-"""An event in words: a title, sentences and labelled facts, from a template that operators may replace.
+"""Messages: an event as a title, sentences and labelled facts, from a template that operators may replace.
 
 A template is a text file named after the event's kind. Its first line is the title; a line `Label: $name`
 becomes a fact; a line with a placeholder that the event has no value for is left out.
@@ -13,13 +13,17 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+import structlog
+
 from guarded_rollout.clock import duration
 from guarded_rollout.errors import NotificationTemplateError
 from guarded_rollout.notify.events import Event, Facts, Kind, Level
 
+log = structlog.get_logger()
+
 LABELLED = re.compile(r"(?P<label>[A-Z][\w -]{0,40}): (?P<value>.+)")
 NAMES = (*Facts.__annotations__, "environment", "level", "kind", "time", "message", "id")
-"""What a template may name."""
+"""The placeholders of a template."""
 
 NEXT: Mapping[Kind, str] = {
     Kind.MESSAGE: "rollout status --env {environment}",
@@ -37,31 +41,41 @@ NEXT: Mapping[Kind, str] = {
     Kind.ESCALATED: "rollout ack --env {environment}",
     Kind.ACKNOWLEDGED: "rollout status --env {environment}",
 }
-"""The command to go on with, where the event names none."""
+"""The next command, where the event names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a channel sends. `matters` are the keys that it opens, concerns or ends."""
+    """A message for a channel. `incidents` are the keys that the event opens, concerns or ends."""
 
     event: Event
     title: str
     text: str
     facts: tuple[tuple[str, str], ...]
-    matters: tuple[str, ...] = ()
+    incidents: tuple[str, ...] = ()
 
     @property
     def level(self) -> Level:
         return self.event.level
 
     def plain(self) -> str:
-        """All of it, as text."""
+        """Return all of it as text."""
         labelled = (f"{label}: {value}" for label, value in self.facts)
         return "\n".join(filter(None, [self.title, "", self.text, *labelled, f"Event: {self.event.id}"]))
 
 
-def render(event: Event, template: str, matters: tuple[str, ...] = ()) -> Message:
-    """The event in the words of a template."""
+def compose(event: Event, folder: Path, incidents: tuple[str, ...] = ()) -> Message:
+    """Render with the operator's template; one that is wrong is logged and the shipped one used."""
+    try:
+        template = template_for(event.kind, folder)
+    except NotificationTemplateError as error:
+        log.error(error.sentence)
+        template = shipped(event.kind)
+    return render(event, template, incidents)
+
+
+def render(event: Event, template: str, incidents: tuple[str, ...] = ()) -> Message:
+    """Render an event with a template."""
     shown = {name: printable(value) for name, value in _values(event).items()}
     values = {name: value for name, value in shown.items() if value.strip()}
     title, *rest = template.strip().splitlines()
@@ -78,11 +92,11 @@ def render(event: Event, template: str, matters: tuple[str, ...] = ()) -> Messag
             sentences.append(Template(line).substitute(values))
     known = {name: values.get(name, "unknown") for name in NAMES}
     heading = " ".join(Template(title).substitute(known).split())
-    return Message(event, heading, "\n".join(sentences).strip(), tuple(facts), matters)
+    return Message(event, heading, "\n".join(sentences).strip(), tuple(facts), incidents)
 
 
 def template_for(kind: Kind, folder: Path) -> str:
-    """The operator's template of a kind, or the shipped one. Raises `NotificationTemplateError`."""
+    """Return the operator's template of a kind, or the shipped one. Raises `NotificationTemplateError`."""
     path = folder / f"{kind}.txt"
     try:
         return checked(path.read_text(), path)
@@ -94,12 +108,12 @@ def template_for(kind: Kind, folder: Path) -> str:
 
 @cache
 def shipped(kind: Kind) -> str:
-    """The template that comes with the package."""
+    """Return the template that comes with the package."""
     return files("guarded_rollout.notify").joinpath("templates", f"{kind}.txt").read_text()
 
 
 def checked(text: str, path: Path) -> str:
-    """The text without its control characters, if it is a template. Raises `NotificationTemplateError`."""
+    """Return a template without control characters. Raises `NotificationTemplateError` if it is wrong."""
     text = printable(text)
     if not text.strip():
         raise _wrong(path, "it is empty")
@@ -114,7 +128,7 @@ def checked(text: str, path: Path) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters; a text that was cut says so, and how long it was."""
+    """Cut to at most `limit` characters; a string that was cut says so, and how long it was."""
     if len(text) <= limit:
         return text
     notice = f" … (shortened: {len(text):,} characters)"
@@ -122,7 +136,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def fit(text: str, limit: int, escape: Callable[[str], str]) -> str:
-    """Shortened and escaped, within the limit although escaping makes it longer."""
+    """Shorten and escape, so that the result is within the limit although escaping makes it longer."""
     room = limit
     while len(escaped := escape(shorten(text, room))) > limit:
         room -= max(1, (len(escaped) - limit) // 4)
@@ -130,7 +144,7 @@ def fit(text: str, limit: int, escape: Callable[[str], str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Without control characters, which terminals, headers and JSON receivers take for more than text."""
+    """Remove control characters, which terminals, headers and JSON receivers take for more than text."""
     text = text.replace("\r\n", "\n")
     kept = (c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
     return "".join(kept)

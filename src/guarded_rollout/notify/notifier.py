@@ -1,14 +1,16 @@
-"""The notifier: takes events, keeps them, tells whoever is to be told, and keeps on until someone has heard.
+"""The notifier: stores events, delivers them, and escalates open incidents until someone acknowledges them.
 
 with publisher_for(environment) as publisher:
     publisher.publish(event(Kind.DEPLOYMENT_STARTED, environment.name, clock.now(), release="1.4.0"))
 """
 
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Self
 
@@ -18,34 +20,37 @@ from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import Notifications
-from guarded_rollout.errors import FallbackFileError, OutboxError, RolloutError
-from guarded_rollout.notify import escalation, matters, settings
+from guarded_rollout.errors import OutboxError, RolloutError
+from guarded_rollout.notify import incidents, settings
 from guarded_rollout.notify import message as messages
-from guarded_rollout.notify.channels import factory
-from guarded_rollout.notify.dispatch import Dispatcher
+from guarded_rollout.notify.channels import Channel, NotConfigured, Unavailable, factory
+from guarded_rollout.notify.dispatch import Patience, attempt
 from guarded_rollout.notify.events import Event, Kind
 from guarded_rollout.notify.fallback import Fallback
-from guarded_rollout.notify.outbox import Outbox, Result, State
+from guarded_rollout.notify.outbox import Delivery, DeliveryState, Outbox
 from guarded_rollout.notify.publisher import Publisher
 from guarded_rollout.notify.settings import Settings
-from guarded_rollout.notify.workers import Patience, Workers
 
 log = structlog.get_logger()
+
+CLOCK_JUMP_SECONDS = 2 * 3600.0
+"""What seems due later than this was stored before the clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unstored:
-    """An event that the outbox has not taken yet; `written_down` if the fallback file has."""
+    """An event that the outbox has not taken yet; `saved` if the fallback file has."""
 
     event: Event
     channels: tuple[str, ...]
-    written_down: bool = False
+    saved: bool = False
 
 
 class Notifier:
-    """A `Publisher` that delivers from threads of its own while its block lasts.
+    """A `Publisher` that delivers from its own threads while its block lasts.
 
-    What is not through when the block ends stays in the outbox, for whoever opens it next.
+    Each channel has a thread, so that a dead one delays no other; one more keeps the outbox. What is
+    undelivered when the block ends stays in the outbox for the next process.
     """
 
     def __init__(
@@ -64,25 +69,23 @@ class Notifier:
         self.settings = settings
         self.plan = plan
         self._clock = clock or SystemClock()
+        self._random = random or Random()
         self._patience = patience or Patience()
-        dispatcher = Dispatcher(
-            outbox,
-            settings,
-            factory.build,
-            clock=self._clock,
-            random=random or Random(),
-            backoff=self._patience.backoff,
-        )
-        self._workers = Workers(outbox, dispatcher, self._patience, self._keep)
         self._unstored: deque[Unstored] = deque()
         self._storing = threading.Lock()
+        self._channels: dict[str, Channel] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._tried: set[str] = set()
+        self._changed = threading.Condition()
+        self._news = 0
+        self._stopping = False
 
     @classmethod
     def of(
         cls, environment: Environment, *, clock: Clock | None = None, patience: Patience | None = None
     ) -> Self:
-        """The notifier of an environment. Raises `OutboxError`; wrong settings are logged, and in the way
-        of nothing but their own channel."""
+        """Open the notifier of an environment. Raises `OutboxError`; wrong settings are logged, and affect
+        only their own channel."""
         found = settings.load_what_can_be(environment.project)
         if found.problem:
             log.error(found.problem)
@@ -96,101 +99,97 @@ class Notifier:
         )
 
     def __enter__(self) -> Self:
-        self._workers.start()
+        self._repeat("keeper", self._keep)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._store()
         try:
-            self._workers.settle()
+            self._wait_for()
         except OutboxError as error:
             log.error(error.sentence)
         finally:  # Ctrl-C must not leave a thread with a message half sent
-            self._workers.stop()
+            self._stop()
             self._fall_back(attempts=1)
             self.outbox.close()
 
-    # ---- telling
+    # ---- events
 
     def publish(self, event: Event) -> None:
         """Store an event for the environment's channels. Never raises."""
-        self.send(event, self.usual())
+        self.send(event, self.default_channels())
 
     def send(self, event: Event, channels: Iterable[str]) -> None:
         """Store an event for these channels. Never raises: what the outbox does not take goes to the fallback
-        file, and into the outbox as soon as it can while this lives."""
+        file, and into the outbox as soon as that works again."""
         self._store(Unstored(event, tuple(channels)))
-        self._workers.wake()
 
     def acknowledge(self, event: Event) -> tuple[str, ...]:
-        """Note who looks after what is open, and tell; the matters' keys. Raises `OutboxError`."""
-        keys = self.outbox.acknowledge(event, self.usual())
-        self._workers.wake()
+        """Acknowledge the open incidents, notify, and return their keys. Raises `OutboxError`."""
+        keys = self.outbox.acknowledge(event, self.default_channels())
+        self._wake()
         return keys
 
     def escalate(self) -> None:
-        """Tell every stage that is due. Raises `OutboxError`."""
-        for matter in self.outbox.matters():
+        """Notify every stage that is due. Raises `OutboxError`."""
+        for incident in self.outbox.incidents():
             now = self._clock.now()
-            for stage in escalation.due(matter, self.plan, now):
-                if self.outbox.tell(matter, stage, escalation.told(matter, stage, now)):
-                    log.warning("Notification escalated", matter=matter.key, stage=stage.number)
+            for stage in incidents.due(incident, self.plan, now):
+                if self.outbox.escalate(incident, stage, incidents.stage_event(incident, stage, now)):
+                    log.warning("Notification escalated", incident=incident.key, stage=stage.number)
+                    self._wake()
 
     def replay(self) -> Sequence[Event]:
-        """Send again what the fallback file has and nobody heard, and mark what came through.
+        """Send the undelivered events of the fallback file again, and mark what came through.
 
         Returns the events that were tried. Raises `OutboxError`, `FallbackFileError`.
         """
-        waiting = [entry.event for entry in self.fallback.entries() if entry.event and not entry.replayed]
+        waiting = [line.event for line in self.fallback.lines() if line.event and not line.replayed]
         for event in waiting:
-            if not self.heard(event):
-                self.outbox.again(event, self.everyone(event))
-        self.settle(waiting)
-        heard = {event.id: self.outcome(event) for event in waiting if self.heard(event)}
-        if heard:
-            self.fallback.mark(heard, self._clock.now())
+            if not self.delivered(event):
+                self.outbox.requeue(event, self.all_channels(event))
+        self.flush(waiting)
+        delivered = {event.id: self.outcome(event) for event in waiting if self.delivered(event)}
+        if delivered:
+            self.fallback.mark(delivered, self._clock.now())
         return waiting
 
-    def settle(self, events: Sequence[Event]) -> None:
-        """Try what waits now, and wait for these events as long as it may help."""
-        self.outbox.hurry()
-        self._workers.wake()
+    def flush(self, events: Sequence[Event]) -> None:
+        """Try what is pending now, and wait for these events as long as it may help. Raises `OutboxError`."""
+        self.outbox.skip_backoff()
+        self._wake()
         if events:
-            self._workers.settle(events)
+            self._wait_for(events)
 
-    # ---- asking
+    # ---- queries
 
-    def results(self, event: Event) -> Mapping[str, Result]:
-        """How far an event came, by channel."""
-        return self.outbox.results(event)
-
-    def heard(self, event: Event) -> bool:
-        """Whether at least one channel delivered an event."""
-        return any(result.state is State.DELIVERED for result in self.results(event).values())
+    def delivered(self, event: Event) -> bool:
+        """Return True if at least one channel delivered an event."""
+        results = self.outbox.results(event).values()
+        return any(result.state is DeliveryState.DELIVERED for result in results)
 
     def outcome(self, event: Event) -> Mapping[str, str]:
-        """`results` as the fallback file has them."""
-        return {channel: str(result) for channel, result in self.results(event).items()}
+        """Return an event's results by channel, in words."""
+        return {channel: str(result) for channel, result in self.outbox.results(event).items()}
 
-    def usual(self) -> tuple[str, ...]:
-        """Where an event goes: those of the environment's channels that are configured, or, when none is,
-        all of them, so that their results say so."""
+    def default_channels(self) -> tuple[str, ...]:
+        """Return those of the environment's channels that are configured; if none is, all of them, so that
+        their results say so."""
         on = factory.configured(self.settings)
         names = [str(channel) for channel in self.plan.channels]
         also = [name for name in ("apprise",) if name in on]
         return tuple([name for name in names if name in on or name == "console"] + also) or tuple(names)
 
-    def everyone(self, event: Event) -> tuple[str, ...]:
-        """Where someone's own words go: every configured channel, a pager only with what is critical."""
-        on = factory.configured(self.settings)
-        loud = event.kind is not Kind.MESSAGE or event.level.rank >= 3
-        also = [name for name in on if name != "pager" or loud] if event.kind is Kind.MESSAGE else []
-        return tuple(dict.fromkeys([*also, *self.usual()]))
+    def all_channels(self, event: Event) -> tuple[str, ...]:
+        """Return where an operator's message goes: every configured channel, a pager if it is critical."""
+        on = factory.configured(self.settings) if event.kind is Kind.MESSAGE else ()
+        also = [name for name in on if name != "pager" or event.level.rank >= 3]
+        return tuple(dict.fromkeys([*also, *self.default_channels()]))
 
-    # ---- keeping
+    # ---- storing
 
     def _store(self, *fresh: Unstored) -> None:
-        """Store what has waited and what is new, in order; what cannot be is written down meanwhile."""
+        """Store what is left over and what is new, in order; the fallback file has it meanwhile."""
         with self._storing:
             self._unstored.extend(fresh)
             try:
@@ -199,75 +198,177 @@ class Notifier:
                     self._unstored.popleft()
             except OutboxError as error:
                 for place, one in enumerate(self._unstored):
-                    written = one.written_down or write_down(self.fallback, one.event, {}, error.sentence)
-                    self._unstored[place] = replace(one, written_down=written)
+                    saved = one.saved or self.fallback.save(one.event, {}, error.sentence)
+                    self._unstored[place] = replace(one, saved=saved)
 
     def _put(self, one: Unstored) -> None:
         event = one.event
-        first = escalation.stages(event, self.plan)[0]
-        held = matters.opens(event) is not None and first.after.total_seconds() > 0
-        told = self.outbox.put(event, one.channels, self._clock.now(), held=held)
-        if one.written_down:
-            self.outbox.fell_back(event)
-        log.debug("Notification stored", event_id=event.id, kind=event.kind, told=told)
-
-    def _keep(self) -> None:
-        self._store()
-        self.escalate()
-        self._fall_back(self._patience.attempts)
+        first = incidents.stages(event, self.plan)[0]
+        delayed = incidents.opens(event) is not None and first.after.total_seconds() > 0
+        notified = self.outbox.put(event, one.channels, self._clock.now(), delayed=delayed)
+        if one.saved:
+            self.outbox.mark_fallback(event)
+        log.debug("Notification stored", event_id=event.id, kind=event.kind, notified=notified)
+        self._wake()
 
     def _fall_back(self, attempts: int) -> None:
-        """Write down what no channel could deliver."""
+        """Write what no channel could deliver to the fallback file."""
         reason = self.settings.problem or (
             "no channel delivered it" if factory.configured(self.settings) else "no channel is configured"
         )
         try:
-            for event in self.outbox.unheard(attempts):
-                if write_down(self.fallback, event, self.outcome(event), reason):
-                    self.outbox.fell_back(event)
+            for event in self.outbox.undelivered(attempts):
+                if self.fallback.save(event, self.outcome(event), reason):
+                    self.outbox.mark_fallback(event)
         except OutboxError as error:
             log.error(error.sentence)
 
+    # ---- delivering
 
-class Unkept:
-    """Stands in where there is no outbox: everything goes straight to the fallback file."""
+    def _keep(self) -> float:
+        """Store, escalate and fall back, and give each channel with something pending its thread."""
+        self._store()
+        self.escalate()
+        self._fall_back(self._patience.attempts)
+        for channel in self.outbox.channels():
+            if channel not in self._threads:
+                self._repeat(channel, partial(self._deliver, channel))
+        return self._patience.poll
+
+    def _deliver(self, channel: str) -> float:
+        """Send what is due in a channel's queue; return the seconds until there may be more."""
+        with self.outbox.claim(channel) as mine:
+            while mine and not self._stopping:
+                delivery = self.outbox.head(channel)
+                if delivery is None:
+                    break
+                wait = delivery.due - self._clock.now().timestamp()
+                if 0 < wait < CLOCK_JUMP_SECONDS:
+                    return min(wait, self._patience.poll)
+                self._attempt(delivery)
+        return self._patience.poll
+
+    def _attempt(self, delivery: Delivery) -> None:
+        """Make one attempt, and store its outcome."""
+        about = {"channel": delivery.channel, "event_id": delivery.event.id}
+        failure = attempt(lambda: self._send(delivery))
+        if failure is None:
+            self.outbox.finish(delivery, DeliveryState.DELIVERED)
+            log.debug("Notification delivered", **about)
+            return
+        problem = " ".join(messages.printable(self.settings.redact(str(failure))).split())[:500]
+        if not isinstance(failure, Unavailable):
+            self.outbox.finish(delivery, DeliveryState.REFUSED, problem)
+            report = log.debug if isinstance(failure, NotConfigured) else log.warning
+            report("Notification refused", **about, problem=problem)
+            return
+        now, tried = self._clock.now().timestamp(), delivery.attempts + 1
+        wait = self._patience.backoff.after(tried, self._random)
+        if failure.retry_after is None:
+            self.outbox.postpone(delivery, problem, due=now + wait)
+        else:
+            wait = failure.retry_after
+            self.outbox.postpone(delivery, problem, due=0.0, closed=now + wait)
+        log.warning("Notification postponed", **about, problem=problem, attempt=tried, seconds=round(wait, 1))
+
+    def _send(self, delivery: Delivery) -> None:
+        name = delivery.channel
+        if name not in self._channels:
+            self._channels[name] = factory.build(name, self.settings)
+        message = messages.compose(delivery.event, self.settings.templates, delivery.incidents)
+        self._channels[name].send(message)
+
+    # ---- threads
+
+    def _repeat(self, name: str, work: Callable[[], float]) -> None:
+        """Work in a thread until the end, again after the seconds that `work` returns or when woken."""
+
+        def loop() -> None:
+            while not self._stopping:
+                seen, pause = self._news, self._patience.poll
+                try:
+                    pause = work()
+                except (RolloutError, OSError) as error:
+                    log.error("Notifications are interrupted", thread=name, problem=str(error))
+                self._tried.add(name)
+                with self._changed:
+                    if self._news == seen and not self._stopping:
+                        self._changed.wait(pause)
+
+        thread = threading.Thread(target=loop, name=f"notify-{name}", daemon=True)
+        thread.start()
+        self._threads[name] = thread  # once it can be joined
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._news += 1
+            self._changed.notify_all()
+
+    def _stop(self) -> None:
+        """End the threads; an attempt that has begun is finished, and its outcome stored."""
+        self._stopping = True
+        self._wake()
+        deadline = time.monotonic() + self._patience.first_try
+        while self._threads:
+            _, thread = self._threads.popitem()
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _wait_for(self, events: Sequence[Event] = ()) -> None:
+        """Wait until these events (or all) are through, or waiting longer would not help."""
+        begun = moved = time.monotonic()
+        pending = self.outbox.pending()
+        while self._threads and not self._settled(begun, moved, events):
+            time.sleep(0.02)
+            if (left := self.outbox.pending()) < pending:
+                pending, moved = left, time.monotonic()
+
+    def _settled(self, begun: float, moved: float, events: Sequence[Event]) -> bool:
+        now = time.monotonic()
+        channels = self._pending_channels(events)
+        if not channels or now - begun > self._patience.first_try:
+            return True
+        if channels - self._tried:
+            return False
+        left = self._patience.retries - (now - moved)
+        due = self._clock.now().timestamp() + left
+        heads = filter(None, map(self.outbox.head, channels))
+        return left <= 0 or all(head.due > due for head in heads)
+
+    def _pending_channels(self, events: Sequence[Event]) -> set[str]:
+        if not events:
+            return set(self.outbox.channels())
+        results = [result for event in events for result in self.outbox.results(event).items()]
+        return {channel for channel, result in results if result.state is DeliveryState.PENDING}
+
+
+class FallbackPublisher:
+    """Writes every event to the fallback file, where there is no outbox."""
 
     def __init__(self, fallback: Fallback, reason: str) -> None:
         self._fallback = fallback
         self._reason = reason
 
     def publish(self, event: Event) -> None:
-        write_down(self._fallback, event, {}, self._reason)
+        self._fallback.save(event, {}, self._reason)
 
 
 @contextmanager
 def publisher_for(environment: Environment, *, clock: Clock | None = None) -> Iterator[Publisher]:
-    """Whom to tell about an environment, for a block. Never raises for a reason of its own."""
+    """Open the publisher of an environment for a block. Never raises for a reason of its own."""
     try:
         notifier = Notifier.of(environment, clock=clock)
     except OutboxError as error:
         log.error(error.sentence)
-        yield Unkept(Fallback(environment.logs), error.sentence)
+        yield FallbackPublisher(Fallback(environment.logs), error.sentence)
         return
     with notifier:
         yield notifier
 
 
 def plan_of(environment: Environment) -> Notifications:
-    """Channels and escalation from the gates file; a file that is wrong is logged and names no channel."""
+    """Read channels and escalation from the gates file; one that is wrong is logged and names no channel."""
     try:
         return gates.load(environment.gates).environment(environment.name).notifications
     except RolloutError as error:
         log.error(error.sentence)
         return Notifications(channels=())
-
-
-def write_down(fallback: Fallback, event: Event, results: Mapping[str, str], reason: str) -> bool:
-    """Add an event to the fallback file; where even that fails, to the log."""
-    title = event.message or messages.render(event, messages.shipped(event.kind)).title
-    try:
-        fallback.add(event, title, results, reason)
-    except FallbackFileError as error:
-        log.error(error.sentence, notification=event.as_json())
-        return False
-    return True

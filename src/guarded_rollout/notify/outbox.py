@@ -1,6 +1,6 @@
-"""Events on their way: stored before the first attempt, delivered at least once, in order for each channel.
+"""The outbox: events stored before the first attempt, delivered at least once, in order for each channel.
 
-One SQLite file an environment. Several processes may write and deliver: a channel's line is worked by
+One SQLite file per environment. Several processes may write and deliver: a channel's queue is worked by
 whoever holds its lock, and the kernel releases the lock of a process that dies.
 """
 
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from guarded_rollout.errors import OutboxError
-from guarded_rollout.notify import matters
-from guarded_rollout.notify.escalation import Matter, Stage
+from guarded_rollout.notify import incidents
 from guarded_rollout.notify.events import Event, Kind
+from guarded_rollout.notify.incidents import EscalationStage, Incident
+from guarded_rollout.sqlite import look_at
 
 BUSY_SECONDS = 10
 SCHEMA = """
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS event (
     body TEXT NOT NULL,
     matters TEXT NOT NULL,          -- keys that it opens, concerns or closes: a JSON array
     at REAL NOT NULL,               -- seconds since 1970, UTC
-    quiet INTEGER NOT NULL,         -- 1: nobody is told, for it repeats what was told
+    quiet INTEGER NOT NULL,         -- 1: suppressed, for it repeats what has gone out
     fallback INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS delivery (
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS delivery (
     channel TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending',
     attempts INTEGER NOT NULL DEFAULT 0,
-    due REAL NOT NULL DEFAULT 0,    -- not before, by our own patience
+    due REAL NOT NULL DEFAULT 0,    -- not before, by our own backoff
     closed REAL NOT NULL DEFAULT 0, -- not before, by the receiver's word
     problem TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (event, channel)
@@ -55,12 +56,12 @@ CREATE TABLE IF NOT EXISTS matter (
 """
 
 
-class State(StrEnum):
-    """Where a delivery stands."""
+class DeliveryState(StrEnum):
+    """The state of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
-    REFUSED = "refused"  # the receiver said never; the next one in line goes on
+    REFUSED = "refused"  # for good; the next one in the queue goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,16 @@ class Delivery:
     sequence: int
     channel: str
     event: Event
-    matters: tuple[str, ...]
+    incidents: tuple[str, ...]
     attempts: int
     due: float
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DeliveryResult:
     """How far an event came on one channel."""
 
-    state: State
+    state: DeliveryState
     attempts: int
     problem: str
 
@@ -87,8 +88,30 @@ class Result:
         return f"{self.state}: {self.problem}" if self.problem else str(self.state)
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event with its results by channel.
+
+    `suppressed`: not sent, for it repeats what has gone out. `fallback`: the fallback file has it.
+    """
+
+    event: Event
+    results: Mapping[str, DeliveryResult]
+    suppressed: bool
+    fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLog:
+    """The newest events first, the open incidents oldest first, and the number of pending deliveries."""
+
+    events: tuple[LoggedEvent, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    pending: int = 0
+
+
 class Outbox:
-    """The store. Times are seconds since 1970, given by the caller."""
+    """The store. Times are seconds since 1970, given by the caller. Its methods raise `OutboxError`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -97,12 +120,11 @@ class Outbox:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Raises `OutboxError`."""
+        """Open the file, or create it. Raises `OutboxError`."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(
-                os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            )  # events may quote what others must not read
+            # Events may quote what others must not read.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -113,26 +135,34 @@ class Outbox:
             raise OutboxError(path=path, reason=error) from error
         return cls(connection, path)
 
+    @classmethod
+    def look(cls, path: Path) -> Self:
+        """Open an existing file to be read alone. Raises `OutboxError`."""
+        try:
+            return cls(look_at(path), path)
+        except sqlite3.Error as error:
+            raise OutboxError(path=path, reason=error) from error
+
     def close(self) -> None:
         with self._turn:
             self._connection.close()
 
-    # ---- putting in
+    # ---- events and incidents
 
-    def put(self, event: Event, channels: Iterable[str], now: datetime, *, held: bool = False) -> bool:
-        """Store an event for these channels; whether anybody is told now.
+    def put(self, event: Event, channels: Iterable[str], now: datetime, *, delayed: bool = False) -> bool:
+        """Store an event for these channels; return True if it goes out now.
 
-        An event that repeats an open matter, or ends one that was never told, is kept and told to nobody.
-        One that ends a matter also goes where the matter went. With `held` a matter opens untold.
+        An event that repeats an open incident, or ends one that never went out, is stored and suppressed. One
+        that ends an incident also goes wherever that went. With `delayed` an incident opens unnotified.
         """
         with self._transaction():
-            opened = self._open_keys()
-            key = matters.opens(event)
-            ended = [known for known in opened if matters.closes(event, known)]
-            about = [key] if key else ended or list(filter(None, [matters.concerns(event)]))
+            opened = dict(self._rows("SELECT key, told FROM matter"))
+            key = incidents.opens(event)
+            ended = [known for known in opened if incidents.closes(event, known)]
+            about = [key] if key else ended or list(filter(None, [incidents.concerns(event)]))
             repeat = key in opened or (event.kind is Kind.GATE_CLEARED and not any(opened[k] for k in ended))
-            quiet = repeat or (held and key is not None)
-            sequence = self._insert(event, about, quiet)
+            suppressed = repeat or (delayed and key is not None)
+            sequence = self._insert(event, about, suppressed)
             if sequence is None:
                 return False
             if key and repeat:
@@ -140,90 +170,73 @@ class Outbox:
             elif key:
                 self._run(
                     "INSERT INTO matter (key, event, opened, told) VALUES (?, ?, ?, ?)",
-                    key, sequence, now.timestamp(), 0 if held else 1,
+                    key, sequence, now.timestamp(), 0 if delayed else 1,
                 )  # fmt: skip
-            wanted = dict.fromkeys([*channels, *self._told_by(ended)])
+            wanted = dict.fromkeys([*channels, *self._channels_of(ended)])
             self._run_many("DELETE FROM matter WHERE key = ?", [(known,) for known in ended])
-            if not quiet:
-                self._line_up(sequence, wanted)
-            return not quiet
+            if not suppressed:
+                self._enqueue(sequence, wanted)
+            return not suppressed
 
-    def tell(self, matter: Matter, stage: Stage, event: Event) -> bool:
-        """Tell a stage of a matter; whether it was this call that did."""
+    def escalate(self, incident: Incident, stage: EscalationStage, event: Event) -> bool:
+        """Queue a stage's event; return False if another call did, or the incident was acknowledged."""
         with self._transaction():
             changed = self._run(
                 "UPDATE matter SET told = ? WHERE key = ? AND told = ? AND acknowledged = ''",
-                stage.number + 1, matter.key, stage.number,
+                stage.number + 1, incident.key, stage.number,
             ).rowcount  # fmt: skip
             if not changed:
                 return False
-            sequence = self._insert(event, [matter.key], quiet=False)
-            if sequence is None:  # stage 0 is the opening event itself, which was held until now
+            sequence = self._insert(event, [incident.key], suppressed=False)
+            if sequence is None:  # stage 0 is the opening event itself, which was delayed until now
                 sequence = self._sequence(event.id)
                 self._run("UPDATE event SET quiet = 0 WHERE sequence = ?", sequence)
-            self._line_up(sequence, stage.channels)
+            self._enqueue(sequence, stage.channels)
             return True
 
     def acknowledge(self, event: Event, channels: Iterable[str]) -> tuple[str, ...]:
-        """Note who looks after all open matters, and tell it where they went. The matters' keys."""
+        """Note who looks after all open incidents, notify wherever they went, and return their keys."""
         with self._transaction():
             rows = self._rows("SELECT key FROM matter WHERE acknowledged = ''")
             keys = tuple(key for (key,) in rows)
-            sequence = self._insert(event, keys, quiet=not keys) if keys else None
+            sequence = self._insert(event, keys, suppressed=False) if keys else None
             if sequence is not None:
                 operator = event.facts.get("operator", "someone")
                 self._run("UPDATE matter SET acknowledged = ? WHERE acknowledged = ''", operator)
-                self._line_up(sequence, dict.fromkeys([*channels, *self._told_by(keys)]))
+                self._enqueue(sequence, dict.fromkeys([*channels, *self._channels_of(keys)]))
             return keys
 
-    # ---- taking out
+    def requeue(self, event: Event, channels: Iterable[str]) -> None:
+        """Queue an event once more where it was not delivered; as the newest if it was unknown."""
+        with self._transaction():
+            if self._insert(event, [], suppressed=False) is not None:
+                self.mark_fallback(event)
+            sequence = self._sequence(event.id)
+            self._enqueue(sequence, channels)
+            self._run(
+                "UPDATE delivery SET state = 'pending', due = 0 WHERE event = ? AND state = 'refused'",
+                sequence,
+            )
 
-    def head(self, channel: str) -> Delivery | None:
-        """The first in a channel's line; `due` says when it may be tried."""
-        rows = self._rows(
-            "SELECT sequence, body, matters, attempts, max(due, closed) FROM delivery"
-            " JOIN event ON event = sequence"
-            " WHERE channel = ? AND state = 'pending' ORDER BY event LIMIT 1",
-            channel,
-        )
-        if not rows:
-            return None
-        sequence, body, keys, attempts, due = rows[0]
-        return Delivery(sequence, channel, Event.from_json(body), tuple(json.loads(keys)), attempts, due)
+    def mark_fallback(self, event: Event) -> None:
+        """Note that the fallback file has an event."""
+        self._run("UPDATE event SET fallback = 1 WHERE id = ?", event.id)
 
-    def settle(self, delivery: Delivery, state: State, problem: str = "") -> None:
-        """Note that a delivery is over."""
-        self._run(
-            "UPDATE delivery SET state = ?, attempts = attempts + 1, problem = ?"
-            " WHERE event = ? AND channel = ?",
-            state, problem, delivery.sequence, delivery.channel,
-        )  # fmt: skip
+    def prune(self, before: datetime) -> int:
+        """Remove older events with nothing pending and no open incident; return how many."""
+        with self._transaction():
+            old = (
+                "SELECT sequence FROM event WHERE at < ? AND sequence NOT IN (SELECT event FROM matter)"
+                " AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = sequence AND state = 'pending')"
+            )
+            self._run(f"DELETE FROM delivery WHERE event IN ({old})", before.timestamp())
+            return self._run(f"DELETE FROM event WHERE sequence IN ({old})", before.timestamp()).rowcount
 
-    def postpone(self, delivery: Delivery, problem: str, *, due: float, closed: float = 0.0) -> None:
-        """Note an attempt that failed, and when to try again."""
-        self._run(
-            "UPDATE delivery SET attempts = attempts + 1, problem = ?, due = ?, closed = ?"
-            " WHERE event = ? AND channel = ?",
-            problem, due, closed, delivery.sequence, delivery.channel,
-        )  # fmt: skip
-
-    def hurry(self) -> None:
-        """Forget our own patience, not the receivers': someone is here and wants to know."""
-        self._run("UPDATE delivery SET due = 0 WHERE state = 'pending'")
-
-    def waiting(self) -> int:
-        """Deliveries that are neither delivered nor refused."""
-        found: int = self._rows("SELECT count(*) FROM delivery WHERE state = 'pending'")[0][0]
-        return found
-
-    def channels(self) -> tuple[str, ...]:
-        """The channels that something waits for."""
-        rows = self._rows("SELECT DISTINCT channel FROM delivery WHERE state = 'pending'")
-        return tuple(channel for (channel,) in rows)
+    # ---- deliveries
 
     @contextmanager
-    def line(self, channel: str) -> Iterator[bool]:
-        """Whether this process may work a channel's line; while it does, no other one does."""
+    def claim(self, channel: str) -> Iterator[bool]:
+        """Claim a channel's queue for a block; yields False while another process has it."""
         descriptor = os.open(
             self._path.with_suffix(f".{channel}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
@@ -237,36 +250,79 @@ class Outbox:
         finally:
             os.close(descriptor)
 
-    # ---- asking
+    def head(self, channel: str) -> Delivery | None:
+        """Return the first delivery in a channel's queue; its `due` says when it may be tried."""
+        rows = self._rows(
+            "SELECT sequence, body, matters, attempts, max(due, closed) FROM delivery"
+            " JOIN event ON event = sequence"
+            " WHERE channel = ? AND state = 'pending' ORDER BY event LIMIT 1",
+            channel,
+        )
+        if not rows:
+            return None
+        sequence, body, keys, attempts, due = rows[0]
+        return Delivery(sequence, channel, Event.from_json(body), tuple(json.loads(keys)), attempts, due)
 
-    def results(self, event: Event) -> Mapping[str, Result]:
-        """How far an event came, by channel."""
+    def finish(self, delivery: Delivery, state: DeliveryState, problem: str = "") -> None:
+        """Note that a delivery is over."""
+        self._run(
+            "UPDATE delivery SET state = ?, attempts = attempts + 1, problem = ?"
+            " WHERE event = ? AND channel = ?",
+            state, problem, delivery.sequence, delivery.channel,
+        )  # fmt: skip
+
+    def postpone(self, delivery: Delivery, problem: str, *, due: float, closed: float = 0.0) -> None:
+        """Note a failed attempt, and when to try again: by our backoff (`due`) or the receiver (`closed`)."""
+        self._run(
+            "UPDATE delivery SET attempts = attempts + 1, problem = ?, due = ?, closed = ?"
+            " WHERE event = ? AND channel = ?",
+            problem, due, closed, delivery.sequence, delivery.channel,
+        )  # fmt: skip
+
+    def skip_backoff(self) -> None:
+        """Make every pending delivery due, except where the receiver asked for more time."""
+        self._run("UPDATE delivery SET due = 0 WHERE state = 'pending'")
+
+    # ---- queries
+
+    def version(self) -> int:
+        """Return a number that changes when another process has written."""
+        return int(self._rows("PRAGMA data_version")[0][0])
+
+    def pending(self) -> int:
+        """Return the number of deliveries that are neither delivered nor refused."""
+        return int(self._rows("SELECT count(*) FROM delivery WHERE state = 'pending'")[0][0])
+
+    def channels(self) -> tuple[str, ...]:
+        """Return the channels with pending deliveries."""
+        rows = self._rows("SELECT DISTINCT channel FROM delivery WHERE state = 'pending'")
+        return tuple(channel for (channel,) in rows)
+
+    def results(self, event: Event) -> Mapping[str, DeliveryResult]:
+        """Return how far an event came, by channel."""
         rows = self._rows(
             "SELECT channel, state, attempts, problem FROM delivery"
             " JOIN event ON event = sequence WHERE id = ?",
             event.id,
         )
-        return {
-            channel: Result(State(state), attempts, problem) for channel, state, attempts, problem in rows
-        }
+        return {channel: _result(*about) for channel, *about in rows}
 
-    def knows(self, event: Event) -> bool:
-        return bool(self._rows("SELECT 1 FROM event WHERE id = ?", event.id))
-
-    def matters(self) -> Sequence[Matter]:
-        """The open ones, oldest first."""
+    def incidents(self) -> Sequence[Incident]:
+        """Return the open incidents, oldest first."""
         rows = self._rows(
             "SELECT key, body, opened, told, acknowledged FROM matter"
             " JOIN event ON event = sequence ORDER BY opened"
         )
         return [
-            Matter(key, Event.from_json(body), datetime.fromtimestamp(opened, UTC), told, bool(by))
-            for key, body, opened, told, by in rows
+            Incident(key, Event.from_json(body), datetime.fromtimestamp(opened, UTC), notified, bool(by))
+            for key, body, opened, notified, by in rows
         ]
 
-    def unheard(self, attempts: int) -> Sequence[Event]:
-        """Events that no channel has delivered, where each has refused, or has failed so often with the
-        event at the head of its line; without those that the fallback file has."""
+    def undelivered(self, attempts: int) -> Sequence[Event]:
+        """Return the events that no channel has delivered, without those that the fallback file has.
+
+        Each channel has refused the event, or failed this often with the one at the head of its queue.
+        """
         rows = self._rows(
             "SELECT body FROM event WHERE quiet = 0 AND fallback = 0 AND NOT EXISTS ("
             " SELECT 1 FROM delivery WHERE event = sequence"
@@ -277,55 +333,46 @@ class Outbox:
         )
         return [Event.from_json(body) for (body,) in rows]
 
-    def fell_back(self, event: Event) -> None:
-        """Note that the fallback file has it."""
-        self._run("UPDATE event SET fallback = 1 WHERE id = ?", event.id)
-
-    def again(self, event: Event, channels: Iterable[str]) -> None:
-        """Put an event in line once more, where it was not delivered; as the newest if it was unknown."""
-        with self._transaction():
-            if self._insert(event, [], quiet=False) is not None:
-                self.fell_back(event)
-            sequence = self._sequence(event.id)
-            self._line_up(sequence, channels)
-            self._run(
-                "UPDATE delivery SET state = 'pending', due = 0 WHERE event = ? AND state = 'refused'",
-                sequence,
+    def log(self, limit: int = 30) -> DeliveryLog:
+        """Return the delivery log of the newest `limit` events."""
+        newest = "(SELECT sequence FROM event ORDER BY sequence DESC LIMIT ?)"
+        results: dict[int, dict[str, DeliveryResult]] = {}
+        for sequence, channel, *about in self._rows(
+            f"SELECT event, channel, state, attempts, problem FROM delivery WHERE event IN {newest}"
+            " ORDER BY channel",
+            limit,
+        ):
+            results.setdefault(sequence, {})[channel] = _result(*about)
+        events = [
+            LoggedEvent(Event.from_json(body), results.get(sequence, {}), bool(quiet), bool(fallback))
+            for sequence, body, quiet, fallback in self._rows(
+                f"SELECT sequence, body, quiet, fallback FROM event WHERE sequence IN {newest}"
+                " ORDER BY sequence DESC",
+                limit,
             )
-
-    def forget(self, before: datetime) -> int:
-        """Remove what is older, delivered or given up, and belongs to nothing open; how many events."""
-        with self._transaction():
-            old = (
-                "SELECT sequence FROM event WHERE at < ? AND sequence NOT IN (SELECT event FROM matter)"
-                " AND NOT EXISTS (SELECT 1 FROM delivery WHERE event = sequence AND state = 'pending')"
-            )
-            self._run(f"DELETE FROM delivery WHERE event IN ({old})", before.timestamp())
-            return self._run(f"DELETE FROM event WHERE sequence IN ({old})", before.timestamp()).rowcount
+        ]
+        # What a killed command had journalled is stored after what has happened since.
+        events.sort(key=lambda one: one.event.at, reverse=True)
+        return DeliveryLog(tuple(events), tuple(self.incidents()), self.pending())
 
     # ---- SQL
 
-    def _open_keys(self) -> dict[str, int]:
-        return dict(self._rows("SELECT key, told FROM matter"))
+    def _channels_of(self, keys: Iterable[str]) -> Sequence[str]:
+        """Return the channels that these incidents have gone to since they opened."""
+        rows = self._rows(
+            "SELECT DISTINCT channel FROM delivery JOIN event ON delivery.event = sequence"
+            " JOIN matter ON delivery.event >= matter.event"
+            " WHERE matter.key IN (SELECT value FROM json_each(?))"
+            " AND EXISTS (SELECT 1 FROM json_each(event.matters) WHERE value = matter.key)",
+            json.dumps(list(keys)),
+        )
+        return [channel for (channel,) in rows]
 
-    def _told_by(self, keys: Iterable[str]) -> Sequence[str]:
-        """The channels that heard of these matters since they opened."""
-        found: dict[str, None] = {}
-        for key in keys:
-            rows = self._rows(
-                "SELECT DISTINCT channel FROM delivery JOIN event ON delivery.event = sequence"
-                " JOIN matter ON matter.key = ? AND delivery.event >= matter.event"
-                " WHERE EXISTS (SELECT 1 FROM json_each(event.matters) WHERE value = matter.key)",
-                key,
-            )
-            found.update((channel, None) for (channel,) in rows)
-        return list(found)
-
-    def _insert(self, event: Event, about: Iterable[str], quiet: bool) -> int | None:
-        """The event's sequence number, or None if its id is known."""
+    def _insert(self, event: Event, about: Iterable[str], suppressed: bool) -> int | None:
+        """Return the event's sequence number, or None if its id is known."""
         inserted = self._run(
             "INSERT OR IGNORE INTO event (id, body, matters, at, quiet) VALUES (?, ?, ?, ?, ?)",
-            event.id, event.as_json(), json.dumps(list(about)), event.at.timestamp(), int(quiet),
+            event.id, event.as_json(), json.dumps(list(about)), event.at.timestamp(), int(suppressed),
         )  # fmt: skip
         return inserted.lastrowid if inserted.rowcount else None
 
@@ -333,32 +380,34 @@ class Outbox:
         found: int = self._rows("SELECT sequence FROM event WHERE id = ?", id)[0][0]
         return found
 
-    def _line_up(self, sequence: int, channels: Iterable[str]) -> None:
+    def _enqueue(self, sequence: int, channels: Iterable[str]) -> None:
         rows = [(sequence, channel) for channel in channels]
         self._run_many("INSERT OR IGNORE INTO delivery (event, channel) VALUES (?, ?)", rows)
 
     def _run(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
-        try:
-            with self._turn:
-                return self._connection.execute(statement, parameters)
-        except sqlite3.Error as error:
-            raise OutboxError(path=self._path, reason=error) from error
+        with self._connected() as connection:
+            return connection.execute(statement, parameters)
 
     def _rows(self, statement: str, *parameters: Any) -> list[Any]:
-        with self._turn:
-            return self._run(statement, *parameters).fetchall()
+        with self._connected() as connection:
+            return connection.execute(statement, parameters).fetchall()
 
     def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        with self._connected() as connection:
+            connection.executemany(statement, rows)
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._turn:
-                self._connection.executemany(statement, rows)
+                yield self._connection
         except sqlite3.Error as error:
             raise OutboxError(path=self._path, reason=error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Survives a power cut too. An outcome outside of one survives any kill, which is enough: what a
-        power cut takes back of it is sent a second time, under the same id."""
+        """Commit what survives a power cut. What is written outside of a transaction survives any kill, which
+        is enough: an outcome that a power cut takes back is sent a second time, under the same id."""
         with self._turn:
             self._run("PRAGMA synchronous = FULL")
             self._run("BEGIN IMMEDIATE")
@@ -372,3 +421,7 @@ class Outbox:
             finally:
                 with suppress(OutboxError):
                     self._run("PRAGMA synchronous = NORMAL")
+
+
+def _result(state: str, attempts: int, problem: str) -> DeliveryResult:
+    return DeliveryResult(DeliveryState(state), attempts, problem)

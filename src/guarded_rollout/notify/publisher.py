@@ -1,4 +1,4 @@
-"""Whom to tell: the interface that everything which has something to tell takes as a parameter."""
+"""Publishers: the interface that takes events, and the ones that send nothing."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,22 +7,22 @@ from guarded_rollout.notify.events import Event
 
 
 class Publisher(Protocol):
-    """Takes events. `notifier.Notifier` is the real one."""
+    """Takes events. `notifier.Notifier` delivers them."""
 
     def publish(self, event: Event) -> None:
-        """Store the event durably, then return; sending happens aside. Never raises."""
+        """Store the event durably and return; it is sent in the background. Never raises."""
         ...
 
 
-class Silent:
-    """Tells nobody."""
+class NullPublisher:
+    """Notifies nobody."""
 
     def publish(self, event: Event) -> None:
         pass
 
 
-class DryRun:
-    """Says what would have been told."""
+class DryRunPublisher:
+    """Prints which notification would be sent."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

@@ -1,4 +1,4 @@
-"""Where notifications go: environment variables or `.env.notifications`, of which the environment wins.
+"""Notification settings: environment variables or `.env.notifications`; the environment wins.
 
 A variable that is set but empty switches its channel off, whatever the file says.
 """
@@ -19,7 +19,7 @@ FILE = ".env.notifications"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable."""
+    """An environment variable."""
 
     name: str
     default: str
@@ -73,7 +73,7 @@ class Settings:
         return Secret(self.values[name])
 
     def seconds(self, name: str) -> float:
-        """Raises `NotificationSettingsError`."""
+        """Parse a time limit. Raises `NotificationSettingsError`."""
         try:
             value = float(self.values[name])
         except ValueError:
@@ -83,14 +83,14 @@ class Settings:
         return value
 
     def port(self, name: str) -> int:
-        """Raises `NotificationSettingsError`."""
+        """Parse a port. Raises `NotificationSettingsError`."""
         value = self.values[name]
         if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 65535):
             self.reject(name, f"is {value!r}; a port from 1 to 65535 is meant")
         return int(value)
 
     def reject(self, name: str, problem: str) -> None:
-        """Raise the error that says what is wrong with a setting."""
+        """Raise `NotificationSettingsError` for a setting."""
         raise NotificationSettingsError(path=name, problem=problem)
 
     @property
@@ -98,7 +98,7 @@ class Settings:
         return self.folder / self.values["NOTIFICATION_TEMPLATES"]
 
     def redact(self, text: str) -> str:
-        """The text with every secret of these settings as `***`, for logs and errors."""
+        """Replace every secret of these settings by `***`, for logs and errors."""
         secrets = (self.values[setting.name] for setting in SETTINGS if setting.secret)
         for hidden in sorted({part for value in secrets for part in _parts(value)}, key=len, reverse=True):
             text = text.replace(hidden, "***")
@@ -106,12 +106,12 @@ class Settings:
 
 
 def load(folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of a project folder. Raises `NotificationSettingsError` naming the file and the line."""
+    """Load the settings of a project folder. Raises `NotificationSettingsError` with file and line."""
     return _settings(folder, dict(read(folder / FILE)), os.environ if environ is None else environ)
 
 
 def load_what_can_be(folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """The same; a file that is wrong is left out and its problem kept: a rollout must not end for it."""
+    """Load the settings, without a file that is wrong: a rollout must not end for it."""
     try:
         return load(folder, environ)
     except NotificationSettingsError as error:
@@ -124,14 +124,14 @@ def _settings(folder: Path, written: Mapping[str, str], environ: Mapping[str, st
     values = {setting.name: setting.default for setting in SETTINGS}
     for source in (written, environ):
         values.update((name, value.strip()) for name, value in source.items() if name in names)
-    for setting in SETTINGS:  # switched off is for addresses; a number cannot be empty
+    for setting in SETTINGS:  # only an address can be switched off; a number cannot be empty
         if setting.default and not values[setting.name]:
             values[setting.name] = setting.default
     return Settings(values, folder, tuple(sorted(written.keys() - names)))
 
 
 def read(path: Path) -> Iterable[tuple[str, str]]:
-    """The name and value of each line; a missing file has none."""
+    """Yield the name and value of each line; a missing file has none."""
     try:
         with path.open(encoding="utf-8") as file:
             bindings = list(parse_stream(file))
@@ -148,7 +148,7 @@ def read(path: Path) -> Iterable[tuple[str, str]]:
 
 
 def _parts(value: str) -> Iterable[str]:
-    """What of a secret must not show: the whole, and of an address its path and what in it looks random."""
+    """Yield what must not show: the whole secret, and of an address its path and what in it looks random."""
     for piece in value.split():
         yield piece
         path, _, query = piece.partition("://")[2].partition("/")[2].partition("?")

@@ -91,7 +91,7 @@ def _overdue(environment: Environment, verbs: set[Verb], well: str) -> Iterator[
 
 
 def _fallback(environment: Environment) -> Iterator[Finding]:
-    entries = list(Fallback(environment.logs).entries())
+    entries = list(Fallback(environment.logs).lines())
     unreadable = sum(entry.event is None for entry in entries)
     waiting = sum(entry.event is not None and not entry.replayed for entry in entries)
     if unreadable:

@@ -100,10 +100,10 @@ def notifications(work: Round) -> Iterator[tuple[str, bool]]:
         return
     outbox = Outbox.open(path)
     try:
-        waiting = outbox.waiting()
+        waiting = outbox.pending()
         yield f"{waiting} messages wait", not waiting
         if not work.dry_run:
-            yield f"{outbox.forget(work.clock.now() - REMEMBERED)} delivered events were forgotten", True
+            yield f"{outbox.prune(work.clock.now() - REMEMBERED)} delivered events were forgotten", True
     finally:
         outbox.close()
 
@@ -148,8 +148,8 @@ def test_message(work: Round) -> Iterator[tuple[str, bool]]:
             message="Monthly notification test; nothing has happened.",
             operator=work.operator,
         )
-        notifier.send(message, notifier.everyone(message))
-        notifier.settle([message])
+        notifier.send(message, notifier.all_channels(message))
+        notifier.flush([message])
         for channel, result in notifier.outcome(message).items():
             yield f"{channel}: {result}", result == "delivered"
 

@@ -1,6 +1,7 @@
-"""What a rollout's journal tells the world: each thing once, whoever tells it and however often it crashed.
+"""Rollout events: the notifications that follow from the journal, each sent once.
 
-An event's id follows from the rollout and from what happened, so telling it again changes nothing.
+An event's id follows from the rollout and from what happened, so publishing it again after a crash changes
+nothing.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,85 +14,85 @@ from guarded_rollout.errors import RolloutError
 from guarded_rollout.journal.model import Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
-from guarded_rollout.notify.publisher import Publisher, Silent
+from guarded_rollout.notify.publisher import NullPublisher, Publisher
 
 log = structlog.get_logger()
 
 FRESH = timedelta(hours=6)
-"""What happened longer ago is history, not news."""
+"""Older events are history, not news."""
 
 MONITOR = "the monitor"
-"""The operator of a rollback that nobody typed."""
+"""The operator of an automatic rollback."""
 
-BACK = "rollback"
+ROLLBACK = "rollback"
 WATCH = "watch"
 
 
-class TellingJournal(Journal):
-    """A journal that tells a publisher what is written into it."""
+class PublishingJournal(Journal):
+    """A journal that publishes the events that follow from what is written into it."""
 
-    publisher: Publisher = Silent()
+    publisher: Publisher = NullPublisher()
 
     def begin(self, environment: str, command: str, **about: Any) -> UUID:
         rollout = super().begin(environment, command, **about)
         structlog.contextvars.bind_contextvars(rollout=str(rollout))  # in every log line from here on
-        for told in filter(None, (about.get("closes"), rollout)):
-            self._tell(told)
+        for changed in filter(None, (about.get("closes"), rollout)):
+            self._publish(changed)
         return rollout
 
     def intend(self, rollout: UUID, step: str, **plan: object) -> None:
         structlog.contextvars.bind_contextvars(rollout=str(rollout))
         super().intend(rollout, step, **plan)
         if step == WATCH:
-            self._tell(rollout)
+            self._publish(rollout)
 
     def end(self, rollout: UUID, outcome: RolloutOutcome, reason: str = "") -> None:
         super().end(rollout, outcome, reason)
-        self._tell(rollout)
+        self._publish(rollout)
 
     def catch_up(self, environment: str) -> None:
-        """Tell of the newest rollout what a process that was killed had written down and not told yet.
+        """Publish the newest rollout's events that a killed process had journalled and not published.
 
-        The monitor's own rollbacks are left out: it tells of them in words of its own.
+        The monitor's own rollbacks are left out: the monitor publishes its own events for them.
         """
-        newest = next((one for one in self.history(environment, limit=1)), None)
+        newest = next(iter(self.history(environment, limit=1)), None)
         if newest is not None and newest.operator != MONITOR:
-            self._tell(newest.id)
+            self._publish(newest.id)
 
-    def _tell(self, rollout: UUID) -> None:
-        """Never raises: a message must not end a rollout."""
+    def _publish(self, rollout: UUID) -> None:
+        """Publish a rollout's events. Never raises: a notification must not end a rollout."""
         try:
-            tell(self.rollout(rollout), self.publisher, datetime.now(UTC))
+            publish(self.rollout(rollout), self.publisher, datetime.now(UTC))
         except RolloutError as error:
             log.error(error.sentence)
 
 
-def tell(rollout: Rollout, publisher: Publisher, now: datetime) -> None:
-    """Publish what is news about a rollout."""
+def publish(rollout: Rollout, publisher: Publisher, now: datetime) -> None:
+    """Publish the recent events of a rollout."""
     for event in events_of(rollout):
         if now - event.at < FRESH:
             publisher.publish(event)
 
 
 def events_of(rollout: Rollout) -> list[Event]:
-    """Everything that has happened to a rollout and is worth telling, in order. Pure."""
+    """Return the events of a rollout so far, in order. Pure."""
     if rollout.target is None:  # a backup, a migration by itself
         return []
-    back = rollout.command == BACK
-    events = [_begun(rollout, back)]
+    is_rollback = rollout.command == ROLLBACK
+    events = [_begun(rollout, is_rollback)]
     watched = rollout.last(WATCH)
-    if watched is not None and not back:
+    if watched is not None and not is_rollback:
         events.append(_watched(rollout, watched.started_at))
     taken_over = (
-        back and rollout.outcome is RolloutOutcome.ROLLED_BACK
-    )  # by another rollback: it tells of itself
+        is_rollback and rollout.outcome is RolloutOutcome.ROLLED_BACK
+    )  # by another, with its own events
     if rollout.outcome is not None and rollout.ended_at is not None and not taken_over:
-        events.append(_ended(rollout, rollout.outcome, rollout.ended_at, back))
+        events.append(_ended(rollout, rollout.outcome, rollout.ended_at, is_rollback))
     return events
 
 
-def _begun(rollout: Rollout, back: bool) -> Event:
-    kind = Kind.ROLLBACK_STARTED if back else Kind.DEPLOYMENT_STARTED
+def _begun(rollout: Rollout, is_rollback: bool) -> Event:
+    kind = Kind.ROLLBACK_STARTED if is_rollback else Kind.DEPLOYMENT_STARTED
     serving = f"{rollout.source} serves until it is verified" if rollout.source else "nothing serves yet"
     return _event(rollout, kind, rollout.started_at, reason=rollout.why, done=serving)
 
@@ -108,14 +109,14 @@ def _watched(rollout: Rollout, at: datetime) -> Event:
     )
 
 
-def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, back: bool) -> Event:
+def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, is_rollback: bool) -> Event:
     evidence = _evidence(rollout, at)
     if outcome is RolloutOutcome.COMPLETED:
-        kind = Kind.ROLLBACK_SUCCEEDED if back else Kind.DEPLOYMENT_SUCCEEDED
-        accepted = not back and rollout.last(WATCH) is not None
+        kind = Kind.ROLLBACK_SUCCEEDED if is_rollback else Kind.DEPLOYMENT_SUCCEEDED
+        accepted = not is_rollback and rollout.last(WATCH) is not None
         words = "It was accepted: its window is over." if accepted else ""
         return _event(rollout, kind, at, words, done=f"{rollout.target} serves", **evidence)
-    if back:
+    if is_rollback:
         command = f"rollout rollback --to {rollout.target} --env {rollout.environment} --force"
         return _event(
             rollout, Kind.ROLLBACK_FAILED, at, error=rollout.reason, manual_command=command, **evidence
@@ -137,7 +138,7 @@ def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, back: bool) 
 
 
 def _evidence(rollout: Rollout, at: datetime) -> dict[str, Any]:
-    """What the steps found, in words."""
+    """Return the steps' findings as facts."""
     facts: dict[str, Any] = {"duration_seconds": (at - rollout.started_at).total_seconds()}
     for step in rollout.steps:
         found = step.evidence or {}

@@ -144,9 +144,9 @@ def _watched_by(seen: Snapshot) -> Fact | None:
 
 
 def _notifications(seen: Snapshot) -> Fact | None:
-    told = seen.ledger
-    open_ = sum(not matter.acknowledged for matter in told.matters)
-    parts = [f"{told.waiting} to be delivered"] * bool(told.waiting) + [f"{open_} not acknowledged"] * bool(
+    log = seen.deliveries
+    open_ = sum(not incident.acknowledged for incident in log.incidents)
+    parts = [f"{log.pending} to be delivered"] * bool(log.pending) + [f"{open_} not acknowledged"] * bool(
         open_
     )
     return _plain(", ".join(parts)) if parts else None

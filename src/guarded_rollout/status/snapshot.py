@@ -27,7 +27,7 @@ from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.heartbeat import Heartbeat
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.threshold_review import newest_sessions
-from guarded_rollout.notify.ledger import Ledger, LedgerReader
+from guarded_rollout.notify.outbox import DeliveryLog, Outbox
 from guarded_rollout.rollout.window import Window, window
 from guarded_rollout.status.cache import Cached, Database, stamp
 from guarded_rollout.status.cache import Unreadable as Unreadable
@@ -94,7 +94,7 @@ class Snapshot:
     beat: Heartbeat | None
     unwatched_seconds: float
     session: SessionFacts | None
-    ledger: Ledger
+    deliveries: DeliveryLog
 
     @property
     def serving(self) -> str | None:
@@ -185,12 +185,10 @@ class Reader:
         self._clock = clock or SystemClock()
         self._site = Site(environment)
         self._journal: Database[Journal] = Database(environment.journal, Journal.look)
-        self._outbox: Database[LedgerReader] = Database(
-            environment.root / "notifications.db", LedgerReader.look
-        )
+        self._outbox: Database[Outbox] = Database(environment.root / "notifications.db", Outbox.look)
         self._history: Cached[tuple[Rollout, ...]] = Cached("the journal", ())
         self._open: Rollout | None = None
-        self._ledger: Cached[Ledger] = Cached("the outbox", Ledger())
+        self._deliveries: Cached[DeliveryLog] = Cached("the outbox", DeliveryLog())
         self._share: Cached[dict[Slot, int]] = Cached("the traffic's share", {})
         self._releases: Cached[tuple[Release, ...]] = Cached("the releases", ())
         self._backups: Cached[tuple[Archive, ...]] = Cached("the backups", ())
@@ -212,14 +210,14 @@ class Reader:
             lambda: stamp(environment.releases), lambda: tuple(releases(environment.releases)), at
         )
         backups = self._backups.get(lambda: stamp(environment.backups), self._read_backups, at)
-        ledger = self._ledger.get(self._outbox.mark, self._read_outbox, at)
+        deliveries = self._deliveries.get(self._outbox.mark, self._read_outbox, at)
         rollout = self._open
         found = window(rollout) if rollout else None
         left = found.left(now) if found else 0.0
         beat = heartbeat.last(environment)
         session = self._session.get(lambda: object(), lambda: self._read_session(rollout, beat), at)
         processes = self._processes()
-        kept = (self._history, self._share, self._releases, self._backups, self._ledger, self._session)
+        kept = (self._history, self._share, self._releases, self._backups, self._deliveries, self._session)
         return Snapshot(
             environment=environment,
             read_at=at,
@@ -239,7 +237,7 @@ class Reader:
             beat=beat,
             unwatched_seconds=_unwatched(rollout, found, beat, now),
             session=session,
-            ledger=ledger,
+            deliveries=deliveries,
         )
 
     # ---- its sources
@@ -250,8 +248,8 @@ class Reader:
         self._open = journal.open_rollout(self.environment.name)
         return history
 
-    def _read_outbox(self) -> Ledger:
-        return self._outbox.open().read() if self._outbox.path.exists() else Ledger()
+    def _read_outbox(self) -> DeliveryLog:
+        return self._outbox.open().log() if self._outbox.path.exists() else DeliveryLog()
 
     def _read_backups(self) -> tuple[Archive, ...]:
         return tuple(map(_archive, catalog.find(self.environment.backups, self.environment.name)))

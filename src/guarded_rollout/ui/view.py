@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from guarded_rollout.journal.model import Rollout, StepOutcome
-from guarded_rollout.notify.ledger import Ledger
-from guarded_rollout.notify.outbox import Result
+from guarded_rollout.notify.outbox import DeliveryLog, DeliveryResult
 from guarded_rollout.status.rows import plain
 from guarded_rollout.status.snapshot import Snapshot
 
@@ -60,11 +59,11 @@ def schema(seen: Snapshot) -> Schema:
     return Schema(known[0] if known else None, known[1] if known else None, needs, applied)
 
 
-def channel_problems(ledger: Ledger) -> dict[str, str]:
+def channel_problems(log: DeliveryLog) -> dict[str, str]:
     """Return the problem of each channel whose newest delivery failed."""
-    newest: dict[str, Result] = {}
-    for told in ledger.told:
-        for channel, result in told.results.items():
+    newest: dict[str, DeliveryResult] = {}
+    for logged in log.events:
+        for channel, result in logged.results.items():
             newest.setdefault(channel, result)
     return {
         channel: one.problem for channel, one in newest.items() if one.problem and one.state != "delivered"

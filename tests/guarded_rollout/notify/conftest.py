@@ -9,11 +9,10 @@ import pytest
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.gates import ChannelName, Escalation, EscalationLevel, Notifications
 from guarded_rollout.notify import settings
-from guarded_rollout.notify.backoff import Backoff
+from guarded_rollout.notify.dispatch import Backoff, Patience
 from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import Outbox
-from guarded_rollout.notify.workers import Patience
 
 QUICK = Patience(poll=0.05, retries=0.3, first_try=3.0, backoff=Backoff(first=0.02, most=0.1))
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from guarded_rollout.config.gates import ChannelName, Notifications
 from guarded_rollout.notify import settings
-from guarded_rollout.notify.backoff import Backoff
+from guarded_rollout.notify.dispatch import Backoff, Patience
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import Outbox
-from guarded_rollout.notify.workers import Patience
 
 folder, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 notifier = Notifier(

@@ -1,4 +1,4 @@
-"""What a journal tells, each thing once."""
+"""The journal's events, each published once."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import structlog
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
-from guarded_rollout.rollout.announce import MONITOR, TellingJournal, events_of, tell
+from guarded_rollout.rollout.announce import MONITOR, PublishingJournal, events_of, publish
 from tests.guarded_rollout.manual_clock import ManualClock
 
 
@@ -46,19 +46,19 @@ def ears() -> Ears:
 
 
 @pytest.fixture
-def journal(tmp_path: Path, clock: ManualClock, ears: Ears) -> Iterator[TellingJournal]:
-    with TellingJournal.open(tmp_path / "journal.db", clock=clock) as journal:
+def journal(tmp_path: Path, clock: ManualClock, ears: Ears) -> Iterator[PublishingJournal]:
+    with PublishingJournal.open(tmp_path / "journal.db", clock=clock) as journal:
         journal.publisher = ears
         yield journal
 
 
-def begin(journal: TellingJournal, command: str = "deploy", **about: Any) -> Any:
+def begin(journal: PublishingJournal, command: str = "deploy", **about: Any) -> Any:
     known = {"operator": "robin@host", "source": "1.3.0", "target": "1.4.0", "why": "new colours"}
     return journal.begin("production", command, **{**known, **about})
 
 
 def test_a_deployment_is_told_from_start_to_acceptance(
-    journal: TellingJournal, clock: ManualClock, ears: Ears
+    journal: PublishingJournal, clock: ManualClock, ears: Ears
 ) -> None:
     rollout = begin(journal)
     with journal.step(rollout, "backup") as evidence:
@@ -94,7 +94,7 @@ def test_a_deployment_is_told_from_start_to_acceptance(
     ],
 )
 def test_every_end_is_told(
-    journal: TellingJournal, ears: Ears, command: str, outcome: RolloutOutcome, kind: Kind, level: Level
+    journal: PublishingJournal, ears: Ears, command: str, outcome: RolloutOutcome, kind: Kind, level: Level
 ) -> None:
     rollout = begin(journal, command)
     journal.end(rollout, outcome, "golden pictures were rejected")
@@ -107,7 +107,7 @@ def test_every_end_is_told(
 
 
 def test_a_deployment_that_a_rollback_closes_is_told_of_and_a_rollback_that_one_takes_over_is_not(
-    journal: TellingJournal, ears: Ears
+    journal: PublishingJournal, ears: Ears
 ) -> None:
     deployment = begin(journal)
     first = begin(journal, "rollback", source="1.4.0", target="1.3.0", closes=deployment)
@@ -123,28 +123,28 @@ def test_a_deployment_that_a_rollback_closes_is_told_of_and_a_rollback_that_one_
     assert closed.facts["done"] == "a rollback to 1.3.0 was begun"
 
 
-def test_a_backup_by_itself_is_no_news(journal: TellingJournal, ears: Ears) -> None:
+def test_a_backup_by_itself_is_no_news(journal: PublishingJournal, ears: Ears) -> None:
     journal.end(journal.begin("production", "backup", operator="robin"), RolloutOutcome.COMPLETED)
     assert ears.heard == {}
 
 
-def test_a_rollout_told_again_after_a_crash_has_the_same_ids(journal: TellingJournal, ears: Ears) -> None:
+def test_a_rollout_told_again_after_a_crash_has_the_same_ids(journal: PublishingJournal, ears: Ears) -> None:
     rollout = begin(journal)
     journal.end(rollout, RolloutOutcome.ROLLED_BACK, "it crashed")
     before = list(ears.heard)
-    tell(journal.rollout(rollout), ears, datetime.now(UTC))
+    publish(journal.rollout(rollout), ears, datetime.now(UTC))
     assert list(ears.heard) == before
     assert len({event.id for event in events_of(journal.rollout(rollout))}) == 2
 
 
-def test_old_history_is_not_told(journal: TellingJournal, ears: Ears) -> None:
+def test_old_history_is_not_told(journal: PublishingJournal, ears: Ears) -> None:
     rollout = begin(journal)
     ears.heard.clear()
-    tell(journal.rollout(rollout), ears, datetime.now(UTC) + timedelta(days=1))
+    publish(journal.rollout(rollout), ears, datetime.now(UTC) + timedelta(days=1))
     assert ears.heard == {}
 
 
-def test_a_command_s_log_lines_carry_the_rollout_s_id(journal: TellingJournal, tmp_path: Path) -> None:
+def test_a_command_s_log_lines_carry_the_rollout_s_id(journal: PublishingJournal, tmp_path: Path) -> None:
     with structlog.contextvars.bound_contextvars():
         rollout = begin(journal)
         log = LogFile.open(tmp_path / "monitor_logs", "deploy", "production")
@@ -157,10 +157,10 @@ def test_what_a_killed_process_had_no_time_to_tell_is_told_by_the_next(
     tmp_path: Path, clock: ManualClock, ears: Ears
 ) -> None:
     path = tmp_path / "journal.db"
-    with TellingJournal.open(path, clock=clock) as killed:  # it has no publisher yet
+    with PublishingJournal.open(path, clock=clock) as killed:  # it has no publisher yet
         rollout = begin(killed)
         killed.end(rollout, RolloutOutcome.ROLLED_BACK, "it does not start")
-    with TellingJournal.open(path, clock=clock) as journal:
+    with PublishingJournal.open(path, clock=clock) as journal:
         journal.publisher = ears
         journal.catch_up("production")
         journal.catch_up("production")
@@ -168,7 +168,7 @@ def test_what_a_killed_process_had_no_time_to_tell_is_told_by_the_next(
     assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.DEPLOYMENT_FAILED]
 
 
-def test_a_rollback_of_the_monitor_is_told_in_its_own_words(journal: TellingJournal, ears: Ears) -> None:
+def test_a_rollback_of_the_monitor_is_told_in_its_own_words(journal: PublishingJournal, ears: Ears) -> None:
     journal.publisher = Ears()
     begin(journal, "rollback", operator=MONITOR)
     journal.publisher = ears

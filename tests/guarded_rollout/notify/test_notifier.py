@@ -18,12 +18,11 @@ from structlog.testing import capture_logs
 
 from guarded_rollout.config.gates import ChannelName, Notifications
 from guarded_rollout.errors import FallbackFileError
-from guarded_rollout.notify.backoff import Backoff
+from guarded_rollout.notify.dispatch import Backoff, Patience
 from guarded_rollout.notify.events import Event, Kind, Level, event
 from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
-from guarded_rollout.notify.outbox import State
-from guarded_rollout.notify.workers import Patience
+from guarded_rollout.notify.outbox import DeliveryState
 from tests.guarded_rollout.notify.conftest import QUICK
 from tests.guarded_rollout.notify.receivers import Answer, eventually, mail_server, webhook
 
@@ -231,7 +230,7 @@ def test_a_replay_sends_what_nobody_heard_and_marks_it(notifier: Make) -> None:
             file.write("not json\n")
         with notifier(environ) as guard:
             assert guard.replay() == events
-            assert not any(guard.heard(each) for each in events)
+            assert not any(guard.delivered(each) for each in events)
         slack.answer = Answer()
         with notifier(environ) as guard:
             assert guard.replay() == events
@@ -289,22 +288,24 @@ def test_an_outbox_that_breaks_sends_events_to_the_fallback_file(notifier: Make)
 
 def test_what_no_disk_took_is_kept_until_one_does(notifier: Make, tmp_path: Path) -> None:
     """A full disk takes neither the outbox nor the fallback file: here neither can grow."""
+    first, second = note(1), note(2)
     with notifier({}) as guard:
         with capture_logs() as said, no_file_grows_beyond(0):
-            guard.publish(note(1))
-            guard.publish(note(2))
-            assert not guard.outbox.knows(note(1))
-        eventually(lambda: guard.outbox.knows(note(1)) and guard.outbox.knows(note(2)))
+            guard.publish(first)
+            guard.publish(second)
+            assert not guard.outbox.results(first)
+        assert eventually(lambda: bool(guard.outbox.results(first) and guard.outbox.results(second)))
     assert [line["message"] for line in fallback_lines(guard)] == ["number 1", "number 2"]
     assert "number 1" in str(said), "and the log has it should this process die first"
 
 
-def test_what_the_outbox_could_not_take_is_told_when_it_can_again(notifier: Make) -> None:
+def test_what_the_outbox_could_not_take_is_sent_when_it_can_again(notifier: Make) -> None:
+    sent = note(1)
     with webhook() as slack, notifier({"SLACK_WEBHOOK_URL": slack.url()}) as guard:
         with no_file_grows_beyond(4000):  # a page of the outbox does not fit, a line of the other file does
-            guard.publish(note(1))
-            assert not guard.outbox.knows(note(1))
-        eventually(lambda: slack.accepted)
+            guard.publish(sent)
+            assert not guard.outbox.results(sent)
+        assert eventually(lambda: bool(slack.accepted))
     [line] = fallback_lines(guard)
     assert "disk" in line["fallback_reason"]
     assert len(slack.accepted) == 1
@@ -316,7 +317,7 @@ def test_a_disk_that_fills_up_leaves_no_half_line(tmp_path: Path) -> None:
     with no_file_grows_beyond(fallback.path.stat().st_size + 100), pytest.raises(FallbackFileError):
         fallback.add(note(2), "two", {}, "")
     fallback.add(note(3), "three", {}, "")
-    assert [entry.event and entry.event.message for entry in fallback.entries()] == ["number 1", "number 3"]
+    assert [line.event and line.event.message for line in fallback.lines()] == ["number 1", "number 3"]
 
 
 # ---- bad input
@@ -341,7 +342,7 @@ def test_a_malformed_address_keeps_the_event_and_shows_no_secret(
 
 
 def guard_results(notifier: Make, sent: Event) -> dict[str, str]:
-    return {name: str(result) for name, result in notifier({}).results(sent).items()}
+    return {name: str(result) for name, result in notifier({}).outbox.results(sent).items()}
 
 
 def test_secrets_are_in_no_log_and_no_result(notifier: Make, capfd: pytest.CaptureFixture[str]) -> None:
@@ -407,12 +408,12 @@ def test_a_clock_that_was_set_back_does_not_silence_a_channel(notifier: Make) ->
 def test_own_words_go_to_every_configured_channel_but_page_only_when_critical(notifier: Make) -> None:
     environ = {"SLACK_WEBHOOK_URL": "x", "TEAMS_WEBHOOK_URL": "x", "PAGER_ROUTING_KEY": "x"}
     guard = notifier(environ)
-    assert guard.everyone(note()) == ("slack", "teams")
+    assert guard.all_channels(note()) == ("slack", "teams")
     critical = event(Kind.MESSAGE, "production", AT, level=Level.CRITICAL, message="now")
-    assert guard.everyone(critical) == ("slack", "teams", "pager")
-    assert guard.usual() == ("slack",)
+    assert guard.all_channels(critical) == ("slack", "teams", "pager")
+    assert guard.default_channels() == ("slack",)
 
 
 def test_the_quick_patience_of_these_tests_still_tries_more_than_once() -> None:
     assert QUICK.attempts > 1
-    assert State.PENDING == "pending"
+    assert DeliveryState.PENDING == "pending"

@@ -1,16 +1,17 @@
-"""The outbox keeps events, their order and their matters; what is decided in it is decided once."""
+"""The outbox keeps events, their order and their incidents; what is decided in it is decided once."""
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from guarded_rollout.errors import OutboxError
-from guarded_rollout.notify.escalation import Stage
 from guarded_rollout.notify.events import Event, Kind, Level, event
-from guarded_rollout.notify.outbox import Outbox, State
+from guarded_rollout.notify.incidents import EscalationStage
+from guarded_rollout.notify.outbox import DeliveryState, Outbox
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,10 +36,10 @@ def clear(gate: str = "health") -> Event:
 
 
 def drained(outbox: Outbox, channel: str) -> list[Event]:
-    """Deliver all of a line."""
+    """Deliver all of a queue."""
     found = []
     while delivery := outbox.head(channel):
-        outbox.settle(delivery, State.DELIVERED)
+        outbox.finish(delivery, DeliveryState.DELIVERED)
         found.append(delivery.event)
     return found
 
@@ -94,7 +95,7 @@ def test_hurrying_forgets_our_own_patience_but_not_the_receiver_s_word(outbox: O
         head = outbox.head(channel)
         assert head is not None
         outbox.postpone(head, "down", due=due, closed=closed)
-    outbox.hurry()
+    outbox.skip_backoff()
     heads = [outbox.head(channel) for channel in ("slack", "email")]
     assert [head and head.due for head in heads] == [0.0, 60.0]
 
@@ -105,33 +106,33 @@ def test_a_refused_event_makes_way(outbox: Outbox) -> None:
     outbox.put(second, ["slack"], AT)
     head = outbox.head("slack")
     assert head is not None
-    outbox.settle(head, State.REFUSED, "answered 400")
+    outbox.finish(head, DeliveryState.REFUSED, "answered 400")
     assert drained(outbox, "slack") == [second]
     assert str(outbox.results(first)["slack"]) == "refused: answered 400"
 
 
 def test_a_breach_is_one_message_and_its_end_another(outbox: Outbox) -> None:
-    told = [
+    sent = [
         outbox.put(each, ["slack"], AT) for each in (alert(), alert(), alert(), clear(), clear(), alert())
     ]
-    assert told == [True, False, False, True, False, True]
+    assert sent == [True, False, False, True, False, True]
     kinds = [each.kind for each in drained(outbox, "slack")]
     assert kinds == [Kind.GATE_ALERT, Kind.GATE_CLEARED, Kind.GATE_ALERT]
 
 
-def test_two_gates_are_two_matters(outbox: Outbox) -> None:
-    told = [
+def test_two_gates_are_two_incidents(outbox: Outbox) -> None:
+    sent = [
         outbox.put(each, ["slack"], AT) for each in (alert("health"), alert("error_rate"), clear("health"))
     ]
-    assert told == [True, True, True]
-    assert [matter.key for matter in outbox.matters()] == ["gate:error_rate"]
+    assert sent == [True, True, True]
+    assert [incident.key for incident in outbox.incidents()] == ["gate:error_rate"]
 
 
-def test_the_end_of_a_matter_is_told_wherever_it_was_told(outbox: Outbox) -> None:
+def test_the_end_of_an_incident_is_told_wherever_it_was_told(outbox: Outbox) -> None:
     outbox.put(alert(), ["slack"], AT)
-    [matter] = outbox.matters()
+    [incident] = outbox.incidents()
     escalated = event(Kind.ESCALATED, "production", AT, gate="health")
-    assert outbox.tell(matter, Stage(1, timedelta(minutes=5), ("pager",)), escalated)
+    assert outbox.escalate(incident, EscalationStage(1, timedelta(minutes=5), ("pager",)), escalated)
     outbox.put(clear(), ["slack"], AT)
     head = drained(outbox, "pager")
     assert [each.kind for each in head] == [Kind.ESCALATED, Kind.GATE_CLEARED]
@@ -140,32 +141,32 @@ def test_the_end_of_a_matter_is_told_wherever_it_was_told(outbox: Outbox) -> Non
 def test_a_stage_is_told_once_by_whoever_comes_first(tmp_path: Path, outbox: Outbox) -> None:
     outbox.put(alert(), ["slack"], AT)
     other = Outbox.open(tmp_path / "notifications.db")
-    stage = Stage(1, timedelta(minutes=5), ("slack",))
-    [matter], [same] = outbox.matters(), other.matters()
-    told = [
-        box.tell(m, stage, event(Kind.ESCALATED, "production", AT))
-        for box, m in ((outbox, matter), (other, same))
+    stage = EscalationStage(1, timedelta(minutes=5), ("slack",))
+    [incident], [same] = outbox.incidents(), other.incidents()
+    sent = [
+        box.escalate(m, stage, event(Kind.ESCALATED, "production", AT))
+        for box, m in ((outbox, incident), (other, same))
     ]
     other.close()
-    assert told == [True, False]
+    assert sent == [True, False]
 
 
 def test_a_held_breach_that_passes_is_told_to_nobody(outbox: Outbox) -> None:
-    assert not outbox.put(alert(), ["slack"], AT, held=True)
+    assert not outbox.put(alert(), ["slack"], AT, delayed=True)
     assert not outbox.put(clear(), ["slack"], AT)
     assert drained(outbox, "slack") == []
-    assert outbox.matters() == []
+    assert outbox.incidents() == []
 
 
-def test_a_rollback_that_succeeded_ends_every_matter(outbox: Outbox) -> None:
+def test_a_rollback_that_succeeded_ends_every_incident(outbox: Outbox) -> None:
     for each in (alert("health"), alert("error_rate"), event(Kind.ROLLBACK_FAILED, "production", AT)):
         outbox.put(each, ["slack"], AT)
     drained(outbox, "slack")
     outbox.put(event(Kind.ROLLBACK_SUCCEEDED, "production", AT), ["slack"], AT)
-    assert outbox.matters() == []
+    assert outbox.incidents() == []
     head = outbox.head("slack")
     assert head is not None
-    assert set(head.matters) == {"gate:health", "gate:error_rate", "rollback"}
+    assert set(head.incidents) == {"gate:health", "gate:error_rate", "rollback"}
 
 
 def test_acknowledging_names_what_was_open(outbox: Outbox) -> None:
@@ -174,14 +175,14 @@ def test_acknowledging_names_what_was_open(outbox: Outbox) -> None:
     assert outbox.acknowledge(taken, ["slack"]) == ("gate:health",)
     assert outbox.acknowledge(event(Kind.ACKNOWLEDGED, "production", AT), ["slack"]) == ()
     assert [each.kind for each in drained(outbox, "slack")] == [Kind.GATE_ALERT, Kind.ACKNOWLEDGED]
-    assert [matter.acknowledged for matter in outbox.matters()] == [True]
+    assert [incident.acknowledged for incident in outbox.incidents()] == [True]
 
 
 def test_one_process_at_a_time_works_a_line(tmp_path: Path, outbox: Outbox) -> None:
     other = Outbox.open(tmp_path / "notifications.db")
-    with outbox.line("slack") as mine, other.line("slack") as theirs, other.line("email") as another:
+    with outbox.claim("slack") as mine, other.claim("slack") as theirs, other.claim("email") as another:
         assert (mine, theirs, another) == (True, False, True)
-    with other.line("slack") as free:
+    with other.claim("slack") as free:
         assert free
     other.close()
 
@@ -193,8 +194,8 @@ def test_what_is_old_and_over_is_forgotten_and_nothing_else(outbox: Outbox) -> N
     outbox.put(opened, ["slack"], AT)
     drained(outbox, "slack")
     outbox.put(waiting, ["slack"], AT)
-    assert outbox.forget(AT + timedelta(days=1)) == 1
-    assert [outbox.knows(each) for each in (delivered, waiting, opened)] == [False, True, True]
+    assert outbox.prune(AT + timedelta(days=1)) == 1
+    assert [bool(outbox.results(each)) for each in (delivered, waiting, opened)] == [False, True, True]
 
 
 def test_the_file_is_for_its_owner_alone(tmp_path: Path, outbox: Outbox) -> None:
@@ -211,14 +212,16 @@ def test_a_damaged_outbox_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_an_outbox_that_breaks_while_it_is_used_is_a_clear_error(tmp_path: Path, outbox: Outbox) -> None:
-    with sqlite3.connect(tmp_path / "notifications.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "notifications.db")) as connection:
         connection.execute("DROP TABLE delivery")
-    with pytest.raises(OutboxError, match="no such table"):
-        outbox.put(note(), ["slack"], AT)
-    assert not outbox.knows(note())
+        with pytest.raises(OutboxError, match="no such table"):
+            outbox.put(note(), ["slack"], AT)
+        assert connection.execute("SELECT count(*) FROM event").fetchone() == (0,), (
+            "and nothing is half stored"
+        )
 
 
 def test_gates_that_fell_silent_together_are_heard_again_together(outbox: Outbox) -> None:
     happened = (alert("error_rate, memory_usage"), clear("memory_usage"), clear("error_rate"), clear("error"))
-    told = [outbox.put(each, ["slack"], AT) for each in happened]
-    assert told == [True, True, False, False]
+    sent = [outbox.put(each, ["slack"], AT) for each in happened]
+    assert sent == [True, True, False, False]

@@ -15,7 +15,7 @@ from guarded_rollout.clock import Instant
 from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.journal.model import RolloutOutcome as End
 from guarded_rollout.notify.events import Kind, event
-from guarded_rollout.notify.outbox import Outbox, State
+from guarded_rollout.notify.outbox import DeliveryState, Outbox
 from tests.guarded_rollout.sandbox import wait_until
 from tests.guarded_rollout.ui.uikit import HOST, NEW, OLD, Place, Site
 
@@ -89,12 +89,12 @@ def test_what_is_wrong_with_a_channel_is_said_once(place: Place, site: Site) -> 
         told = event(Kind.MESSAGE, "production", place.clock.now(), message=f"message {number}")
         outbox.put(told, ["slack", "console"], place.clock.now())
         for channel, state, problem in (
-            ("slack", State.REFUSED, "SLACK_WEBHOOK_URL is not set"),
-            ("console", State.DELIVERED, ""),
+            ("slack", DeliveryState.REFUSED, "SLACK_WEBHOOK_URL is not set"),
+            ("console", DeliveryState.DELIVERED, ""),
         ):
             delivery = outbox.head(channel)
             assert delivery is not None
-            outbox.settle(delivery, state, problem)
+            outbox.finish(delivery, state, problem)
     outbox.put(
         event(Kind.MESSAGE, "production", place.clock.now(), message="late"), ["email"], place.clock.now()
     )

@@ -1,4 +1,4 @@
-"""Where messages go: one file a channel, each behind the same small interface."""
+"""Channels: one file for each, all behind the same small interface."""
 
 from typing import Protocol
 
@@ -6,15 +6,15 @@ from guarded_rollout.notify.message import Message
 
 
 class Channel(Protocol):
-    """One receiver, ready to send."""
+    """A configured channel."""
 
     def send(self, message: Message) -> None:
-        """Deliver, or raise `Unavailable` or `Refused`."""
+        """Deliver a message. Raises `Unavailable`, `Refused`."""
         ...
 
 
 class Unavailable(Exception):
-    """Not now: worth another try, after `retry_after` seconds if the receiver said so."""
+    """A failure that is worth another try, after `retry_after` seconds if the receiver said so."""
 
     def __init__(self, problem: str, retry_after: float | None = None) -> None:
         super().__init__(problem)
@@ -22,8 +22,8 @@ class Unavailable(Exception):
 
 
 class Refused(Exception):
-    """Never: sending this again would end the same way."""
+    """A failure for good: sending this again would end the same way."""
 
 
 class NotConfigured(Refused):
-    """Switched off: nothing is wrong, and nobody is told there."""
+    """A channel that is switched off, which is no fault."""

@@ -23,7 +23,7 @@ class Apprise:
                 settings.reject("APPRISE_URLS", f"number {number} is no address that Apprise knows")
 
     def send(self, message: Message) -> None:
-        # It says yes or no for all addresses together: those that worked get the event again.
+        # Apprise answers for all addresses together: those that worked get the event again.
         body = shorten(message.plain().partition("\n")[2].strip(), TEXT)
         if not self._apprise.notify(body=body, title=message.title, notify_type=TYPES[message.level]):
             raise Unavailable("an address of APPRISE_URLS took nothing")

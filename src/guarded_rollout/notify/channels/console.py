@@ -1,4 +1,4 @@
-"""The console: the message as text on stderr."""
+"""Console: the message as text on stderr."""
 
 import sys
 from typing import TextIO

@@ -32,7 +32,7 @@ def waiting(url: str) -> str:
 
 
 def body(message: Message) -> dict[str, Any]:
-    """The message as one embed that pings nobody by accident."""
+    """Return the message as one embed that pings nobody by accident."""
     title = fit(message.title, TITLE, escape)
     text = fit(message.text, TEXT, escape)
     footer = f"{message.level} · event {message.event.id}"
@@ -53,5 +53,5 @@ def body(message: Message) -> dict[str, Any]:
 
 
 def escape(text: str) -> str:
-    """What Discord takes for markup, as text."""
+    """Escape Discord's markup."""
     return re.sub(r"([\\`*_~|>\[\]])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""E-mail: text and HTML over SMTP, with TLS and a login where they are asked for."""
+"""E-mail: text and HTML over SMTP, with TLS and a login if configured."""
 
 import smtplib
 import ssl
@@ -91,7 +91,7 @@ class Email:
 
 
 def compose(message: Message, sender: str, to: list[str]) -> EmailMessage:
-    """The message as a mail. Its Message-ID is the event's, so that mail systems know a second copy."""
+    """Compose a mail. Its Message-ID is the event's, so that mail systems recognise a second copy."""
     event = message.event
     mail = EmailMessage()
     mail["Subject"] = shorten(f"[{event.level}] {message.title}", SUBJECT)
@@ -109,7 +109,7 @@ def compose(message: Message, sender: str, to: list[str]) -> EmailMessage:
 
 
 def html(message: Message) -> str:
-    """The message as one HTML page."""
+    """Return the message as one HTML page."""
     rows = "".join(
         f'<tr><th align="left" valign="top" style="padding:2px 16px 2px 0">{escape(label)}</th>'
         f'<td style="white-space:pre-wrap">{escape(shorten(value, FACT))}</td></tr>'
@@ -124,12 +124,12 @@ def html(message: Message) -> str:
 
 
 def addresses(text: str) -> list[str]:
-    """The parts of a comma-separated list."""
+    """Split a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def recipients(text: str) -> Mapping[str, str]:
-    """`@ops=ops@example.org,@on-call=…` as a mapping. Raises `NotificationSettingsError`."""
+    """Parse `@ops=ops@example.org,@on-call=…` into a mapping. Raises `NotificationSettingsError`."""
     found = {}
     for part in addresses(text):
         name, equals, address = part.partition("=")
@@ -141,14 +141,14 @@ def recipients(text: str) -> Mapping[str, str]:
 
 
 def is_address(text: str) -> bool:
-    """Whether mail can be sent there; a plain check, for what comes from settings."""
+    """Return True for what looks like a mail address; a plain check, for settings."""
     address = parseaddr(text)[1]
     local, at, domain = address.rpartition("@")
     return bool(local and at and domain) and not any(c.isspace() or c in "<>,;" for c in address)
 
 
 def _failure(code: int, problem: str) -> Refused | Unavailable:
-    """SMTP's own rule: 4xx may pass, 5xx will not."""
+    # SMTP's own rule: 4xx may pass, 5xx will not.
     return Refused(problem) if code >= 500 else Unavailable(problem)
 
 

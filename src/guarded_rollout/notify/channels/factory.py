@@ -1,4 +1,4 @@
-"""From a channel's name and the settings to the channel."""
+"""The factory: makes a channel from its name and the settings."""
 
 from collections.abc import Callable
 
@@ -21,16 +21,16 @@ BUILDERS: dict[str, tuple[str, Callable[[Settings], Channel]]] = {
     "apprise": ("APPRISE_URLS", Apprise),
     "console": ("", lambda settings: Console()),
 }
-"""By name: the setting that switches it on, and what makes it."""
+"""By name, the setting that switches a channel on, and its class."""
 
 
 def configured(settings: Settings) -> tuple[str, ...]:
-    """The channels that the settings switch on; the console is always there, and not counted."""
+    """Return the channels that the settings switch on; the console, always there, is not counted."""
     return tuple(name for name, (setting, _) in BUILDERS.items() if setting and settings.text(setting))
 
 
 def build(name: str, settings: Settings) -> Channel:
-    """The channel. Raises `NotConfigured` if it is off, `NotificationSettingsError` if wrongly set."""
+    """Make a channel. Raises `NotConfigured` if it is off, `NotificationSettingsError` if wrongly set."""
     setting, builder = BUILDERS[name]
     if setting and not settings.text(setting):
         raise NotConfigured(f"not configured ({setting} is not set)")

@@ -1,4 +1,4 @@
-"""Posting JSON to a webhook within a time limit, and what its answer means."""
+"""Webhooks: posts JSON within a time limit, and reads what the answer means."""
 
 import json
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from guarded_rollout.notify.message import Message
 from guarded_rollout.secret import Secret
 
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
-MOST_BYTES = 4096  # of an answer; what follows says nothing that matters
+MOST_BYTES = 4096  # of an answer; the rest is of no use
 LONGEST_WAIT = 3600.0
 
 
 def webhook(name: str, address: Secret) -> str:
-    """The address that a setting holds. Raises `NotificationSettingsError` without quoting it."""
+    """Return the address in a setting. Raises `NotificationSettingsError` without quoting it."""
     if not is_url(address.reveal()):
         raise NotificationSettingsError(path=name, problem="is not an address such as https://host/path")
     return address.reveal()
@@ -31,7 +31,7 @@ class Poster:
         self._endpoint = Endpoint(url, timeout, max_bytes=MOST_BYTES, proxied=True)
 
     def post(self, body: Mapping[str, Any], message: Message) -> str:
-        """The beginning of the answer. Raises `Unavailable`, `Refused`."""
+        """Post a message; return the beginning of the answer. Raises `Unavailable`, `Refused`."""
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": message.event.id,
@@ -50,7 +50,7 @@ class Poster:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, given in seconds or as a date; at most an hour."""
+    """Parse a Retry-After header, in seconds or a date; return at most an hour's seconds."""
     if not value:
         return None
     try:

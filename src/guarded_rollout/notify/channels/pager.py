@@ -1,9 +1,9 @@
-"""A pager: PagerDuty's Events API v2, whose incidents open, are acknowledged and end by a key."""
+"""Pager: PagerDuty's Events API v2, which opens, acknowledges and resolves incidents by key."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from guarded_rollout.notify import matters
+from guarded_rollout.notify import incidents
 from guarded_rollout.notify.channels.http import Poster, webhook
 from guarded_rollout.notify.events import Kind
 from guarded_rollout.notify.message import Message, printable, shorten
@@ -20,24 +20,24 @@ class Pager:
         self._routing_key = settings.secret("PAGER_ROUTING_KEY")
 
     def send(self, message: Message) -> None:
-        # One request a key. If a later one fails, all go again, which the keys make harmless.
+        # One request per key. If a later one fails, all go again, which the keys make harmless.
         for body in bodies(message):
             self._poster.post({"routing_key": self._routing_key.reveal(), **body}, message)
 
 
 def bodies(message: Message) -> Iterator[dict[str, Any]]:
-    """One request for each incident that the message is about."""
+    """Yield one request for each incident that the message is about."""
     event = message.event
     if event.kind is Kind.ACKNOWLEDGED:
-        yield from ({"event_action": "acknowledge", "dedup_key": key(message, m)} for m in message.matters)
+        yield from ({"event_action": "acknowledge", "dedup_key": key(message, k)} for k in message.incidents)
         return
-    ended = [matter for matter in message.matters if matters.closes(event, matter)]
+    ended = [known for known in message.incidents if incidents.closes(event, known)]
     if ended:
-        yield from ({"event_action": "resolve", "dedup_key": key(message, matter)} for matter in ended)
+        yield from ({"event_action": "resolve", "dedup_key": key(message, known)} for known in ended)
         return
     yield {
         "event_action": "trigger",
-        "dedup_key": key(message, message.matters[0] if message.matters else event.id),
+        "dedup_key": key(message, message.incidents[0] if message.incidents else event.id),
         "client": "rollout",
         "payload": {
             "summary": shorten(message.title, SUMMARY),
@@ -55,6 +55,6 @@ def bodies(message: Message) -> Iterator[dict[str, Any]]:
     }
 
 
-def key(message: Message, matter: str) -> str:
-    """The incident's key: the same for a breach, its escalation and its end."""
-    return printable(f"{message.event.environment}:{matter}")[:KEY]
+def key(message: Message, incident: str) -> str:
+    """Return PagerDuty's key of an incident: the same for a breach, its escalation and its end."""
+    return printable(f"{message.event.environment}:{incident}")[:KEY]

@@ -35,7 +35,7 @@ class Slack:
 
 
 def body(message: Message) -> dict[str, Any]:
-    """The message as blocks, and as the text that notifications on a phone show."""
+    """Return the message as blocks, and as the text that notifications on a phone show."""
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": shorten(message.title, HEADER)}}
     ]
@@ -53,7 +53,7 @@ def body(message: Message) -> dict[str, Any]:
 
 
 def escape(text: str) -> str:
-    """What Slack takes for links and mentions, as text."""
+    """Escape Slack's links and mentions."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -19,7 +19,7 @@ COLOURS = {
 TITLE = 500
 WHOLE = 28 * 1024  # bytes of a whole message: the receiver's own limit
 ROOMS = ((8000, 1000, 60), (4000, 300, 40), (1000, 100, 25))
-"""Characters of the text and of each fact, and how many facts: the first that stays within WHOLE is sent."""
+"""Limits of the text, of each fact, and of the number of facts: the first that stays within WHOLE is used."""
 
 
 class Teams:
@@ -31,7 +31,7 @@ class Teams:
 
     def send(self, message: Message) -> None:
         answer = self._poster.post(body(message), message)
-        # Connectors answer 200 whatever happens, with the failure in the text.
+        # Connectors answer 200 for a failure too, and name it in the text.
         failed = re.search(r"HTTP error (\d{3})", answer) if "delivery failed" in answer else None
         if failed and failed[1] in ("429", "500", "502", "503", "504"):
             raise Unavailable(answer[:200])
@@ -40,7 +40,7 @@ class Teams:
 
 
 def body(message: Message) -> dict[str, Any]:
-    """The message as a card that Teams takes, with as much of it as there is room for."""
+    """Return the message as a card that Teams accepts, with as much of it as there is room for."""
     for text, fact, number in ROOMS:
         made = _body(message, text, fact, number)
         if len(json.dumps(made, ensure_ascii=False).encode()) <= WHOLE:
@@ -83,5 +83,5 @@ def _body(message: Message, most_text: int, most_fact: int, most_facts: int) -> 
 
 
 def escape(text: str) -> str:
-    """What a card takes for emphasis, links and mentions, as text."""
+    """Escape a card's emphasis, links and mentions."""
     return re.sub(r"([\\`*_\[\]<])", r"\\\1", text)

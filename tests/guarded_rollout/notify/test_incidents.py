@@ -1,4 +1,4 @@
-"""Who is told when, over a clock that only the test moves."""
+"""Who is notified when, over a clock that only the test moves."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,10 +8,10 @@ import pytest
 
 from guarded_rollout.config import gates
 from guarded_rollout.config.gates import Escalation, Notifications
-from guarded_rollout.notify import escalation
+from guarded_rollout.notify import incidents
 from guarded_rollout.notify.events import Event, Kind, event
 from guarded_rollout.notify.notifier import Notifier
-from guarded_rollout.notify.outbox import State
+from guarded_rollout.notify.outbox import DeliveryState
 from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.notify.conftest import PRODUCTION
 
@@ -33,7 +33,7 @@ def lined_up(notifier: Notifier, channel: str) -> list[Event]:
     """Take all that waits for a channel."""
     found = []
     while delivery := notifier.outbox.head(channel):
-        notifier.outbox.settle(delivery, State.DELIVERED)
+        notifier.outbox.finish(delivery, DeliveryState.DELIVERED)
         found.append(delivery.event)
     return found
 
@@ -68,7 +68,7 @@ def test_an_unacknowledged_breach_is_told_to_more_people_after_5_and_15_minutes(
 
 def test_the_shipped_file_escalates_as_the_contract_says() -> None:
     plan = gates.load(ROOT / "quality-gates-config.json").environment("production").notifications
-    stages = escalation.stages(alert(), plan)
+    stages = incidents.stages(alert(), plan)
     assert [stage.after / timedelta(minutes=1) for stage in stages] == [0, 5, 15]
     assert stages[0].channels == ("slack", "email")
     assert stages[1].recipients == ("@ops", "@media-eng")
@@ -133,10 +133,3 @@ def test_a_disaster_does_not_wait_for_the_initial_delay(notifier: Make) -> None:
     for kind in (Kind.ROLLBACK_FAILED, Kind.UNWATCHED, Kind.AUTO_ROLLBACK):
         guard.publish(event(kind, "production", AT))
     assert len(lined_up(guard, "slack")) == 3
-
-
-def test_the_next_stage_has_a_time() -> None:
-    matter = escalation.Matter("gate:health", alert(), AT, told=1, acknowledged=False)
-    assert escalation.next_at(matter, PRODUCTION) == AT + timedelta(minutes=5)
-    done = escalation.Matter("gate:health", alert(), AT, told=3, acknowledged=False)
-    assert escalation.next_at(done, PRODUCTION) is None
