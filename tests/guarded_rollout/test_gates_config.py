@@ -323,7 +323,7 @@ def test_every_kind_of_gate_is_described_in_words() -> None:
     assert words["slow"].startswith(
         "alerts when GET /deep, asked every 9 s, is not OK more than 1 times in a row"
     )
-    assert "when depth, looked at every 60 s, is above 3" in words["level"]
+    assert "when depth, read every 60 s, is above 3" in words["level"]
     assert "more than 5 % of all_total (service) are bad_total over 10 min, with 20 samples" in words["share"]
     assert "for alert: decides as soon as there are enough samples" in words["share"]
     assert (

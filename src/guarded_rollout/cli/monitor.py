@@ -232,7 +232,7 @@ def _run(
 def _publish_unwatched(
     environment: Environment, window: OpenWindow, publisher: Publisher, clock: Clock
 ) -> None:
-    """Tell of a monitor of this window that has been silent for too long before this one came."""
+    """Alert if this window was unwatched for too long before this monitor came."""
     before = heartbeat.last(environment)
     if before is not None and before.rollout == window.rollout:
         silent = heartbeat.unwatched_seconds(before, window, clock.instant())

@@ -1,1 +1,1 @@
-"""Samples and a gate in, a verdict out. Pure: time is in the samples."""
+"""Judges samples by quality gates. Pure: time is in the samples."""

@@ -1,4 +1,4 @@
-"""What a gates file will do, in plain words."""
+"""Describes a gates file in plain words."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ DOES = {Action.ALERT: "alerts", Action.AUTO_ROLLBACK: "rolls back"}
 
 
 def describe_file(file: GatesFile) -> Iterator[str]:
-    """The whole file, environment by environment."""
+    """Describe the whole file, environment by environment."""
     for name, environment in file.environments.items():
         default = " (the default)" if name == file.default_environment else ""
         yield f"{name}{default}"
@@ -29,7 +29,7 @@ def describe_file(file: GatesFile) -> Iterator[str]:
 
 
 def describe_environment(environment: EnvironmentGates) -> Iterator[str]:
-    """One environment: its window, its gates, its rollback, whom it tells."""
+    """Describe an environment: its window, gates, rollback and notifications."""
     monitoring, back = environment.monitoring, environment.auto_rollback
     polls = monitoring.poll_intervals
     yield (
@@ -45,14 +45,14 @@ def describe_environment(environment: EnvironmentGates) -> Iterator[str]:
         asks = "after somebody has confirmed it" if back.confirmation_required else "without asking"
         yield f"rolls back {asks}; says so if that takes longer than {back.rollback_timeout_minutes:g} min"
     told = environment.notifications
-    yield f"tells {', '.join(told.channels) or 'nobody'} at once" + "".join(
+    yield f"notifies {', '.join(told.channels) or 'nobody'} at once" + "".join(
         f", after {level.delay_minutes:g} min {', '.join(level.recipients)} by {', '.join(level.channels)}"
         for level in told.escalation.escalation_levels
     )
 
 
 def describe_gate(gate: Gate, rollback_enabled: bool = True) -> str:
-    """One gate, as the end of a sentence that begins with its name."""
+    """Describe a gate, as the end of a sentence that begins with its name."""
     does = " and ".join(
         DOES[action] if action is Action.ALERT or rollback_enabled else "would roll back if that were enabled"
         for action in gate.actions
@@ -69,7 +69,7 @@ def describe_gate(gate: Gate, rollback_enabled: bool = True) -> str:
 
 
 def condition(gate: Gate) -> str:
-    """When the gate fails, in words that begin with `when`."""
+    """Describe the condition for a failure, in words that begin with `when`."""
     match gate:
         case ConsecutiveGate(threshold=threshold):
             where = f"GET {gate.path}" if gate.path else "the health endpoint"
@@ -78,7 +78,7 @@ def condition(gate: Gate) -> str:
         case GaugeGate(threshold=threshold):
             often = duration(threshold.check_interval_seconds)
             limit = f"{threshold.limit:g} {gate.unit}".strip()
-            return f"when {gate.metric}, looked at every {often}, is above {limit}"
+            return f"when {gate.metric}, read every {often}, is above {limit}"
         case RatioGate(threshold=threshold):
             what = f"of {' + '.join(gate.denominator)} ({gate.source}) are {' + '.join(gate.numerator)}"
             return f"when more than {threshold.limit:g} % {what} {_window(threshold)}"

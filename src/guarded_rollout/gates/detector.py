@@ -1,4 +1,4 @@
-"""When is the evidence conclusive? Sequential tests that forget good times, so that these are no credit.
+"""Decides when evidence is conclusive, by sequential tests that forget good times: these are no credit.
 
 Both are Page's CUSUM (Page, Continuous inspection schemes, Biometrika 41, 1954): for each of a few worse
 rates, the log-likelihood ratio of what was counted, worse rate against limit, added up and never below
@@ -19,7 +19,7 @@ TIMES_WORSE = (2.0, 3.0, 6.0, 12.0)  # as odds against the limit's odds
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What made a sum rise: the counts since it was last at zero. Conclusive evidence stays so until then."""
+    """The counts that made a sum rise since it was last at zero. Conclusive evidence stays so until then."""
 
     strength: float = 0.0  # a share of the threshold
     since: float = 0.0  # when it began to rise
@@ -31,7 +31,7 @@ NONE = Evidence()
 
 
 class _Sum:
-    """One CUSUM: the weight of a reading's counts is added; at or below zero it begins anew."""
+    """A CUSUM: the weight of a reading's counts is added; at or below zero it begins again."""
 
     __slots__ = ("conclusive", "counts", "since", "value")
 

@@ -1,6 +1,6 @@
-"""All gates of one session: which verdicts are due, and what is news about them.
+"""The gates of one session: takes samples, gives the verdicts that are due, and what is news about them.
 
-A breach is told once and its end once; silence is told once for each stage of a gate's policy.
+A breach is reported once and its end once; silence is reported once for each stage of a gate's policy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ CLEAR_AFTER = 2  # a breach is over when the gate has passed so often in a row; 
 
 
 class News(StrEnum):
-    """What happened to a gate."""
+    """The news about a gate."""
 
     JUDGED = "judged"  # a verdict that was due
     FAILED = "failed"  # a breach begins
@@ -28,7 +28,7 @@ class News(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One piece of news. `actions` are those that follow from it now."""
+    """News about a gate. `actions` are those that follow from it now."""
 
     news: News
     at: float
@@ -43,13 +43,13 @@ class _State:
     due: float
     failed: set[Action] = field(default_factory=set)
     passes: int = 0
-    told_silences: int = 0
+    reported_silences: int = 0
     last: Verdict | None = None
 
     @property
     def asked_by_silence(self) -> Iterable[Action]:
         """The actions that follow from its silence so far."""
-        for policy in self.judge.gate.no_data_policies[: self.told_silences]:
+        for policy in self.judge.gate.no_data_policies[: self.reported_silences]:
             yield from policy.actions
 
 
@@ -100,18 +100,18 @@ class Panel:
         )
 
     def quarantines(self) -> bool:
-        """Whether a gate in breach puts what the release wrote in doubt."""
+        """Return True if a gate in breach puts what the release wrote in doubt."""
         return any(state.failed and state.judge.gate.quarantine for state in self._states.values())
 
     def wants_rollback(self) -> bool:
-        """Whether a breach or a silence that asks for a rollback is under way."""
+        """Return True while a breach or a silence asks for a rollback."""
         return any(
             Action.AUTO_ROLLBACK in (*state.failed, *state.asked_by_silence)
             for state in self._states.values()
         )
 
     def take(self, sample: Sample) -> list[Change]:
-        """Learn from a sample; what is news because of it."""
+        """Learn from a sample; returns the changes."""
         news: list[Change] = []
         for state in self._states.values():
             if state.judge.take(sample) and sample.side is Side.CANDIDATE:
@@ -148,15 +148,15 @@ class Panel:
 
     def _silence(self, state: _State, verdict: Verdict, now: float) -> Iterable[Change]:
         if verdict.outcome is not GateOutcome.NO_DATA:
-            if state.told_silences:
+            if state.reported_silences:
                 yield Change(News.HEARD, now, verdict)
-            state.told_silences = 0
+            state.reported_silences = 0
             return
         policies = state.judge.gate.no_data_policies
-        for policy in policies[state.told_silences :]:
+        for policy in policies[state.reported_silences :]:
             if verdict.silent_seconds < policy.after_seconds:
                 return
-            state.told_silences += 1
+            state.reported_silences += 1
             yield Change(News.SILENT, now, verdict, policy.actions)
 
     def _next_due(self, state: _State, now: float) -> None:
@@ -166,7 +166,7 @@ class Panel:
 
 
 def own_interval(gate: Gate) -> float | None:
-    """How often a gate wants to be asked, where it says so itself."""
+    """Return the interval that a gate sets itself, in seconds; None if it follows the polls."""
     if isinstance(gate, ConsecutiveGate | GaugeGate):
         return gate.threshold.check_interval_seconds
     return None

@@ -1,4 +1,4 @@
-"""What would these gates have decided, and when? From the samples that a session kept."""
+"""Replays the samples of a session through gates, to see what they would have decided, and when."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from guarded_rollout.gates.verdict import GateOutcome
 
 @dataclass(slots=True)
 class GateRecord:
-    """One gate over a whole session."""
+    """A gate over a whole session."""
 
     verdicts: Counter[GateOutcome] = field(default_factory=Counter)
     worst: float | None = None  # the highest value that was judged
@@ -23,7 +23,7 @@ class GateRecord:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A session judged anew. `changes` leaves out the verdicts that were no news."""
+    """A session judged again. `changes` leaves out the verdicts that were no news."""
 
     began_at: float
     ended_at: float
@@ -32,7 +32,7 @@ class Replay:
 
     @property
     def rolled_back_at(self) -> float | None:
-        """When a rollback would first have been asked for."""
+        """The time at which a rollback would first have been asked for."""
         return next((one.at for one in self.changes if Action.AUTO_ROLLBACK in one.actions), None)
 
 

@@ -1,4 +1,4 @@
-"""What one look at one source said."""
+"""The sample: the answer to one poll of one source."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from guarded_rollout.config.kinds import Source
 
 
 class Side(StrEnum):
-    """Whose sample it is."""
+    """The release a sample is of."""
 
     CANDIDATE = "candidate"  # the release that is judged; where no rollout is under way, what is watched
     STABLE = "stable"  # the release it is compared with
@@ -36,10 +36,10 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer, or the lack of one (`problem`).
+    """An answer, or the lack of one (`problem`).
 
-    `at` is in seconds on the session's steady time line, when the answer was there. Counters and histograms
-    are cumulative since the start of the process that counts; `started_at` tells two processes apart.
+    `at` is when the answer came, in seconds on the session's monotonic time line. Counters and histograms are
+    cumulative since the start of the process that counts; `started_at` tells two processes apart.
     """
 
     source: Source
@@ -59,7 +59,7 @@ class Sample:
         return not self.problem
 
     def as_json(self) -> dict[str, Any]:
-        """What the monitoring log keeps of it; empty fields are left out."""
+        """Return the fields for the monitoring log; empty ones are left out."""
         values: dict[str, Any] = {
             "source": self.source.value,
             "side": self.side.value,

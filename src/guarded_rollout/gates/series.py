@@ -15,7 +15,7 @@ from guarded_rollout.gates.verdict import Verdict
 
 
 class Point(NamedTuple):
-    """What a gate measured at one moment: `at` in the samples' time, the value in the verdict's unit."""
+    """A gate's measurement: `at` in the samples' time, the value in the verdict's unit."""
 
     side: Side
     at: float

@@ -1,4 +1,4 @@
-"""How often would these rules roll back a healthy release, and how fast a bad one? By drawing many windows.
+"""Simulates how often the rules roll back a healthy release, and how fast a bad one, over many windows.
 
 Requests arrive at random (Poisson), each fails with a given chance; counters are read every few seconds and
 the literal rule is asked at the poll times. All windows are drawn at once, one NumPy column each.
@@ -21,7 +21,7 @@ RULES = ("literal", "guarded", "early alone")
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is simulated. Rates are shares (0 to 1), times are seconds."""
+    """The simulated service and window. Rates are shares (0 to 1), times are seconds."""
 
     rate: float  # true failure rate
     limit: float
@@ -40,7 +40,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What one rule did. `delays` are the seconds from the first failure of the bad time to the decision."""
+    """The decisions of one rule. `delays` are seconds from the first bad failure to the decision."""
 
     rule: str
     windows: int
@@ -78,7 +78,7 @@ def simulate(scenario: Scenario) -> tuple[RuleResult, ...]:
 def draw(scenario: Scenario) -> tuple[Numbers, Numbers, Numbers]:
     """Failures and requests by reading and window, and when the first failure of each bad time fell.
 
-    The same scenario draws the same windows, so that other rules can be asked about them.
+    The same scenario draws the same windows, so that rules can be compared.
     """
     random = np.random.default_rng(scenario.seed)
     step = scenario.counter_interval
@@ -104,7 +104,7 @@ def draw(scenario: Scenario) -> tuple[Numbers, Numbers, Numbers]:
 
 
 def _by_words(scenario: Scenario, bad: Numbers, total: Numbers, times: Numbers) -> tuple[Numbers, Numbers]:
-    """When the literal rule decides, and when the full window does; infinite where never."""
+    """Return when the literal rule decides, and when the full window does; infinite where never."""
     back = round(scenario.evaluation / scenario.counter_interval)
     sums = [np.vstack([np.zeros(counts.shape[1]), counts.cumsum(axis=0)]) for counts in (bad, total)]
     literal = np.full(bad.shape[1], np.inf)
@@ -129,7 +129,7 @@ def _sure(scenario: Scenario, failed: Numbers, asked: Numbers) -> NDArray[np.boo
 
 
 def _by_evidence(scenario: Scenario, bad: Numbers, total: Numbers, times: Numbers) -> Numbers:
-    """When the change detector decides; infinite where never."""
+    """Return when the change detector decides; infinite where never."""
     decided = np.full(bad.shape[1], np.inf)
     good = total - bad
     for for_bad, for_good in weights(scenario.limit):
@@ -149,7 +149,7 @@ def polls(scenario: Scenario) -> Iterator[float]:
 
 
 def result_of(scenario: Scenario, rule: str, decided: Numbers, first_bad: Numbers) -> RuleResult:
-    """What a rule did that decided each window at these seconds (infinite where never)."""
+    """Sum up a rule that decided each window at these seconds (infinite where never)."""
     early = np.isfinite(decided) & (decided < first_bad)
     late = np.isfinite(decided) & ~early
     delays = decided[late] - first_bad[late]

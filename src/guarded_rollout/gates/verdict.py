@@ -1,4 +1,4 @@
-"""A gate's answer."""
+"""The verdict of a gate."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class GateOutcome(StrEnum):
-    """What a gate says now."""
+    """The outcome of a verdict."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -18,7 +18,7 @@ class GateOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a gate says now, with what it says it from.
+    """A gate's judgement at one moment, with the evidence for it.
 
     `value` and `limit` are in `unit`; `low` and `high` enclose the true value where it is estimated.
     `silent_seconds` is the time since its source last said something useful.
@@ -50,7 +50,7 @@ class Verdict:
         return f"{value} of {self.limit:g} {self.unit}".rstrip()
 
     def as_json(self) -> dict[str, Any]:
-        """For the log and for notifications."""
+        """Return the fields for the log and for notifications."""
         values: dict[str, Any] = {
             "gate": self.gate,
             "verdict": self.outcome.value,
@@ -70,7 +70,7 @@ class Verdict:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """What `as_json` wrote, to four digits. Raises `KeyError`, `ValueError` or `TypeError` for others."""
+        """Read what `as_json` wrote, to four digits. Raises `KeyError`, `ValueError` or `TypeError`."""
         return cls(
             gate=str(values["gate"]),
             outcome=GateOutcome(values["verdict"]),
@@ -93,5 +93,5 @@ def _number(value: Any) -> float | None:
 
 
 def _rounded(value: float | None) -> float | None:
-    """What JSON can say: the last bucket of a histogram has no upper end."""
+    """Round for JSON, which has no infinity: the last bucket of a histogram has no upper end."""
     return None if value is None or not math.isfinite(value) else round(value, 4)

@@ -11,7 +11,7 @@ RESOLUTION = 1000  # entries kept per window, at most: closer ones replace each 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What was counted in a window: `values` over `seconds`; `full` says that the whole window was seen."""
+    """The counts of a window: `values` over `seconds`; `full` if the whole window was seen."""
 
     values: Values = ()
     seconds: float = 0.0
@@ -22,7 +22,7 @@ class RunningTotals:
     """Running totals over the last `seconds`.
 
     The window's beginning is the newest entry at or before it. After a gap longer than the window nobody can
-    say when things happened, so it begins anew.
+    say when things happened, so it begins again.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -45,7 +45,7 @@ class RunningTotals:
         self._forget(at)
 
     def difference(self, now: float) -> Difference:
-        """What was added in the window that ends now."""
+        """Return what was added in the window that ends now."""
         self._forget(now)
         if not self._entries:
             return Difference()
@@ -90,7 +90,7 @@ class CounterWindow:
         return increment
 
     def difference(self, now: float) -> Difference:
-        """What was counted in the window that ends now."""
+        """Return what was counted in the window that ends now."""
         return self._window.difference(now)
 
     def _began_again(self, raw: Values, started_at: float | None) -> bool:

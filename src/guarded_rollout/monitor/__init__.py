@@ -1,1 +1,1 @@
-"""Watches a rollout: polls its sources, lets the gates decide, acts on what they say."""
+"""Watches a rollout: polls its sources, lets the gates decide, acts on their verdicts."""

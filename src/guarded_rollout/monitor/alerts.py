@@ -22,7 +22,7 @@ class AlertPublisher:
         self._publish(Kind.MONITORING_STARTED, Facts(active_gates=tuple(gates)))
 
     def breach(self, verdict: Verdict, failing: Sequence[str]) -> None:
-        """A breach begins; told also of a gate that only rolls back, as that may be disabled."""
+        """A breach begins. Published also for a gate that only rolls back, as that may be disabled."""
         self.count += 1
         self._publish(Kind.GATE_ALERT, Facts(**facts_of(verdict), active_gates=tuple(failing)))
 
@@ -31,7 +31,7 @@ class AlertPublisher:
         self._publish(Kind.GATE_CLEARED, Facts(**facts_of(verdict), active_gates=tuple(failing)))
 
     def silence(self, silent: Sequence[Verdict]) -> None:
-        """One source that falls silent silences several gates: one message for all of them."""
+        """A source falls silent: one message for all of its gates."""
         self.count += 1
         names = ", ".join(verdict.gate for verdict in silent)
         facts: Facts = {**facts_of(silent[0]), "gate": names, "reason": f"{names}: {silent[0].reason}"}

@@ -1,4 +1,4 @@
-"""Rolling back once, by itself: confirmed where that is wanted, retried if it fails, never started twice."""
+"""The automatic rollback: confirmed where that is wanted, retried if it fails, never started twice."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ ROLLBACK, BACKUP, ANSWER, PAUSE = "rollback", "backup", "answer", "pause"
 
 
 class RollbackState(StrEnum):
-    """How far it is."""
+    """The progress of an automatic rollback."""
 
     IDLE = "idle"
     ASKING = "asking"  # a person is to decide; the traffic stays where it is
@@ -32,7 +32,7 @@ class RollbackState(StrEnum):
 
 
 class AutoRollback:
-    """One session's rollback."""
+    """The automatic rollback of one session."""
 
     def __init__(
         self, session: GateSession, rollouts: Rollouts | None, ask: Callable[[str], bool] | None = None
@@ -50,10 +50,10 @@ class AutoRollback:
         self._overdue_at = math.inf
         self._backup = ""
 
-    # ---- what it is told
+    # ---- requests
 
     def want(self, reason: str, now: float, facts: Facts, *, quarantine: bool = False) -> bool:
-        """A gate asks for a rollback. True if one is under way (or was asked for, or done) because of it."""
+        """Ask for a rollback. Returns True if one is under way, was asked for or is done."""
         if self.state is not RollbackState.IDLE:
             return self.state is not RollbackState.DECLINED
         if not self._settings.enabled or self._rollouts is None:
@@ -79,15 +79,15 @@ class AutoRollback:
             self._start(now)
 
     def relax(self, now: float) -> None:
-        """No gate asks for it any more."""
+        """Withdraw what gates asked for: none does any more."""
         if self.state in (RollbackState.ASKING, RollbackState.DECLINED):
             self.state = RollbackState.IDLE
-            words = "No gate asks for a rollback any more; the window stays held until `rollout resume`"
+            words = "No gate asks for a rollback any more; the window stays paused until `rollout resume`"
             self._log.write(now, "info", words)
 
     @property
     def blocking(self) -> bool:
-        """Whether the window must not close by itself now."""
+        """True while the window must not close by itself."""
         return self.state in (
             RollbackState.ASKING,
             RollbackState.DECLINED,
@@ -103,7 +103,7 @@ class AutoRollback:
         return min(self._retry_at, self._overdue_at)
 
     def step(self, now: float) -> None:
-        """What time brings: another attempt, or word that the running one takes too long."""
+        """Start another attempt when it is due, or warn that the running one takes too long."""
         if self.state is RollbackState.RETRYING and now >= self._retry_at:
             self._start(now)
         if self.state is RollbackState.RUNNING and now >= self._overdue_at:
@@ -121,7 +121,7 @@ class AutoRollback:
             case "answer" if self.state is RollbackState.ASKING and done.error is None:
                 self._answered(bool(done.result), now)
             case "pause" if done.error is not None:
-                self._log.write(now, "error", f"The window could not be held: {done.error}")
+                self._log.write(now, "error", f"The window could not be paused: {done.error}")
 
     # ---- asking
 

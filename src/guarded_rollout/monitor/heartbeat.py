@@ -1,4 +1,4 @@
-"""Who watches an open window, and since when nobody does."""
+"""The heartbeat of the process that watches a rollout, and the time since nobody does."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Heartbeat:
     rollout: str
     began_at: float
     log: str
-    boot: str = ""  # and `steady`: the same moment as `at`, see `Instant`
+    boot: str = ""  # and `steady`, by the monotonic clock: the same moment as `at`, see `Instant`
     steady: float = 0.0
 
     @property
@@ -37,11 +37,11 @@ class Heartbeat:
         return Instant(datetime.fromtimestamp(self.at, UTC), self.boot, self.steady)
 
     def alive(self) -> bool:
-        """Whether the process that beat runs."""
+        """Return True while the process that beat runs."""
         return bool(self.started) and process_started(self.pid) == self.started
 
     def watches(self, now: Instant) -> bool:
-        """Whether it runs and has beaten of late: one that hangs watches nothing."""
+        """Return True if it runs and has beaten recently: one that hangs watches nothing."""
         return self.alive() and now.since(self.instant) < MISSED_SECONDS
 
 
@@ -50,8 +50,8 @@ def path_of(environment: Environment) -> Path:
 
 
 def beat(environment: Environment, now: Instant, rollout: str, began_at: float, log: Path) -> None:
-    """Say that this process watches. Where that cannot be written, it watches on; others will take it for
-    silent, and tell."""
+    """Record that this process watches. Where that cannot be written, it watches on, and others will alert
+    that nobody does."""
     pid, at = os.getpid(), now.at.timestamp()
     found = Heartbeat(pid, process_started(pid), at, rollout, began_at, str(log), now.boot, now.steady)
     with suppress(OSError):
@@ -82,7 +82,7 @@ def session_log(environment: Environment, rollout: str, clock: Clock, folder: Pa
 
 
 def last(environment: Environment) -> Heartbeat | None:
-    """The newest beat; None if there never was one."""
+    """Return the newest beat; None if there never was one."""
     try:
         return Heartbeat(**json.loads(path_of(environment).read_text()))
     except (OSError, ValueError, TypeError):
@@ -90,7 +90,7 @@ def last(environment: Environment) -> Heartbeat | None:
 
 
 def unwatched_seconds(beat: Heartbeat | None, window: OpenWindow | None, now: Instant) -> float:
-    """For how long nobody has watched this window; 0 while somebody does, or if none is open."""
+    """Return for how many seconds nobody has watched; 0 while somebody does, or if no window is open."""
     if window is None or (beat is not None and beat.rollout == window.rollout and beat.watches(now)):
         return 0.0
     since_opened = max(0.0, now.at.timestamp() - window.opened_at)

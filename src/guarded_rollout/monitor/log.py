@@ -17,7 +17,7 @@ SAMPLE, JUDGED = "Sample", "Quality gate"
 
 
 class MonitorLog:
-    """Writes one session's lines, and tells `listeners` of each."""
+    """Writes one session's lines, and passes each to `listeners`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class MonitorLog:
     def open(
         cls, path: Path, environment: str, listeners: tuple[Callable[[LogLine], None], ...] = ()
     ) -> "MonitorLog":
-        """Begin a session's file, or go on with it. Raises `NotWritableError`."""
+        """Begin a session's file, or append to it. Raises `NotWritableError`."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torn = path.exists() and not path.read_bytes().endswith(b"\n")
@@ -47,7 +47,7 @@ class MonitorLog:
         return cls(file, path, environment, listeners)
 
     def write(self, at: float, level: str, message: str, /, **data: Any) -> None:
-        """One line, which survives the death of this process."""
+        """Write a line that survives the death of this process."""
         line = LogLine(at, level, message, self._environment, data)
         with suppress(OSError):  # a full disk costs the line, not the watching
             self._file.write(line.as_json() + "\n")
@@ -59,7 +59,7 @@ class MonitorLog:
         self.write(sample.at, "debug", SAMPLE, **sample.as_json())
 
     def change(self, change: Change) -> None:
-        """What happened to a gate, in the words that operators look for."""
+        """Write a gate's news in the words that operators grep for."""
         verdict = change.verdict
         level, words = _words(change)
         self.write(
@@ -102,7 +102,7 @@ def path_for(folder: Path, environment: str, at: datetime) -> Path:
 
 
 def read(path: Path) -> Iterator[LogLine]:
-    """The lines of a log; a line that was torn by a crash is left out. Raises `NotALogError`."""
+    """Yield the lines of a log; a line that was torn by a crash is left out. Raises `NotALogError`."""
     try:
         file = path.open(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -124,7 +124,7 @@ def beginning_of(lines: Iterable[LogLine]) -> float | None:
 
 
 def sample_of(line: LogLine) -> Sample | None:
-    """The sample that a line holds; None if it holds none."""
+    """Return the sample that a line holds; None if it holds none."""
     if line.message != SAMPLE:
         return None
     try:

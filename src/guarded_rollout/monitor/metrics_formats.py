@@ -19,7 +19,7 @@ class NotMetricsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What was published, of what was wanted."""
+    """The published metrics, of those that were wanted."""
 
     counters: Mapping[str, float] = field(default_factory=dict)
     gauges: Mapping[str, float] = field(default_factory=dict)
@@ -157,7 +157,7 @@ Series = tuple[str, Mapping[str, str], float]
 
 
 def series(text: str) -> list[Series]:
-    """All series of a text. Raises `NotMetricsError`."""
+    """Return all series of Prometheus's text. Raises `NotMetricsError`."""
     try:
         return [
             (sample.name, sample.labels, float(sample.value))

@@ -45,8 +45,8 @@ class Monitor:
         self.window: OpenWindow | None = rollouts.open_window() if rollouts and self.target.rollout else None
         self._rollouts = rollouts
         self._observers = tuple(observers)  # a heartbeat, a live view: called at every turn with the time
-        self._told_unreadable = False
-        self._told_doubt = False
+        self._unreadable_published = False
+        self._doubt_logged = False
         self._finishing = False
         self._finish_attempts = 0
         self._finish_at = 0.0
@@ -200,10 +200,10 @@ class Monitor:
                 self._finish()
 
     def _note_unreadable(self, now: float) -> bool:
-        """At the end, return True if gates that could roll back have no data. Told once."""
+        """At the end, return True if gates that could roll back have no data. Published once."""
         unreadable = self.session.panel.unreadable
-        if unreadable and not self._told_unreadable:
-            self._told_unreadable = True
+        if unreadable and not self._unreadable_published:
+            self._unreadable_published = True
             names = ", ".join(unreadable)
             reason = f"the window is over and there is no data for {names}"
             if self.target.rollout:
@@ -214,10 +214,10 @@ class Monitor:
         return bool(unreadable)
 
     def _in_doubt(self) -> bool:
-        """At the end, return True if the newest probes failed, or one is out. Told once."""
+        """At the end, return True if the newest probes failed, or one is out. Logged once."""
         doubts = self.session.panel.doubtful
-        if doubts and not self._told_doubt:
-            self._told_doubt = True
+        if doubts and not self._doubt_logged:
+            self._doubt_logged = True
             names = "; ".join(f"{one.gate}: {one.reason}" for one in doubts)
             words = f"The window is over, and stays open until this is decided: {names}"
             self.session.say("warning", words)

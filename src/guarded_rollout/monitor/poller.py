@@ -1,4 +1,4 @@
-"""Polls the sources at their schedule and hands each sample to the gates: the core of monitor and guard."""
+"""Polls the sources on schedule and hands each sample to the gates."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ GRACE = 1.0  # seconds beyond its own timeout after which an answer is not waite
 
 @dataclass(slots=True)
 class Poll:
-    """A source that is asked again and again. `interval` is a function of the session's age, in seconds."""
+    """A source that is asked again and again. `interval` is a function of the window's age, in seconds."""
 
     name: str
     sampler: Sampler
@@ -62,13 +62,13 @@ class Poller:
 
     @property
     def probing(self) -> bool:
-        """Whether a probe has been sent and not been answered yet."""
+        """True while a probe has been sent and not been answered."""
         return any(
             poll.asked_at is not None and poll.sampler.source is Source.PROBE for poll in self._polls.values()
         )
 
     def next_due(self) -> float:
-        """When something is to be done next."""
+        """Return when something is to be done next."""
         dues = (
             poll.schedule.due if poll.asked_at is None else self._patience_ends(poll)
             for poll in self._polls.values()
@@ -113,7 +113,7 @@ class Poller:
 
 
 def missing(poll: Poll, problem: str = "") -> Sample:
-    """The sample that stands for an answer that did not come."""
+    """Return the sample that stands for an answer that did not come."""
     sampler = poll.sampler
     name = str(getattr(sampler, "name", ""))
     why = problem or f"gave no whole answer within {poll.timeout:g} s"
@@ -126,7 +126,7 @@ def missing(poll: Poll, problem: str = "") -> Sample:
 def polls_for(
     gates: Mapping[str, Gate], samplers: Iterable[Sampler], monitoring: Monitoring, timeout: float
 ) -> list[Poll]:
-    """A poll for each source that some gate listens to."""
+    """Return a poll for each source that some gate listens to."""
     polls = []
     for sampler in samplers:
         listening = [gate for gate in gates.values() if listens(gate, sampler)]
@@ -137,14 +137,14 @@ def polls_for(
 
 
 def listens(gate: Gate, sampler: Sampler) -> bool:
-    """Whether a gate learns from this source."""
+    """Return True if a gate learns from this source."""
     if source_of(gate) is not sampler.source:
         return False
     return not isinstance(gate, ConsecutiveGate) or gate.path == getattr(sampler, "name", "")
 
 
 def interval_for(gates: Sequence[Gate], source: Source, monitoring: Monitoring) -> Callable[[float], float]:
-    """How often a source is asked so that each gate gets what it needs, by the session's age."""
+    """Return the interval between polls that suits each gate, by the window's age in seconds."""
     own = [interval for gate in gates if (interval := own_interval(gate)) is not None]
     if source is not Source.PROBE and any(map(decides_early, gates)):
         own.append(monitoring.counter_interval_seconds)
@@ -154,14 +154,14 @@ def interval_for(gates: Sequence[Gate], source: Source, monitoring: Monitoring) 
 
 
 def decides_early(gate: Gate) -> bool:
-    """Whether a gate looks for sudden change between the polls."""
+    """Return True if a gate detects sudden change between the polls."""
     return any(gate.decision_for(action) is Decision.GUARDED for action in Action)
 
 
 def judged_gates(
     environment: EnvironmentGates, samplers: Sequence[Sampler]
 ) -> tuple[dict[str, Gate], list[str]]:
-    """The gates that can be judged with these sources, and the names of those that cannot."""
+    """Return the gates that can be judged with these sources, and the names of those that cannot."""
     enabled = dict(environment.quality_gates.enabled())
     heard = {name: gate for name, gate in enabled.items() if any(listens(gate, one) for one in samplers)}
     return heard, [name for name in enabled if name not in heard]

@@ -1,4 +1,4 @@
-"""What a monitor asks of the engine: the real one works on the journal, tests script theirs."""
+"""The engine as a monitor sees it: the real one works on the journal, tests script theirs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class OpenWindow:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a rollout ended."""
+    """The end of a rollout."""
 
     completed: bool
     rolled_back: bool
@@ -34,7 +34,7 @@ class Rollouts(Protocol):
 
     @property
     def manual_command(self) -> str:
-        """What an operator types if all else fails."""
+        """The command for an operator if all else fails."""
         ...
 
     @property
@@ -43,22 +43,22 @@ class Rollouts(Protocol):
         ...
 
     def open_window(self) -> OpenWindow | None:
-        """The rollout that is watched now."""
+        """Return the rollout that is watched now."""
         ...
 
     def ended(self, rollout: str) -> Ended | None:
-        """How this rollout ended; None while it has not."""
+        """Return the end of this rollout; None while it is open."""
         ...
 
     def verified_backup(self) -> Path | None:
-        """The backup of this environment and this rollout, all of it read; None if there is none.
+        """Return this rollout's or environment's backup after reading all of it; None if there is none.
 
         Raises a `RolloutError` if it is damaged.
         """
         ...
 
     def roll_back(self, reason: str, quarantine: bool) -> None:
-        """Take the release back, or go on doing so; with what it wrote, if that is in doubt.
+        """Take the release back, or resume doing so; with what it wrote, if that is in doubt.
 
         Raises a `RolloutError`; can be tried again.
         """

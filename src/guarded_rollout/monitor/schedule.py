@@ -1,4 +1,4 @@
-"""A steady time line for one session, and polls on it that do not drift."""
+"""A monotonic time line for one session, and polls on it that do not drift."""
 
 import math
 
@@ -6,7 +6,7 @@ from guarded_rollout.clock import Clock
 
 
 class Timeline:
-    """Seconds since 1970 as the wall clock had them when the session began, steady from there on.
+    """Seconds since 1970 as the wall clock had them when the session began, monotonic from there on.
 
     So a clock that is set back or forth moves no window. `not_before` is the newest time of an earlier
     process of the same session: what comes now is later, whatever the wall clock says.
@@ -21,13 +21,13 @@ class Timeline:
 
 
 class Schedule:
-    """When something is due. Each time is counted from the one before, so lateness does not add up."""
+    """The due times of a poll. Each is counted from the one before, so lateness does not add up."""
 
     def __init__(self, first: float) -> None:
         self.due = first
 
     def advance(self, now: float, interval: float) -> None:
-        """The next time after now. What was missed meanwhile is left out, and the rhythm kept."""
+        """Advance to the next time after now. Missed times are left out, and the rhythm is kept."""
         self.due += interval
         if self.due <= now:
             self.due += math.floor((now - self.due) / interval + 1) * interval

@@ -1,6 +1,6 @@
-"""Where samples come from: probes of the health endpoint, the service's metrics, the proxy's metrics.
+"""The sources of samples: probes of the health endpoint, the service's metrics, the proxy's metrics.
 
-A source is asked for one sample; what goes wrong is in the sample. It knows no time: whoever asks stamps it.
+A source is asked for one sample, which also holds what goes wrong. The caller adds the timestamp.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from guarded_rollout.monitor.metrics_formats import NotMetricsError, Wanted, sel
 
 
 class Sampler(Protocol):
-    """Anything that can be asked for a sample."""
+    """A source that can be asked for a sample."""
 
     @property
     def source(self) -> Source: ...
@@ -90,7 +90,7 @@ CADDY_SECONDS = "caddy_http_request_duration_seconds"
 
 @dataclass(frozen=True, slots=True)
 class ProxyMetrics:
-    """What Caddy counted for one of its servers; each slot has its own, so this is what clients saw of it.
+    """Caddy's counts for one of its servers. Each slot has its own, so these are its clients' answers.
 
     Counters `responses_total`, `responses_failed_total` (5xx, an unreachable service among them), and
     `responses_<code>_total` for each status; histogram `response_seconds`.
@@ -106,7 +106,7 @@ class ProxyMetrics:
         return self.sample_of(_get(self.endpoint, self.path, accept="text/plain"))
 
     def sample_of(self, got: Answer) -> Sample:
-        """What an answer says."""
+        """Read an answer."""
         problem = got.problem or ("" if got.status == 200 else f"answered {got.status}")
         if problem:
             return Sample(self.source, 0.0, self.side, problem=f"the proxy {problem}", seconds=got.seconds)
@@ -164,7 +164,7 @@ def wanted_by(gates: Iterable[Gate]) -> Wanted:
 
 
 def source_of(gate: Gate) -> Source:
-    """Which source a gate listens to."""
+    """Return the source a gate listens to."""
     if isinstance(gate, ConsecutiveGate):
         return Source.PROBE
     assert isinstance(gate, RatioGate | QuantileGate | RegressionGate | GaugeGate)

@@ -11,7 +11,7 @@ SUPERVISED = "ROLLOUT_SUPERVISED"
 
 
 def start_watching(site: Site, settings: Path, *, stand_by: bool = False) -> None:
-    """Leave a monitor with the supervisor, or one that only tells when nobody else watches."""
+    """Leave a monitor with the supervisor, or one that only alerts when nobody else watches."""
     site.processes.stop(WATCHER)
     words = ["monitor", "--env", site.environment.name, *(["--stand-by"] if stand_by else [])]
     site.processes.start(
@@ -31,5 +31,5 @@ def stop_watching(site: Site) -> None:
 
 
 def supervised() -> bool:
-    """Whether the supervisor started this process: it takes any code but 0 for a crash."""
+    """Return True if the supervisor started this process: it takes any code but 0 for a crash."""
     return SUPERVISED in os.environ

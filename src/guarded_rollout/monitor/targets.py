@@ -1,4 +1,4 @@
-"""What is asked: an environment's slots on their own sockets and its proxy, or any service at a URL."""
+"""The sources of an environment (its slots' sockets and its proxy), or of any service at a URL."""
 
 from pathlib import Path
 from urllib.parse import urlsplit

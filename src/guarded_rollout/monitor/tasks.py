@@ -1,4 +1,4 @@
-"""Work that is sent for and comes back when it is done, so that what is slow delays nobody else."""
+"""Runs tasks in the background, so that a slow one delays no other."""
 
 import queue
 import threading
@@ -20,11 +20,11 @@ class Executor(Protocol):
     """Runs tasks in the background."""
 
     def start(self, name: str, work: Callable[[], Any]) -> None:
-        """Send for something."""
+        """Start a task."""
         ...
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """What came back, as soon as anything has; nothing if so many seconds pass first."""
+        """Return what came back as soon as anything has; nothing if so many seconds pass first."""
         ...
 
 

@@ -16,7 +16,7 @@ WIDE = 0.1  # and one that they never come this near may notice little
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """What some windows saw of one gate. `median` and `most` are in the gate's unit."""
+    """One gate over some windows. `median` and `most` are in the gate's unit."""
 
     gate: str
     unit: str
@@ -30,7 +30,7 @@ class Reviewed:
 
     @property
     def advice(self) -> str:
-        """What an operator may conclude."""
+        """The conclusion for an operator."""
         if self.most is None:
             return "never had enough samples: lower min_sample_size, or look further back"
         if self.failed:
@@ -43,7 +43,7 @@ class Reviewed:
 
 
 def review(sessions: Sequence[Iterable[LogLine]]) -> list[Reviewed]:
-    """What these monitoring sessions saw of each gate, by name. Pure."""
+    """Sum up each gate over these monitoring sessions, by name. Pure."""
     seen: defaultdict[str, list[tuple[int, LogLine]]] = defaultdict(list)
     for number, lines in enumerate(sessions):
         for line in lines:
@@ -74,14 +74,14 @@ def _reviewed(gate: str, judged: list[tuple[int, LogLine]]) -> Reviewed:
 
 
 def newest_sessions(folder: Path, environment: str, number: int) -> list[Path]:
-    """The newest monitoring logs of an environment, the compressed ones too."""
+    """Return the newest monitoring logs of an environment, the compressed ones too."""
     name = re.compile(rf"dhash_{re.escape(environment)}_\d{{4}}-.*\.log(\.gz)?")
     found = [path for path in folder.iterdir() if name.fullmatch(path.name)] if folder.is_dir() else []
     return sorted(found, key=lambda path: path.name)[-number:]
 
 
 def lines_of(path: Path) -> Iterator[LogLine]:
-    """The lines of a log that tell of gates."""
+    """Yield the lines of a log about gates."""
     with open_log(path) as file:
         for text in file:
             if JUDGED in text and (line := parse(text)) is not None:
@@ -89,7 +89,7 @@ def lines_of(path: Path) -> Iterator[LogLine]:
 
 
 def as_json(reviewed: Sequence[Reviewed]) -> list[dict[str, object]]:
-    """For programs."""
+    """Return rows for programs."""
     names = ("gate", "unit", "limit", "windows", "judged", "failed", "undecided", "median", "most", "advice")
     rows = ({name: getattr(one, name) for name in names} for one in reviewed)
     return [json.loads(json.dumps(row)) for row in rows]

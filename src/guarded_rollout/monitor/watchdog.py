@@ -1,4 +1,4 @@
-"""Watches the watching: tells loudly when a window is open and nobody looks at it."""
+"""Alerts when a window is open and nobody watches it."""
 
 from guarded_rollout.clock import Clock, Instant, duration
 from guarded_rollout.config.environments import Environment
@@ -11,22 +11,22 @@ from guarded_rollout.notify.publisher import Publisher
 AGAIN_SECONDS = 300.0
 
 
-def stand_by(environment: Environment, rollouts: Rollouts, tell: Publisher, clock: Clock) -> None:
-    """Look at the heartbeat until no window is open; tell after a minute without one, and every five."""
-    told_at: Instant | None = None
+def stand_by(environment: Environment, rollouts: Rollouts, publisher: Publisher, clock: Clock) -> None:
+    """Check the heartbeat until no window is open; alert after a minute without one, then every five."""
+    alerted_at: Instant | None = None
     while (window := rollouts.open_window()) is not None:
         now = clock.instant()
         silent = heartbeat.unwatched_seconds(heartbeat.last(environment), window, now)
         if silent < MISSED_SECONDS:
-            told_at = None
-        elif told_at is None or now.since(told_at) >= AGAIN_SECONDS:
-            tell.publish(unwatched(environment, window, silent, clock))
-            told_at = now
+            alerted_at = None
+        elif alerted_at is None or now.since(alerted_at) >= AGAIN_SECONDS:
+            publisher.publish(unwatched(environment, window, silent, clock))
+            alerted_at = now
         clock.sleep(BEAT_SECONDS)
 
 
 def unwatched(environment: Environment, window: OpenWindow, seconds: float, clock: Clock) -> Event:
-    """The event that says so."""
+    """Return the event for a window that nobody watches."""
     return event(
         Kind.UNWATCHED,
         environment.name,

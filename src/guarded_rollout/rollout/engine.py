@@ -1,4 +1,4 @@
-"""The engine: what can be asked of an environment's rollouts. `execution` has how their steps are run."""
+"""The engine: the operations on an environment's rollouts. `runner` runs their steps."""
 
 import getpass
 import platform
@@ -27,7 +27,7 @@ NO_ROLLOUT = UUID(int=0)  # of a rehearsal, which writes nothing
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an operator asked for."""
+    """The operator's request."""
 
     command: str
     operator: str
@@ -40,7 +40,7 @@ class Request:
 
 
 class Engine:
-    """Rolls out in one environment. Whoever calls it holds the environment's lock."""
+    """Rolls out in one environment. The caller holds the environment's lock."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Engine:
         return advance(work)
 
     def rehearse(self, release: Release, request: Request) -> Iterator[str]:
-        """What `deploy` would do, step by step, and nothing of it done."""
+        """Yield the steps of `deploy` without doing any."""
         stable = self.site.serving()
         if stable is not None and stable.id == release.id and not request.restart:
             yield f"nothing: {release.id} serves already"
@@ -79,9 +79,9 @@ class Engine:
             yield from step.describe(work)
 
     def roll_back(self, release: Release, request: Request, *, validated: bool = True) -> DeployResult:
-        """Return to a release, and to a backup's data if the options name one. Closes the open rollout.
+        """Return to a release, and to a backup's data if the options name one; the open rollout is closed.
 
-        Raises `RollbackFailedError`; run again, it goes on from there.
+        Raises `RollbackFailedError`; run again, it resumes there.
         """
         self.site.ensure()
         work, closes = self._way_back(release, request, validated=validated)
@@ -89,13 +89,13 @@ class Engine:
         return advance(self._begin(work, request, closes=closes))
 
     def rehearse_back(self, release: Release, request: Request, *, validated: bool = True) -> Iterator[str]:
-        """What `roll_back` would do, step by step, and nothing of it done."""
+        """Yield the steps of `roll_back` without doing any."""
         work, _ = self._way_back(release, request, validated=validated)
         for step in work.steps:
             yield from step.describe(work)
 
     def resume(self) -> DeployResult:
-        """Go on with what a crash interrupted or `pause` held. Raises `NothingOpenError`."""
+        """Resume a rollout that a crash interrupted or `pause` held. Raises `NothingOpenError`."""
         rollout, work = self._open()
         self.site.ensure()
         found = window(rollout)
@@ -107,14 +107,14 @@ class Engine:
         return advance(work)
 
     def rehearse_resume(self) -> Iterator[str]:
-        """What `resume` would still do. Raises `NothingOpenError`."""
+        """Yield the steps that `resume` would still do. Raises `NothingOpenError`."""
         rollout, work = self._open()
         for step in work.steps:
             if not rollout.done(step.name):
                 yield from step.describe(work)
 
     def require_open(self) -> Rollout:
-        """The open rollout. Raises `NothingOpenError`."""
+        """Return the open rollout. Raises `NothingOpenError`."""
         return self._open()[0]
 
     def clear_previous(self, request: Request) -> None:
@@ -160,14 +160,14 @@ class Engine:
         return paused
 
     def abort(self, cause: str) -> Rollout:
-        """Take the open rollout back, unless there is no way: a rollback, or a release that was accepted, is
-        gone on with, for what it replaced may not run any more.
+        """Take the open rollout back. A rollback, or a release that was accepted, is resumed instead: the
+        release it replaced may not run any more.
 
         Raises `NothingOpenError`, `RollbackFailedError`.
         """
         rollout, work = self._open()
         if reason := decided(rollout, work):
-            self.say(f"{reason}; going on with that")
+            self.say(f"{reason}; resuming that")
             self.site.ensure()
             advance(work)
             return self.journal.rollout(rollout.id)
@@ -177,7 +177,7 @@ class Engine:
         return self.journal.rollout(rollout.id)
 
     def rehearse_abort(self) -> Iterator[str]:
-        """What `abort` would do. Raises `NothingOpenError`."""
+        """Yield the steps of `abort`. Raises `NothingOpenError`."""
         rollout, work = self._open()
         if decided(rollout, work):
             yield from self.rehearse_resume()
@@ -243,7 +243,7 @@ class Engine:
         )
 
     def _open(self) -> tuple[Rollout, Work]:
-        """The open rollout as the journal tells it."""
+        """Return the open rollout as the journal has it."""
         environment = self.site.environment.name
         rollout = self.journal.open_rollout(environment)
         if rollout is None or rollout.target is None:
@@ -270,5 +270,5 @@ def steps_named(names: Iterable[str]) -> tuple[RolloutStep, ...]:
 
 
 def operator() -> str:
-    """Who is at work: user@host."""
+    """Return the operator at work, as user@host."""
     return f"{getpass.getuser()}@{platform.node()}"

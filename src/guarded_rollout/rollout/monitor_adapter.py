@@ -1,4 +1,4 @@
-"""What the monitor asks of the engine, done on the journal of one environment."""
+"""The monitor's way to the engine, on the journal of one environment."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ COMMAND = "rollout monitor"
 
 
 class EngineRollouts:
-    """Implements `Rollouts`. Each task runs in a thread of its own, with its own journal and site."""
+    """Implements `Rollouts`. Each call runs in a thread of its own, with its own journal and site."""
 
     def __init__(self, environment: Environment, clock: Clock, say: Callable[[str], None]) -> None:
         self._environment = environment
@@ -72,11 +72,11 @@ class EngineRollouts:
         )
 
     def last(self) -> Rollout | None:
-        """The newest rollout of this environment."""
+        """Return the newest rollout of this environment."""
         return next(iter(self._journal.history(self._environment.name, limit=1)), None)
 
     def rolling_out(self) -> bool:
-        """Whether a rollout is on its way to its window, by somebody who is at work."""
+        """Return True while somebody is taking a rollout to its window."""
         rollout = self._journal.open_rollout(self._environment.name)
         at_work = owner(self._environment.lock) is not None
         return rollout is not None and at_work and window(rollout) is None and not rollout.is_rollback
@@ -90,7 +90,7 @@ class EngineRollouts:
         return Ended(completed, taken_back(self._journal, found.id), reason)
 
     def verified_backup(self) -> Path | None:
-        """This rollout's backup, else this environment's newest, once all of it was read."""
+        """Return this rollout's backup, else this environment's newest, after reading all of it."""
         path = self._backup()
         if path is None:
             return None
@@ -140,6 +140,6 @@ class EngineRollouts:
 
 
 def taken_back(journal: Journal, rollout: UUID) -> bool:
-    """Whether a rollout has ended with the release before it."""
+    """Return True if a rollout has ended with the release before it."""
     found = journal.rollout(rollout)
     return found.outcome is not None and (found.outcome is RolloutOutcome.ROLLED_BACK or found.is_rollback)

@@ -1,7 +1,7 @@
-"""Coming back: to the release before, to any release, or to what a backup holds. Traffic first.
+"""Plans a rollback: to the release before, to any release, or to a backup. Traffic first.
 
-A rollback is a rollout of its own, with other steps and one difference: it is never taken back. A step that
-fails says so loudly, and running it again goes on from there.
+A rollback is a rollout of its own, with other steps and one difference: it is never taken back. When a step
+fails, running the rollback again resumes there.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from guarded_rollout.rollout.steps.restore_data import exchanged_first, left_asi
 
 @dataclass(frozen=True, slots=True)
 class RollbackPlan:
-    """How to get back: the release to return to, where it (will) run, what to get rid of, by which steps."""
+    """The way of a rollback: to `release` in `slot`, away from `outgoing`, by these steps."""
 
     release: Release
     slot: Slot
@@ -43,7 +43,7 @@ def rollback_steps(
     backup: bool,
     reunites: bool = False,
 ) -> tuple[str, ...]:
-    """The steps of a rollback. Pure.
+    """Return the steps of a rollback, in order. Pure.
 
     With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
     have it open, so everything stops before and starts after. `reunites`: a store that an earlier rollback
@@ -67,7 +67,7 @@ def rollback_steps(
 def plan_rollback(
     site: Site, journal: Journal, release: Release, options: Options, *, validated: bool
 ) -> RollbackPlan:
-    """Look at what runs and decide how to get back to this release. Changes nothing.
+    """Decide from what runs how to get back to this release. Changes nothing.
 
     Raises `ExactUnsupportedError`.
     """
@@ -97,19 +97,19 @@ def plan_rollback(
 
 
 def _slot_before_restart(rollout: Rollout) -> Slot:
-    """Where a release stood before it was restarted: it stands in both slots now, so its id tells nothing."""
+    """Return the slot of a release before its restart: it stands in both now, so its id tells nothing."""
     named: Slot = "green" if rollout.plan.get("slot") == "green" else "blue"
     return named if rollout.is_rollback else other(named)
 
 
 def _standing(site: Site, release: str) -> Release | None:
-    """A release that stands in a slot."""
+    """Return a release that stands in a slot."""
     slot = site.slots.find(release)
     return site.slots.release(slot) if slot else None
 
 
 def previous(site: Site, journal: Journal) -> Release:
-    """The release before the one that serves. Raises `NoPreviousError`."""
+    """Return the release before the one that serves. Raises `NoPreviousError`."""
     name = site.environment.name
     rollout = journal.open_rollout(name) or journal.last_completed(name)
     if rollout is None or rollout.source is None:
@@ -118,7 +118,7 @@ def previous(site: Site, journal: Journal) -> Release:
 
 
 def release_of(site: Site, unpacked: Path, manifest: Manifest) -> Release:
-    """The release in an unpacked backup: from its folder if that is intact, else rebuilt from the archive."""
+    """Return the release of an unpacked backup: from its folder if intact, else rebuilt from the archive."""
     try:
         found = site.release(manifest.release)
         found.require_intact()

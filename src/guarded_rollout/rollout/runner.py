@@ -68,7 +68,7 @@ def _tidy(work: Work, tidy: Callable[[], None]) -> None:
 def _failed_rollback(work: Work, step: RolloutStep, error: BaseException) -> BaseException:
     """A rollback is not taken back: it fails loudly, and stays to be run again."""
     if not isinstance(error, Exception):
-        return error  # interrupted: `resume` goes on
+        return error  # interrupted: `resume` takes it up
     rollout = work.journal.rollout(work.rollout)
     for begun in work.steps:
         if rollout.last(begun.name) is not None:
@@ -116,7 +116,7 @@ def decided(rollout: Rollout, work: Work) -> str:
 
 
 def cause_of(error: BaseException) -> str:
-    """One sentence for the journal."""
+    """Say in one sentence for the journal why a rollout ended."""
     if isinstance(error, RolloutError):
         return error.sentence
     if isinstance(error, KeyboardInterrupt):

@@ -36,7 +36,7 @@ class Window:
         return self.running_since is None
 
     def opened_at(self, now: Instant) -> datetime:
-        """When it was opened, by the wall clock as it is set now."""
+        """Return when it was opened, by the wall clock as it is set now."""
         return now.at - timedelta(seconds=now.since(self.opened))
 
     def left(self, now: Instant) -> float:
@@ -50,7 +50,7 @@ class Window:
 
 
 def window(rollout: Rollout) -> Window | None:
-    """The rollout's window, None before it was opened. Pure."""
+    """Return the rollout's window, None before it was opened. Pure."""
     step = rollout.last(WATCH)
     if step is None:
         return None
@@ -69,7 +69,7 @@ def window(rollout: Rollout) -> Window | None:
 
 
 def mark(clock: Clock) -> dict[str, object]:
-    """What a note about the window has for its time to be counted by: see `Instant`."""
+    """Return the data by which the time of a note about the window is counted: see `Instant`."""
     now = clock.instant()
     return {"boot": now.boot, "steady": now.steady}
 
@@ -79,5 +79,5 @@ def _instant(at: datetime, data: Mapping[str, Any]) -> Instant:
 
 
 def window_seconds(environment: Environment) -> float:
-    """The gates file says how long this environment's rollouts are watched."""
+    """Return how long the gates file has this environment's rollouts watched."""
     return gates.load(environment.gates).environment(environment.name).monitoring.window_minutes * 60

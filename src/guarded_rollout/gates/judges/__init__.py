@@ -1,4 +1,4 @@
-"""One judge for each kind of gate: it takes samples as they come and answers with a verdict at any time.
+"""A judge for each kind of gate: it takes samples as they come and gives a verdict at any time.
 
 A judge's memory and the cost of a verdict are bounded, however long its evaluation window is.
 """
@@ -41,7 +41,7 @@ def judge_of(name: str, gate: Gate, began_at: float = 0.0) -> Judge:
 
 
 def judge(name: str, gate: Gate, samples: Iterable[Sample], now: float, began_at: float = 0.0) -> Verdict:
-    """Samples and a gate in, a verdict out."""
+    """Return the verdict of a gate on these samples."""
     one = judge_of(name, gate, began_at)
     for sample in samples:
         one.take(sample)

@@ -1,4 +1,4 @@
-"""What all judges share."""
+"""The base of all judges."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
 
 class Judge:
-    """What all judges share: whose samples they want, and since when these are missing."""
+    """Takes the samples a gate wants, and knows since when they are missing."""
 
     def __init__(self, name: str, gate: Gate, source: Source, began_at: float) -> None:
         self.name = name
@@ -31,7 +31,7 @@ class Judge:
         return True
 
     def verdict(self, now: float, decision: Decision | None = None) -> Verdict:
-        """The answer now, by this decision rule (the gate's own for a rollback, if none is named)."""
+        """Return the verdict now, by this decision rule (the gate's own for a rollback, if none is named)."""
         said = self._judge(now, decision or Decision.GUARDED)
         if not self._silence:
             return said

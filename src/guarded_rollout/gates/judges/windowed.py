@@ -16,7 +16,7 @@ GAUGE_READINGS = 3  # a gauge does not say how many requests it stands for; so m
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a window shows: a value beside the limit, or none yet."""
+    """A window's value beside the limit, or none yet."""
 
     value: float | None
     over: bool  # more than the limit

@@ -39,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One rollout: `incoming` replaces `outgoing` (None if nothing serves) and runs in `slot`."""
+    """A rollout at work: `incoming` replaces `outgoing` (None if nothing serves) and runs in `slot`."""
 
     site: Site
     journal: Journal

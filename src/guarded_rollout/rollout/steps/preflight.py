@@ -1,4 +1,4 @@
-"""Look before anything is touched."""
+"""Inspect before anything is touched."""
 
 from collections.abc import Iterator
 from typing import ClassVar

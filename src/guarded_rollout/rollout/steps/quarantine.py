@@ -1,4 +1,4 @@
-"""Take what a bad release wrote out of search; nothing is deleted, and what can be is fingerprinted again."""
+"""Take an outgoing release's fingerprints out of search and compute again those whose original is kept."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ class Quarantine(RolloutStep):
     def describe(self, work: Work) -> Iterator[str]:
         if work.options.quarantine and work.outgoing is not None:
             yield f"take the fingerprints that {work.outgoing.id} computed out of search"
-            yield f"let {work.incoming.id} compute those anew whose original is kept, and list the others"
+            yield f"let {work.incoming.id} compute those again whose original is kept, and list the others"
 
     def do(self, work: Work) -> Evidence:
         bad = work.outgoing

@@ -39,7 +39,7 @@ class RestoreConfiguration(RolloutStep):
 
 
 def changed(work: Work) -> dict[Path, bytes]:
-    """The backup's configuration files that are not what stands here now."""
+    """Return the backup's configuration files that differ from those here."""
     if work.options.backup is None:
         return {}
     manifest, files = read_files(Path(work.options.backup), lambda manifest: manifest.configuration)
@@ -51,13 +51,13 @@ def changed(work: Work) -> dict[Path, bytes]:
 
 
 def places(site: Site) -> dict[str, Path]:
-    """Where each configuration file stands, by its name."""
+    """Return the path of each configuration file, by its name."""
     paths = (site.environment.project / "rollout.toml", site.environment.gates)
     return {path.name: path for path in paths}
 
 
 def problem_of(path: Path, content: bytes) -> str | None:
-    """Why this content would be refused, None if it would not."""
+    """Say why this content would be refused; None if it would not."""
     try:
         text = content.decode()
         if path.suffix == ".toml":

@@ -103,7 +103,7 @@ def _merge(work: Work, store: StoreFile | None, snapshot: Path, scratch: Path) -
 
 
 def _rehearse(work: Work, store: StoreFile, snapshot: Path, rehearsal: Path) -> None:
-    """Merge into a copy and look at what became of it: a release's merge is as fallible as the release."""
+    """Merge into a copy and check the result: a release's merge is as fallible as the release."""
     release = work.incoming
     try:
         copy(store.path, rehearsal)
@@ -172,7 +172,7 @@ def _say_what_became(work: Work, aside: Path, exact: bool) -> None:
 def exchanged_first(site: Site, release: Release, data: Data, *, warm: bool) -> bool:
     """True if the store's file has to be replaced before the release can run.
 
-    With the release warm, traffic does not wait for a look at the store: that comes after.
+    With the release warm, traffic does not wait for a check of the store: that comes after.
     Raises `ExactUnsupportedError` where there is no file to exchange.
     """
     if data is Data.EXACT and store_file(site) is None:
@@ -181,7 +181,7 @@ def exchanged_first(site: Site, release: Release, data: Data, *, warm: bool) -> 
 
 
 def damage(site: Site, release: Release) -> str:
-    """What makes the store unusable; empty if facts can be merged into it, or if it is no file.
+    """Say what makes the store unusable; empty if facts can be merged into it, or if it is no file.
 
     SQLite decides. A release that calls the store damaged is a reason to look thoroughly, and no more.
     """

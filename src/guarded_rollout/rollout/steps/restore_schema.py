@@ -29,6 +29,6 @@ class RestoreSchema(RolloutStep):
 
 
 def contracted(plan: MigrationPlan, needed: str | None) -> tuple[Revision, ...]:
-    """What to take back, newest first: all above the needed revision, if anything there contracts."""
+    """Return the revisions to take back, newest first: all above the needed one, if any contracts."""
     above = plan.above(needed) if needed is not None else ()
     return above if any(revision.kind == CONTRACT for revision in above) else ()

@@ -1,4 +1,4 @@
-"""Stop whatever has the store open, before the store itself is exchanged."""
+"""Stop all that has the store open, before the store itself is exchanged."""
 
 from collections.abc import Iterator
 from typing import ClassVar

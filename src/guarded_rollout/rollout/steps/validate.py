@@ -19,7 +19,7 @@ class Validate(RolloutStep):
         )
 
     def do(self, work: Work) -> Evidence:
-        """What died on the way is started while it is waited for, and a proxy may die once in the middle."""
+        """Wait for processes that died to be started again; the proxy may die once in the middle."""
         try:
             return self._validate(work)
         except RoundTripError:

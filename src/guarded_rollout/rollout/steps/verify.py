@@ -12,8 +12,8 @@ from guarded_rollout.checks.verify import (
 from guarded_rollout.errors import NotHealthyError, ProcessError, RolloutError, SupervisorError
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
-ANEW = 3
-"""How often a release is verified again because it ended meanwhile."""
+RETRIES = 3
+"""The times a release is verified again because it ended meanwhile."""
 
 
 class Verify(RolloutStep):
@@ -28,19 +28,19 @@ class Verify(RolloutStep):
         )
 
     def do(self, work: Work) -> Evidence:
-        """A candidate that ends meanwhile is not worth a second look: what serves goes on serving.
+        """A candidate that ends meanwhile is not given a second chance: the outgoing release goes on serving.
 
         A release that is returned to is what is left. The supervisor has it back, and if it ended after its
-        first healthy answers, it is verified anew.
+        first healthy answers, it is verified again.
         """
-        for _ in range(ANEW if work.is_rollback else 0):
+        for _ in range(RETRIES if work.is_rollback else 0):
             process = _process(work)
             try:
                 return self._verify(work)
             except RolloutError as error:
                 if isinstance(error, NotHealthyError | ProcessError) or _process(work) == process:
                     raise
-                work.say(f"{work.incoming.id} ended while it was verified; verifying it anew")
+                work.say(f"{work.incoming.id} ended while it was verified; verifying it again")
         return self._verify(work)
 
     def _verify(self, work: Work) -> Evidence:
@@ -79,7 +79,7 @@ class Verify(RolloutStep):
 
 
 def _process(work: Work) -> int:
-    """The process in the candidate's slot, 0 if there is none or nobody knows."""
+    """Return the process in the incoming release's slot, 0 if there is none or nobody knows."""
     try:
         return work.site.processes.state(work.slot).pid
     except SupervisorError:
