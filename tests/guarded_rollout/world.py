@@ -16,6 +16,7 @@ from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
+from guarded_rollout.secret import Secret
 from tests.guarded_rollout.manual_clock import ManualClock
 
 
@@ -110,6 +111,7 @@ class Processes:
 @dataclass
 class FakeEnvironment:
     name: str = "production"
+    store: Secret = field(default_factory=lambda: Secret("memory://"))  # no file
     traffic: tuple[TrafficStep, ...] = (TrafficStep(20, 1.0), TrafficStep(50, 1.0), TrafficStep(100, 0.0))
 
 
