@@ -63,6 +63,18 @@ def test_the_help_lists_every_command_in_its_group_and_imports_none():
     }
 
 
+def test_a_reading_of_status_starts_without_what_deploys_judges_or_sends(tmp_path):
+    (tmp_path / "rollout.toml").write_text('[environments.production]\nport = 3999\nroot = "p"\n')
+    told = "import sys; from guarded_rollout.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", told, "status"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    imported = done.stdout.splitlines()[-1].split()
+    assert "guarded_rollout.status.facts" in imported
+    slow = {"httpx", "numpy", "prometheus_client", "psutil", "supervisor.xmlrpc", "starlette", "rich.live"}
+    assert slow.isdisjoint(imported)
+
+
 def test_every_command_has_help_with_an_example(commands):
     assert {*CHANGING, *TELLING} <= set(commands)
     for name in (*CHANGING, *TELLING):

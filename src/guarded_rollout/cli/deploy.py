@@ -49,8 +49,20 @@ def deploy(
     Ends with the monitoring window open: the old release stays warm, and somebody must watch
     (`rollout monitor`), accept (`rollout promote`) or take it back (`rollout abort`).
     """
-    request = asked("deploy", why, skip_health_check, restart, supersede, backup=backup_first)
-    roll_out(env, source, request, watch=stand_by, dry_run=dry_run, verbose=verbose, as_json=as_json)
+    options = Options(skip_health_check=skip_health_check)
+    request = Request(
+        "deploy",
+        operator(),
+        why,
+        backup=backup_first,
+        restart=restart,
+        supersede=supersede,
+        options=options,
+    )
+    with session(
+        env, "deploy", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
+    ) as work:
+        roll_out(work, source, request, stand_by, dry_run)
 
 
 @app.command(epilog="Example: rollout up --env production --follow")
@@ -67,63 +79,44 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole standard deployment: backup, migration, deployment, and monitoring in the background."""
-    request = asked("up", why, skip_health_check, restart, supersede, backup=True, migrate=True)
-    watch = None if follow else in_background
-    outlook = roll_out(env, source, request, watch=watch, dry_run=dry_run, verbose=verbose, as_json=as_json)
-    if outlook and outlook.window and follow:
+    options = Options(skip_health_check=skip_health_check)
+    request = Request(
+        "up",
+        operator(),
+        why,
+        backup=True,
+        migrate=True,
+        restart=restart,
+        supersede=supersede,
+        options=options,
+    )
+    with session(env, "up", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
+        opened = roll_out(work, source, request, None if follow else in_background, dry_run)
+    if opened and follow:
         from guarded_rollout.cli.monitor import monitor
 
         monitor(env)
 
 
-def asked(
-    command: str,
-    why: str,
-    skip_health_check: bool,
-    restart: bool,
-    supersede: bool,
-    *,
-    backup: bool,
-    migrate: bool = False,
-) -> Request:
-    """What both commands ask of the engine; they differ in what goes before the release."""
-    options = Options(skip_health_check=skip_health_check)
-    return Request(
-        command,
-        operator(),
-        why,
-        backup=backup,
-        migrate=migrate,
-        restart=restart,
-        supersede=supersede,
-        options=options,
-    )
-
-
 def roll_out(
-    env: str,
+    work: Session,
     source: str | None,
     request: Request,
-    *,
     watch: Callable[[Session], None] | None,
     dry_run: bool,
-    verbose: bool,
-    as_json: bool,
-) -> DeployResult | None:
-    """Build and deploy, and have somebody watch; None where it was only rehearsed."""
-    command = request.command
-    with session(env, command, as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
-        if dry_run:
-            rehearse(work, source, request)
-            return None
-        outlook = replace_release(work, source, request)
-        if outlook.window and watch:
-            watch(work)
-    return outlook
+) -> bool:
+    """Build and deploy, and have the window watched. Returns True if one is open now."""
+    if dry_run:
+        rehearse(work, source, request)
+        return False
+    window = replace_release(work, source, request).window
+    if window and watch:
+        watch(work)
+    return window is not None
 
 
 def stand_by(work: Session) -> None:
-    """Somebody is to watch in the foreground; the background takes over if nobody does."""
+    """Expect `rollout monitor`; the background takes over if nobody runs it."""
     start_watching(work.site, settings_file(), stand_by=True)
     name = work.environment.name
     work.out.say(f"Watch it: `rollout monitor --env {name}`; the old release stays warm until then.")
@@ -150,16 +143,16 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
         f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"
     )
     engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment, work.publisher))
-    outlook = engine.deploy(release, request)
-    left = outlook.window.left(work.site.clock.instant()) if outlook.window else 0.0
-    if outlook.serving_already:
+    result = engine.deploy(release, request)
+    left = result.window.left(work.site.clock.instant()) if result.window else 0.0
+    if result.serving_already:
         work.out.say(f"{release.id} serves {work.environment.name} already; --restart restarts it.")
-    elif outlook.window:
+    elif result.window:
         work.out.say(f"{release.id} has all of the traffic and is watched for {duration(left)}.")
     work.out.result(
         environment=work.environment.name,
         release=release.id,
-        serving_already=outlook.serving_already,
+        serving_already=result.serving_already,
         window_seconds_left=round(left),
     )
-    return outlook
+    return result

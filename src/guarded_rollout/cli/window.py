@@ -27,12 +27,12 @@ def resume(
         if dry_run:
             work.out.rehearse(*engine.rehearse_resume())
             return
-        outlook = engine.resume()
-        left = outlook.window.left(work.site.clock.instant()) if outlook.window else 0.0
-        if outlook.window:
+        result = engine.resume()
+        left = result.window.left(work.site.clock.instant()) if result.window else 0.0
+        if result.window:
             start_watching(work.site, settings_file())
-            work.out.say(f"{outlook.release.id} is watched for another {duration(left)}.")
-        work.out.result(environment=env, release=outlook.release.id, window_seconds_left=round(left))
+            work.out.say(f"{result.release.id} is watched for another {duration(left)}.")
+        work.out.result(environment=env, release=result.release.id, window_seconds_left=round(left))
 
 
 @app.command(epilog="Example: rollout pause --env production")

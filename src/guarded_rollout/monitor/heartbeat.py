@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config.environments import Environment
@@ -13,7 +14,9 @@ from guarded_rollout.files import write_atomic
 from guarded_rollout.lock import process_started
 from guarded_rollout.monitor.log import path_for
 from guarded_rollout.monitor.ports import OpenWindow
-from guarded_rollout.monitor.session import GateSession
+
+if TYPE_CHECKING:  # who reads a heartbeat starts without what judges gates
+    from guarded_rollout.monitor.session import GateSession
 
 BEAT_SECONDS = 10.0
 MISSED_SECONDS = 60.0  # without a beat for so long, nobody watches
@@ -61,7 +64,7 @@ def beat(environment: Environment, now: Instant, rollout: str, began_at: float, 
 class Beater:
     """Beats for a session, every ten seconds at most."""
 
-    def __init__(self, environment: Environment, session: GateSession) -> None:
+    def __init__(self, environment: Environment, session: "GateSession") -> None:
         self._environment, self._session = environment, session
         self._beaten_at = float("-inf")
 
