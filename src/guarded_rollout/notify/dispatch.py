@@ -1,4 +1,4 @@
-"""One attempt at a delivery, and when to make the next."""
+"""Attempts: send a delivery once, and decide when to try again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a notifier waits, in seconds."""
+    """The time limits of a notifier, in seconds."""
 
     poll: float = 1.0  # before it checks for what other processes have stored
     retries: float = 4.0  # at the end, while nothing comes through

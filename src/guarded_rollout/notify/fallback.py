@@ -27,7 +27,7 @@ MODE = 0o600  # a reason may quote what others must not read
 
 @dataclass(frozen=True, slots=True)
 class FallbackLine:
-    """One line. `event` is None if it cannot be sent again."""
+    """A line of the file. `event` is None if it cannot be sent again."""
 
     text: str
     event: Event | None

@@ -19,7 +19,7 @@ WATCH = "watch"
 
 @dataclass(frozen=True, slots=True)
 class EscalationStage:
-    """One round of notifications. Stage 0 is the announcement, the others are the configured levels."""
+    """A round of notifications. Stage 0 is the announcement, the others are the configured levels."""
 
     number: int
     after: timedelta

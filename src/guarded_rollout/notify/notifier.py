@@ -34,7 +34,7 @@ from guarded_rollout.notify.settings import Settings
 log = structlog.get_logger()
 
 CLOCK_JUMP_SECONDS = 2 * 3600.0
-"""What seems due later than this was stored before the clock was set back."""
+"""A delivery due later than this was stored before the clock was set back: it is tried now."""
 
 
 @dataclass(frozen=True, slots=True)

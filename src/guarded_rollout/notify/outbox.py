@@ -66,7 +66,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for one channel."""
+    """An event on its way to a channel."""
 
     sequence: int
     channel: str
@@ -78,7 +78,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """How far an event came on one channel."""
+    """The result of an event on one channel."""
 
     state: DeliveryState
     attempts: int

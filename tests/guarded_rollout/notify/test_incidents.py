@@ -50,7 +50,7 @@ def over(notifier: Notifier, clock: ManualClock, minutes: float) -> list[tuple[f
     return told
 
 
-def test_an_unacknowledged_breach_is_told_to_more_people_after_5_and_15_minutes(notifier: Make) -> None:
+def test_an_unacknowledged_breach_is_notified_to_more_people_after_5_and_15_minutes(notifier: Make) -> None:
     clock = ManualClock(AT)
     guard = notifier(ENVIRON, PRODUCTION, clock=clock)
     guard.publish(alert())
@@ -90,7 +90,7 @@ def test_an_acknowledged_breach_is_escalated_no_further(notifier: Make, minutes:
     )
 
 
-def test_a_recovery_ends_the_escalation_and_is_told_wherever_it_went(notifier: Make) -> None:
+def test_a_recovery_ends_the_escalation_and_is_notified_wherever_it_went(notifier: Make) -> None:
     clock = ManualClock(AT)
     guard = notifier(ENVIRON, PRODUCTION, clock=clock)
     guard.publish(alert())
@@ -101,7 +101,7 @@ def test_a_recovery_ends_the_escalation_and_is_told_wherever_it_went(notifier: M
     assert {each.kind for *_, each in told} == {Kind.GATE_CLEARED}
 
 
-def test_whoever_comes_back_after_a_crash_tells_each_level_that_is_due_once(notifier: Make) -> None:
+def test_whoever_comes_back_after_a_crash_sends_each_level_that_is_due_once(notifier: Make) -> None:
     clock = ManualClock(AT)
     notifier(ENVIRON, PRODUCTION, clock=clock).publish(alert())
     clock.advance(20 * 60)

@@ -112,7 +112,7 @@ def test_a_long_message_fits_into_what_teams_takes(sign: str) -> None:
     assert facts[-1]["title"] == "Event"
 
 
-def test_the_pager_is_told_of_an_environment_of_any_name() -> None:
+def test_the_pager_is_notified_of_an_environment_of_any_name() -> None:
     told = event(Kind.GATE_ALERT, "pro\ud83dd\x1b", AT, release="1.0\x07")
     (body,) = pager.bodies(render(told, shipped(told.kind)))
     assert json.dumps(body, ensure_ascii=False).encode()

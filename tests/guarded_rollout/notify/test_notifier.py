@@ -185,7 +185,7 @@ def test_thousand_events_survive_an_outage_and_two_kills(tmp_path: Path) -> None
 # ---- when nobody hears
 
 
-def test_what_nobody_heard_is_in_the_fallback_file_with_the_reasons(notifier: Make) -> None:
+def test_what_nobody_received_is_in_the_fallback_file_with_the_reasons(notifier: Make) -> None:
     with webhook(Answer(500, "oops")) as slack, notifier({"SLACK_WEBHOOK_URL": slack.url()}) as guard:
         lost = note(1, operator="robin", data={"ticket": 7})
         guard.publish(lost)
@@ -219,7 +219,7 @@ def test_a_long_outage_reaches_the_fallback_file_while_the_process_lives(notifie
     assert len(fallback_lines(guard)) == 3
 
 
-def test_a_replay_sends_what_nobody_heard_and_marks_it(notifier: Make) -> None:
+def test_a_replay_sends_what_nobody_received_and_marks_it(notifier: Make) -> None:
     with webhook(Answer(404)) as slack:
         environ = {"SLACK_WEBHOOK_URL": slack.url()}
         with notifier(environ) as guard:

@@ -128,7 +128,7 @@ def test_two_gates_are_two_incidents(outbox: Outbox) -> None:
     assert [incident.key for incident in outbox.incidents()] == ["gate:error_rate"]
 
 
-def test_the_end_of_an_incident_is_told_wherever_it_was_told(outbox: Outbox) -> None:
+def test_the_end_of_an_incident_is_notified_wherever_it_was_published(outbox: Outbox) -> None:
     outbox.put(alert(), ["slack"], AT)
     [incident] = outbox.incidents()
     escalated = event(Kind.ESCALATED, "production", AT, gate="health")
@@ -138,7 +138,7 @@ def test_the_end_of_an_incident_is_told_wherever_it_was_told(outbox: Outbox) -> 
     assert [each.kind for each in head] == [Kind.ESCALATED, Kind.GATE_CLEARED]
 
 
-def test_a_stage_is_told_once_by_whoever_comes_first(tmp_path: Path, outbox: Outbox) -> None:
+def test_a_stage_is_notified_once_by_whoever_comes_first(tmp_path: Path, outbox: Outbox) -> None:
     outbox.put(alert(), ["slack"], AT)
     other = Outbox.open(tmp_path / "notifications.db")
     stage = EscalationStage(1, timedelta(minutes=5), ("slack",))
@@ -151,7 +151,7 @@ def test_a_stage_is_told_once_by_whoever_comes_first(tmp_path: Path, outbox: Out
     assert sent == [True, False]
 
 
-def test_a_held_breach_that_passes_is_told_to_nobody(outbox: Outbox) -> None:
+def test_a_held_breach_that_passes_is_notified_to_nobody(outbox: Outbox) -> None:
     assert not outbox.put(alert(), ["slack"], AT, delayed=True)
     assert not outbox.put(clear(), ["slack"], AT)
     assert drained(outbox, "slack") == []

@@ -57,7 +57,7 @@ def begin(journal: PublishingJournal, command: str = "deploy", **about: Any) -> 
     return journal.begin("production", command, **{**known, **about})
 
 
-def test_a_deployment_is_told_from_start_to_acceptance(
+def test_a_deployment_is_notified_from_start_to_acceptance(
     journal: PublishingJournal, clock: ManualClock, ears: Ears
 ) -> None:
     rollout = begin(journal)
@@ -93,7 +93,7 @@ def test_a_deployment_is_told_from_start_to_acceptance(
         ("rollback", RolloutOutcome.FAILED, Kind.ROLLBACK_FAILED, Level.CRITICAL),
     ],
 )
-def test_every_end_is_told(
+def test_every_end_is_published(
     journal: PublishingJournal, ears: Ears, command: str, outcome: RolloutOutcome, kind: Kind, level: Level
 ) -> None:
     rollout = begin(journal, command)
@@ -106,7 +106,7 @@ def test_every_end_is_told(
         assert told.facts["manual_command"].startswith("rollout rollback --to 1.4.0 --env production")
 
 
-def test_a_deployment_that_a_rollback_closes_is_told_of_and_a_rollback_that_one_takes_over_is_not(
+def test_a_deployment_that_a_rollback_closes_is_notified_of_and_a_rollback_that_one_takes_over_is_not(
     journal: PublishingJournal, ears: Ears
 ) -> None:
     deployment = begin(journal)
@@ -128,7 +128,9 @@ def test_a_backup_by_itself_is_no_news(journal: PublishingJournal, ears: Ears) -
     assert ears.heard == {}
 
 
-def test_a_rollout_told_again_after_a_crash_has_the_same_ids(journal: PublishingJournal, ears: Ears) -> None:
+def test_a_rollout_published_again_after_a_crash_has_the_same_ids(
+    journal: PublishingJournal, ears: Ears
+) -> None:
     rollout = begin(journal)
     journal.end(rollout, RolloutOutcome.ROLLED_BACK, "it crashed")
     before = list(ears.heard)
@@ -137,7 +139,7 @@ def test_a_rollout_told_again_after_a_crash_has_the_same_ids(journal: Publishing
     assert len({event.id for event in events_of(journal.rollout(rollout))}) == 2
 
 
-def test_old_history_is_not_told(journal: PublishingJournal, ears: Ears) -> None:
+def test_old_history_is_not_published(journal: PublishingJournal, ears: Ears) -> None:
     rollout = begin(journal)
     ears.heard.clear()
     publish(journal.rollout(rollout), ears, datetime.now(UTC) + timedelta(days=1))
@@ -153,7 +155,7 @@ def test_a_command_s_log_lines_carry_the_rollout_s_id(journal: PublishingJournal
     assert json.loads(log.path.read_text())["data"] == {"rollout": str(rollout)}
 
 
-def test_what_a_killed_process_had_no_time_to_tell_is_told_by_the_next(
+def test_what_a_killed_process_had_no_time_to_publish_is_notified_by_the_next(
     tmp_path: Path, clock: ManualClock, ears: Ears
 ) -> None:
     path = tmp_path / "journal.db"
@@ -168,7 +170,9 @@ def test_what_a_killed_process_had_no_time_to_tell_is_told_by_the_next(
     assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.DEPLOYMENT_FAILED]
 
 
-def test_a_rollback_of_the_monitor_is_told_in_its_own_words(journal: PublishingJournal, ears: Ears) -> None:
+def test_a_rollback_of_the_monitor_is_notified_in_its_own_words(
+    journal: PublishingJournal, ears: Ears
+) -> None:
     journal.publisher = Ears()
     begin(journal, "rollback", operator=MONITOR)
     journal.publisher = ears
