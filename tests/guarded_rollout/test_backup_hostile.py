@@ -176,7 +176,7 @@ def test_a_manifest_that_tells_less_than_there_is_is_refused(path: Path) -> None
     bomb = FILES | {"data/snapshot": bytes(2**20)}
     files = described(bomb)
     files["data/snapshot"]["size"] = 1024
-    assert "tells another size" in refusal(forged(path, bomb, files=files))
+    assert "gives another size" in refusal(forged(path, bomb, files=files))
 
 
 @pytest.mark.parametrize(
