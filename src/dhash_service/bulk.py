@@ -15,15 +15,17 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from pebble import ProcessExpired, ProcessPool
 
 from dhash_service.documents import DocumentReader, Extraction, is_document
 from dhash_service.errors import BodyTooLargeError, DecoderFailedError, DhashError
-from dhash_service.facts import Picture, Sha256, Source
+from dhash_service.facts import Label, Picture, Sha256, Source, sighting_id
 from dhash_service.matcher import Matcher
 from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
 from dhash_service.settings import Settings
+from dhash_service.store.sightings import path_label
 from dhash_service.store.store import Store
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf"})
@@ -68,16 +70,19 @@ def find(paths: Iterable[Path]) -> list[Path]:
 
 
 def index_files(
-    files: Sequence[Path], settings: Settings, store: Store, matcher: Matcher
+    files: Sequence[Path], settings: Settings, store: Store, matcher: Matcher, root: Path | None = None
 ) -> Generator[Step, None, None]:
-    """Add every file's pictures to the store; yields once per file, when it is in the store for good."""
+    """Add every file's pictures to the store; yields once per file, when it is in the store for good.
+
+    Each file's path is kept as a sighting, relative to `root` where it lies below.
+    """
     progress = Progress(len(files))
-    with closing(Readers(settings)) as readers, closing(Keeper(store, matcher, settings)) as keeper:
+    with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher, settings)) as keeper:
         for path, reading in readers.read_all(files):
             error = None
             added = 0
             try:
-                added = keeper.keep(reading.result())
+                added = keeper.keep(reading.result(), path_label(path, root))
             except DhashError as caught:
                 error = caught
             except (ProcessExpired, OSError, MemoryError) as caught:
@@ -93,14 +98,15 @@ def index_files(
 
 
 Read = Sequence[tuple[Picture, Source | None]]
-"""The pictures of one file that may be new; none where the file is known."""
+"""The pictures of one file that may be new; none where the file and its path are known."""
 
 
 class Readers:
     """Worker processes, one per core, that read files; PDFs go to the processes that are made for them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, root: Path | None) -> None:
         self._settings = settings
+        self._root = root
         self._cores = settings.threads or os.cpu_count() or 1
         self._documents = DocumentReader(settings)
         resource_tracker.ensure_running()  # its start lets SIGINT through again
@@ -124,7 +130,9 @@ class Readers:
     def _read(self, path: Path) -> "Future[Any]":
         if path.suffix.lower() == ".pdf":
             return self._read_document(path)
-        future: Future[Any] = self._pool.schedule(_read_file, args=(path,), timeout=120)
+        future: Future[Any] = self._pool.schedule(
+            _read_file, args=(path, path_label(path, self._root)), timeout=120
+        )
         return future
 
     def _read_document(self, path: Path) -> "Future[Any]":
@@ -169,13 +177,26 @@ class Keeper:
         self._matcher = matcher
         self._radius = settings.match_radius
         self._writing: list[tuple[int, Future[Any]]] = []
+        self._seeing: list[Future[None]] = []
 
-    def keep(self, read: Extraction | Read) -> int:
-        """Write a file's pictures; returns the number of those that were not known."""
-        return sum(self._keep(picture, source) for picture, source in pictures_of(read))
+    def keep(self, read: "Extraction | Read | UUID", label: Label) -> int:
+        """Write a file's pictures under its label; returns the number of those that were not known.
 
-    def _keep(self, picture: Picture, source: Source | None) -> bool:
+        Of a file that is known, its image's id is enough.
+        """
+        if isinstance(read, UUID):
+            self._see(read, label, None)
+            return 0
+        return sum(self._keep(picture, source, label) for picture, source in pictures_of(read))
+
+    def _see(self, image: UUID, label: Label, source: Source | None) -> None:
+        if len(self._seeing) >= self.GROUP:
+            self.flush()
+        self._seeing.append(self._store.see(image, label, source))
+
+    def _keep(self, picture: Picture, source: Source | None, label: Label) -> bool:
         if self._store.by_sha256(picture.sha256):
+            self._see(picture.id, label, source)
             return False
         value = picture.fingerprint.value
         # A picture like one that is still being written must wait until it can be found.
@@ -184,14 +205,15 @@ class Keeper:
         ):
             self.flush()
         match = self._matcher.match(picture.fingerprint)
-        self._writing.append((value, self._store.add_image(picture, match, source)))
+        self._writing.append((value, self._store.add_image(picture, match, source, label)))
         return True
 
     def flush(self) -> None:
         """Wait until all that was written is committed and can be found."""
-        for _, future in self._writing:
+        for future in (*(written for _, written in self._writing), *self._seeing):
             future.result()
         self._writing.clear()
+        self._seeing.clear()
 
     def close(self) -> None:
         self.flush()
@@ -221,13 +243,14 @@ def _start_worker(settings: Settings) -> None:
     _worker = settings, Store.open_from(settings)
 
 
-def _read_file(path: Path) -> Read:
+def _read_file(path: Path, label: Label) -> Read | UUID:
     settings, store = _worker
     data = read_within(path, settings)
     if is_document(data):
         raise DecoderFailedError("It is a PDF.", "Rename it to end in .pdf.")
-    if store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
-        return ()
+    if known := store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
+        seen = store.sightings.has(sighting_id(known.id, label.name, label.source, None, None))
+        return () if seen else known.id
     picture = read_picture(
         data,
         ALGORITHMS[settings.algorithm],

@@ -14,11 +14,15 @@ from dhash_service.cli.app import app
 @app.command(epilog="Example: dhash index ~/Pictures scans/report.pdf")
 def index(
     paths: Annotated[list[Path], typer.Argument(exists=True, help="Folders, pictures and PDFs.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Keep paths relative to this folder, as pictures' sources.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:
     """Add pictures to the store that DHASH_STORE names, using every core.
 
-    What is known is skipped, so an interrupted run goes on where it was by being started again. A file that
+    Each file's path is kept, so that `dhash where` finds it. What is known is skipped, so an interrupted run
+    goes on where it was by being started again. A file that
     cannot be read is named on stderr and passed over; then the exit code is 1.
     """
     from rich.console import Console
@@ -52,7 +56,7 @@ def index(
     interrupted = False
     with Store.open_from(settings) as store, Matcher(store, settings) as matcher, bar:
         task = bar.add_task("Indexing", total=len(files), rate="")
-        steps = index_files(files, settings, store, matcher)
+        steps = index_files(files, settings, store, matcher, root)
         try:
             for step in steps:
                 standing = step.progress

@@ -3,11 +3,13 @@
 Sightings of an image that is out of search are kept and not shown.
 """
 
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +61,11 @@ class Sightings:
             rows = connection.execute(wanted.limit(limit + 1)).all()
         found = [as_sighting(row) for row in rows[:limit]]
         return SightingPage(found, found[-1].id if len(rows) > limit else None)
+
+    def has(self, id: UUID) -> bool:
+        """True if there is a sighting with this id."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(sightings.c.id).where(sightings.c.id == id)).first() is not None
 
     def named(self, images: Sequence[Image]) -> list[Image]:
         """The same images, each with its first names, its tags and the number of its sightings."""
@@ -117,6 +124,16 @@ def require_words(what: str, words: str, longest: int) -> None:
 def file_label(path: str | None) -> Label:
     """A label of a file name as a browser or archive gives it: its last part, made printable."""
     return Label(printable(last_part(path or ""))[-LONGEST_NAME:])
+
+
+def path_label(path: Path, root: Path | None = None) -> Label:
+    """A label of an indexed file: its path, relative to a `root` above it, with escapes for odd bytes."""
+    whole = path.absolute()
+    if root is not None and whole.is_relative_to(root.absolute()):
+        whole = whole.relative_to(root.absolute())
+    shown = os.fsencode(whole).decode("utf-8", "backslashreplace")
+    source = "".join(each if each == printable(each) else f"\\x{ord(each):02x}" for each in shown)
+    return Label(source.rpartition("/")[2][-LONGEST_NAME:], source[-LONGEST_SOURCE:])
 
 
 def last_part(path: str) -> str:

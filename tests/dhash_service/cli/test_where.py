@@ -1,6 +1,7 @@
 """`dhash where`, over a real store."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,21 @@ def test_what_is_no_picture_is_said(picture: Path) -> None:
     for given in (["where", "no-such-file"], ["where"]):
         result = CliRunner().invoke(app, given)
         assert isinstance(result.exception, BadRequestError)
+
+
+def test_indexed_files_are_placed_relative_to_the_root_once_each(
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DHASH_STORE", store_url)
+    data = jpeg(240, 180, 8)
+    folder = tmp_path / "albums" / "2019"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(data)
+    for _ in range(2):
+        assert CliRunner().invoke(app, ["index", str(folder), "--root", str(tmp_path)]).exit_code == 0
+    assert [line["source"] for line in where("--name", "2019/")] == ["albums/2019/a.jpg"]
+    (folder / "b.jpg").write_bytes(data)
+    odd = folder / os.fsdecode(b"c\xff\x07.jpg")
+    odd.write_bytes(data)
+    assert CliRunner().invoke(app, ["index", str(folder), "--root", str(tmp_path)]).exit_code == 0
+    assert {line["name"] for line in where(str(folder / "a.jpg"))} == {"a.jpg", "b.jpg", "c\\xff\\x07.jpg"}
