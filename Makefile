@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROJECT_FILES := pyproject.toml
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo chaos screenshots test test-browser check format bench bench-compare fuzz lock clean
+.PHONY: help install run demo chaos screenshots test test-system check format bench bench-compare fuzz lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -34,19 +35,19 @@ screenshots: .venv/.development ## the pictures in docs/screenshots, of a servic
 	@sh scripts/have_chromium.sh
 	@$(BIN)/python -m bench.screenshots $(ARGS)
 
-test: .venv/.development ## every test that needs no browser, on the real components
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/browser $(ARGS)
+test: .venv/.development ## the fast lane: all that a change needs within minutes
+	$(PYTEST) -m "not system" $(ARGS)
 
-test-browser: .venv/.development ## the pages, in a real Chromium
+test-system: .venv/.development ## the system lane: whole machines, real releases, the pages in a real Chromium
 	@sh scripts/have_chromium.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/browser $(ARGS)
+	$(PYTEST) -m system $(ARGS)
 
-check: .venv/.development ## format, lint, types, tests with coverage
+check: .venv/.development ## format, lint, types, both lanes with coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) test ARGS="--cov --cov-report=term $(ARGS)"
-	@if sh scripts/have_chromium.sh; then $(MAKE) test-browser; else echo "make: no Chromium here, so the pages are not tested"; fi
+	$(MAKE) test ARGS="--cov --cov-report= $(ARGS)"
+	$(MAKE) test-system ARGS="--cov --cov-append --cov-report=term $(ARGS)"
 
 format: .venv/.development ## rewrite the sources in the project's format
 	$(BIN)/ruff format .

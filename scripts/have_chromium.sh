@@ -7,4 +7,4 @@ found && exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core
 fi
-found || { echo "make: no Chromium. apt install chromium, or say which: CHROMIUM=/path make test-browser" >&2; exit 1; }
+found || { echo "make: no Chromium. apt install chromium, or say which: CHROMIUM=/path make test-system" >&2; exit 1; }

@@ -1,8 +1,44 @@
 """Shared by all tests."""
 
 import signal
+from pathlib import Path
+
+import pytest
 
 # A shell without job control has what it runs in the background ignore Ctrl-C, and whatever the tests start
 # would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+HERE = Path(__file__).parent
+SYSTEM = {
+    "guarded_rollout/test_faulty_releases.py",
+    "guarded_rollout/test_monitor_rollout.py",
+    "guarded_rollout/test_postgres_rollout.py",
+    "guarded_rollout/test_real_service.py",
+    "guarded_rollout/test_restore_by_hand.py",
+    "guarded_rollout/test_rollback.py",
+    "guarded_rollout/test_rollout.py",
+    "guarded_rollout/test_under_load.py",
+    "guarded_rollout/test_watching.py",
+    "dhash_service/test_crash.py",
+}
+"""Whole files of the system lane; elsewhere a test is marked by itself."""
+
+PROCESSES = {"sandbox", "dhash", "page", "serving"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the system lane, and begin with what takes longest, so that no worker ends alone."""
+    for item in items:
+        name = item.path.relative_to(HERE).as_posix()
+        if name in SYSTEM or name.startswith("browser/"):
+            item.add_marker("system")
+    items.sort(key=_precedence)
+
+
+def _precedence(item: pytest.Item) -> int:
+    """Tests that set their own limit of time first, then those with processes of their own."""
+    if item.get_closest_marker("timeout"):
+        return 0
+    return 1 if PROCESSES & set(getattr(item, "fixturenames", ())) else 2

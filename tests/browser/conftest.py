@@ -1,6 +1,6 @@
 """A real Chromium, and what every page is held to.
 
-Run by `make test-browser`; `make test` leaves this folder out, because a machine may have no browser.
+All of it is the system lane's (`make test-system`), because a machine may have no browser.
 """
 
 import os

@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.guarded_rollout import sandbox as sandboxes
 from tests.guarded_rollout.sandbox import Sandbox
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """What one test has built no other builds again, whichever worker it runs on."""
+    folder = tmp_path_factory.getbasetemp()
+    sandboxes.BUILT = (folder if worker_id == "master" else folder.parent) / "built"
 
 
 @pytest.fixture

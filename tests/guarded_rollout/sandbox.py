@@ -1,6 +1,8 @@
 """A whole project in a folder of its own: rollout.toml, gates, a service to guard, and the real programs."""
 
 import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -12,12 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.host import launcher
+from guarded_rollout.host.release import MANIFEST, Release, releases
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
@@ -50,6 +54,8 @@ SOURCE = (
 )
 SERVICE = "src/sample_service/__init__.py"
 NO_HOLDS = ((50, 0.0), (100, 0.0))
+BUILT: Path | None = None
+"""Where the releases of a session of tests are kept by what they were built from."""
 
 
 class Sandbox:
@@ -149,8 +155,26 @@ class Sandbox:
         if version:
             self.version(version)
         with self.engine() as engine:
-            release = engine.site.build(None)
+            release = self.build()
             return engine.deploy(release, Request(command="deploy", operator="test", **asked))  # type: ignore[arg-type]
+
+    def build(self) -> Release:
+        """Build what the source holds now; what this session has built before is only linked.
+
+        The product still makes the wheel, and takes the release for its own only if it is that wheel's.
+        """
+        if BUILT is None:
+            return self.site.build(None)
+        known = BUILT / _digest(self.source)
+        known.mkdir(parents=True, exist_ok=True)
+        with (BUILT / f"{known.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for release in releases(known):
+                _link_release(release.folder, self.environment.releases / release.id)
+            release = self.site.build(None)
+            if not releases(known):
+                _link_release(release.folder, known / release.id)
+        return release
 
     # ---- as an operator
 
@@ -244,3 +268,37 @@ def wait_until(holds: Callable[[], object], seconds: float = 15, what: str = "")
 def _with_version(text: str, version: str) -> str:
     head, _, rest = text.partition('\nversion = "')
     return f'{head}\nversion = "{version}"{rest.partition(chr(34))[2]}'
+
+
+def _digest(folder: Path) -> str:
+    """The SHA-256 of a folder's files and their names."""
+    content = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            content.update(
+                f"{path.relative_to(folder)}\n".encode() + hashlib.sha256(path.read_bytes()).digest()
+            )
+    return content.hexdigest()
+
+
+def _link_release(release: Path, target: Path) -> None:
+    """A copy that shares the installed packages, built now: releases are told apart by their age."""
+    if target.exists():
+        return
+    partial = target.with_name(f".partial-{target.name}")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(release, partial, symlinks=True, copy_function=_link)
+    partial.chmod(0o755)
+    manifest = partial / MANIFEST
+    told = json.loads(manifest.read_text()) | {"built_at": datetime.now(UTC).isoformat()}
+    manifest.chmod(0o644)
+    manifest.write_text(json.dumps(told, indent=2) + "\n")
+    partial.rename(target)
+    target.chmod(0o555)
+
+
+def _link(source: str, target: str) -> None:
+    if "site-packages" in source:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)

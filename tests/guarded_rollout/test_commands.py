@@ -11,7 +11,7 @@ from typer.main import get_command
 from guarded_rollout.cli import registry
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.registry import COMMANDS
-from tests.guarded_rollout.test_rollback import files
+from tests.guarded_rollout.rolloutkit import files
 
 ROOT = Path(__file__).parents[2]
 CHANGING = (

@@ -5,69 +5,46 @@ served by a release that was verified, and the next commands bring the rollout t
 tells.
 """
 
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import takewhile
-from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.journal.model import Rollout, RolloutOutcome
-from guarded_rollout.rollout import engine
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.rollback import previous
-from guarded_rollout.rollout.steps import watch
-from tests.guarded_rollout.world import Build, FakeSite, Killed, MortalJournal, World, steps
+from tests.guarded_rollout.world import FOREVER, WINDOW, Killed, Machine
 
-WINDOW = 60.0
-FOREVER = float("inf")
 LIVES = st.one_of(st.just(FOREVER), st.integers(0, 60))
 FAILING = st.sampled_from(["", "", "preflight", "backup", "migrate", "stage", "verify", "finish"])
 FAILING_BACK = st.sampled_from(["", "", "safety", "stage", "verify", "validate"])
 
 
 class Rollouts(RuleBasedStateMachine):
-    """One environment, one engine at a time; `number` names releases."""
+    """One environment, one engine at a time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(engine, "STEPS", steps())
-        self._patch.setattr(watch, "window_seconds", lambda environment: WINDOW)
-        self._folder = tempfile.TemporaryDirectory(prefix="model-")
-        self.world = World()
-        self.number = 0
+        self.machine = Machine()
+        self.world = self.machine.world
 
     def teardown(self) -> None:
-        self._patch.undo()
-        self._folder.cleanup()
+        self.machine.close()
 
     # ---- commands, each of which may die in the middle
 
     def command(self, lives: float, failing: str, act: Callable[[Engine], object]) -> None:
-        """One process: it opens the journal, works, and ends or dies."""
-        self.world.lives, self.world.fails = lives, {failing} - {""}
-        with MortalJournal.open(Path(self._folder.name) / "journal.db", clock=self.world.clock) as journal:
-            journal.world = self.world
-            site = FakeSite(self.world)
-            with suppress(Killed, RolloutError):  # an error is a sentence for people; what it left counts
-                act(Engine(site, journal, lambda line: None))  # type: ignore[arg-type]
-        self.world.lives, self.world.fails = FOREVER, set()
-
-    def build(self, sound: bool) -> Build:
-        self.number += 1
-        made = Build(f"{self.number}.0", sound)
-        self.world.built[made.id] = made
-        return made
+        """One process, which ends or dies; an error is a sentence for people, and what it left counts."""
+        with suppress(Killed, RolloutError):
+            self.machine.run(act, lives, failing)
 
     @initialize()
     def first_release(self) -> None:
-        first = self.build(True)
+        first = self.machine.build(True)
         self.command(FOREVER, "", lambda engine: engine.deploy(first, Request("deploy", "test")))
         self.world.served = True
 
@@ -82,7 +59,7 @@ class Rollouts(RuleBasedStateMachine):
     def deploy(
         self, sound: bool, lives: float, failing: str, supersede: bool, backup: bool, migrate: bool
     ) -> None:
-        made = self.build(sound)
+        made = self.machine.build(sound)
         request = Request("up", "test", backup=backup, migrate=migrate, supersede=supersede)
         self.command(lives, failing, lambda engine: engine.deploy(made, request))
 
@@ -128,23 +105,18 @@ class Rollouts(RuleBasedStateMachine):
 
     # ---- what holds at any time
 
-    def history(self) -> list[Rollout]:
-        with MortalJournal.open(Path(self._folder.name) / "journal.db", clock=self.world.clock) as journal:
-            journal.world = self.world
-            return journal.history(limit=1000)
-
     @invariant()
     def clients_are_served_by_a_verified_release(self) -> None:
         self.world.check()
 
     @invariant()
     def at_most_one_rollout_is_open_and_it_is_the_newest(self) -> None:
-        opened = [index for index, one in enumerate(self.history()) if one.open]
+        opened = [index for index, one in enumerate(self.machine.history()) if one.open]
         assert opened in ([], [0])
 
     @invariant()
     def what_serves_is_what_the_journal_says(self) -> None:
-        history = self.history()
+        history = self.machine.history()
         if not history or history[0].open or history[0].outcome is RolloutOutcome.FAILED:
             return
         newest = history[0]
@@ -164,7 +136,7 @@ class Rollouts(RuleBasedStateMachine):
         self.command(FOREVER, "", lambda engine: engine.resume())
         self.world.clock.advance(WINDOW + 1)
         self.command(FOREVER, "", lambda engine: engine.resume())
-        assert not self.history()[0].open
+        assert not self.machine.history()[0].open
 
 
 def test_no_order_of_commands_and_deaths_leaves_clients_alone_or_a_rollout_stuck() -> None:

@@ -7,61 +7,13 @@ import pytest
 
 from guarded_rollout.errors import BuildError, RolledBackError
 from guarded_rollout.journal.model import RolloutOutcome
+from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.sandbox import Sandbox
-from tests.guarded_rollout.test_rollback import last
-
-SERVICE = "src/dhash_service"
-MIGRATION = '''"""{summary}"""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "{revision}"
-down_revision = "{below}"
-branch_labels = None
-depends_on = None
-kind = "{kind}"
-
-
-def upgrade() -> None:
-{up}
-
-
-def downgrade() -> None:
-{down}
-'''
+from tests.guarded_rollout.servicekit import SERVICE, migration, newest_revision
 
 
 def replaced(name: str, old: str, new: str) -> Callable[[Sandbox], None]:
     return lambda sandbox: sandbox.edit(f"{SERVICE}/{name}", lambda text: text.replace(old, new, 1))
-
-
-def newest_revision(sandbox: Sandbox) -> str:
-    folder = sandbox.source / SERVICE / "store" / "migrations" / "versions"
-    return max(path.name[:4] for path in folder.glob("[0-9]*.py"))
-
-
-def migration(
-    kind: str, up: str, *, down: str = "    pass", brought: bool = True
-) -> Callable[[Sandbox], None]:
-    """One more revision, known to the release and (unless it forgets it) brought along."""
-
-    def spoil(sandbox: Sandbox) -> None:
-        below = newest_revision(sandbox)
-        revision = f"{int(below) + 1:04d}"
-        folder = sandbox.source / SERVICE / "store" / "migrations" / "versions"
-        if brought:
-            content = MIGRATION.format(
-                summary="more", revision=revision, below=below, kind=kind, up=up, down=down
-            )
-            (folder / f"{revision}_more.py").write_text(content)
-        last_known = f'("{below}", Kind.EXPAND)'
-        sandbox.edit(
-            f"{SERVICE}/store/schema.py",
-            lambda text: text.replace(last_known, f'{last_known}, ("{revision}", Kind.{kind.upper()})', 1),
-        )
-
-    return spoil
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.steps.backup import take_backup
+from tests.guarded_rollout.rolloutkit import damage, kept, store_path, submit
 from tests.guarded_rollout.sandbox import SERVICE, Sandbox
-from tests.guarded_rollout.test_rollback import damage, kept, store_path, submit
 
 CHECK = 'case "check" if STORE.exists():'
 MERGE = 'case "merge":'

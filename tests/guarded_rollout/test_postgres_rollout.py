@@ -13,10 +13,9 @@ from guarded_rollout.errors import ExactUnsupportedError, RolledBackError
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data
 from tests.dhash_service.store.databases import fresh_database, postgres_server
+from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.sandbox import Sandbox
-from tests.guarded_rollout.test_faulty_releases import migration
-from tests.guarded_rollout.test_real_service import found, promote, roll_back, submit
-from tests.guarded_rollout.test_rollback import last
+from tests.guarded_rollout.servicekit import found, migration, promote, roll_back, submit
 
 
 @pytest.fixture(scope="module")

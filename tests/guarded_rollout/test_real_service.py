@@ -1,6 +1,5 @@
 """The whole way with the project's own service: what it acknowledged, found again after everything."""
 
-import hashlib
 import subprocess
 from pathlib import Path
 
@@ -10,40 +9,9 @@ from guarded_rollout.checks.pictures import draw
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.steps.backup import take_backup
-from guarded_rollout.rollout.steps.base import Data, Options
-from tests.guarded_rollout.sandbox import Sandbox
-from tests.guarded_rollout.test_faulty_releases import migration
-from tests.guarded_rollout.test_rollback import last
-
-
-def submit(dhash: Sandbox, seed: str) -> tuple[str, str]:
-    """Send a picture; its SHA-256 and the fingerprint that was acknowledged."""
-    picture = draw(seed)
-    answer = dhash.site.public().ask(
-        "POST", "/api/dhash", body=picture, headers={"Content-Type": "image/png"}
-    )
-    assert answer.status in (200, 201), answer.summary()
-    told = answer.json()
-    assert isinstance(told, dict)
-    return hashlib.sha256(picture).hexdigest(), str(told["hash"])
-
-
-def found(dhash: Sandbox, sent: tuple[str, str]) -> bool:
-    """Whether a search by its fingerprint finds it."""
-    told = dhash.site.public().ask("GET", f"/api/dhash/search?hash={sent[1]}&radius=0&limit=1000").json()
-    assert isinstance(told, dict)
-    return any(result["sha256"] == sent[0] for result in told["results"])
-
-
-def roll_back(dhash: Sandbox, release, **options: object) -> None:
-    request = Request(command="rollback", operator="test", why="to see", options=Options(**options))  # type: ignore[arg-type]
-    with dhash.engine() as engine:
-        engine.roll_back(release, request)
-
-
-def promote(dhash: Sandbox) -> None:
-    with dhash.engine() as engine:
-        engine.promote()
+from guarded_rollout.rollout.steps.base import Data
+from tests.guarded_rollout.rolloutkit import last
+from tests.guarded_rollout.servicekit import found, migration, roll_back, submit
 
 
 def test_data_is_merged_after_a_bad_release_lost_some_of_it(dhash):

@@ -1,4 +1,3 @@
-import hashlib
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.rollback import previous, rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data, Options
+from tests.guarded_rollout.rolloutkit import files, kept, last, submit
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 
 
@@ -25,25 +25,6 @@ def store_path(sandbox: Sandbox) -> Path:
     store = store_file(sandbox.site)
     assert store is not None
     return store.path
-
-
-def submit(sandbox: Sandbox) -> str:
-    """Write something that must be kept: its SHA-256, as the service acknowledged it."""
-    body = os.urandom(500)
-    answer = sandbox.site.public().ask("POST", "/api/dhash", body=body)
-    assert answer.status == 201, answer.summary()
-    return hashlib.sha256(body).hexdigest()
-
-
-def kept(sandbox: Sandbox) -> set[str]:
-    """What is in the store, read past the service."""
-    with sqlite3.connect(store_path(sandbox)) as store:
-        return {sha256 for (sha256,) in store.execute("SELECT sha256 FROM picture")}
-
-
-def last(sandbox: Sandbox):
-    with Journal.open(sandbox.environment.journal) as journal:
-        return journal.history(limit=1)[0]
 
 
 def roll_back(sandbox: Sandbox, release, **options: object) -> None:
@@ -337,15 +318,6 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(sandbox):
     assert all(line.startswith("DRY-RUN: ") for line in lines)
     assert files(sandbox) == before
     assert sandbox.served_by() == new.id
-
-
-def files(sandbox: Sandbox) -> dict[str, int]:
-    """Everything in the project with its time of change, but for what the running service itself writes."""
-    skip = ("/data/", "/logs/", "/run/")
-    paths = (path for path in sandbox.folder.rglob("*") if path.is_file())
-    return {
-        str(path): path.stat().st_mtime_ns for path in paths if not any(part in str(path) for part in skip)
-    }
 
 
 def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):

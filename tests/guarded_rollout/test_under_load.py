@@ -8,7 +8,7 @@ from guarded_rollout.errors import RolledBackError
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.rollout.engine import Request
 from tests.guarded_rollout.load import GET, POST, SLOW, Load
-from tests.guarded_rollout.test_rollback import kept, last
+from tests.guarded_rollout.rolloutkit import kept, last
 
 REQUESTS = 20_000
 SHARES = ((10, 0.3), (50, 0.3), (100, 0.0))

@@ -5,19 +5,31 @@ steps that only move traffic are those of the product. Every change of the world
 rely on, at the moment at which it happens.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
 
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NotHealthyError, ProcessError
 from guarded_rollout.host.slots import Slot
+from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollout.steps import STEPS
+from guarded_rollout.rollout import engine
+from guarded_rollout.rollout.engine import Engine, Request
+from guarded_rollout.rollout.runner import DeployResult
+from guarded_rollout.rollout.steps import STEPS, watch
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.secret import Secret
 from tests.guarded_rollout.manual_clock import ManualClock
+
+T = TypeVar("T")
+WINDOW = 60.0
+FOREVER = float("inf")
 
 
 class Killed(BaseException):
@@ -232,3 +244,49 @@ def steps() -> dict[str, Any]:
         Modelled("finish", _finish, _nothing),
     ]
     return {**STEPS, **{step.name: step for step in modelled}}
+
+
+class Machine:
+    """The modelled machine with a journal on disk; each command is a process that may die in the middle."""
+
+    def __init__(self, clock: ManualClock | None = None) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(engine, "STEPS", steps())
+        self._patch.setattr(watch, "window_seconds", lambda environment: WINDOW)
+        self._folder = tempfile.TemporaryDirectory(prefix="model-")
+        self.world = World(clock or ManualClock())
+
+    def close(self) -> None:
+        self._patch.undo()
+        self._folder.cleanup()
+
+    def build(self, sound: bool = True) -> Build:
+        made = Build(f"{len(self.world.built) + 1}.0", sound)
+        self.world.built[made.id] = made
+        return made
+
+    @contextmanager
+    def journal(self) -> Iterator[Journal]:
+        with MortalJournal.open(Path(self._folder.name) / "journal.db", clock=self.world.clock) as journal:
+            journal.world = self.world
+            yield journal
+
+    def run(self, act: Callable[[Engine], T], lives: float = FOREVER, failing: str = "", **more: Any) -> T:
+        """What the engine answers. Raises its errors, and `Killed` when its lives are used up."""
+        self.world.lives, self.world.fails = lives, {failing} - {""}
+        try:
+            with self.journal() as journal:
+                return act(Engine(FakeSite(self.world), journal, lambda line: None, **more))  # type: ignore[arg-type]
+        finally:
+            self.world.lives, self.world.fails = FOREVER, set()
+
+    def deploy(self, release: Build, lives: float = FOREVER, **asked: Any) -> DeployResult:
+        """Roll this release out; from the first one on clients are served."""
+        request = Request("deploy", "test", **asked)
+        result = self.run(lambda engine: engine.deploy(release, request), lives)  # type: ignore[arg-type]
+        self.world.served = True
+        return result
+
+    def history(self) -> list[Rollout]:
+        with self.journal() as journal:
+            return journal.history(limit=1000)
