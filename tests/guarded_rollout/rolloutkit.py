@@ -3,7 +3,10 @@
 import hashlib
 import os
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
+from guarded_rollout.host.store_file import store_file
 from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
 from tests.guarded_rollout.sandbox import Sandbox
@@ -26,6 +29,12 @@ def submit(sandbox: Sandbox) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+def store_path(sandbox: Sandbox) -> Path:
+    store = store_file(sandbox.site)
+    assert store is not None
+    return store.path
+
+
 def kept(sandbox: Sandbox) -> set[str]:
     """What is in the store, read past the service."""
     with sqlite3.connect(store_path(sandbox)) as store:
@@ -39,3 +48,15 @@ def files(sandbox: Sandbox) -> dict[str, int]:
     return {
         str(path): path.stat().st_mtime_ns for path in paths if not any(part in str(path) for part in skip)
     }
+
+
+def damage(path: Path) -> None:
+    """Overwrite pages in the middle of a store's file, of a table that nothing reads."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.execute("CREATE TABLE later (content BLOB)")
+        store.execute("INSERT INTO later VALUES (randomblob(200000))")
+        store.execute("CREATE INDEX content ON later (content)")
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(-150_000, os.SEEK_END)
+        file.write(os.urandom(100_000))

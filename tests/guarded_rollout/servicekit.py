@@ -1,4 +1,4 @@
-"""The project's own service under the guard: pictures sent and found again, schema revisions, the ways back."""
+"""The guarded service itself: pictures sent and found again, more schema revisions, the ways back."""
 
 import hashlib
 from collections.abc import Callable

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.checks.pictures import draw
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.steps.backup import take_backup

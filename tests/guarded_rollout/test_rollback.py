@@ -3,28 +3,19 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.errors import NoPreviousError, RollbackFailedError
-from guarded_rollout.host.store_file import store_file
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.rollback import previous, rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data, Options
-from tests.guarded_rollout.rolloutkit import files, kept, last, submit
+from tests.guarded_rollout.rolloutkit import damage, files, kept, last, store_path, submit
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
-
-
-def store_path(sandbox: Sandbox) -> Path:
-    store = store_file(sandbox.site)
-    assert store is not None
-    return store.path
 
 
 def roll_back(sandbox: Sandbox, release, **options: object) -> None:
@@ -216,18 +207,6 @@ def test_a_damaged_store_does_not_keep_traffic_from_the_warm_release(sandbox):
     assert before in kept(sandbox)
     assert sandbox.served_by() == old.id
     assert os.path.exists(ended.last("data").evidence["kept_aside"])
-
-
-def damage(path) -> None:
-    """Overwrite pages in the middle of a store's file, of a table that nothing reads."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as store:
-        store.execute("CREATE TABLE later (content BLOB)")
-        store.execute("INSERT INTO later VALUES (randomblob(200000))")
-        store.execute("CREATE INDEX content ON later (content)")
-        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with path.open("r+b") as file:
-        file.seek(-150_000, os.SEEK_END)
-        file.write(os.urandom(100_000))
 
 
 def test_the_folder_of_what_serves_may_be_gone_too(sandbox):
