@@ -16,7 +16,6 @@ from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.heartbeat import session_log
-from guarded_rollout.monitor.log import sample_of
 from guarded_rollout.monitor.monitor import Monitor
 from guarded_rollout.notify.events import Kind
 from guarded_rollout.rollout.gate_guard import GateGuard
@@ -158,9 +157,10 @@ def test_its_breach_publishes_an_alert_and_leaves_samples_that_replay_to_the_sam
     )
     assert rehearsal.said("TRIGGERING AUTO-ROLLBACK: client_error_rate")
     assert rehearsal.lines()[-1]["data"] == {"exit_code": 2, "alerts": 1}
-    lines = list(logs.read(rehearsal.path))
-    samples = [sample for line in lines if (sample := sample_of(line)) is not None]
-    again = replay(rehearsal.config, samples, logs.beginning_of(lines))
+    recording = logs.recording_of(logs.read(rehearsal.path))
+    assert recording.began_at == pytest.approx(rehearsal.began_at, abs=1)
+    assert recording.opened_at == math.inf
+    again = replay(rehearsal.config, recording)
     assert again.rolled_back_at == pytest.approx(rehearsal.began_at + shift.age(), abs=0.1)
 
 
@@ -186,8 +186,12 @@ def test_the_evaluation_windows_go_on_when_the_window_opens(shifting: Make) -> N
     kinds = rehearsal.told.kinds()
     assert kinds.count(Kind.MONITORING_STARTED) == 1
     assert kinds.count(Kind.GATE_ALERT) == 1
-    opened = [line["data"]["opened_at"] for line in rehearsal.lines() if "opened_at" in line["data"]]
-    assert opened == [pytest.approx(rehearsal.began_at + 480, abs=2)]
+    recording = logs.recording_of(logs.read(rehearsal.path))
+    assert recording.opened_at == pytest.approx(rehearsal.began_at + 480, abs=2)
+    again = replay(rehearsal.config, recording)
+    assert again.rolled_back_at == pytest.approx(
+        rehearsal.began_at + rehearsal.ages("TRIGGERING AUTO-ROLLBACK")[0], abs=0.1
+    )
 
 
 def test_a_shift_that_is_resumed_after_a_crash_counts_what_was_seen_before(shifting: Make) -> None:

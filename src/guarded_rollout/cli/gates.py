@@ -136,8 +136,7 @@ def replay_command(
         lines = list(logs.read(log))
         file = config or next(iter(load(settings_file()).environments.values())).gates
         environment = gates.load(file).environment(env or lines[0].environment)
-        begun = next((line.data["began_at"] for line in lines if "began_at" in line.data), None)
-        found = replay(environment, filter(None, map(logs.sample_of, lines)), begun)
+        found = replay(environment, logs.recording_of(lines))
         if as_json:
             out.result(**_as_json(found))
             return

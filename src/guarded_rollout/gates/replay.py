@@ -1,13 +1,12 @@
 """Replays the samples of a session through gates, to see what they would have decided, and when."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.panel import Change, News, Panel
-from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.samples import Recording
 from guarded_rollout.gates.verdict import GateOutcome
 
 
@@ -36,19 +35,22 @@ class Replay:
         return next((one.at for one in self.changes if Action.AUTO_ROLLBACK in one.actions), None)
 
 
-def replay(environment: EnvironmentGates, samples: Iterable[Sample], began_at: float | None = None) -> Replay:
-    """Judge these samples, in this order, by these gates."""
-    ordered = list(samples)
-    begin = began_at if began_at is not None else ordered[0].at if ordered else 0.0
-    panel = Panel(environment.quality_gates.enabled(), environment.monitoring.poll_intervals, begin)
+def replay(environment: EnvironmentGates, recording: Recording) -> Replay:
+    """Judge the samples of a session by these gates."""
+    samples = recording.samples
+    begin = recording.began_at
+    if begin is None:
+        begin = samples[0].at if samples else 0.0
+    polls = environment.monitoring.poll_intervals
+    panel = Panel(environment.quality_gates.enabled(), polls, begin, recording.opened_at)
     records = {name: GateRecord() for name, _ in environment.quality_gates.enabled()}
     news: list[Change] = []
-    for sample in ordered:
+    for sample in samples:
         for change in panel.take(sample):
             _record(records[change.verdict.gate], change)
             if change.news is not News.JUDGED:
                 news.append(change)
-    return Replay(begin, max((one.at for one in ordered), default=begin), tuple(news), records)
+    return Replay(begin, max((one.at for one in samples), default=begin), tuple(news), records)
 
 
 def _record(record: GateRecord, change: Change) -> None:

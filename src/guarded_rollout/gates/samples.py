@@ -104,3 +104,15 @@ class Sample:
             started_at=values.get("started_at"),
             release=str(values.get("release", "")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The samples of a session, in order.
+
+    `opened_at` is when its window opened: infinite if only its shift is recorded, None if that was at once.
+    """
+
+    samples: tuple[Sample, ...] = ()
+    began_at: float | None = None
+    opened_at: float | None = None

@@ -1,5 +1,6 @@
 """The monitoring log: JSON lines, one file a session. It holds every sample, so a session can be replayed."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any, TextIO
 from guarded_rollout import logs
 from guarded_rollout.errors import NotALogError, NotWritableError
 from guarded_rollout.gates.panel import Change, News
-from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.samples import Recording, Sample
 from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.logs import LogLine, parse
 
@@ -118,9 +119,20 @@ def read(path: Path) -> Iterator[LogLine]:
         raise NotALogError(path=path, reason="no line of it is one of a monitoring log")
 
 
-def beginning_of(lines: Iterable[LogLine]) -> float | None:
-    """Return when the session of these lines began, if one of them says so."""
-    return next((float(line.data["began_at"]) for line in lines if "began_at" in line.data), None)
+def recording_of(lines: Iterable[LogLine]) -> Recording:
+    """Return what these lines hold for a replay, and for the next process of their session."""
+    samples: list[Sample] = []
+    began_at = opened_at = None
+    for line in lines:
+        if began_at is None and "began_at" in line.data:
+            began_at = float(line.data["began_at"])
+        if "opened_at" in line.data:
+            opened_at = float(line.data["opened_at"])
+        elif opened_at is None and line.data.get("shifting"):
+            opened_at = math.inf
+        if (sample := sample_of(line)) is not None:
+            samples.append(sample)
+    return Recording(tuple(samples), began_at, opened_at)
 
 
 def sample_of(line: LogLine) -> Sample | None:

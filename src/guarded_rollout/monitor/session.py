@@ -14,7 +14,7 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.errors import NotALogError, NothingToJudgeError
 from guarded_rollout.gates.panel import Change, News, Panel
-from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.samples import Recording, Sample
 from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.alerts import AlertPublisher
@@ -68,15 +68,14 @@ class GateSession:
         executor: Executor | None = None,
     ) -> None:
         past = _past(path)
-        samples = [sample for line in past if (sample := logs.sample_of(line)) is not None]
         now = clock.now().timestamp()
         self.target, self.config = target, config
         self.clock, self.publisher = clock, publisher
         self.executor = executor or ThreadExecutor()
-        self.began_at = logs.beginning_of(past) or min(now, now if opened_at is None else opened_at)
+        self.began_at = past.began_at or min(now, now if opened_at is None else opened_at)
         opened_at = self.began_at if opened_at is None else opened_at
-        self.recalled = len(samples)
-        self.window_recalled = any("opened_at" in line.data for line in past)
+        self.recalled = len(past.samples)
+        self.window_recalled = past.began_at is not None and past.opened_at != math.inf
         self.alerts = AlertPublisher(publisher, clock, target.environment, target.facts)
         self._failed_probes = 0
         gates, self.unheard = judged_gates(config, samplers)
@@ -86,8 +85,8 @@ class GateSession:
             reason = f"nothing can be asked for {unheard}" if unheard else "no gate is enabled"
             raise NothingToJudgeError(environment=target.environment, reason=reason)
         self.panel = Panel(gates.items(), config.monitoring.poll_intervals, self.began_at, opened_at)
-        self._recall(samples)
-        self._timeline = Timeline(clock, max((sample.at for sample in samples), default=-math.inf))
+        self._recall(past.samples)
+        self._timeline = Timeline(clock, max((sample.at for sample in past.samples), default=-math.inf))
         polls = polls_for(gates, samplers, config.monitoring, timeout)
         self.poller = Poller(self.panel, polls, self.executor, self.began_at, self.now(), opened_at)
         self.log = MonitorLog.open(path, target.environment, listeners)
@@ -160,12 +159,12 @@ class GateSession:
                 self._failed_probes = 0 if sample.ok else self._failed_probes + 1
 
 
-def _past(path: Path) -> list[LogLine]:
-    """Return what earlier processes of a session wrote; nothing if they died before their first line."""
+def _past(path: Path) -> Recording:
+    """Return what earlier processes of a session saw; nothing if they died before their first line."""
     try:
-        return list(logs.read(path))
+        return logs.recording_of(logs.read(path))
     except NotALogError:
-        return []
+        return Recording()
 
 
 def _is_health(sample: Sample) -> bool:

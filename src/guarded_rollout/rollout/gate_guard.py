@@ -122,6 +122,7 @@ def _started(session: GateSession) -> GateSession:
         release=target.release,
         gates=session.gates,
         began_at=session.began_at,
+        shifting=True,
     )
     return session
 

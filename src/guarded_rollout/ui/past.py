@@ -11,6 +11,7 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import NotALogError, RolloutError, UnknownRolloutError
+from guarded_rollout.gates.samples import Recording
 from guarded_rollout.journal.model import JournalEntry, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import owner
@@ -115,7 +116,7 @@ class PastRollouts:
             return found | {"problems": (error.sentence,)}
 
 
-def _recorded(log: Path) -> replaying.Recorded:
+def _recorded(log: Path) -> Recording:
     try:
         return replaying.recorded(log)
     except (OSError, EOFError) as error:

@@ -11,10 +11,10 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
-from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.samples import Recording
 from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.logs import open_log, parse
-from guarded_rollout.monitor.log import sample_of
+from guarded_rollout.monitor.log import recording_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +51,10 @@ class ReplayAnswer:
     changed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """The samples of a session's log, for a replay."""
-
-    samples: tuple[Sample, ...]
-    began_at: float | None
-
-
-def recorded(path: Path) -> Recorded:
-    """Raises `OSError`, `EOFError`."""
-    samples: list[Sample] = []
-    began_at = None
+def recorded(path: Path) -> Recording:
+    """Read a session's log. Raises `OSError`, `EOFError`."""
     with open_log(path) as file:
-        for text in file:
-            line = parse(text)
-            if line is None:
-                continue
-            began_at = began_at if began_at is not None else line.data.get("began_at")
-            if (sample := sample_of(line)) is not None:
-                samples.append(sample)
-    return Recorded(tuple(samples), began_at)
+        return recording_of(line for text in file if (line := parse(text)) is not None)
 
 
 def fields(file: Path, environment: str, given: Mapping[str, str]) -> list[Field]:
@@ -112,9 +95,9 @@ def changed_gates(
     return found.environment(environment), ()
 
 
-def answer(before: EnvironmentGates, after: EnvironmentGates, session: Recorded) -> ReplayAnswer:
+def answer(before: EnvironmentGates, after: EnvironmentGates, session: Recording) -> ReplayAnswer:
     """Judge a session twice."""
-    old, new = (replay(one, session.samples, session.began_at) for one in (before, after))
+    old, new = (replay(one, session) for one in (before, after))
     rows = tuple(_differences(old, new))
     return ReplayAnswer(
         rows,
