@@ -87,7 +87,7 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
         expect(page.locator('[data-section="headline"]')).to_contain_text("extraction_failure_rate")
         expect(page.locator('[data-section="traffic"]')).to_contain_text(f"100 % {stable}")
         expect(page.locator('[data-section="steps"]')).to_contain_text("rollback to")
-        expect(page.locator('[data-section="told"]')).to_contain_text("auto rollback")
+        expect(page.locator('[data-section="deliveries"]')).to_contain_text("auto rollback")
         expect(page.locator('[data-section="history"] tbody tr').first).to_contain_text("the monitor")
         assert any("being taken back" in said or "gate failed" in said for said in heard), heard
         assert stack.served_by() == stable
@@ -139,7 +139,7 @@ def test_an_operator_aborts_a_release_by_its_button(
         expect(page.locator('[data-section="jobs"] pre').first).to_contain_text(f"{stable} serves production")
         expect(page.locator('[data-section="history"] tbody tr').first).to_contain_text("users wait")
         assert stack.served_by() == stable
-        expect(page.locator('[data-section="told"]')).not_to_contain_text("open:")
+        expect(page.locator('[data-section="deliveries"]')).not_to_contain_text("open:")
         before = load.count()
         time.sleep(0.5)
         assert load.count() > before, "clients go on"

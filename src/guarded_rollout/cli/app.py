@@ -19,7 +19,7 @@ YOUNG_OBJECTS = 50_000
 
 Env = Annotated[str, typer.Option("--env", "--environment", "-e", help="Environment of rollout.toml.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell every step with its evidence.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Report every step with its evidence.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, progress on stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask.")]
 From = Annotated[

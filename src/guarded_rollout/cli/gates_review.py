@@ -28,7 +28,7 @@ def review_gates(
         logs = newest_sessions(log_dir or environment.logs, env, sessions)
         reviewed = review([lines_of(path) for path in logs])
         if not reviewed:
-            out.say(f"No monitoring log of {env} tells of a gate yet.")
+            out.say(f"No monitoring log of {env} has a verdict yet.")
         else:
             Console(stderr=as_json_, width=None).print(table(reviewed))
         out.result(environment=env, sessions=len(logs), gates=as_json(reviewed))

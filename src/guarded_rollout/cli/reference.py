@@ -51,5 +51,5 @@ def _row(parameter: Any) -> str:
     flags = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
     default = parameter.default
     shown = "" if default in (None, False, "") or callable(default) else f"`{default}`"
-    told = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
-    return f"| {', '.join(f'`{flag}`' for flag in flags)} | {shown} | {told} |"
+    words = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
+    return f"| {', '.join(f'`{flag}`' for flag in flags)} | {shown} | {words} |"

@@ -77,7 +77,7 @@ class Session:
         if force or not self.environment.confirm:
             return
         try:
-            given = input(f"{what} Type {answer} to go on: ")
+            given = input(f"{what} Type {answer} to continue: ")
         except EOFError:
             given = ""
         if given.strip() != answer:
@@ -154,7 +154,7 @@ def reporting(out: Output, env: str = "") -> Iterator[None]:
         out.fail(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        out.say("Interrupted. `rollout status` tells where things stand.")
+        out.say("Interrupted. `rollout status` shows the state.")
         raise typer.Exit(130) from None
     finally:
         if out.log:

@@ -61,7 +61,7 @@ def serve(project: Project, secret: str, host: str, listening: socket.socket) ->
         typer.echo(
             "Reading needs the token too. The way there is not encrypted: `ssh -L` or TLS in front is."
         )
-    typer.echo("Ctrl-C ends it; what was started from it goes on.")
+    typer.echo("Ctrl-C ends it; commands started from it keep running.")
     with suppress(KeyboardInterrupt):
         server.run()
     typer.echo("The dashboard has ended.")

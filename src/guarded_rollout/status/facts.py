@@ -122,7 +122,7 @@ def _step(seen: Snapshot) -> str | None:
         return "watch"
     begun = seen.step or "the start"
     if seen.phase is Phase.INTERRUPTED:
-        return f"interrupted at {begun}: `rollout resume` goes on, `rollout abort` takes it back"
+        return f"interrupted at {begun}: `rollout resume` continues it, `rollout abort` takes it back"
     return begun
 
 

@@ -49,7 +49,7 @@ def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
             "bad",
             "The journal cannot be read",
             "What follows is all that can be seen without it.",
-            "Move it aside, as docs/troubleshooting.md says; what serves goes on.",
+            "Move it aside, as docs/troubleshooting.md says; what serves keeps serving.",
         )
     match seen.phase:
         case Phase.EMPTY:
@@ -67,7 +67,7 @@ def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
         case Phase.INTERRUPTED:
             title = f"Interrupted at {seen.step or 'the start'}, and nobody is at work on it"
             way = "" if seen.back else ", Abort takes it back"
-            return Headline("bad", title, _cause(seen), f"Resume goes on{way}.")
+            return Headline("bad", title, _cause(seen), f"Resume continues it{way}.")
     return _outage(seen) or _watching(seen, config)
 
 
@@ -143,7 +143,7 @@ def _rolling_out(seen: Snapshot) -> Headline:
     if note is not None and note.data.get("news") in ("failed", "silent"):
         words = f"Quality gate {note.data.get('news')}: {note.data.get('gate')}: {note.data.get('reason')}"
         return Headline("bad", title, words, "The engine takes it back, or holds the share where it asks.")
-    return Headline("accent", title, stays, "Nothing: it goes back by itself if a step fails.")
+    return Headline("accent", title, stays, "Nothing: it is taken back if a step fails.")
 
 
 def _watching(seen: Snapshot, config: EnvironmentGates | None) -> Headline:

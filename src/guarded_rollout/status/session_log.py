@@ -11,7 +11,7 @@ from guarded_rollout.logs import LogLine, parse
 from guarded_rollout.monitor.log import JUDGED, SAMPLE
 
 IS_SAMPLE = f'"message": "{SAMPLE}"'
-TOLD = 12  # of the newest lines that somebody should see
+WARNINGS = 12  # of the newest lines that somebody should see
 
 
 class Gained(NamedTuple):
@@ -65,7 +65,7 @@ class SessionFacts:
     began_at: float | None = None
     written_at: float = 0.0
     judged: tuple[Judged, ...] = ()  # one a gate, in the order of the gates file
-    told: tuple[LogLine, ...] = ()  # the newest warnings and worse, oldest first
+    warnings: tuple[LogLine, ...] = ()  # the newest warnings and worse, oldest first
     over: bool = False
 
 
@@ -76,7 +76,7 @@ class SessionReader:
         self._tail = Tail(path)
         self._facts = SessionFacts(path)
         self._judged: dict[str, Judged] = {}
-        self._told: list[LogLine] = []
+        self._warnings: list[LogLine] = []
 
     def read(self) -> SessionFacts:
         """Raises `OSError`."""
@@ -84,7 +84,7 @@ class SessionReader:
         if restarted:
             self._facts = SessionFacts(self._tail.path)
             self._judged.clear()
-            self._told.clear()
+            self._warnings.clear()
         for text in lines:
             if IS_SAMPLE not in text and (line := parse(text)) is not None:
                 self._take(line)
@@ -93,7 +93,7 @@ class SessionReader:
                 self._facts,
                 written_at=self._tail.path.stat().st_mtime,
                 judged=tuple(self._judged.values()),
-                told=tuple(self._told[-TOLD:]),
+                warnings=tuple(self._warnings[-WARNINGS:]),
             )
         return self._facts
 
@@ -109,7 +109,7 @@ class SessionReader:
         if line.message.startswith(JUDGED) and "gate" in line.data:
             self._judge(line)
         if line.level in ("warning", "error", "critical"):
-            self._told.append(line)
+            self._warnings.append(line)
 
     def _judge(self, line: LogLine) -> None:
         try:

@@ -114,12 +114,12 @@ def _slot(standing: Standing, part: str, room: int) -> Text:
 
 
 def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Iterator[Text]:
-    told = headline(seen, config)
+    said = headline(seen, config)
     head = Text(no_wrap=True, overflow="ellipsis")
-    head.append(f"{seen.environment.name}  ", style="bold").append(told.title, style=STYLES[told.tone])
+    head.append(f"{seen.environment.name}  ", style="bold").append(said.title, style=STYLES[said.tone])
     yield head
-    asks = bool(told.todo) and not told.todo.startswith("Nothing")
-    for words in filter(None, (told.detail, f"→ {told.todo}" if asks else "")):
+    asks = bool(said.todo) and not said.todo.startswith("Nothing")
+    for words in filter(None, (said.detail, f"→ {said.todo}" if asks else "")):
         yield Text(words, style="dim", no_wrap=True, overflow="ellipsis")
 
 
@@ -140,9 +140,9 @@ def _steps(seen: Snapshot, width: int) -> Iterator[Text]:
 
 def below(seen: Snapshot) -> Iterator[Text]:
     """Yield the facts below the gates."""
-    told = rows(seen)
+    facts = rows(seen)
     for name in FOOT:
-        if fact := told[name]:
+        if fact := facts[name]:
             yield Text(
                 f"{name.replace('_', ' ')}: {fact.text}", style="dim", no_wrap=True, overflow="ellipsis"
             )

@@ -140,7 +140,7 @@ def token_of(project: Path) -> str:
                 write_atomic(path, secrets.token_urlsafe(32) + "\n", mode=0o600, overwrite=False)
         found = path.read_text().strip()
         if len(found) < 32:
-            raise NotWritableError(path=path, reason="it holds no token: remove it, and one is made anew")
+            raise NotWritableError(path=path, reason="it holds no token: remove it, and a new one is made")
         path.chmod(0o600)
     except (OSError, UnicodeDecodeError) as error:
         raise NotWritableError(path=path, reason=getattr(error, "strerror", error)) from None

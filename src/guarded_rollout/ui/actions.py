@@ -102,7 +102,7 @@ def why_not(action: str, seen: Snapshot) -> str:
         case "abort":
             if seen.rollout is None:
                 return "No rollout is open."
-            return "It is a rollback already: resume goes on with it." if seen.back else ""
+            return "It is a rollback already: resume continues it." if seen.back else ""
         case "rollback":
             return "" if _targets(seen) or seen.backups else "There is no release or backup to return to."
         case "up":
@@ -116,7 +116,7 @@ def _why_no_window(seen: Snapshot, action: str) -> str:
     if seen.rollout is None:
         return "No rollout is open."
     if seen.phase in (Phase.TAKING_BACK, Phase.INTERRUPTED) and (seen.window is None or seen.undoing):
-        return "It is not being watched: resume goes on with it, abort takes it back."
+        return "It is not being watched: resume continues it, abort takes it back."
     if seen.window is None:
         return "Its window has not opened yet."
     if action == "pause" and seen.phase is Phase.PAUSED:
@@ -205,7 +205,7 @@ def words(action: str, seen: Snapshot, form: Mapping[str, str]) -> list[str]:
     if form.get("rollout", "") != standing(seen):
         raise ActionRefusedError(detail="Meanwhile another rollout stands here: nothing was done.")
     if asked.typed and form.get("typed", "").strip() != asked.typed:
-        raise ActionRefusedError(detail=f"Not confirmed: type {asked.typed} to go on. Nothing was done.")
+        raise ActionRefusedError(detail=f"Not confirmed: type {asked.typed} to continue. Nothing was done.")
     why, source = form.get("why", "").strip(), form.get("source", "").strip()
     if len(why) > LONGEST or len(source) > LONGEST or "\0" in why + source:
         raise ActionRefusedError(detail=f"A reason or source has at most {LONGEST} characters.")
@@ -288,7 +288,7 @@ def _pause(seen: Snapshot) -> tuple[str, ...]:
 
 def _resume(seen: Snapshot) -> tuple[str, tuple[str, ...]]:
     if seen.phase is Phase.PAUSED:
-        return f"Let the window of {seen.candidate} go on?", (
+        return f"Resume the window of {seen.candidate}?", (
             f"Window: its clock runs again, with {duration(seen.window_left)} left.",
             f"Traffic stays as it is: {_shares(seen)}. Data is not touched.",
         )

@@ -58,7 +58,7 @@ class Jobs:
         folder = self._folder / identity
         job = Job(identity, environment, action, ("rollout", *words), now.timestamp())
         command = [sys.executable, "-m", "guarded_rollout.cli", *words]
-        told = {
+        written = {
             "environment": environment,
             "action": action,
             "words": job.words,
@@ -68,7 +68,7 @@ class Jobs:
         try:
             folder.mkdir(parents=True, mode=0o700)
             (folder / "output.txt").touch(0o600)
-            write_atomic(folder / "job.json", json.dumps(told), mode=0o600)
+            write_atomic(folder / "job.json", json.dumps(written), mode=0o600)
             child = subprocess.Popen(
                 [sys.executable, "-m", "guarded_rollout.ui.runner", str(folder)],
                 cwd=self._project,
@@ -100,9 +100,9 @@ class Jobs:
             return None
         folder = self._folder / identity
         try:
-            told = json.loads((folder / "job.json").read_text())
-            about = str(told["environment"]), str(told["action"]), tuple(map(str, told["words"]))
-            job = Job(identity, *about, float(told["started_at"]))
+            written = json.loads((folder / "job.json").read_text())
+            about = str(written["environment"]), str(written["action"]), tuple(map(str, written["words"]))
+            job = Job(identity, *about, float(written["started_at"]))
             if (end := _json(folder / "end.json")) is None:
                 return replace(job, lost=self._is_lost(folder, job))
             job = replace(job, ended_at=float(end["ended_at"]), exit_code=int(end["exit_code"]))

@@ -51,7 +51,7 @@ class PastRollouts:
                     NoteRow(one.at, one.name, _words(one)) for one in rollout.notes if one.name != "plan"
                 ],
                 "log": log,
-                "no_log": "No monitoring log tells of this rollout: nothing can be judged again.",
+                "no_log": "No monitoring log belongs to this rollout: nothing can be judged again.",
                 "now": SystemClock().now().timestamp(),
                 "gates": self._gates(log),
                 **self._replay(log, asked),

@@ -78,7 +78,7 @@ class Renderer:
             "steps": parts.steps(seen, rollout, steps),
             "traffic": parts.traffic(seen),
             "moves": parts.moves(seen, view.shares(seen.rollout) if seen.rollout else ()),
-            "told": parts.told(seen, view.channel_problems(seen.deliveries)),
+            "deliveries": parts.deliveries(seen, view.channel_problems(seen.deliveries)),
             "processes": parts.processes(seen),
             "releases": parts.releases(seen),
             "backups": parts.backups(seen, verifications(recent)),
