@@ -1,9 +1,12 @@
 """Shared by all tests."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+
+from tests.leftovers import end_leftovers
 
 # A shell without job control has what it runs in the background ignore Ctrl-C, and whatever the tests start
 # would inherit that.
@@ -12,10 +15,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 HERE = Path(__file__).parent
 SYSTEM = {
+    "guarded_rollout/test_backup_commands.py",
+    "guarded_rollout/test_commands.py",
+    "guarded_rollout/test_export_live.py",
     "guarded_rollout/test_faulty_releases.py",
     "guarded_rollout/test_monitor_rollout.py",
     "guarded_rollout/test_postgres_rollout.py",
     "guarded_rollout/test_real_service.py",
+    "guarded_rollout/test_restore.py",
     "guarded_rollout/test_restore_by_hand.py",
     "guarded_rollout/test_rollback.py",
     "guarded_rollout/test_rollout.py",
@@ -42,3 +49,9 @@ def _precedence(item: pytest.Item) -> int:
     if item.get_closest_marker("timeout"):
         return 0
     return 1 if PROCESSES & set(getattr(item, "fixturenames", ())) else 2
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what a worker that was interrupted has left running; the one that started the workers does."""
+    if not hasattr(config, "workerinput"):
+        end_leftovers(os.getpid())

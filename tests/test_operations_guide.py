@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.dhash_service.serving import free_port
 from tests.guarded_rollout.notify.receivers import Webhook, webhook
+from tests.leftovers import owned_folder
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "operations-guide.md"
@@ -98,7 +98,7 @@ def shorten_windows(checkout: Path, ports: dict[str, int]) -> None:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Short: there are unix sockets below it."""
-    made = Path(tempfile.mkdtemp(prefix="og-", dir="/tmp"))
+    made = owned_folder("og")
     try:
         yield made
     finally:
@@ -114,6 +114,7 @@ def slack() -> Iterator[Webhook]:
         yield receiver
 
 
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_every_block_runs_and_prints_what_the_guide_says(folder: Path, slack: Webhook) -> None:
     upstream, ports = folder / "upstream", {"production": free_port(), "staging": free_port()}

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.runner import DeployResult
+from tests.leftovers import owned_folder
 
 SAMPLE = Path(__file__).with_name("sample")
 COMMANDS = {
@@ -63,7 +63,7 @@ class Sandbox:
 
     def __init__(self, source: Path | None = SAMPLE) -> None:
         """Without a source the project's own service is guarded."""
-        self.folder = Path(tempfile.mkdtemp(prefix="gr-", dir="/tmp"))  # short: sockets live below
+        self.folder = owned_folder("gr")
         self.source = self.folder / "src"
         self.port = free_port()
         self.metrics_port = 0
