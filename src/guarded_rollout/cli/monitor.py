@@ -183,10 +183,7 @@ def _watch_environment(
             clock.sleep(1.0)
         window = rollouts.open_window()
         if window is None and supervised():
-            if (ended := rollouts.last()) is not None:  # whoever ended it was killed before it could say so
-                announce.publish(ended, publisher, clock.now())
-            Site(environment).processes.forget(WATCHER)
-            return GOOD
+            return _nothing_left(environment, rollouts, publisher, clock)
         path = logs.path_for(asked.log_dir or environment.logs, environment.name, clock.now())
         live = window is not None and not asked.dry_run
         if window is not None and live:
@@ -219,6 +216,16 @@ def _watch_environment(
         if supervised():
             Site(environment).processes.forget(WATCHER)  # nothing is left to watch: not started again
         return code
+
+
+def _nothing_left(
+    environment: Environment, rollouts: EngineRollouts, publisher: Publisher, clock: Clock
+) -> int:
+    """Publish the end of a rollout whose command was killed before it could, and stop being supervised."""
+    if (ended := rollouts.last()) is not None:
+        announce.publish(ended, publisher, clock.now())
+    Site(environment).processes.forget(WATCHER)
+    return GOOD
 
 
 def _run(
