@@ -289,6 +289,15 @@ class SettingError(DhashError):
     advice = "See `dhash serve --help`."
 
 
+class NotInstalledError(DhashError):
+    """A part of the program that is installed by itself is missing."""
+
+    type = "not-installed"
+    title = "A part of the program is not installed"
+    status = 501
+    advice = "Install it, or ask without what needs it."
+
+
 class AddressInUseError(DhashError):
     type = "address-in-use"
     title = "The address cannot be listened on"

@@ -253,6 +253,20 @@ class Withdrawal:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class GroupDecision:
+    """A person's verdict on a group of duplicates, and the picture to keep. The newest of a group holds."""
+
+    id: UUID
+    group: UUID
+    kept: UUID | None
+    verdict: Verdict
+    reviewer: str
+    note: str
+    release: str
+    created_at: datetime
+
+
 class Subject(StrEnum):
     """The kind of thing that a tombstone is about."""
 

@@ -21,6 +21,7 @@ from uuid import UUID
 from PIL import Image as PILImage
 
 from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction, Skip
+from dhash_service.duplicates import Duplicates
 from dhash_service.errors import BatchTooLargeError, BusyError, DhashError, NotFoundError, StoreError
 from dhash_service.facts import (
     UNLABELLED,
@@ -95,6 +96,7 @@ class Service:
         self.algorithm = ALGORITHMS[settings.algorithm]
         self.store = Store.open_from(settings)
         self.matcher = Matcher(self.store, settings)
+        self.duplicates = Duplicates(self.store)
         self.documents = DocumentReader(settings)
         # One more than cores: while one thread asks the store, another keeps its core busy.
         threads = settings.threads or (os.cpu_count() or 1) + 1

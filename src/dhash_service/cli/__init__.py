@@ -3,6 +3,7 @@
 from dhash_service.cli import (  # noqa: F401  (each registers itself)
     check,
     db,
+    duplicates,
     extract,
     golden,
     hash,

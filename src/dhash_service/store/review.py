@@ -80,7 +80,7 @@ class ReviewQueue:
         with reading(self._engine) as connection:
             groups = connection.execute(
                 select(lookups.c.reasons, func.count(), func.min(lookups.c.created_at))
-                .where(self._waiting(connection))
+                .where(self.is_waiting(connection))
                 .group_by(lookups.c.reasons)
             ).all()
         reasons: dict[str, int] = {}
@@ -113,13 +113,13 @@ class ReviewQueue:
     def waiting(self, ids: Sequence[UUID], *, unsure: bool = False) -> dict[UUID, Lookup]:
         """Select those of these lookups that wait."""
         with reading(self._engine) as connection:
-            wanted = select(lookups).where(lookups.c.id.in_(ids), self._waiting(connection, unsure=unsure))
+            wanted = select(lookups).where(lookups.c.id.in_(ids), self.is_waiting(connection, unsure=unsure))
             return {lookup.id: lookup for lookup in read_lookups(connection, wanted, self._algorithm)}
 
     def _wanted(
         self, connection: Connection, columns: Select[Any], filter: Filter, after: UUID | None
     ) -> Select[Any]:
-        wanted = columns.where(self._waiting(connection, unsure=filter.unsure))
+        wanted = columns.where(self.is_waiting(connection, unsure=filter.unsure))
         if after:
             wanted = wanted.where(lookups.c.id > after)
         if filter.reason is not None:
@@ -131,7 +131,8 @@ class ReviewQueue:
             wanted = wanted.where(lookups.c.document == filter.document)
         return wanted.order_by(lookups.c.id)
 
-    def _waiting(self, connection: Connection, *, unsure: bool = False) -> ColumnElement[bool]:
+    def is_waiting(self, connection: Connection, *, unsure: bool = False) -> ColumnElement[bool]:
+        """True of a lookup that waits for a person at this moment."""
         return waiting(any_hidden_release(connection), unsure)
 
 

@@ -38,7 +38,9 @@ class Applied(Revision):
     release: str
 
 
-KNOWN: Sequence[tuple[str, Kind]] = tuple((name, Kind.EXPAND) for name in ("0001", "0002", "0003", "0004"))
+KNOWN: Sequence[tuple[str, Kind]] = tuple(
+    (name, Kind.EXPAND) for name in ["0001", "0002", "0003", "0004", "0005"]
+)
 """The revisions of this release, oldest first: what `migrations/versions` holds (a test compares them)."""
 
 

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, exists, func, or_, select, tuple_
 
 from dhash_service.errors import BadRequestError
 from dhash_service.facts import Image, Label, Lookup, Neighbour, Sha256, Sighting
 from dhash_service.store.engine import reading
 from dhash_service.store.repository import chunks
-from dhash_service.store.tables import sightings, tags
-from dhash_service.store.visibility import visible_image
+from dhash_service.store.tables import fingerprints, sightings, tags
+from dhash_service.store.visibility import stands, visible_image
+
+Keys = NDArray[np.int64]
 
 NAMES = 3
 """Names that come with an image; its sightings have the rest."""
@@ -66,6 +70,41 @@ class Sightings:
         """True if there is a sighting with this id."""
         with reading(self._engine) as connection:
             return connection.execute(select(sightings.c.id).where(sightings.c.id == id)).first() is not None
+
+    def count(self) -> int:
+        """Count the sightings."""
+        with reading(self._engine) as connection:
+            return connection.scalar(select(func.count()).select_from(sightings)) or 0
+
+    def keys_named(self, name: str) -> Keys:
+        """The feed's keys of images with this part in a name or source."""
+        seen = matching(SightingFilter(name)).order_by(None).subquery()
+        return self._keys(select(seen.c.image_id))
+
+    def keys_of_copies(self) -> Keys:
+        """The feed's keys of images that were seen as several files."""
+        files = select(sightings.c.image_id).where(sightings.c.document.is_(None))
+        return self._keys(files.group_by(sightings.c.image_id).having(func.count() > 1))
+
+    def _keys(self, images: Select[Any]) -> Keys:
+        wanted = select(fingerprints.c.seq).where(fingerprints.c.image_id.in_(images), stands(fingerprints))
+        with reading(self._engine) as connection:
+            return np.array(connection.scalars(wanted.order_by(fingerprints.c.seq)).all(), np.int64)
+
+    def files_of(self, images: Sequence[UUID]) -> dict[UUID, list[Sighting]]:
+        """The sightings of each of these images outside of documents, the oldest first."""
+        found: dict[UUID, list[Sighting]] = {}
+        wanted = select(sightings).where(sightings.c.document.is_(None))
+        with reading(self._engine) as connection:
+            for chunk in chunks(images):
+                rows = connection.execute(
+                    wanted.where(sightings.c.image_id.in_(chunk)).order_by(
+                        sightings.c.created_at, sightings.c.source
+                    )
+                )
+                for row in rows:
+                    found.setdefault(row.image_id, []).append(as_sighting(row))
+        return found
 
     def named(self, images: Sequence[Image]) -> list[Image]:
         """The same images, each with its first names, its tags and the number of its sightings."""

@@ -24,6 +24,7 @@ PYTHON_TYPES: Mapping[type, type | tuple[type, ...]] = {
 ALLOWED: Mapping[tuple[str, str], frozenset[str]] = {
     ("lookups", "status"): frozenset(Status),
     ("decisions", "verdict"): frozenset(Verdict),
+    ("group_decisions", "verdict"): frozenset(Verdict),
     ("tombstones", "subject"): frozenset(Subject),
     ("tokens", "role"): frozenset(Role),
 }

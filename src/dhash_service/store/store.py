@@ -38,6 +38,7 @@ from dhash_service.store.engine import (
     sqlite_path,
     writing,
 )
+from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered
 from dhash_service.store.repository import Repository
@@ -84,6 +85,7 @@ class Store(Repository):
         self.sessions = Sessions(engine, self._writer, release)
         self.leases = Leases(self._writer, release)
         self.verdicts = Verdicts(engine, self._writer, self._recorder, algorithm)
+        self.groups = GroupDecisions(engine, self._writer, self._recorder, self.queue)
 
     @classmethod
     def open(

@@ -171,6 +171,20 @@ withdrawals = Table(
 )
 Index(None, withdrawals.c.decision_id)
 
+# The members are not listed: the group's id follows from theirs.
+group_decisions = Table(
+    "group_decisions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("group_id", Id, nullable=False),
+    Column("kept_id", Id, ForeignKey("images.id")),
+    Column("verdict", Text, nullable=False),
+    Column("reviewer", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    *stamp(),
+)
+Index(None, group_decisions.c.group_id, group_decisions.c.created_at, group_decisions.c.id)
+
 tombstones = Table(
     "tombstones",
     metadata,
@@ -276,6 +290,7 @@ FACTS = (
     lookups,
     decisions,
     withdrawals,
+    group_decisions,
     tombstones,
     tokens,
     token_revocations,

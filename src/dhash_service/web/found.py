@@ -312,5 +312,9 @@ def picture_source(submission: Submission) -> str:
     """The address of its thumbnail: in the store once it is kept, else in the page itself."""
     if submission.thumbnail is None:
         return f"/pictures/{submission.picture_id}/thumbnail"
-    kind = str(sniff(submission.thumbnail)).lower()
-    return f"data:image/{kind};base64,{base64.b64encode(submission.thumbnail).decode()}"
+    return data_url(submission.thumbnail)
+
+
+def data_url(picture: bytes) -> str:
+    """A picture as part of a page."""
+    return f"data:image/{str(sniff(picture)).lower()};base64,{base64.b64encode(picture).decode()}"

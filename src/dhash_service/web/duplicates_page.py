@@ -1,0 +1,81 @@
+"""The page of duplicates: groups side by side, each decided as a whole."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from dhash_service.api.auth import Running
+from dhash_service.api.duplicates import DuplicateRadius
+from dhash_service.duplicates import DuplicateGroup, Grouping, Rule
+from dhash_service.facts import Verdict
+from dhash_service.search.pairs import WIDEST
+from dhash_service.web.found import bits
+from dhash_service.web.pages import environment, render
+from dhash_service.web.visitors import Reader, Reviewer
+
+PAGE = 20
+"""Groups on one page."""
+
+router = APIRouter(prefix="/duplicates")
+
+
+@router.get("")
+async def page(
+    request: Request,
+    service: Running,
+    visitor: Reader,
+    radius: DuplicateRadius = 4,
+    within: Annotated[str, Query(max_length=255)] = "",
+    keep: Rule = Rule.LARGEST,
+    start: Annotated[int, Query(alias="from", ge=0, le=10_000_000)] = 0,
+) -> Response:
+    """The groups, the largest first."""
+
+    def read() -> tuple[Grouping, Sequence[DuplicateGroup]]:
+        found = service.duplicates.find(radius, within or None)
+        return found, service.duplicates.groups(found, keep, start, PAGE)
+
+    found, groups = await service.read(read)
+    asked = {"radius": radius, "within": within, "keep": keep.value}
+    return render(
+        request,
+        "duplicates.html",
+        groups=groups,
+        total=len(found),
+        known=found.known,
+        radius=radius,
+        radii=[(each, bits(each)) for each in range(WIDEST + 1)],
+        within=within,
+        keep=keep,
+        rules=list(Rule),
+        start=start,
+        query=urlencode(asked),
+        here=request.url.query,
+        next=urlencode(asked | {"from": start + PAGE}) if start + PAGE < len(found) else None,
+    )
+
+
+@router.post("")
+async def decide(
+    service: Running,
+    reviewer: Reviewer,
+    members: Annotated[str, Form(max_length=40_000)],
+    verdict: Annotated[Verdict, Form()],
+    keep: Annotated[UUID | None, Form()] = None,
+    query: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """Record a decision on a group; then the page again."""
+    ids = [UUID(member) for member in members.split()]
+    kept = keep if verdict is Verdict.SAME else None
+    await service.read(lambda: service.duplicates.decide(ids, kept, verdict, reviewer.name, ""))
+    return RedirectResponse("/duplicates" + (f"?{query}" if query.isprintable() and query else ""), 303)
+
+
+def report(groups: Sequence[tuple[DuplicateGroup, Sequence[str | None]]], radius: int, known: int) -> str:
+    """A page of its own with all groups, each with its members' thumbnails as data: URLs."""
+    template = environment.get_template("duplicates_report.html")
+    return template.render(groups=groups, radius=bits(radius), known=known)
