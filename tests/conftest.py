@@ -20,6 +20,7 @@ SYSTEM = {
     "guarded_rollout/test_export_live.py",
     "guarded_rollout/test_faulty_releases.py",
     "guarded_rollout/test_monitor_rollout.py",
+    "guarded_rollout/test_one_witness.py",
     "guarded_rollout/test_postgres_rollout.py",
     "guarded_rollout/test_real_service.py",
     "guarded_rollout/test_restore.py",
