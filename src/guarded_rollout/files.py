@@ -1,7 +1,7 @@
-"""The one way a durable file comes into being: nothing half-written is ever visible.
+"""Durable files: nothing half-written is ever visible.
 
-Temporary files and folders are locked by whoever fills them. The kernel releases a dead process's lock, so
-what a killed one left is told from what is being written now, and the next one to come removes it.
+Temporary files and folders are locked by their writers. The kernel releases a dead process's lock, so what it
+left behind is known to be abandoned; the next writer removes it.
 """
 
 import fcntl
@@ -21,11 +21,9 @@ PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o644, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """A file to write (and read back), which becomes `path` when the block ends well.
+    """Yield a file to write (and read back), which becomes `path` when the block ends without an exception.
 
-    Temp file in the same folder, fsync, rename, fsync of the folder; an exception in the block removes the
-    temp file and leaves `path` as it was. With `overwrite=False` an existing `path` raises `FileExistsError`
-    and stays.
+    With `overwrite=False` an existing `path` raises `FileExistsError` and stays.
     """
     _remove_abandoned_parts(path.parent)
     descriptor, name = _part_of(path)
@@ -47,14 +45,14 @@ def replacing(path: Path, *, mode: int = 0o644, overwrite: bool = True) -> Itera
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644, overwrite: bool = True) -> None:
-    """Write a whole small file, see `replacing`."""
+    """Write a whole small file, as `replacing` does."""
     with replacing(path, mode=mode, overwrite=overwrite) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """A private folder (where temporary files go, or in `parent`), removed when the block ends.
+    """Make a private folder among the temporary files (or in `parent`), and remove it after the block.
 
     Folders of this prefix that killed processes left there are removed first.
     """
@@ -74,7 +72,10 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 def remove_abandoned(prefix: str, parent: Path | None = None) -> None:
     """Remove the scratch folders of this prefix whose owners were killed."""
     for left in (parent or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
-        _remove_abandoned_folder(left)
+        with suppress(OSError):
+            if left.stat().st_uid == os.geteuid() and (held := _lock(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(held)
 
 
 def sync_folder(folder: Path) -> None:
@@ -87,19 +88,39 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, as 64 hex digits."""
+    """Return the SHA-256 of a file as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file or folder if no other descriptor has it locked; return True if it is locked now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder for a block, once it is free."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 # ---- what killed processes left
 
 
 def _part_of(path: Path) -> tuple[int, str]:
-    """A new temp file beside `path`, locked. One that was taken for abandoned before it was is given up."""
+    """Make a temp file beside `path` and lock it, before another process takes it for abandoned."""
     while True:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-        if _taken(descriptor) and os.fstat(descriptor).st_nlink:
+        if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
             return descriptor, name
         os.close(descriptor)
 
@@ -112,28 +133,13 @@ def _remove_abandoned_parts(folder: Path) -> None:
                 os.close(held)
 
 
-def _remove_abandoned_folder(folder: Path) -> None:
-    with suppress(OSError):
-        if folder.stat().st_uid == os.geteuid() and (held := _lock(folder)) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(held)
-
-
 def _lock(path: Path) -> int | None:
-    """A descriptor that holds the lock of a file or folder; None if that lives elsewhere, or is gone."""
+    """Return a descriptor that holds the lock of a file or folder; None if that is in use or gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
-    if _taken(descriptor) and os.fstat(descriptor).st_nlink:
+    if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
         return descriptor
     os.close(descriptor)
     return None
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -1,20 +1,21 @@
-"""One rollout per environment at a time: a file lock that names its owner and outlives no process.
+"""The lock of an environment, which lets one command change it at a time: a file that names its owner.
 
-The kernel releases a dead process's lock, so nothing has to be cleaned up. What is left is a child that
-inherited the lock from an owner that is provably dead: then the file is replaced and the lock taken over.
+The kernel releases a dead process's lock. One that a child inherited from an owner that is provably dead is
+taken over by replacing the file.
 """
 
-import fcntl
 import json
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from guarded_rollout.clock import Clock, SystemClock
+from guarded_rollout.clock import boot
 from guarded_rollout.errors import LockHeldError, NotWritableError
+from guarded_rollout.files import locked_folder, try_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +33,20 @@ class Owner:
 
     @property
     def dead(self) -> bool:
-        """True if it provably runs no more. Of another host's processes nothing can be proved."""
+        """True if it provably runs no more; nothing can be proved of another host's process."""
         if self.host != platform.node():
             return False
         return process_started(self.pid) != self.started
 
 
 @contextmanager
-def acquire(
-    path: Path, *, environment: str, command: str, clock: Clock | None = None
-) -> Iterator[Owner | None]:
-    """Acquire the environment's lock for a block (or, as a decorator, for a function).
+def acquire(path: Path, *, environment: str, command: str) -> Iterator[Owner | None]:
+    """Acquire the environment's lock for a block; yield the owner who died holding it, if there was one.
 
-    Yields the owner who died holding it, if there was one: its work may be half done.
     Raises `LockHeldError` naming the owner, `NotWritableError`.
     """
-    moment = (clock or SystemClock()).now()
-    me = Owner(os.getpid(), platform.node(), process_started(os.getpid()), f"{moment:%FT%TZ}", command)
+    since = f"{datetime.now(UTC):%FT%TZ}"
+    me = Owner(os.getpid(), platform.node(), process_started(os.getpid()), since, command)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, previous = _take(path, environment, me)
@@ -62,7 +60,7 @@ def acquire(
 
 
 def owner(path: Path) -> Owner | None:
-    """Return the holder of the lock, for `status`; asks without taking part in the race for it."""
+    """Return the holder of the lock, without competing for it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -84,53 +82,32 @@ def process_started(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}:{fields[19]}"  # field 22 of proc_pid_stat(5): clock ticks since boot
+    return f"{boot()}:{fields[19]}"  # field 22 of proc_pid_stat(5): clock ticks since boot
 
 
 def _take(path: Path, environment: str, me: Owner) -> tuple[int, Owner | None]:
-    """The locked descriptor, and the owner who died holding it before."""
-    with _taking_turns(path.parent):
+    """Return the locked descriptor, and the owner who died holding it before."""
+    # Until the file names its new owner it still names the old one: no other process may look meanwhile.
+    with locked_folder(path.parent):
         descriptor = _open(path)
         previous = _read(descriptor)
-        if not _try(descriptor):
+        if not try_lock(descriptor):
             os.close(descriptor)
             if previous is None or not previous.dead:
                 raise LockHeldError(environment=environment, owner=previous or "another command")
             path.unlink()  # whoever inherited the old file keeps a lock that nobody asks for
             descriptor = _open(path)
-            _try(descriptor)
+            try_lock(descriptor)
         try:
             _write(descriptor, json.dumps(asdict(me)))
-        except (
-            OSError
-        ):  # a full disk; a lock that stayed open would be held by a process that does not have it
+        except OSError:  # a full disk: nobody may keep a lock without being named in it
             os.close(descriptor)
             raise
         return descriptor, previous
 
 
-@contextmanager
-def _taking_turns(folder: Path) -> Iterator[None]:
-    """Between taking a lock and naming its new owner, the file still names the old one: let nobody look."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(descriptor: int) -> Owner | None:

@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from stat import S_ISREG
 
 import structlog
 
@@ -18,23 +20,17 @@ from guarded_rollout.files import replacing
 
 log = structlog.get_logger()
 
-DAY = 86_400.0
+DAY = 86_400.0  # seconds
+COMPRESS_AFTER = DAY
+REMOVE_AFTER = 30 * DAY
+LARGEST = 64 * 2**20  # bytes; a session's log above this is compressed as soon as it is over
+OVER_AFTER = 600.0  # seconds without a line: the session is over
+LARGEST_RUNNING = 10 * 2**20  # bytes; a running process's log above this is cut
 CHUNK = 2**20
 SESSION = re.compile(r"[a-z_]+_[a-z0-9_]+_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d[\dZ-]*\.log")
 """A log of one command or session: nobody writes it any more once it is over."""
 
 COMPRESSED = re.compile(rf"({SESSION.pattern}|[a-z]+-\d{{8}}T\d{{6}}\.log)\.gz")
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Ages in seconds, sizes in bytes."""
-
-    compress_after: float = DAY
-    remove_after: float = 30 * DAY
-    largest: int = 64 * 2**20  # a session's log above this is compressed as soon as it is over
-    over_after: float = 600.0  # not written for so long: the session is over
-    largest_running: int = 10 * 2**20  # a running process's log above this is cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,48 +63,45 @@ class Rotation:
         return f"{self.verb} {self.path.name} ({self.why})"
 
 
-def plan(found: Iterable[Found], now: float, policy: Policy) -> list[Rotation]:
-    """Plan the rotation. A file of another name is none of ours and stays."""
-    return [action for one in found if (action := _for(one, now - one.changed_at, policy)) is not None]
+def plan(found: Iterable[Found], now: float) -> list[Rotation]:
+    """Plan the rotation. A file with another name is not a log of ours and stays."""
+    return [action for one in found if (action := _for(one, now - one.changed_at)) is not None]
 
 
-def _for(one: Found, age: float, policy: Policy) -> Rotation | None:
+def _for(one: Found, age: float) -> Rotation | None:
     size = f"{one.size / 2**20:.0f} MB"
     if one.running:
-        return Rotation(Verb.CUT, one.path, size) if one.size > policy.largest_running else None
+        return Rotation(Verb.CUT, one.path, size) if one.size > LARGEST_RUNNING else None
     if COMPRESSED.fullmatch(one.path.name):
-        old = age > policy.remove_after
+        old = age > REMOVE_AFTER
         return Rotation(Verb.REMOVE, one.path, f"{age / DAY:.0f} days old") if old else None
     if SESSION.fullmatch(one.path.name):
-        if age > policy.compress_after:
+        if age > COMPRESS_AFTER:
             return Rotation(Verb.COMPRESS, one.path, f"{age / DAY:.0f} days old")
-        if one.size > policy.largest and age > policy.over_after:
+        if one.size > LARGEST and age > OVER_AFTER:
             return Rotation(Verb.COMPRESS, one.path, size)
     return None
 
 
 def look(sessions: Path, running: Path) -> Iterator[Found]:
-    """The files of the folder of session logs, and of that of the running processes'."""
+    """Yield the files in the folders of session logs and of running processes' logs."""
     for folder, live in ((sessions, False), (running, True)):
         if not folder.is_dir():
             continue
         for path in sorted(folder.iterdir()):
-            try:
+            with suppress(FileNotFoundError):
                 stat = path.lstat()
-            except FileNotFoundError:
-                continue
-            if path.is_symlink() or not path.is_file():
-                continue
-            yield Found(path, stat.st_size, stat.st_mtime, live and path.suffix == ".log")
+                if S_ISREG(stat.st_mode):
+                    yield Found(path, stat.st_size, stat.st_mtime, live and path.suffix == ".log")
 
 
 def due(sessions: Path, running: Path, now: datetime) -> list[Rotation]:
-    """The rotation that is due now in these two folders."""
-    return plan(look(sessions, running), now.timestamp(), Policy())
+    """Plan the rotation that is due now in these two folders."""
+    return plan(look(sessions, running), now.timestamp())
 
 
 def tidy(sessions: Path, running: Path, now: datetime) -> None:
-    """Rotate what is due; what cannot be rotated is logged, and in nobody's way."""
+    """Rotate what is due; a failure is logged."""
     try:
         carry_out(due(sessions, running, now), now)
     except (NotWritableError, OSError) as error:
@@ -133,7 +126,7 @@ def carry_out(actions: Sequence[Rotation], now: datetime) -> None:
 
 
 def compress(path: Path) -> None:
-    """`path` becomes `path.gz`, whole and verified before the original goes, with its time and mode."""
+    """Replace `path` by `path.gz`, which is verified first and keeps its time and mode."""
     target = path.with_name(path.name + ".gz")
     stat = path.stat()
     _write_gzip(path, target, stat.st_mode & 0o777)
@@ -144,8 +137,8 @@ def compress(path: Path) -> None:
 def cut(path: Path, now: datetime) -> None:
     """Keep what a running process wrote so far in `<name>-<time>.log.gz`, and empty its log.
 
-    The process appends, so it goes on at the start. A line that it writes in the moment between the last
-    look and the emptying is lost; there is no way around that without its help.
+    The process appends, so it continues at the start. A line that it writes between the copy and the emptying
+    is lost, which only the process itself could prevent.
     """
     target = path.with_name(f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%S}.log.gz")
     _write_gzip(path, target, path.stat().st_mode & 0o777)
@@ -153,7 +146,7 @@ def cut(path: Path, now: datetime) -> None:
 
 
 def _write_gzip(path: Path, target: Path, mode: int) -> None:
-    """Raises `OSError` if what was written does not read back."""
+    """Write a compressed copy. Raises `OSError` if it does not read back."""
     with replacing(target, mode=mode) as file:
         with path.open("rb") as source, gzip.GzipFile(path.name, "wb", fileobj=file) as packed:
             shutil.copyfileobj(source, packed, CHUNK)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guarded_rollout.errors import NotWritableError
-from guarded_rollout.rotation import DAY, Found, Policy, Rotation, Verb, carry_out, cut, due, plan, tidy
+from guarded_rollout.rotation import DAY, Found, Rotation, Verb, carry_out, cut, due, plan, tidy
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SESSION = "dhash_production_2026-02-01T10-00-00-000Z.log"
@@ -54,19 +54,19 @@ def test_age_and_size_decide_over_our_own_logs_alone(
     name: str, days: float, size: int, verb: Verb | None
 ) -> None:
     found = Found(Path(name), size, NOW.timestamp() - days * DAY)
-    assert [action.verb for action in plan([found], NOW.timestamp(), Policy())] == ([verb] if verb else [])
+    assert [action.verb for action in plan([found], NOW.timestamp())] == ([verb] if verb else [])
 
 
 @pytest.mark.parametrize(("size", "cuts"), [(10 * 2**20, False), (11 * 2**20, True)])
 def test_the_log_of_a_running_process_is_cut_by_size_whatever_its_age(size: int, cuts: bool) -> None:
     found = Found(Path("green.log"), size, 0.0, running=True)
-    assert bool(plan([found], NOW.timestamp(), Policy())) is cuts
+    assert bool(plan([found], NOW.timestamp())) is cuts
 
 
 @given(st.floats(-400, 400), st.integers(0, 10**9))
 def test_nothing_is_removed_before_its_time(days: float, size: int) -> None:
     found = [Found(Path(name), size, NOW.timestamp() - days * DAY) for name in (SESSION, f"{SESSION}.gz")]
-    removed = [action for action in plan(found, NOW.timestamp(), Policy()) if action.verb is Verb.REMOVE]
+    removed = [action for action in plan(found, NOW.timestamp()) if action.verb is Verb.REMOVE]
     assert not removed or days > 30
 
 

@@ -1,12 +1,11 @@
 """The fallback file: undelivered events, one JSON object per line, for `rollout notify --replay`."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import structlog
 
 from guarded_rollout.errors import FallbackFileError
-from guarded_rollout.files import write_atomic
+from guarded_rollout.files import locked_folder, write_atomic
 from guarded_rollout.notify import message as messages
 from guarded_rollout.notify.events import Event, Facts, Kind, Level
 
@@ -54,7 +53,8 @@ class Fallback:
             "event": json.loads(event.as_json()),
         }
         try:
-            with self._locked():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with locked_folder(self.path.parent):
                 descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
                 try:
                     _append(descriptor, (json.dumps(line, default=str) + "\n").encode())
@@ -89,21 +89,11 @@ class Fallback:
     def mark(self, results: Mapping[str, Mapping[str, str]], now: datetime) -> None:
         """Note by id when events were sent after all, and with which results. Raises `FallbackFileError`."""
         try:
-            with self._locked():
+            with locked_folder(self.path.parent):
                 lines = [_marked(line, results, now) for line in self.lines()]
                 write_atomic(self.path, "".join(f"{line}\n" for line in lines), mode=MODE)
         except OSError as error:
             raise FallbackFileError(path=self.path, verb="written", reason=error.strerror) from None
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _append(descriptor: int, line: bytes) -> None:

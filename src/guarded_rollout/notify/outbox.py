@@ -4,7 +4,6 @@ One SQLite file per environment. Several processes may write and deliver: a chan
 whoever holds its lock, and the kernel releases the lock of a process that dies.
 """
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from guarded_rollout.errors import OutboxError
+from guarded_rollout.files import try_lock
 from guarded_rollout.notify import incidents
 from guarded_rollout.notify.events import Event, Kind
 from guarded_rollout.notify.incidents import EscalationStage, Incident
@@ -241,12 +241,7 @@ class Outbox:
             self._path.with_suffix(f".{channel}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield try_lock(descriptor)
         finally:
             os.close(descriptor)
 

@@ -14,7 +14,15 @@ from guarded_rollout.logs import LEVELS, open_log, parse
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels import factory
 from guarded_rollout.notify.fallback import Fallback
-from guarded_rollout.rotation import COMPRESSED, DAY, SESSION, Policy, Verb, due
+from guarded_rollout.rotation import (
+    COMPRESS_AFTER,
+    COMPRESSED,
+    DAY,
+    REMOVE_AFTER,
+    SESSION,
+    Verb,
+    due,
+)
 
 MOST_BYTES = 64 * 2**20  # of logs read, the newest first
 
@@ -70,7 +78,7 @@ def _rotation(environment: Environment) -> Iterator[Finding]:
     yield from _overdue(
         environment,
         {Verb.COMPRESS, Verb.CUT},
-        f"logs are compressed after {Policy().compress_after / DAY:g} days; none is overdue",
+        f"logs are compressed after {COMPRESS_AFTER / DAY:g} days; none is overdue",
     )
 
 
@@ -78,7 +86,7 @@ def _retention(environment: Environment) -> Iterator[Finding]:
     yield from _overdue(
         environment,
         {Verb.REMOVE},
-        f"compressed logs are removed after {Policy().remove_after / DAY:g} days; none is overdue",
+        f"compressed logs are removed after {REMOVE_AFTER / DAY:g} days; none is overdue",
     )
 
 
