@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 
 from dhash_service import logs
-from dhash_service.api import duplicates, operations, problems, review, search, submit
+from dhash_service.api import banks, duplicates, operations, problems, review, search, submit
 from dhash_service.api.limits import Limits
 from dhash_service.api.observe import Observe
 from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app, pages.error_page)
     # Fixed paths before those with an {id} in the same place.
-    for module in (operations, review, submit, duplicates, search, problems):
+    for module in (operations, review, submit, duplicates, banks, search, problems):
         app.include_router(module.router)
     site.install(app)
     app.add_middleware(Limits, settings=settings, page=pages.error_page)

@@ -69,6 +69,14 @@ class DecoderFailedError(DhashError):
     advice = "The file is kept out of the store; send it to the operators if it opens elsewhere."
 
 
+class RefusedByBankError(RejectedError):
+    """The picture matches a bank that refuses its pictures; nothing was kept."""
+
+    type = "refused-by-bank"
+    title = "The picture is in a bank that refuses it"
+    advice = "Ask the operators of the bank."
+
+
 # ---- documents
 
 

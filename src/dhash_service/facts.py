@@ -267,6 +267,46 @@ class GroupDecision:
     created_at: datetime
 
 
+class BankAction(StrEnum):
+    """What happens to a picture that matches a bank, the mildest first."""
+
+    TOLD = "told"  # the answer says so
+    QUEUED = "queued"  # and a person looks at it
+    REFUSED = "refused"  # and it is not kept
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBank:
+    """A named collection of hashes. A fingerprint matches within `radius` bits."""
+
+    name: str
+    action: BankAction
+    radius: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class BankEntry:
+    """A hash in a bank: of `kind` md5, sha256 or the store's algorithm, its value in hex digits."""
+
+    bank: str
+    kind: str
+    value: str
+    label: str
+    severity: int  # 0 to 10
+    note: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BankMatch:
+    """A bank's entry that a picture matches, `distance` bits away."""
+
+    bank: PictureBank
+    entry: BankEntry
+    distance: int
+
+
 class Subject(StrEnum):
     """The kind of thing that a tombstone is about."""
 

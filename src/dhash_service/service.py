@@ -20,12 +20,22 @@ from uuid import UUID
 
 from PIL import Image as PILImage
 
+from dhash_service.banks import MD5, SHA256, BankMatcher, strictest
 from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction, Skip
 from dhash_service.duplicates import Duplicates
-from dhash_service.errors import BatchTooLargeError, BusyError, DhashError, NotFoundError, StoreError
+from dhash_service.errors import (
+    BatchTooLargeError,
+    BusyError,
+    DhashError,
+    NotFoundError,
+    RefusedByBankError,
+    StoreError,
+)
 from dhash_service.facts import (
     UNLABELLED,
     Algorithm,
+    BankAction,
+    BankMatch,
     Decision,
     Fingerprint,
     Image,
@@ -45,6 +55,7 @@ from dhash_service.facts import (
 from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
 from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
+from dhash_service.search.confidence import Reason
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Registered
 from dhash_service.store.store import Store
@@ -67,6 +78,7 @@ class Submission:
     created: bool
     lookup: UUID | None
     thumbnail: bytes | None = None
+    banks: Sequence[BankMatch] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,7 @@ class Service:
         self.store = Store.open_from(settings)
         self.matcher = Matcher(self.store, settings)
         self.duplicates = Duplicates(self.store)
+        self.banks = BankMatcher(self.store.banks, self.algorithm.name)
         self.documents = DocumentReader(settings)
         # One more than cores: while one thread asks the store, another keeps its core busy.
         threads = settings.threads or (os.cpu_count() or 1) + 1
@@ -143,11 +156,16 @@ class Service:
             with self.store.expecting():
                 with self._counting():
                     looked = self._look(data)
+                    banks = self._banks_of(looked, data, register)
+                if isinstance(looked, Submission):
+                    looked = replace(looked, banks=banks)
+                else:
+                    looked = looked[0], queued_by(banks, looked[1])
                 if not isinstance(looked, Submission):
                     if register:
-                        self._keep(*looked, label, answer)
+                        self._keep(*looked, banks, label, answer)
                     else:
-                        answer.set_result(only_looked_up(*looked))
+                        answer.set_result(replace(only_looked_up(*looked), banks=banks))
                 elif register and label:
                     pass_on(self.store.see(looked.picture_id, label), answer, lambda _: looked)
                 else:
@@ -177,9 +195,34 @@ class Service:
         (nearest,) = self.store.sightings.named_neighbours([match.nearest])
         return replace(match, nearest=nearest)
 
-    def _keep(self, picture: Picture, matched: Match, label: Label, answer: Future[Submission]) -> None:
+    def _banks_of(
+        self, looked: Submission | tuple[Picture, Match], data: bytes | None, register: bool
+    ) -> Sequence[BankMatch]:
+        """The banks that a picture matches. Raises `RefusedByBankError` for one that is not to be kept."""
+        known = looked if isinstance(looked, Submission) else looked[0]
+        digests = {SHA256: str(known.sha256)}
+        if data is not None and self.banks.wants_md5():
+            digests[MD5] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        found = self.banks.matches(known.fingerprint.value, digests, datetime.now(UTC))
+        if register and strictest(found) is BankAction.REFUSED:
+            names = sorted({each.bank.name for each in found if each.bank.action is BankAction.REFUSED})
+            raise RefusedByBankError(f"It matches {', '.join(names)}.")
+        return found
+
+    def _keep(
+        self,
+        picture: Picture,
+        matched: Match,
+        banks: Sequence[BankMatch],
+        label: Label,
+        answer: Future[Submission],
+    ) -> None:
         written = self.store.add_image(picture, matched, label=label)
-        pass_on(written, answer, lambda registered: self._kept(picture, matched, registered))
+        pass_on(
+            written,
+            answer,
+            lambda registered: replace(self._kept(picture, matched, registered), banks=banks),
+        )
 
     def _kept(self, picture: Picture, matched: Match, registered: Registered) -> Submission:
         if not registered.created:  # somebody else sent the same picture at the same moment
@@ -224,33 +267,49 @@ class Service:
         self.metrics.count_image(Outcome.FAILED, extraction.skipped.get(Skip.DECODER_FAILED, 0))
         self.metrics.count_image(Outcome.REJECTED, extraction.skipped.get(Skip.DAMAGED, 0))
         submissions = await asyncio.gather(
-            *(self._submit_extracted(extraction, item, register, label) for item in extraction.pictures)
+            *(self._submit_extracted(extraction, item, register, label) for item in extraction.pictures),
+            return_exceptions=True,
         )
+        refused = [each for each in submissions if isinstance(each, RefusedByBankError)]
+        for each in submissions:
+            if isinstance(each, BaseException) and each not in refused:
+                raise each
         return DocumentSubmission(
             extraction.sha256,
             extraction.pages,
-            list(zip(extraction.pictures, submissions, strict=True)),
-            {reason.value: number for reason, number in extraction.skipped.items()},
+            [
+                (picture, submission)
+                for picture, submission in zip(extraction.pictures, submissions, strict=True)
+                if isinstance(submission, Submission)
+            ],
+            {reason.value: number for reason, number in extraction.skipped.items()}
+            | ({"refused": len(refused)} if refused else {}),
         )
 
     async def _submit_extracted(
         self, extraction: Extraction, item: ExtractedPicture, register: bool, label: Label
     ) -> Submission:
         self.metrics.count_image(Outcome.OK)
-        looked = await self.read(lambda: self._look_extracted(item.picture))
+        looked, banks = await self.read(lambda: self._look_extracted(item.picture, register))
         source = Source(extraction.sha256, item.page, item.box)
         if isinstance(looked, Submission):
             if register:
                 await asyncio.wrap_future(self.store.see(looked.picture_id, label, source))
-            return looked
+            return replace(looked, banks=banks)
         if not register:
-            return only_looked_up(item.picture, looked)
+            return replace(only_looked_up(item.picture, looked), banks=banks)
         registered = await asyncio.wrap_future(self.store.add_image(item.picture, looked, source, label))
-        return self._kept(item.picture, looked, registered)
+        return replace(self._kept(item.picture, looked, registered), banks=banks)
 
-    def _look_extracted(self, picture: Picture) -> Submission | Match:
-        known = self.store.by_sha256(picture.sha256)
-        return self._known(known) if known else self._match(picture.fingerprint)
+    def _look_extracted(
+        self, picture: Picture, register: bool
+    ) -> tuple[Submission | Match, Sequence[BankMatch]]:
+        if known := self.store.by_sha256(picture.sha256):
+            submission = self._known(known)
+            return submission, self._banks_of(submission, None, register)
+        match = self._match(picture.fingerprint)
+        banks = self._banks_of((picture, match), None, register)
+        return queued_by(banks, match), banks
 
     # ---- search
 
@@ -363,6 +422,13 @@ class Service:
             self.metrics.count_image(Outcome.FAILED)
             raise
         self.metrics.count_image(Outcome.OK, number)
+
+
+def queued_by(banks: Sequence[BankMatch], match: Match) -> Match:
+    """The match, waiting for a person if a bank says so."""
+    if strictest(banks) in (None, BankAction.TOLD):
+        return match
+    return replace(match, status=Status.REVIEW, reasons=(Reason.BANKED, *match.reasons))
 
 
 def pass_on(future: Future[T], answer: Future[R], result: Callable[[T], R]) -> None:

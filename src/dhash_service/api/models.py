@@ -11,7 +11,17 @@ from pydantic import BaseModel, Field
 from dhash_service.api.problems import Problem, problem
 from dhash_service.documents import ExtractedPicture
 from dhash_service.errors import DhashError
-from dhash_service.facts import Decision, Image, Lookup, Neighbour, Sighting, Status, Verdict
+from dhash_service.facts import (
+    BankAction,
+    BankMatch,
+    Decision,
+    Image,
+    Lookup,
+    Neighbour,
+    Sighting,
+    Status,
+    Verdict,
+)
 from dhash_service.matcher import Neighbourhood
 from dhash_service.service import DocumentSubmission, Submission
 from dhash_service.store import review
@@ -50,6 +60,33 @@ class Near(BaseModel):
         )
 
 
+class BankHit(BaseModel):
+    """A bank's entry that a picture matches."""
+
+    bank: str
+    action: BankAction
+    kind: str
+    value: str
+    label: str
+    severity: int
+    note: str
+    distance: int = Field(ge=0, le=64, description="bits that differ; 0 for digests")
+
+    @classmethod
+    def of(cls, match: BankMatch) -> Self:
+        entry = match.entry
+        return cls(
+            bank=entry.bank,
+            action=match.bank.action,
+            kind=entry.kind,
+            value=entry.value,
+            label=entry.label,
+            severity=entry.severity,
+            note=entry.note,
+            distance=match.distance,
+        )
+
+
 class Submitted(BaseModel):
     """The result for one picture."""
 
@@ -64,6 +101,7 @@ class Submitted(BaseModel):
     confidence: float = Field(ge=0, le=1, description="how sure `status` is")
     status: Status
     reasons: list[str] = Field(description="what lowered the confidence or the quality")
+    banks: list[BankHit] = Field([], description="banks that it matches, the nearest first")
     lookup: UUID | None = Field(description="id in the review queue's history; null when nothing was added")
     release: str
 
@@ -82,6 +120,7 @@ class Submitted(BaseModel):
             confidence=match.confidence,
             status=match.status,
             reasons=list(dict.fromkeys((*match.reasons, *fingerprint.reasons))),
+            banks=[BankHit.of(match) for match in submission.banks],
             lookup=submission.lookup,
             release=release,
         )

@@ -1,6 +1,7 @@
 """The command `dhash`: one thin file per command, which parses, calls and prints."""
 
 from dhash_service.cli import (  # noqa: F401  (each registers itself)
+    bank,
     check,
     db,
     duplicates,

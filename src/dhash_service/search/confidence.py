@@ -51,6 +51,7 @@ class Reason(StrEnum):
     SMALL_MARGIN = "small_margin"
     CROWDED = "crowded"
     KNOWN = "known"
+    BANKED = "banked"
 
 
 SENTENCES: Mapping[Reason, str] = {
@@ -59,6 +60,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.SMALL_MARGIN: "Another, different known picture is almost as near.",
     Reason.CROWDED: "A thousand known pictures or more have this very fingerprint.",
     Reason.KNOWN: "The very same file is known.",
+    Reason.BANKED: "It matches a bank whose pictures a person looks at.",
 }
 """Each reason in words for people."""
 

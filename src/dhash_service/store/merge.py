@@ -32,6 +32,8 @@ OWN = frozenset({"seq", "repeats"})
 KEYS = {
     "fingerprints": ("image_id", "algorithm", "algorithm_version", "release"),
     "tombstones": ("id",),
+    "banks": ("id",),
+    "bank_entries": ("id",),
 }
 """The key of a fact, where it is not the primary key."""
 

@@ -38,9 +38,7 @@ class Applied(Revision):
     release: str
 
 
-KNOWN: Sequence[tuple[str, Kind]] = tuple(
-    (name, Kind.EXPAND) for name in ["0001", "0002", "0003", "0004", "0005"]
-)
+KNOWN: Sequence[tuple[str, Kind]] = tuple((f"{number:04}", Kind.EXPAND) for number in range(1, 7))
 """The revisions of this release, oldest first: what `migrations/versions` holds (a test compares them)."""
 
 

@@ -6,7 +6,17 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBinary, Table, Text, select
 from sqlalchemy.dialects import sqlite
 
-from dhash_service.facts import Algorithm, Role, Sha256, Status, Subject, Verdict, image_id, sighting_id
+from dhash_service.facts import (
+    Algorithm,
+    BankAction,
+    Role,
+    Sha256,
+    Status,
+    Subject,
+    Verdict,
+    image_id,
+    sighting_id,
+)
 
 Row = dict[str, Any]
 
@@ -24,6 +34,7 @@ PYTHON_TYPES: Mapping[type, type | tuple[type, ...]] = {
 ALLOWED: Mapping[tuple[str, str], frozenset[str]] = {
     ("lookups", "status"): frozenset(Status),
     ("decisions", "verdict"): frozenset(Verdict),
+    ("banks", "action"): frozenset(BankAction),
     ("group_decisions", "verdict"): frozenset(Verdict),
     ("tombstones", "subject"): frozenset(Subject),
     ("tokens", "role"): frozenset(Role),

@@ -28,6 +28,7 @@ from dhash_service.pictures.fingerprint import ALGORITHMS
 from dhash_service.pictures.originals import Originals
 from dhash_service.settings import Settings
 from dhash_service.store import schema
+from dhash_service.store.banks import Banks
 from dhash_service.store.changes import Feed
 from dhash_service.store.engine import (
     LOCK_SECONDS,
@@ -85,6 +86,7 @@ class Store(Repository):
         self.sessions = Sessions(engine, self._writer, release)
         self.leases = Leases(self._writer, release)
         self.verdicts = Verdicts(engine, self._writer, self._recorder, algorithm)
+        self.banks = Banks(engine, self._writer, release)
         self.groups = GroupDecisions(engine, self._writer, self._recorder, self.queue)
 
     @classmethod

@@ -185,6 +185,38 @@ group_decisions = Table(
 )
 Index(None, group_decisions.c.group_id, group_decisions.c.created_at, group_decisions.c.id)
 
+# The newest row of a name holds, and the newest of a hash in a bank.
+banks = Table(
+    "banks",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    Column("id", Id, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("radius", Integer, nullable=False),
+    Column("note", Text, nullable=False),
+    *stamp(),
+    sqlite_autoincrement=True,
+)
+
+bank_entries = Table(
+    "bank_entries",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    Column("id", Id, nullable=False, unique=True),
+    Column("bank", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("expires_at", Instant),
+    Column("removed", Boolean, nullable=False),
+    *stamp(),
+    sqlite_autoincrement=True,
+)
+Index(None, bank_entries.c.bank, bank_entries.c.kind, bank_entries.c.value)
+
 tombstones = Table(
     "tombstones",
     metadata,
@@ -291,6 +323,8 @@ FACTS = (
     decisions,
     withdrawals,
     group_decisions,
+    banks,
+    bank_entries,
     tombstones,
     tokens,
     token_revocations,

@@ -17,7 +17,7 @@ from dhash_service.web.visitors import Anyone
 router = APIRouter()
 Schema = Mapping[str, Any]
 
-TAGS = ("pictures", "search", "duplicates", "review", "operations")
+TAGS = ("pictures", "search", "duplicates", "banks", "review", "operations")
 """The parts of the API in the order of the page."""
 
 UNSAID = "Successful Response"

@@ -43,6 +43,7 @@ SKIPPED = {
     "nested": "too deep inside forms",
     "nowhere": "drawn without any size",
     "damaged": "damaged",
+    "refused": "refused by a bank",
     "decoder_failed": "that the decoder failed on",
 }
 """The reasons to leave out pictures of a document, in words for people."""

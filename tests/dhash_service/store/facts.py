@@ -9,6 +9,8 @@ from sqlalchemy import delete
 
 from dhash_service.facts import (
     Algorithm,
+    BankAction,
+    BankEntry,
     Decision,
     Fingerprint,
     Image,
@@ -16,6 +18,7 @@ from dhash_service.facts import (
     Match,
     Neighbour,
     Picture,
+    PictureBank,
     Role,
     Session,
     Sha256,
@@ -94,7 +97,7 @@ def emptied(store: Store) -> Store:
 
 Step = tuple[str, int]
 PICTURES = ["add", "see", "queue", "hide", "show", "quarantine", "lift"]
-REVIEW = ["decide", "withdraw", "claim", "token", "revoke", "sign in", "sign out"]
+REVIEW = ["decide", "withdraw", "claim", "token", "revoke", "sign in", "sign out", "bank"]
 STEPS = st.lists(st.tuples(st.sampled_from(PICTURES + REVIEW), st.integers(0, 4)), max_size=12)
 
 
@@ -112,6 +115,10 @@ def play(store: Store, steps: Sequence[Step]) -> None:
             label = Label(f"{which}.jpg", f"/{number % 2}/{which}.jpg", (f"t{number % 3}",))
             place = Source(Sha256("ab" * 32), number + 1, (0, 0, 1, 1)) if number % 2 else None
             store.see(image.id, label, place).result(10)
+        elif step == "bank":
+            store.banks.set(PictureBank(f"b{which}", list(BankAction)[which % 3], which, ""), at).result(10)
+            entry = BankEntry(f"b{which}", "sha256", "ab" * 32, str(number % 2), 0, "", None)
+            store.banks.put([entry], at, removed=number % 3 == 2).result(10)
         elif step == "queue" and image:
             lookups.append(queued(store, f"{which}-{number % 3}", image, "close"))
         elif step == "decide" and lookups and lookups[-1]:
