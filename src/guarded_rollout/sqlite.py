@@ -1,19 +1,93 @@
-"""SQLite files seen from outside: opened to be read, checked, copied and counted, whoever writes to them.
+"""SQLite files: opened, read and written as our own; checked, copied and counted as anybody's.
 
 `python -m guarded_rollout.sqlite FILE PRAGMA` is the check in a process of its own: a damaged file may take
-down whoever reads it.
+its reader down.
 """
 
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import closing
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any, Self
 
+from guarded_rollout.errors import RolloutError
+
+BUSY_SECONDS = 10
 PATIENCE_SECONDS = 0.5  # a command that only reads does not wait longer for a writer
 LOCKED = 75  # exit code of the check: it could not read, which says nothing about the file
 DAMAGED = 65
+
+
+class Database:
+    """A SQLite file that several threads and processes read and write. A subclass names its errors."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._turn = threading.RLock()
+
+    @staticmethod
+    def _failure(path: Path, error: Exception) -> RolloutError:
+        """Return the error that an operator is shown for one of SQLite or of the file system."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._turn:
+            self._connection.close()
+
+    def version(self) -> int:
+        """Return a number that changes when another process has written."""
+        # https://sqlite.org/pragma.html#pragma_data_version
+        return int(self._rows("PRAGMA data_version")[0][0])
+
+    def _run(self, statement: str, *parameters: object) -> sqlite3.Cursor:
+        with self._connected() as connection:
+            return connection.execute(statement, parameters)
+
+    def _rows(self, statement: str, *parameters: object) -> list[Any]:
+        with self._connected() as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._turn:
+                yield self._connection
+        except sqlite3.Error as error:
+            raise self._failure(self._path, error) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._turn:
+            self._run("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._run("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.rollback()
+                raise
+
+
+def connect(path: Path | str, schema: str) -> sqlite3.Connection:
+    """Open a SQLite file to be written, from any thread, and create what it lacks of the schema.
+
+    Raises `sqlite3.Error`.
+    """
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript(schema)
+    return connection
 
 
 def look_at(path: Path, patience: float = PATIENCE_SECONDS) -> sqlite3.Connection:
@@ -28,10 +102,9 @@ def look_at(path: Path, patience: float = PATIENCE_SECONDS) -> sqlite3.Connectio
 
 
 def damage_of(path: Path, *, thorough: bool = False) -> str:
-    """What SQLite itself finds wrong with a file; empty if it is sound, or if it could not be judged.
+    """Return the damage that SQLite finds in a file; empty if it is sound, or could not be read.
 
-    `quick_check` reads every page and row; `thorough` compares the indexes with them as well, which takes
-    30 times as long.
+    `thorough` compares the indexes with the rows as well, which takes 30 times as long.
     """
     if not path.exists():
         return f"there is no {path.name}"
@@ -42,13 +115,13 @@ def damage_of(path: Path, *, thorough: bool = False) -> str:
 
 
 def copy(path: Path, to: Path) -> None:
-    """Copy a database while others write to it: one moment of it, whole. Raises `sqlite3.Error`."""
+    """Copy one moment of a database while others write to it. Raises `sqlite3.Error`."""
     with closing(look_at(path, 30.0)) as source, closing(sqlite3.connect(to)) as target:
         source.backup(target, pages=-1)  # in steps it would begin again with every write
 
 
 def row_counts(path: Path) -> Mapping[str, int]:
-    """How many rows each table has. Raises `sqlite3.Error`."""
+    """Count the rows of each table. Raises `sqlite3.Error`."""
     tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     with closing(look_at(path, 30.0)) as database:
         names = [name for (name,) in database.execute(tables).fetchall()]

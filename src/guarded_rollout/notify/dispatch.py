@@ -1,24 +1,11 @@
 """Attempts: send a delivery once, and decide when to try again."""
 
+import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from random import Random
+from dataclasses import dataclass
 
 from guarded_rollout.errors import NotificationSettingsError
 from guarded_rollout.notify.channels import Refused, Unavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Doubling from `first` to `most` seconds, less up to half at random so that many do not come at once."""
-
-    first: float = 1.0
-    most: float = 300.0
-
-    def after(self, attempts: int, random: Random) -> float:
-        """Return the seconds to wait after this many failed attempts, 1 or more."""
-        whole = min(self.most, self.first * 2.0 ** min(attempts - 1, 32))
-        return whole * random.uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +16,13 @@ class Patience:
     retries: float = 4.0  # at the end, while nothing comes through
     first_try: float = 15.0  # at the end, at most; above what one attempt may take
     attempts: int = 3  # that fail before an event goes to the fallback file
-    backoff: Backoff = field(default_factory=Backoff)
+    first_backoff: float = 1.0  # after one failed attempt; doubled after each further one
+    longest_backoff: float = 300.0
+
+    def backoff(self, attempts: int) -> float:
+        """Return the wait after this many failed attempts, less up to half at random to spread the load."""
+        whole = min(self.longest_backoff, self.first_backoff * 2.0 ** min(attempts - 1, 32))
+        return whole * random.uniform(0.5, 1.0)
 
 
 def attempt(send: Callable[[], None]) -> Refused | Unavailable | None:

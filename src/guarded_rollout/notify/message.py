@@ -26,20 +26,13 @@ NAMES = (*Facts.__annotations__, "environment", "level", "kind", "time", "messag
 """The placeholders of a template."""
 
 NEXT: Mapping[Kind, str] = {
-    Kind.MESSAGE: "rollout status --env {environment}",
-    Kind.DEPLOYMENT_STARTED: "rollout status --env {environment}",
-    Kind.DEPLOYMENT_SUCCEEDED: "rollout status --env {environment}",
+    **dict.fromkeys(Kind, "rollout status --env {environment}"),
     Kind.DEPLOYMENT_FAILED: "rollout history --env {environment}",
-    Kind.MONITORING_STARTED: "rollout status --env {environment}",
     Kind.GATE_ALERT: "rollout status --env {environment}; rollout ack --env {environment}",
-    Kind.GATE_CLEARED: "rollout status --env {environment}",
-    Kind.AUTO_ROLLBACK: "rollout status --env {environment}",
-    Kind.ROLLBACK_STARTED: "rollout status --env {environment}",
     Kind.ROLLBACK_SUCCEEDED: "rollout smoke --env {environment} --quick",
     Kind.ROLLBACK_FAILED: "rollout rollback --to previous --env {environment} --force",
     Kind.UNWATCHED: "rollout monitor --env {environment}",
     Kind.ESCALATED: "rollout ack --env {environment}",
-    Kind.ACKNOWLEDGED: "rollout status --env {environment}",
 }
 """The next command, where the event names none."""
 

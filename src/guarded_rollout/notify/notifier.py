@@ -1,8 +1,4 @@
-"""The notifier: stores events, delivers them, and escalates open incidents until someone acknowledges them.
-
-with publisher_for(environment) as publisher:
-    publisher.publish(event(Kind.DEPLOYMENT_STARTED, environment.name, clock.now(), release="1.4.0"))
-"""
+"""The notifier: stores and delivers events, and escalates open incidents until someone acknowledges them."""
 
 import threading
 import time
@@ -11,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from random import Random
 from typing import Self
 
 import structlog
@@ -61,7 +56,6 @@ class Notifier:
         plan: Notifications,
         *,
         clock: Clock | None = None,
-        random: Random | None = None,
         patience: Patience | None = None,
     ) -> None:
         self.outbox = outbox
@@ -69,7 +63,6 @@ class Notifier:
         self.settings = settings
         self.plan = plan
         self._clock = clock or SystemClock()
-        self._random = random or Random()
         self._patience = patience or Patience()
         self._unstored: deque[Unstored] = deque()
         self._storing = threading.Lock()
@@ -263,12 +256,12 @@ class Notifier:
             report("Notification refused", **about, problem=problem)
             return
         now, tried = self._clock.now().timestamp(), delivery.attempts + 1
-        wait = self._patience.backoff.after(tried, self._random)
         if failure.retry_after is None:
+            wait = self._patience.backoff(tried)
             self.outbox.postpone(delivery, problem, due=now + wait)
         else:
             wait = failure.retry_after
-            self.outbox.postpone(delivery, problem, due=0.0, closed=now + wait)
+            self.outbox.postpone(delivery, problem, closed=now + wait)
         log.warning("Notification postponed", **about, problem=problem, attempt=tried, seconds=round(wait, 1))
 
     def _send(self, delivery: Delivery) -> None:

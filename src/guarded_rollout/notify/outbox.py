@@ -7,7 +7,6 @@ whoever holds its lock, and the kernel releases the lock of a process that dies.
 import json
 import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ from guarded_rollout.files import try_lock
 from guarded_rollout.notify import incidents
 from guarded_rollout.notify.events import Event, Kind
 from guarded_rollout.notify.incidents import EscalationStage, Incident
-from guarded_rollout.sqlite import look_at
+from guarded_rollout.sqlite import Database, connect, look_at
 
-BUSY_SECONDS = 10
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -110,13 +108,12 @@ class DeliveryLog:
     pending: int = 0
 
 
-class Outbox:
+class Outbox(Database):
     """The store. Times are seconds since 1970, given by the caller. Its methods raise `OutboxError`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self._path = path
-        self._turn = threading.RLock()
+    @staticmethod
+    def _failure(path: Path, error: Exception) -> OutboxError:
+        return OutboxError(path=path, reason=error)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -125,14 +122,10 @@ class Outbox:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Events may quote what others must not read.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(SCHEMA)
+            connection = connect(path, SCHEMA)
             connection.execute("PRAGMA synchronous = NORMAL")
         except (OSError, sqlite3.Error) as error:
-            raise OutboxError(path=path, reason=error) from error
+            raise cls._failure(path, error) from error
         return cls(connection, path)
 
     @classmethod
@@ -141,11 +134,7 @@ class Outbox:
         try:
             return cls(look_at(path), path)
         except sqlite3.Error as error:
-            raise OutboxError(path=path, reason=error) from error
-
-    def close(self) -> None:
-        with self._turn:
-            self._connection.close()
+            raise cls._failure(path, error) from error
 
     # ---- events and incidents
 
@@ -266,7 +255,7 @@ class Outbox:
             state, problem, delivery.sequence, delivery.channel,
         )  # fmt: skip
 
-    def postpone(self, delivery: Delivery, problem: str, *, due: float, closed: float = 0.0) -> None:
+    def postpone(self, delivery: Delivery, problem: str, *, due: float = 0.0, closed: float = 0.0) -> None:
         """Note a failed attempt, and when to try again: by our backoff (`due`) or the receiver (`closed`)."""
         self._run(
             "UPDATE delivery SET attempts = attempts + 1, problem = ?, due = ?, closed = ?"
@@ -279,10 +268,6 @@ class Outbox:
         self._run("UPDATE delivery SET due = 0 WHERE state = 'pending'")
 
     # ---- queries
-
-    def version(self) -> int:
-        """Return a number that changes when another process has written."""
-        return int(self._rows("PRAGMA data_version")[0][0])
 
     def pending(self) -> int:
         """Return the number of deliveries that are neither delivered nor refused."""
@@ -379,40 +364,19 @@ class Outbox:
         rows = [(sequence, channel) for channel in channels]
         self._run_many("INSERT OR IGNORE INTO delivery (event, channel) VALUES (?, ?)", rows)
 
-    def _run(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
-        with self._connected() as connection:
-            return connection.execute(statement, parameters)
-
-    def _rows(self, statement: str, *parameters: Any) -> list[Any]:
-        with self._connected() as connection:
-            return connection.execute(statement, parameters).fetchall()
-
     def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         with self._connected() as connection:
             connection.executemany(statement, rows)
 
     @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._turn:
-                yield self._connection
-        except sqlite3.Error as error:
-            raise OutboxError(path=self._path, reason=error) from error
-
-    @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Commit what survives a power cut. What is written outside of a transaction survives any kill, which
-        is enough: an outcome that a power cut takes back is sent a second time, under the same id."""
+        is enough: a result that a power cut takes back is sent a second time, under the same id."""
         with self._turn:
             self._run("PRAGMA synchronous = FULL")
-            self._run("BEGIN IMMEDIATE")
             try:
-                yield
-                self._run("COMMIT")
-            except BaseException:
-                with suppress(OutboxError):
-                    self._run("ROLLBACK")
-                raise
+                with super()._transaction():
+                    yield
             finally:
                 with suppress(OutboxError):
                     self._run("PRAGMA synchronous = NORMAL")

@@ -9,12 +9,12 @@ import pytest
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.gates import ChannelName, Escalation, EscalationLevel, Notifications
 from guarded_rollout.notify import settings
-from guarded_rollout.notify.dispatch import Backoff, Patience
+from guarded_rollout.notify.dispatch import Patience
 from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import Outbox
 
-QUICK = Patience(poll=0.05, retries=0.3, first_try=3.0, backoff=Backoff(first=0.02, most=0.1))
+QUICK = Patience(poll=0.05, retries=0.3, first_try=3.0, first_backoff=0.02, longest_backoff=0.1)
 
 PRODUCTION = Notifications(
     channels=(ChannelName.SLACK, ChannelName.EMAIL),

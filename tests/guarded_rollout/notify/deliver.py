@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guarded_rollout.config.gates import ChannelName, Notifications
 from guarded_rollout.notify import settings
-from guarded_rollout.notify.dispatch import Backoff, Patience
+from guarded_rollout.notify.dispatch import Patience
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
@@ -22,7 +22,7 @@ notifier = Notifier(
     Fallback(folder),
     settings.load(folder, os.environ),
     Notifications(channels=(ChannelName.SLACK, ChannelName.TEAMS)),
-    patience=Patience(poll=0.05, first_try=60, retries=60, backoff=Backoff(first=0.05, most=0.2)),
+    patience=Patience(poll=0.05, first_try=60, retries=60, first_backoff=0.05, longest_backoff=0.2),
 )
 with notifier, open(os.dup(1), "w", buffering=1) as stored:
     sys.stdout = sys.stderr

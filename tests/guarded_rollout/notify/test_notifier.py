@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from guarded_rollout.config.gates import ChannelName, Notifications
 from guarded_rollout.errors import FallbackFileError
-from guarded_rollout.notify.dispatch import Backoff, Patience
+from guarded_rollout.notify.dispatch import Patience
 from guarded_rollout.notify.events import Event, Kind, Level, event
 from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
@@ -73,7 +73,7 @@ def test_a_receiver_that_throttles_is_given_the_time_it_asks_for(notifier: Make)
     def answer(number: int) -> Answer:
         return Answer(429, headers={"Retry-After": "1"}) if number == 0 else Answer()
 
-    patient = Patience(poll=0.05, retries=3, first_try=3, backoff=Backoff(0.01, 0.01))
+    patient = Patience(poll=0.05, retries=3, first_try=3, first_backoff=0.01, longest_backoff=0.01)
     with webhook(answer) as slack:
         begun = time.monotonic()
         with notifier({"SLACK_WEBHOOK_URL": slack.url()}, patience=patient) as guard:

@@ -15,8 +15,7 @@ TITLE, TEXT, NAME, VALUE, FIELDS, WHOLE = 256, 2500, 256, 1024, 25, 6000  # Disc
 
 class Discord:
     def __init__(self, settings: Settings) -> None:
-        url = webhook("DISCORD_WEBHOOK_URL", settings.secret("DISCORD_WEBHOOK_URL"))
-        self._poster = Poster(waiting(url), settings.seconds("NOTIFICATION_TIMEOUT"))
+        self._poster = Poster(waiting(webhook("DISCORD_WEBHOOK_URL", settings)), settings)
         self._username = settings.text("DISCORD_USERNAME")
 
     def send(self, message: Message) -> None:
@@ -25,7 +24,7 @@ class Discord:
 
 
 def waiting(url: str) -> str:
-    """The address with `wait`: without it Discord answers 204 before it knows whether the message is good."""
+    """Add `wait` to the address: without it Discord answers 204 before it has checked the message."""
     parts = urlsplit(url)
     query = [*(pair for pair in parse_qsl(parts.query, True) if pair[0] != "wait"), ("wait", "true")]
     return parts._replace(query=urlencode(query)).geturl()

@@ -6,28 +6,29 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from guarded_rollout.errors import NotificationSettingsError
 from guarded_rollout.host.endpoint import Endpoint, is_url
 from guarded_rollout.notify.channels import Refused, Unavailable
 from guarded_rollout.notify.message import Message
-from guarded_rollout.secret import Secret
+from guarded_rollout.notify.settings import Settings
 
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 MOST_BYTES = 4096  # of an answer; the rest is of no use
 LONGEST_WAIT = 3600.0
 
 
-def webhook(name: str, address: Secret) -> str:
+def webhook(name: str, settings: Settings) -> str:
     """Return the address in a setting. Raises `NotificationSettingsError` without quoting it."""
-    if not is_url(address.reveal()):
-        raise NotificationSettingsError(path=name, problem="is not an address such as https://host/path")
-    return address.reveal()
+    address = settings.text(name)
+    if not is_url(address):
+        settings.reject(name, "is not an address such as https://host/path")
+    return address
 
 
 class Poster:
     """Posts to one address."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, settings: Settings) -> None:
+        timeout = settings.seconds("NOTIFICATION_TIMEOUT")
         self._endpoint = Endpoint(url, timeout, max_bytes=MOST_BYTES, proxied=True)
 
     def post(self, body: Mapping[str, Any], message: Message) -> str:

@@ -14,9 +14,7 @@ SUMMARY, KEY, DETAIL = 1024, 255, 4000
 
 class Pager:
     def __init__(self, settings: Settings) -> None:
-        self._poster = Poster(
-            webhook("PAGER_URL", settings.secret("PAGER_URL")), settings.seconds("NOTIFICATION_TIMEOUT")
-        )
+        self._poster = Poster(webhook("PAGER_URL", settings), settings)
         self._routing_key = settings.secret("PAGER_ROUTING_KEY")
 
     def send(self, message: Message) -> None:
@@ -28,12 +26,10 @@ class Pager:
 def bodies(message: Message) -> Iterator[dict[str, Any]]:
     """Yield one request for each incident that the message is about."""
     event = message.event
-    if event.kind is Kind.ACKNOWLEDGED:
-        yield from ({"event_action": "acknowledge", "dedup_key": key(message, k)} for k in message.incidents)
-        return
     ended = [known for known in message.incidents if incidents.closes(event, known)]
-    if ended:
-        yield from ({"event_action": "resolve", "dedup_key": key(message, known)} for known in ended)
+    if ended or event.kind is Kind.ACKNOWLEDGED:
+        action, about = ("resolve", ended) if ended else ("acknowledge", message.incidents)
+        yield from ({"event_action": action, "dedup_key": key(message, known)} for known in about)
         return
     yield {
         "event_action": "trigger",

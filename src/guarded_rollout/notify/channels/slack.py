@@ -18,10 +18,7 @@ HEADER, SECTION, FIELD, FIELDS = 150, 3000, 2000, 10  # Block Kit's own limits
 
 class Slack:
     def __init__(self, settings: Settings) -> None:
-        self._poster = Poster(
-            webhook("SLACK_WEBHOOK_URL", settings.secret("SLACK_WEBHOOK_URL")),
-            settings.seconds("NOTIFICATION_TIMEOUT"),
-        )
+        self._poster = Poster(webhook("SLACK_WEBHOOK_URL", settings), settings)
         icon = settings.text("SLACK_ICON")
         self._sender = {
             "channel": settings.text("SLACK_CHANNEL"),

@@ -24,10 +24,7 @@ ROOMS = ((8000, 1000, 60), (4000, 300, 40), (1000, 100, 25))
 
 class Teams:
     def __init__(self, settings: Settings) -> None:
-        self._poster = Poster(
-            webhook("TEAMS_WEBHOOK_URL", settings.secret("TEAMS_WEBHOOK_URL")),
-            settings.seconds("NOTIFICATION_TIMEOUT"),
-        )
+        self._poster = Poster(webhook("TEAMS_WEBHOOK_URL", settings), settings)
 
     def send(self, message: Message) -> None:
         answer = self._poster.post(body(message), message)
