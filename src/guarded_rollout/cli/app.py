@@ -39,7 +39,7 @@ class Commands(UserDict[str, Any]):
                 import_module(f"guarded_rollout.cli.{module}")
             registered = typer.main.get_group(app).commands
             assert isinstance(registered, Commands)
-            self.data |= registered.data
+            self.data[name] = registered.data[name]  # others may have been imported by half
         return self.data[name]
 
     def __iter__(self) -> Iterator[str]:
