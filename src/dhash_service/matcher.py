@@ -1,12 +1,12 @@
 """Matches fingerprints against an index that follows a store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 from uuid import UUID
 
 from dhash_service.errors import StoreError
-from dhash_service.facts import Fingerprint, Match, Neighbour
+from dhash_service.facts import Fingerprint, Match, Neighbour, Status
 from dhash_service.search.confidence import match
 from dhash_service.search.follower import Follower
 from dhash_service.search.index import HammingIndex
@@ -37,6 +37,7 @@ class Matcher:
         self._store = store
         self._radius = settings.match_radius
         self._review_below = settings.review_below
+        self._queueing = settings.queueing
         self.index = HammingIndex()
         self.follower = Follower(self.index, store.feed)
 
@@ -65,7 +66,7 @@ class Matcher:
     def match(self, fingerprint: Fingerprint) -> Match:
         """Judge a fingerprint by the known images."""
         found = self.neighbours(fingerprint.value, self._radius, CANDIDATES)
-        return match(
+        judged = match(
             found.neighbours,
             fingerprint,
             found.known,
@@ -73,6 +74,9 @@ class Matcher:
             review_below=self._review_below,
             crowded=found.crowded,
         )
+        if judged.status is not Status.REVIEW or not self._queueing.isdisjoint(judged.reasons):
+            return judged
+        return replace(judged, status=Status.MATCHED if judged.nearest else Status.NEW)
 
     def neighbours(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
         """Known images within `radius` bits, nearest first, at most `limit` after the first `skip`."""

@@ -5,7 +5,7 @@ What a reviewer has before them is leased to their session, so that nobody else 
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -20,11 +20,16 @@ from dhash_service.facts import (
     Session,
     Verdict,
     Withdrawal,
+    new_id,
 )
+from dhash_service.search.confidence import COPY, Reason
 from dhash_service.service import Service
 from dhash_service.store.leases import Request
 from dhash_service.store.review import Filter, QueueCounts
-from dhash_service.store.verdicts import Counted
+from dhash_service.store.verdicts import Counted, with_note
+
+CLUSTER = 500
+"""Most blank pictures that are decided together."""
 
 OTHERS = 3
 """Known pictures shown besides the nearest one."""
@@ -32,12 +37,16 @@ OTHERS = 3
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A lookup with its picture, others that are near it now, and the claim on it, if it is leased."""
+    """A lookup with its picture, the nearest one now and others, and the claim on it, if it is leased.
+
+    `alike`: waiting lookups of blank pictures like this one, which are decided with it.
+    """
 
     lookup: Lookup
     image: Image
     others: Sequence[Neighbour]
     claim: Claim | None
+    alike: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +77,11 @@ class Reviewing:
         cursor = after
         while len(claims) < number:
             known = {*without, *(claim.lookup for claim in claims)}
+            known |= await self._alike(list(known))
             ids = await self._free(session, filter, cursor, 2 * number + len(known))
             if wanted := [id for id in ids if id not in known]:
                 # Somebody else may have been faster with some of them: then the next round asks further on.
+                wanted = await self._unlike(wanted)
                 claims += await self._claim(session, wanted, number - len(claims), filter.unsure)
                 cursor = wanted[-1]
             elif cursor is None or filter.unsure:
@@ -110,7 +121,17 @@ class Reviewing:
         recorded = self._store.verdicts.record(made)
         done = self._store.leases.done_with(session.id, lookup, made.created_at)  # in the same commit
         await asyncio.wrap_future(done)
-        return await asyncio.wrap_future(recorded)
+        decided = await asyncio.wrap_future(recorded)
+        await self._decide_alike(decided[0])
+        return decided
+
+    async def _decide_alike(self, made: Decision) -> None:
+        """Decide the lookups of blank pictures like a decided one the same way."""
+        if made.verdict is Verdict.UNSURE:
+            return
+        for lookup in await self._alike([made.lookup]):
+            along = replace(made, id=new_id(), lookup=lookup, note=with_note(made.id))
+            await asyncio.wrap_future(self._store.verdicts.record(along))
 
     async def take_back(
         self, session: Session, id: UUID, decision: UUID, *, unsure: bool = False
@@ -128,6 +149,9 @@ class Reviewing:
             raise ForbiddenError(f"{made.reviewer} decided that.", "Ask them, or an admin, to take it back.")
         withdrawal = Withdrawal(id, decision, session.name, self._service.settings.release, datetime.now(UTC))
         withdrawal = await asyncio.wrap_future(self._store.verdicts.withdraw(withdrawal))
+        for along in await self._service.read(lambda: self._store.verdicts.made_with(made)):
+            back = replace(withdrawal, id=new_id(), decision=along)
+            await asyncio.wrap_future(self._store.verdicts.withdraw(back))
         claims = await self._claim(session.id, [made.lookup], 1, unsure)
         pairs = await self._pairs(claims, unsure)
         return withdrawal, pairs[0] if pairs else None
@@ -167,22 +191,54 @@ class Reviewing:
     def _as_pairs(self, lookups: Sequence[Lookup], claims: dict[UUID, Claim]) -> list[Pair]:
         lookups, images = self._store.pictured(lookups)
         return [
-            Pair(
-                lookup,
-                images[lookup.image],
-                self._others(lookup, images[lookup.image]),
-                claims.get(lookup.id),
-            )
+            self._as_pair(lookup, images[lookup.image], claims.get(lookup.id))
             for lookup in lookups
             if lookup.image in images
         ]
 
-    def _others(self, lookup: Lookup, image: Image) -> list[Neighbour]:
-        nearest = lookup.match.nearest
-        shown = {image.id, nearest.image.id if nearest else None}
+    def _as_pair(self, lookup: Lookup, image: Image, claim: Claim | None) -> Pair:
+        """The pair with the nearest known picture of now, which may be nearer than that of then."""
         radius = self._service.settings.match_radius
-        found = self._service.matcher.neighbours(image.fingerprint.value, radius, OTHERS + len(shown))
-        return [near for near in found.neighbours if near.image.id not in shown][:OTHERS]
+        found = self._service.matcher.neighbours(image.fingerprint.value, radius, OTHERS + 2).neighbours
+        near = [each for each in found if each.image.id != image.id]
+        nearest = lookup.match.nearest
+        if near and (nearest is None or near[0].distance < nearest.distance):
+            (nearest,) = self._store.sightings.named_neighbours(near[:1])
+            lookup = replace(lookup, match=replace(lookup.match, nearest=nearest))
+        shown = nearest.image.id if nearest else None
+        others = [each for each in near if each.image.id != shown][:OTHERS]
+        return Pair(lookup, image, others, claim, sorted(self._alike_to(lookup, image)))
+
+    def _alike_to(self, lookup: Lookup, image: Image) -> set[UUID]:
+        """The other waiting lookups of blank pictures like this one's, if it is one."""
+        if Reason.LOW_QUALITY not in lookup.match.reasons:
+            return set()
+        found = self._service.matcher.neighbours(image.fingerprint.value, COPY, CLUSTER).neighbours
+        images = [each.image.id for each in found]
+        return set(self._store.queue.waiting_of(images, Reason.LOW_QUALITY)) - {lookup.id}
+
+    async def _alike(self, ids: Sequence[UUID]) -> set[UUID]:
+        """The waiting lookups that are decided with these."""
+
+        def read() -> set[UUID]:
+            found = list(self._store.queue.waiting(ids).values())
+            if len(ids) == 1 and (one := self._store.lookup(ids[0])):  # decided a moment ago, perhaps
+                found = [one]
+            images = self._store.images([lookup.image for lookup in found])
+            shown = [(lookup, images[lookup.image]) for lookup in found if lookup.image in images]
+            return set().union(*(self._alike_to(*each) for each in shown)) - set(ids)
+
+        return await self._service.read(read) if ids else set()
+
+    async def _unlike(self, ids: Sequence[UUID]) -> list[UUID]:
+        """These lookups, of blank pictures that are alike the first alone."""
+        kept: list[UUID] = []
+        alike: set[UUID] = set()
+        for id in ids:
+            if id not in alike:
+                kept.append(id)
+                alike |= await self._alike([id])
+        return kept
 
 
 def require_time_ordered(id: UUID) -> None:

@@ -15,7 +15,15 @@ PASSWORD = re.compile(r"(://[^:@/]*:)[^@/]*(?=@)|([?&]password=)[^&]*")
 
 SOCKET_PATH_BYTES = 107  # sun_path of Linux's sockaddr_un, less the NUL; macOS has 103
 
+REASONS = frozenset({"far_from_certain", "low_quality", "small_margin", "crowded"})
+"""The reasons that matching may have to ask a person (see `search.confidence.Reason`)."""
+
 Bytes = Annotated[int, Field(gt=0)]
+
+
+def split(reasons: str) -> list[str]:
+    """The names in a list with commas; none for `none`."""
+    return [name.strip() for name in reasons.split(",") if name.strip() not in ("", "none")]
 
 
 class Settings(BaseSettings):
@@ -61,6 +69,10 @@ class Settings(BaseSettings):
 
     match_radius: int = Field(10, ge=0, le=32, description="how many differing bits still make a candidate")
     review_below: float = Field(0.9, ge=0, le=1, description="lookups less confident than this go to review")
+    review_reasons: str = Field(
+        "far_from_certain,low_quality,small_margin,crowded",
+        description="reasons that send a lookup to review, with commas between them; `none`: no reason does",
+    )
     lease_seconds: int = Field(
         300, ge=5, le=86_400, description="how long a reviewer has a pair to themselves, unless they go on"
     )
@@ -75,6 +87,18 @@ class Settings(BaseSettings):
         if path and len(os.fsencode(path)) > SOCKET_PATH_BYTES:
             raise ValueError(f"a unix socket's path has at most {SOCKET_PATH_BYTES} bytes")
         return path
+
+    @field_validator("review_reasons")
+    @classmethod
+    def _known_reasons(cls, reasons: str) -> str:
+        if unknown := set(split(reasons)) - REASONS:
+            raise ValueError(f"{min(unknown)} is none of {', '.join(sorted(REASONS))}")
+        return reasons
+
+    @property
+    def queueing(self) -> frozenset[str]:
+        """The reasons that send a lookup to review."""
+        return frozenset(split(self.review_reasons))
 
     @classmethod
     def load(cls, **overrides: object) -> Self:

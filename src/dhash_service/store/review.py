@@ -33,7 +33,7 @@ from sqlalchemy import (
 from dhash_service.facts import Algorithm, Lookup, Sha256, Verdict
 from dhash_service.store.engine import reading
 from dhash_service.store.leases import held_by_others
-from dhash_service.store.repository import read_lookups
+from dhash_service.store.repository import chunks, read_lookups
 from dhash_service.store.tables import decisions, lookups, withdrawals
 from dhash_service.store.visibility import any_hidden_release, gone_image, hidden_image
 
@@ -130,6 +130,17 @@ class ReviewQueue:
         if filter.document:
             wanted = wanted.where(lookups.c.document == filter.document)
         return wanted.order_by(lookups.c.id)
+
+    def waiting_of(self, images: Sequence[UUID], reason: str) -> list[UUID]:
+        """The waiting lookups of these images that have a reason, oldest first."""
+        quoted = json.dumps(reason)
+        with reading(self._engine) as connection:
+            wanted = select(lookups.c.id).where(
+                self.is_waiting(connection), lookups.c.reasons.cast(Text).contains(quoted, autoescape=True)
+            )
+            parts = [wanted.where(lookups.c.image_id.in_(part)) for part in chunks(images)]
+            found = [id for part in parts for id in connection.scalars(part)]
+        return sorted(found)
 
     def is_waiting(self, connection: Connection, *, unsure: bool = False) -> ColumnElement[bool]:
         """True of a lookup that waits for a person at this moment."""

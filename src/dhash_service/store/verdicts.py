@@ -96,6 +96,16 @@ class Verdicts:
             made = [as_decision(row) for row in connection.execute(newest_first)]
             return self._judged(connection, made)
 
+    def made_with(self, decision: Decision) -> list[UUID]:
+        """The decisions that were made along with one (see `with_note`), by id."""
+        wanted = select(decisions.c.id).where(
+            decisions.c.reviewer == decision.reviewer,
+            decisions.c.created_at >= decision.created_at,
+            decisions.c.note == with_note(decision.id),
+        )
+        with reading(self._engine) as connection:
+            return list(connection.scalars(wanted))
+
     def reviewers(self) -> list[str]:
         """Everybody who ever decided, by name."""
         with reading(self._engine) as connection:
@@ -143,6 +153,11 @@ class Verdicts:
                 add(connection, withdrawals, [row])
             written.append(there or withdrawal)
         return written
+
+
+def with_note(decision: UUID) -> str:
+    """The note of decisions that were made along with another."""
+    return f"with decision {decision}"
 
 
 def said(decision: Decision) -> tuple[object, ...]:

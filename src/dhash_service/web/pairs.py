@@ -33,6 +33,7 @@ def pair_json(pair: Pair, originals: Originals | None, now: datetime) -> Json:
         "others": [
             picture_json(other.image, originals) | {"distance": other.distance} for other in pair.others
         ],
+        "alike": len(pair.alike),
         "confidence": match.confidence,
         "runner_up": match.runner_up,
         "known": match.known,

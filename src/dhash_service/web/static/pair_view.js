@@ -113,6 +113,7 @@ function facts(pair, source) {
   if (submitted.names.length) rows.unshift(["Name", submitted.names.join(", ")]);
   if (nearest?.names.length) rows.push(["Known as", nearest.names.join(", ")]);
   if (nearest) rows.push(["Known's quality", quality(nearest)]);
+  if (pair.alike) rows.push(["Decided with it", `${many(pair.alike)} blank pictures like it`]);
   if (pair.runner_up !== null) rows.push(["Next nearest", `${pair.runner_up} bits`]);
   if (source) {
     const filter = make("a", { href: `/review?document=${source.document}`, title: "Only pairs of this document" }, make("code", {}, `${source.document.slice(0, 16)}…`));
