@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service = await asyncio.to_thread(lambda: Service(settings, metrics).start())
         app.state.service = service
         clock = asyncio.create_task(tick(metrics))
-        log.info("ready", known=len(service.matcher.index), algorithm=settings.algorithm)
+        log.info("ready", known=len(service.matcher.index), algorithm=service.algorithm.name)
         try:
             yield
         finally:

@@ -65,7 +65,7 @@ class BankMatcher:
 
     def __init__(self, banks: Banks, algorithm: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = banks
-        self._algorithm = algorithm
+        self.algorithm = algorithm
         self._clock = clock
         self._lock = threading.Lock()
         self._known = _Known()
@@ -105,7 +105,7 @@ class BankMatcher:
             if value is not None and known.values:
                 widest = max((bank.radius for bank in known.banks.values()), default=0)
                 hits = known.index.search(value, widest, 1_000).hits
-                found += [(self._algorithm, known.values[hit.key], hit.distance) for hit in hits]
+                found += [(self.algorithm, known.values[hit.key], hit.distance) for hit in hits]
             made = [
                 BankMatch(known.banks[name], known.entries[name, kind, hash], distance)
                 for kind, hash, distance in found
@@ -153,9 +153,9 @@ class BankMatcher:
         if unknown := row.keys() - set(COLUMNS):
             raise BadRequestError(f"There is no column {min(map(str, unknown))!r}.")
         kind, value = (str(row.get(column) or "").strip().lower() for column in ("kind", "value"))
-        kind = {"dhash": self._algorithm, "sha-256": SHA256, "sha_256": SHA256}.get(kind, kind)
-        if kind not in DIGITS and kind != self._algorithm:
-            raise BadRequestError(f"{kind!r} is no kind; this store takes {self._algorithm}, md5 and sha256.")
+        kind = {"dhash": self.algorithm, "sha-256": SHA256, "sha_256": SHA256}.get(kind, kind)
+        if kind not in DIGITS and kind != self.algorithm:
+            raise BadRequestError(f"{kind!r} is no kind; this store takes {self.algorithm}, md5 and sha256.")
         digits = DIGITS.get(kind, 16)
         if len(value) != digits or not HEX.fullmatch(value):
             raise BadRequestError(f"{value[:80]!r} is no {kind}: {digits} hex digits are.")
@@ -200,7 +200,7 @@ class BankMatcher:
             return
         known.entries[key] = entry
         holders.add(bank)
-        if kind == self._algorithm and value not in known.keys:
+        if kind == self.algorithm and value not in known.keys:
             known.keys[value] = len(known.values)
             new[len(known.values)] = int(value, 16)
             known.values.append(value)

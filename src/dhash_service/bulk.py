@@ -23,7 +23,7 @@ from dhash_service.documents import DocumentReader, Extraction, is_document
 from dhash_service.errors import BodyTooLargeError, DecoderFailedError, DhashError
 from dhash_service.facts import Label, Picture, Sha256, Source, sighting_id
 from dhash_service.matcher import Matcher
-from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
+from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, read_picture
 from dhash_service.settings import Settings
 from dhash_service.store.sightings import path_label
 from dhash_service.store.store import Store
@@ -76,6 +76,7 @@ def index_files(
 
     Each file's path is kept as a sighting, relative to `root` where it lies below.
     """
+    settings = settings.model_copy(update={"algorithm": store.algorithm.name})
     progress = Progress(len(files))
     with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher, settings)) as keeper:
         for path, reading in readers.read_all(files):
@@ -139,7 +140,7 @@ class Readers:
         try:
             return self._documents.extract(
                 read_within(path, self._settings),
-                ALGORITHMS[self._settings.algorithm],
+                ALGORITHMS[self._settings.algorithm or NEW.name],
                 keep_content=self._settings.keep_originals,
             )
         except (DhashError, OSError) as error:
@@ -253,7 +254,7 @@ def _read_file(path: Path, label: Label) -> Read | UUID:
         return () if seen else known.id
     picture = read_picture(
         data,
-        ALGORITHMS[settings.algorithm],
+        ALGORITHMS[settings.algorithm or NEW.name],
         max_pixels=settings.max_pixels,
         keep_content=settings.keep_originals,
     )

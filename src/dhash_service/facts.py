@@ -93,8 +93,8 @@ class Fingerprint:
 
     `value` is unsigned; bit 63 is the top-left comparison, row by row (imagehash's order), so
     `f"{value:016x}" == str(imagehash.dhash(image))`. `quality` is 0 (says nothing) to 1; `reasons`
-    name what lowered it: `flat`, `low_entropy`, `tiny`. Width and height are those of the stored pixels,
-    before any EXIF rotation.
+    name what lowered it: `flat`, `low_entropy`, `tiny`, `cut`. Width and height are those of the pixels that
+    were compared: the stored ones, or for a visual algorithm those that are shown.
     """
 
     value: int

@@ -54,7 +54,7 @@ from dhash_service.facts import (
 )
 from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
-from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
+from dhash_service.pictures.fingerprint import read_picture
 from dhash_service.search.confidence import Reason
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Registered
@@ -103,10 +103,10 @@ class Service:
     """A running service: its store, the index that follows it, and the workers that read files."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.settings = settings
         self.metrics = metrics
-        self.algorithm = ALGORITHMS[settings.algorithm]
         self.store = Store.open_from(settings)
+        self.algorithm = self.store.algorithm
+        self.settings = settings = settings.model_copy(update={"algorithm": self.algorithm.name})
         self.matcher = Matcher(self.store, settings)
         self.duplicates = Duplicates(self.store)
         self.banks = BankMatcher(self.store.banks, self.algorithm.name)

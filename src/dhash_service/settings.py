@@ -35,8 +35,10 @@ class Settings(BaseSettings):
     store: SecretStr = Field(
         SecretStr("sqlite:///data/dhash.db"), description="URL of the store: sqlite:///PATH or postgresql://…"
     )
-    algorithm: Literal["dhash-64-fast", "dhash-64"] = Field(
-        "dhash-64-fast", description="fingerprint algorithm; a store holds one"
+    algorithm: Literal["dhash-64-visual-fast", "dhash-64-visual", "dhash-64-fast", "dhash-64"] | None = Field(
+        None,
+        description="fingerprint algorithm; a store holds one. Unset: the store's own,"
+        " `dhash-64-visual-fast` for a new one",
     )
 
     host: str = Field("127.0.0.1", description="address to listen on")

@@ -11,7 +11,7 @@ from dhash_service.api.models import DIGEST, Known, SearchAnswer, SightingsPage
 from dhash_service.api.problems import PROBLEMS
 from dhash_service.errors import NotFoundError
 from dhash_service.facts import Sha256
-from dhash_service.pictures.decoding import sniff
+from dhash_service.pictures.formats import sniff
 from dhash_service.store.sightings import SightingFilter, require_words
 
 router = APIRouter(prefix="/api/dhash", tags=["search"], responses=PROBLEMS)

@@ -17,6 +17,11 @@ app = typer.Typer(
 )
 
 
+ALGORITHM_HELP = (
+    "dhash-64-visual-fast, dhash-64-visual, dhash-64-fast or dhash-64"
+    " [default: DHASH_ALGORITHM, or the first]"
+)
+
 YOUNG_OBJECTS = 50_000
 """New objects that the collector waits for. With Python's 700 it goes through all that was imported
 again and again while more is imported: a fifth of the processor time that the service needs to start."""

@@ -98,12 +98,13 @@ def add(
 
     settings = Settings.load()
     lines = []
-    for file in files:
-        data = file.read_bytes()
-        print_ = fingerprint(data, ALGORITHMS[settings.algorithm], max_pixels=settings.max_pixels)
-        for kind, value in (("dhash", print_.hex), ("sha256", hashlib.sha256(data).hexdigest())):
-            lines.append(json.dumps({"kind": kind, "value": value, "label": label, "severity": severity}))
     with opened() as banks:
+        algorithm = ALGORITHMS[banks.algorithm]
+        for file in files:
+            data = file.read_bytes()
+            print_ = fingerprint(data, algorithm, max_pixels=settings.max_pixels)
+            for kind, value in (("dhash", print_.hex), ("sha256", hashlib.sha256(data).hexdigest())):
+                lines.append(json.dumps({"kind": kind, "value": value, "label": label, "severity": severity}))
         tell(banks.load(name, "\n".join(lines), removed=remove), as_json=as_json)
 
 
@@ -116,7 +117,7 @@ def opened() -> "Iterator[BankMatcher]":
 
     settings = Settings.load()
     with Store.open_from(settings) as store:
-        yield BankMatcher(store.banks, settings.algorithm)
+        yield BankMatcher(store.banks, store.algorithm.name)
 
 
 def tell(done: "Imported", *, as_json: bool) -> None:

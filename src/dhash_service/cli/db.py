@@ -125,7 +125,7 @@ def check(as_json: AsJson = False) -> None:
 
     settings = Settings.load()
     with existing(store_url(settings)) as engine:
-        findings = findings_of(engine, ALGORITHMS[settings.algorithm])
+        findings = findings_of(engine, ALGORITHMS[settings.algorithm] if settings.algorithm else None)
     for finding in findings:
         if as_json:
             typer.echo(json.dumps(asdict(finding)))
@@ -172,11 +172,14 @@ def merge(
 
     May be done while the service runs, and again if it was interrupted.
     """
+    from dhash_service.pictures.fingerprint import NEW
     from dhash_service.settings import Settings
+    from dhash_service.store.merge import algorithm_of
     from dhash_service.store.merge import merge as merged_from
     from dhash_service.store.store import Store
 
-    with Store.open_from(Settings.load()) as store, progress() as tell_progress:
+    theirs = algorithm_of(file, salvage=salvage) or NEW
+    with Store.open_from(Settings.load(), otherwise=theirs) as store, progress() as tell_progress:
         merged = merged_from(
             store.engine, file, algorithm=store.algorithm, salvage=salvage, progress=tell_progress
         )

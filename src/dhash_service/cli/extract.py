@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from click import format_filename
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import ALGORITHM_HELP, app
 
 if TYPE_CHECKING:
     from dhash_service.documents import Box, DocumentReader
@@ -47,9 +47,7 @@ def extract(
         Path | None,
         typer.Option(metavar="DIR", help="Also write the pictures there; nothing is overwritten."),
     ] = None,
-    algorithm: Annotated[
-        str | None, typer.Option(help="dhash-64 or dhash-64-fast [default: DHASH_ALGORITHM]")
-    ] = None,
+    algorithm: Annotated[str | None, typer.Option(help=ALGORITHM_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object a picture and line.")] = False,
 ) -> None:
     """Print every picture in each file: where it stands, its size and its fingerprint.
@@ -108,9 +106,9 @@ def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_conte
     """Raises `UnreadableFileError`, `BodyTooLargeError`, and what reading a picture or a PDF raises."""
     from dhash_service.documents import is_document
     from dhash_service.errors import BodyTooLargeError, UnreadableFileError
-    from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
+    from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, read_picture
 
-    algorithm = ALGORITHMS[settings.algorithm]
+    algorithm = ALGORITHMS[settings.algorithm or NEW.name]
     try:
         with path.open("rb") as file:
             data = file.read(settings.max_body_bytes + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import ALGORITHM_HELP, app
 
 if TYPE_CHECKING:
     from dhash_service.errors import DhashError
@@ -26,9 +26,7 @@ T = TypeVar("T")
 @app.command(epilog="Example: dhash hash holiday.jpg scans/*.png --json; or: curl … | dhash hash -")
 def hash(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Pictures; - is standard input.")],
-    algorithm: Annotated[
-        str | None, typer.Option(help="dhash-64 or dhash-64-fast [default: DHASH_ALGORITHM]")
-    ] = None,
+    algorithm: Annotated[str | None, typer.Option(help=ALGORITHM_HELP)] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One object a line: path algorithm hash quality width height.")
     ] = False,
@@ -87,9 +85,9 @@ def _facts(found: "Fingerprint") -> dict[str, object]:
 def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str, "Fingerprint | DhashError"]]:
     """Each path with what became of it, one after the other, computed on every core."""
     from dhash_service.errors import DhashError
-    from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
+    from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, fingerprint
 
-    way = ALGORITHMS[settings.algorithm]
+    way = ALGORITHMS[settings.algorithm or NEW.name]
 
     def one(path: str) -> "Fingerprint | DhashError":
         try:

@@ -24,23 +24,25 @@ def search(
 
     from dhash_service.errors import BadRequestError
     from dhash_service.facts import Neighbour
-    from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
+    from dhash_service.pictures.fingerprint import fingerprint
     from dhash_service.search.index import HammingIndex
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
 
     settings = Settings.load()
-    algorithm = ALGORITHMS[settings.algorithm]
+    data = None
     if re.fullmatch(r"[0-9a-fA-F]{16}", what):
         value = int(what, 16)
     elif (path := Path(what)).is_file():
-        value = fingerprint(path.read_bytes(), algorithm, max_pixels=settings.max_pixels).value
+        data = path.read_bytes()
     else:
         raise BadRequestError(
             f"{what} is neither a file nor 16 hex digits.", "Give a picture's path, or a fingerprint."
         )
 
     with Store.open_from(settings) as store:
+        if data is not None:
+            value = fingerprint(data, store.algorithm, max_pixels=settings.max_pixels).value
         everything = store.feed.changes(None)
         index = HammingIndex()
         index.append(everything.keys, everything.values)

@@ -57,7 +57,7 @@ def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
     """The known images of a file, an id, a SHA-256 or a fingerprint. Raises `BadRequestError`."""
     from dhash_service.errors import BadRequestError
     from dhash_service.facts import Sha256
-    from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
+    from dhash_service.pictures.fingerprint import fingerprint
 
     if re.fullmatch(r"[0-9a-fA-F]{16}", what):
         return store.with_fingerprint(int(what, 16))
@@ -74,8 +74,7 @@ def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
     data = path.read_bytes()
     if found := store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
         return [found]
-    algorithm = ALGORITHMS[settings.algorithm]
-    return store.with_fingerprint(fingerprint(data, algorithm, max_pixels=settings.max_pixels).value)
+    return store.with_fingerprint(fingerprint(data, store.algorithm, max_pixels=settings.max_pixels).value)
 
 
 def tell(seen: "Sequence[Sighting]", images: "dict[UUID, Image]", *, as_json: bool) -> None:

@@ -56,7 +56,7 @@ def check(golden: Golden, algorithm: Algorithm, read: Read) -> Checked:
     A file that cannot be read has moved. Raises `GoldenRecordError` for a record of another version.
     """
     pictures, moved = 0, []
-    for file in golden.values:
+    for file in golden.files(algorithm):
         recorded = golden.of(file, algorithm)
         pictures += len(recorded)
         try:

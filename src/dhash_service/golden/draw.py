@@ -9,9 +9,10 @@ import zlib
 from pathlib import Path
 from random import Random
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageCms, ImageDraw
 
 ORIENTATION = 0x0112  # EXIF
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF
 
 
 def draw(folder: Path) -> list[Path]:
@@ -51,8 +52,47 @@ def files() -> dict[str, bytes]:
         "palette.gif": _file(scene(160, 120, 14).quantize(32), "GIF"),
         "color.bmp": _file(scene(80, 60, 15), "BMP"),
         "color.tiff": _file(scene(100, 75, 16), "TIFF", compression="tiff_lzw"),
+        **depths_and_colors(),
         "pages.pdf": pdf(scene(320, 240, 17), scene(60, 80, 18)),
     }
+
+
+def depths_and_colors() -> dict[str, bytes]:
+    """A picture in twelve ways to store colour and depth, and lying on its side."""
+    picture = scene(54, 40, 19)
+    gray = picture.convert("L")
+    clear = picture.copy()
+    clear.putalpha(Image.radial_gradient("L").resize(picture.size))
+    lying = Image.Exif()
+    lying[ORIENTATION] = 6
+    inverted = ImageChops.invert(picture.convert("CMYK"))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    lab = ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), profile, outputMode="LAB")
+    assert lab is not None
+    palette = picture.quantize(64)
+    deep = gray.convert("I").point(lambda level: level * 257)
+    return {
+        "look-1-bit.png": _file(gray.convert("1"), "PNG"),
+        "look-gray.png": _file(gray, "PNG"),
+        "look-gray-alpha.png": _file(clear.convert("LA"), "PNG"),
+        "look-gray-16.png": _file(deep.convert("I;16"), "PNG"),
+        "look-gray-16.tiff": _file(deep.convert("I;16"), "TIFF", tiffinfo={PHOTOMETRIC: WHITE_IS_ZERO}),
+        "look-float.tiff": _file(
+            gray.convert("F").point(lambda level: level / 255), "TIFF", compression="tiff_lzw"
+        ),
+        "look-palette.png": _file(palette, "PNG"),
+        "look-palette-clear.png": _file(palette, "PNG", transparency=palette.getpixel((0, 0))),
+        "look-rgb.jpg": _file(picture, "JPEG", quality=80, exif=lying),
+        "look-rgba.png": _file(clear, "PNG"),
+        "look-cmyk.jpg": _without_adobe(_file(inverted, "JPEG", quality=80)),
+        "look-lab.tiff": _file(lab, "TIFF", compression="tiff_lzw"),
+    }
+
+
+def _without_adobe(jpeg: bytes) -> bytes:
+    """A CMYK JPEG without Adobe's mark, which says that its inks are stored inverted."""
+    start = jpeg.index(b"\xff\xee")
+    return jpeg[:start] + jpeg[start + 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big") :]
 
 
 def scene(width: int, height: int, seed: int) -> Image.Image:

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from dhash_service.errors import GoldenRecordError
+from dhash_service.errors import GoldenRecordError, UnsupportedFormatError
 from dhash_service.facts import Algorithm
 from dhash_service.pictures.fingerprint import ALGORITHMS
 
@@ -59,6 +60,10 @@ class Golden:
             )
         return self.values[file][algorithm.name]
 
+    def files(self, algorithm: Algorithm) -> list[str]:
+        """The files that the algorithm has a value for: Lab colours have none by `dhash-64`."""
+        return [file for file, values in self.values.items() if algorithm.name in values or not values]
+
 
 def record(folder: Path, read: Read, *, accept: bool = False) -> Golden:
     """Take the fingerprints of every file in `folder` as they are now, for every algorithm.
@@ -75,13 +80,16 @@ def record(folder: Path, read: Read, *, accept: bool = False) -> Golden:
     golden = Golden(
         folder,
         {algorithm.name: algorithm.version for algorithm in ALGORITHMS.values()},
-        {
-            file.name: {name: read(file.name, file.read_bytes(), way) for name, way in ALGORITHMS.items()}
-            for file in files
-        },
+        {file.name: dict(_values(file, read)) for file in files},
     )
     _write(path, json.dumps({"algorithms": golden.versions, "files": golden.values}, indent=2) + "\n")
     return golden
+
+
+def _values(file: Path, read: Read) -> Iterator[tuple[str, Values]]:
+    for name, algorithm in ALGORITHMS.items():
+        with suppress(UnsupportedFormatError):
+            yield name, read(file.name, file.read_bytes(), algorithm)
 
 
 def _write(path: Path, text: str) -> None:

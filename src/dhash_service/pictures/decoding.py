@@ -1,27 +1,45 @@
-"""Bytes → an open picture: only the formats that we list, and every failure as one of our errors.
+"""Bytes → an open picture: only formats that are allowed, and every failure as one of our errors.
 
 Safe in threads: nothing of Pillow's state is changed per call.
 """
 
 import ctypes
+import io
 import logging
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
 
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
 
 from dhash_service.errors import (
     DamagedPictureError,
     DecoderFailedError,
+    DhashError,
     TooManyPixelsError,
     UnsupportedFormatError,
 )
 from dhash_service.pictures import bombs
+from dhash_service.pictures.formats import ALWAYS, is_camera_tiff, refusal, sniff
 
 MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The rules for opening a picture.
+
+    `formats` are allowed beyond `ALWAYS`, by Pillow's names. `take_cut` takes a JPEG whose end is missing.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    formats: frozenset[str] = frozenset()
+    take_cut: bool = False
+
 
 # What Pillow finds strange in a file it tells by warning and logging. Here a file is answered, with a
 # fingerprint or an error; once and for all, because changing filters per call is not safe in threads.
@@ -49,52 +67,65 @@ _BROKEN_DATA = (
 """Raised by Pillow on bytes that make no sense. Anything else is a defect of the decoder."""
 
 
-def sniff(data: bytes) -> str | None:
-    """Pillow's name of the format that the first bytes announce, None where it is not one of ours."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data.startswith(b"BM"):
-        return "BMP"
-    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "TIFF"
-    return None
-
-
-def open_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
-    """Read a picture's header; no pixel is decoded yet. The first bytes alone decide the format.
+def open_picture(data: bytes, opening: Opening | None = None) -> ImageFile.ImageFile:
+    """Read a picture's header; no pixel is decoded yet. The bytes alone decide the format.
 
     Raises `UnsupportedFormatError`, `DamagedPictureError`, `TooManyPixelsError`, `DecoderFailedError`.
     """
+    opening = opening or Opening()
+    format = _format(data, opening)
+    with _our_errors(format):
+        if format == "TIFF":
+            bombs.check_tags(data)
+        elif format == "RAW":
+            return _camera_preview(data, opening)
+        elif format in _PLUGINS:
+            import_module(_PLUGINS[format])
+        file = bombs.MeteredFile(data)
+        image = Image.open(file, formats=[format])
+        bombs.check_size(*image.size, opening.max_pixels)
+        bombs.check_work(image, data)
+    file.reads_left = bombs.READS_TO_LOAD
+    return image
+
+
+_PLUGINS = {"HEIF": "pillow_heif.HeifImagePlugin", "JXL": "pillow_jxl"}
+"""Modules that teach Pillow a format when they are imported."""
+
+
+def _format(data: bytes, opening: Opening) -> str:
+    """Pillow's name of the format of these bytes. Raises `UnsupportedFormatError`."""
     format = sniff(data)
     if format is None:
         raise UnsupportedFormatError(
             "The file does not start like any of them." if data else "The file is empty."
         )
-    if format == "TIFF":
-        bombs.check_tags(data)
-    file = bombs.MeteredFile(data)
-    with _our_errors(format):
-        image = Image.open(file, formats=[format])
-    bombs.check_size(*image.size, max_pixels)
-    bombs.check_work(image, data)
-    file.reads_left = bombs.READS_TO_LOAD
-    return image
+    if format == "TIFF" and "RAW" in opening.formats and is_camera_tiff(data):
+        return "RAW"
+    if format not in ALWAYS and format not in opening.formats:
+        raise UnsupportedFormatError(refusal(format) or f"It is {format}.")
+    return format
+
+
+def _camera_preview(data: bytes, opening: Opening) -> ImageFile.ImageFile:
+    """The JPEG that a camera keeps within its raw file."""
+    import rawpy
+
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        preview = raw.extract_thumb()
+    if preview.format != rawpy.ThumbFormat.JPEG:
+        raise UnsupportedFormatError("The raw file holds no JPEG preview.")
+    return open_picture(preview.data, Opening(opening.max_pixels))
 
 
 def format_of(image: Image.Image) -> str:
     """Pillow's name of the format; a JPEG with more pictures behind the first (MPO) is a JPEG."""
     format = getattr(image, "format", None) or "picture"
-    return "JPEG" if format == "MPO" else format
+    return "JPEG" if format == "MPO" else str(format)
 
 
 def decoding(image: Image.Image) -> AbstractContextManager[None]:
-    """Around whatever makes Pillow decode: its errors become ours, the file's fault or the decoder's."""
+    """Turn the errors of what makes Pillow decode into ours: the file's fault, or the decoder's."""
     return _our_errors(format_of(image))
 
 
@@ -102,7 +133,7 @@ def decoding(image: Image.Image) -> AbstractContextManager[None]:
 def _our_errors(format: str) -> Iterator[None]:
     try:
         yield
-    except (DamagedPictureError, TooManyPixelsError, UnsupportedFormatError):
+    except DhashError:
         raise
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)

@@ -22,8 +22,11 @@ class Finding:
     detail: str
 
 
-def check(engine: Engine, algorithm: Algorithm) -> list[Finding]:
-    """Every check in turn, each on its own: one that cannot be made does not hide the others."""
+def check(engine: Engine, algorithm: Algorithm | None = None) -> list[Finding]:
+    """Every check in turn, each on its own: one that cannot be made does not hide the others.
+
+    `algorithm` is the one that is set; None lets the store hold any.
+    """
     checks: list[tuple[str, Callable[[Connection], str | None], str]] = [
         ("integrity", integrity, "Every page and index can be read."),
         ("references", references, "Every row's parents are there."),
@@ -31,7 +34,7 @@ def check(engine: Engine, algorithm: Algorithm) -> list[Finding]:
         (
             "algorithm",
             lambda connection: one_algorithm(connection, algorithm),
-            f"{algorithm.name} throughout.",
+            f"{algorithm.name if algorithm else 'One'} throughout.",
         ),
         ("fingerprints", every_image_has_one, "Every image has a fingerprint."),
         ("repeats", repeats_are_marked, "Every image has one first fingerprint."),
@@ -85,12 +88,12 @@ def schema_fits(connection: Connection) -> str | None:
     return f"There is no {', '.join(missing)}." if missing else None
 
 
-def one_algorithm(connection: Connection, algorithm: Algorithm) -> str | None:
+def one_algorithm(connection: Connection, algorithm: Algorithm | None) -> str | None:
     """Compare the algorithm that the store states with the one it holds."""
     held = stored_algorithm(connection)
     if held is None:
         return "The store does not say which algorithm it holds."
-    if held != algorithm:
+    if algorithm is not None and held != algorithm:
         return (
             f"The store holds {held.name} version {held.version};"
             f" {algorithm.name} version {algorithm.version} is set."

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dhash_service.errors import StoreAlgorithmError, StoreDamagedError, StoreSchemaError
 from dhash_service.facts import Algorithm
+from dhash_service.pictures.fingerprint import ALGORITHMS
 from dhash_service.store.engine import reading, writing
 from dhash_service.store.recorder import fingerprinted
 from dhash_service.store.repository import chunks
@@ -120,16 +121,28 @@ def require_room(
 def require_algorithm(snapshot: SnapshotFile, algorithm: Algorithm) -> None:
     """Raise `StoreAlgorithmError` if the snapshot says that it holds another algorithm's fingerprints."""
     ours = f"{algorithm.name}/{algorithm.version}"
-    said = [
+    said = _said(snapshot)
+    if said and said != [ours]:
+        raise StoreAlgorithmError(
+            f"{snapshot.path} holds {said[0]}, this store {ours}.", "Merge it into a store of its own."
+        )
+
+
+def algorithm_of(path: Path, *, salvage: bool = False) -> Algorithm | None:
+    """The algorithm that a snapshot says it holds, if this release knows it. Raises what `merge` does."""
+    with source(path, salvage=salvage) as snapshot:
+        said = _said(snapshot) if "meta" in snapshot.tables() else []
+    known = {f"{algorithm.name}/{algorithm.version}": algorithm for algorithm in ALGORITHMS.values()}
+    return known.get(said[0]) if said else None
+
+
+def _said(snapshot: SnapshotFile) -> list[str]:
+    return [
         value
         for block in snapshot.blocks("meta", ["name", "value"])
         for name, value in block
         if name == "algorithm"
     ]
-    if said and said != [ours]:
-        raise StoreAlgorithmError(
-            f"{snapshot.path} holds {said[0]}, this store {ours}.", "Merge it into a store of its own."
-        )
 
 
 class Taker:

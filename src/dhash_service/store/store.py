@@ -24,7 +24,7 @@ from dhash_service.facts import (
     Token,
     Tombstone,
 )
-from dhash_service.pictures.fingerprint import ALGORITHMS
+from dhash_service.pictures.fingerprint import ALGORITHMS, NEW
 from dhash_service.pictures.originals import Originals
 from dhash_service.settings import Settings
 from dhash_service.store import schema
@@ -95,13 +95,14 @@ class Store(Repository):
         url: str,
         *,
         release: str,
-        algorithm: Algorithm,
+        algorithm: Algorithm | None,
+        otherwise: Algorithm = NEW,
         migrate: bool = False,
         originals: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
         lock_seconds: float = LOCK_SECONDS,
     ) -> Self:
-        """Open the store at a URL; the first to open it sets its algorithm.
+        """Open the store at a URL; the first to open it sets its algorithm: `otherwise` where None is given.
 
         `migrate` makes a new store, and gives an old one the expanding revisions it lacks. `originals` is the
         folder where pictures are kept whole. Raises `StoreSchemaError`, `StoreAlgorithmError`,
@@ -115,7 +116,7 @@ class Store(Repository):
                 raise StoreSchemaError(f"There is no store at {path}.", "Run `dhash db upgrade`.")
             with reading(engine) as connection:
                 schema.require_fit(schema.applied(connection))
-            require_algorithm(engine, algorithm, release=release, now=clock())
+            algorithm = settled_algorithm(engine, algorithm, otherwise, release=release, now=clock())
             return cls(
                 engine,
                 release=release,
@@ -129,14 +130,15 @@ class Store(Repository):
             raise
 
     @classmethod
-    def open_from(cls, settings: Settings, *, migrate: bool = False) -> Self:
+    def open_from(cls, settings: Settings, *, migrate: bool = False, otherwise: Algorithm = NEW) -> Self:
         """Open the store that the settings name; see `open`."""
         return cls.open(
             settings.store.get_secret_value(),
             release=settings.release,
-            algorithm=ALGORITHMS[settings.algorithm],
+            algorithm=ALGORITHMS[settings.algorithm] if settings.algorithm else None,
             originals=settings.originals if settings.keep_originals else None,
             migrate=migrate,
+            otherwise=otherwise,
         )
 
     def close(self) -> None:
@@ -241,8 +243,14 @@ def migrate_for(url: str, *, release: str, lock_seconds: float) -> None:
     migrate.upgrade(url, release=release, expand_only=bool(had), lock_seconds=lock_seconds)
 
 
-def require_algorithm(engine: Engine, algorithm: Algorithm, *, release: str, now: datetime) -> None:
-    """Record the algorithm of a store that has none. Raises `StoreAlgorithmError` where it has another."""
+def settled_algorithm(
+    engine: Engine, wanted: Algorithm | None, otherwise: Algorithm, *, release: str, now: datetime
+) -> Algorithm:
+    """The store's algorithm; one that has none is given the one that is wanted, or `otherwise`.
+
+    Raises `StoreAlgorithmError` where it has another than the one that is wanted.
+    """
+    algorithm = wanted or otherwise
     with reading(engine) as connection:
         held = stored_algorithm(connection)
     if held is None:
@@ -258,12 +266,19 @@ def require_algorithm(engine: Engine, algorithm: Algorithm, *, release: str, now
                 },
             )
             held = stored_algorithm(connection)
-    if held != algorithm:
-        assert held is not None
+    assert held is not None
+    known = held in ALGORITHMS.values()
+    if held == algorithm or (wanted is None and known):
+        return held
+    if wanted is None:
         raise StoreAlgorithmError(
-            f"The store holds {held.name} version {held.version}; this release is set to"
-            f" {algorithm.name} version {algorithm.version}."
+            f"The store holds {held.name} version {held.version}, which this release does not know.",
+            "Use the release that made the store, or a newer one.",
         )
+    raise StoreAlgorithmError(
+        f"The store holds {held.name} version {held.version}; this release is set to"
+        f" {algorithm.name} version {algorithm.version}."
+    )
 
 
 def stored_algorithm(connection: Connection) -> Algorithm | None:

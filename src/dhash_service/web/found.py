@@ -13,7 +13,7 @@ from uuid import UUID
 from dhash_service.errors import DhashError, RetryLaterError
 from dhash_service.facts import Lookup, Match, Neighbour, Status
 from dhash_service.matcher import Neighbourhood
-from dhash_service.pictures.decoding import sniff
+from dhash_service.pictures.formats import sniff
 from dhash_service.search.confidence import BITS, SENTENCES, Reason
 from dhash_service.service import DocumentSubmission, Submission
 from dhash_service.store.verdicts import Judged

@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 
 from dhash_service.api.auth import Running
 from dhash_service.errors import NotFoundError
-from dhash_service.pictures.decoding import decoding, open_picture
+from dhash_service.pictures.decoding import Opening, decoding, open_picture
 from dhash_service.pictures.thumbnail import upright
 from dhash_service.web.visitors import Reader
 
@@ -62,7 +62,7 @@ def shrunk(content: bytes, max_pixels: int) -> tuple[bytes, str]:
 
     Nothing of the file's own bytes is passed on. Raises the errors of `open_picture`.
     """
-    picture: PILImage.Image = open_picture(content, max_pixels)
+    picture: PILImage.Image = open_picture(content, Opening(max_pixels))
     with decoding(picture):
         turn = upright(picture)
         picture.draft("RGB", (SIDE, SIDE))

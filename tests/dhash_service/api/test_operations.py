@@ -62,7 +62,7 @@ def test_prometheus_gets_its_own_format(client: httpx.Client) -> None:
 
 def test_the_configuration_shows_no_secret(client: httpx.Client) -> None:
     config = client.get("/api/config").json()
-    assert config["algorithm"] == "dhash-64-fast"
+    assert config["algorithm"] == "dhash-64-visual-fast"
     assert config["store"].startswith("sqlite:///")
 
 

@@ -41,7 +41,7 @@ def test_a_new_picture_is_created_and_then_known(client: httpx.Client, picture: 
     assert first.status_code == 201
     body = first.json()
     assert body["sha256"] == hashlib.sha256(picture).hexdigest()
-    assert body["algorithm"] == "dhash-64-fast"
+    assert body["algorithm"] == "dhash-64-visual-fast"
     assert (body["width"], body["height"]) == (320, 240)
     assert body["release"] == "test-1"
     assert 0 < body["quality"] <= 1

@@ -114,6 +114,17 @@ def test_a_snapshot_merges_into_another_store(
     assert "0 rows added" in dhash("merge", str(file)).output
 
 
+def test_a_new_store_takes_the_algorithm_of_what_is_merged_into_it(environment: str, tmp_path: Path) -> None:
+    dhash("upgrade")
+    other = tmp_path / "other.db"
+    with Store.open(f"sqlite:///{other}", release="r", algorithm=FAST, migrate=True) as store:
+        store.add_image(picture(1), NEW).result(30)
+    (merged,) = lines("merge", str(other))
+    assert merged["added"]["images"] == 1
+    with Store.open(environment, release="r", algorithm=None) as store:
+        assert store.algorithm == FAST
+
+
 def test_a_damaged_file_is_salvaged_only_when_asked(environment: str, tmp_path: Path) -> None:
     dhash("upgrade")
     other = tmp_path / "other.db"

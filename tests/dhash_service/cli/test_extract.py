@@ -47,7 +47,7 @@ def test_each_picture_is_one_json_object_a_line(folder: Path) -> None:
         "size": len(FIRST),
         "width": 320,
         "height": 240,
-        "algorithm": "dhash-64-fast",
+        "algorithm": "dhash-64-visual-fast",
         "hash": fingerprint(FIRST).hex,
         "quality": fingerprint(FIRST).quality,
         "reasons": [],

@@ -30,7 +30,11 @@ def test_each_file_is_one_json_object_a_line_in_the_order_given(folder: Path) ->
     assert (run.returncode, run.stderr) == (0, "")
     assert [Path(line["path"]).name for line in lines] == names
     assert [list(line) for line in lines] == [["path", "algorithm", "hash", "quality", "width", "height"]] * 4
-    assert (lines[1]["algorithm"], lines[1]["width"], lines[1]["height"]) == ("dhash-64-fast", 320, 240)
+    assert (lines[1]["algorithm"], lines[1]["width"], lines[1]["height"]) == (
+        "dhash-64-visual-fast",
+        320,
+        240,
+    )
     assert lines[2]["quality"] == 0
 
 

@@ -111,7 +111,7 @@ def test_a_store_of_another_algorithm_is_not_served(tmp_path: Path) -> None:
     assert dhash("token", "create", "x", env=env).returncode == 0  # the first to open it sets the algorithm
     run = dhash("serve", env={**env, "DHASH_ALGORITHM": "dhash-64"})
     assert run.returncode == 1
-    assert "dhash-64-fast" in run.stderr
+    assert "dhash-64-visual-fast" in run.stderr
     assert "DHASH_ALGORITHM" in run.stderr
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dhash_service.errors import StoreAlgorithmError, StoreSchemaError
 from dhash_service.facts import Algorithm, Sha256, Source
+from dhash_service.pictures.fingerprint import VISUAL_FAST
 from dhash_service.store.store import Store
 from tests.dhash_service.store.facts import (
     FAST,
@@ -127,6 +128,24 @@ def test_a_store_holds_one_algorithm_and_says_so(open_store: OpenStore) -> None:
     for other in (Algorithm("dhash-64", 1), Algorithm(FAST.name, 2)):
         with pytest.raises(StoreAlgorithmError, match="dhash-64-fast version 1"):
             open_store(algorithm=other)
+
+
+def test_a_store_keeps_its_algorithm_where_none_is_set(open_store: OpenStore) -> None:
+    assert open_store(algorithm=FAST).algorithm == FAST
+    assert open_store(algorithm=None).algorithm == FAST
+
+
+def test_a_new_store_is_visual_where_none_is_set(open_store: OpenStore) -> None:
+    assert open_store(algorithm=None).algorithm == VISUAL_FAST
+    assert open_store(algorithm=VISUAL_FAST).algorithm == VISUAL_FAST
+    with pytest.raises(StoreAlgorithmError, match="dhash-64-visual-fast version 1"):
+        open_store(algorithm=FAST)
+
+
+def test_a_store_of_an_algorithm_of_the_future_is_refused(open_store: OpenStore) -> None:
+    open_store(algorithm=Algorithm("dhash-128", 1))
+    with pytest.raises(StoreAlgorithmError, match="does not know"):
+        open_store(algorithm=None)
 
 
 def test_a_store_that_is_not_there_is_not_made_by_opening_it(empty_url: str, tmp_path: Path) -> None:
