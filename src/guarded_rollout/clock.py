@@ -1,4 +1,4 @@
-"""Time as a parameter: what decides by time takes a `Clock`, so that an hour is tested in milliseconds."""
+"""Time as a parameter: decisions take a `Clock`, so that an hour is tested in milliseconds."""
 
 import time
 from contextlib import suppress
@@ -13,9 +13,9 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """A moment on the wall clock, and on the monotonic one that counts from the start of the machine.
+    """A moment on the wall clock (`at`), and in seconds since the start of the machine (`steady`).
 
-    `steady` is in seconds, the same for all processes of one `boot`; without a boot, the wall clock counts.
+    `steady` is comparable among processes of one `boot`; without a boot, the wall clock counts.
     """
 
     at: datetime
@@ -23,7 +23,7 @@ class Instant:
     steady: float = 0.0
 
     def since(self, earlier: "Instant") -> float:
-        """Seconds that have passed, 0 or more; whatever was done to the wall clock within one boot."""
+        """Return the seconds that have passed, 0 or more, whatever was done to the wall clock in one boot."""
         if self.boot and self.boot == earlier.boot:
             return max(0.0, self.steady - earlier.steady)
         return max(0.0, (self.at - earlier.at).total_seconds())
@@ -33,15 +33,15 @@ class Clock(Protocol):
     """A source of time."""
 
     def now(self) -> datetime:
-        """The wall clock, aware, in UTC: for records."""
+        """Return the wall clock's time, aware, in UTC: for records."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never jumps: for durations."""
+        """Return the seconds since some fixed moment; never jumps: for durations."""
         ...
 
     def instant(self) -> Instant:
-        """Both, for durations between processes."""
+        """Return both, for durations between processes."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -68,14 +68,14 @@ class SystemClock:
 
 @cache
 def boot() -> str:
-    """The kernel's name for this start of the machine, random (proc(5)); empty where there is none."""
+    """Return the kernel's random name for this start of the machine (proc(5)); empty where there is none."""
     with suppress(OSError):
         return BOOT_ID.read_text().strip()
     return ""
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people: `0.25 s`, `60 s`, `4 min 5 s`, `60 min`, `1 h 2 min`."""
+    """Format a length of time for people: `0.25 s`, `60 s`, `4 min 5 s`, `60 min`, `1 h 2 min`."""
     whole = round(seconds)
     if whole <= 60:
         return f"{seconds:.2g} s" if seconds < 9.5 else f"{whole} s"

@@ -1,7 +1,6 @@
 """Every error an operator can meet. A class owns its sentence, its advice and its exit code.
 
-The sentence says what is wrong and is filled from the error's data; `advice` says what to do next.
-`PortTakenError(port=3000)` prints both, and `error.data` keeps the values for `--json`.
+`PortTakenError(port=3000)` fills both from its data, which `--json` prints as well.
 """
 
 import re
@@ -10,7 +9,7 @@ from typing import ClassVar
 
 
 class RolloutError(Exception):
-    """The base: anything that goes to an operator as a clear error rather than a traceback."""
+    """The base of what an operator sees as a clear error rather than a traceback."""
 
     message: ClassVar[str] = "{detail}"  # a `str.format` template over `data`
     advice: ClassVar[str] = "See `rollout history` for what was done before it."
@@ -28,11 +27,11 @@ class RolloutError(Exception):
 
     @classmethod
     def code(cls) -> str:
-        """The stable name for programs: `PortTakenError` is `port-taken`."""
+        """Return the stable name for programs: `PortTakenError` is `port-taken`."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__.removesuffix("Error")).lower()
 
     def as_json(self) -> dict[str, object]:
-        """The object that `--json` prints."""
+        """Return the object that `--json` prints."""
         data = {
             name: value if isinstance(value, int | float) else str(value) for name, value in self.data.items()
         }
@@ -40,7 +39,7 @@ class RolloutError(Exception):
 
 
 def all_errors(base: type[RolloutError] = RolloutError) -> Iterator[type[RolloutError]]:
-    """The base and every error below it, for the documentation and the test that reads them all."""
+    """Yield the base and every error below it."""
     yield base
     for child in base.__subclasses__():
         yield from all_errors(child)

@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block SIGTERM and a closed terminal interrupt as Ctrl-C does, by `KeyboardInterrupt`."""
+    """Raise `KeyboardInterrupt` within the block on SIGTERM and a closed terminal, as on Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -23,7 +23,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Within the block they wait for nobody: what is being taken back is taken back."""
+    """Ignore these signals within the block: a rollback that has begun is completed."""
     with _handled(signal.SIG_IGN):
         yield
 

@@ -50,13 +50,13 @@ class LogLine:
 
 
 def stamp(at: float) -> str:
-    """Unix time as ISO 8601 in UTC, to the millisecond."""
+    """Format unix time as ISO 8601 in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(at, UTC)
     return f"{moment:%FT%T}.{moment.microsecond // 1000:03d}Z"
 
 
 def parse(text: str) -> LogLine | None:
-    """A line of a log; None if it is none."""
+    """Parse a line of a log; return None for anything else."""
     try:
         found = json.loads(text)
         return LogLine(
@@ -76,13 +76,13 @@ def open_log(path: Path) -> TextIO:
 
 
 def path_for(folder: Path, name: str, environment: str, at: datetime) -> Path:
-    """`<name>_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
+    """Return `<name>_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
     path = folder / f"{name}_{environment}_{at:%FT%H-%M-%S}-{at.microsecond // 1000:03d}Z.log"
     return path if not path.exists() else path_for(folder, name, environment, at + timedelta(milliseconds=1))
 
 
 class LogFile:
-    """A log of one command: what it said, line by line."""
+    """The log of a command, line by line."""
 
     def __init__(self, file: TextIO, path: Path, environment: str, clock: Clock) -> None:
         self._file = file
@@ -115,8 +115,7 @@ class LogFile:
 
 
 class Printer:
-    """Prints to a stream, or to stderr as it is at that moment. A terminal that was closed must not end
-    whoever wanted to say something."""
+    """Prints to a stream, or to the stderr of that moment; a closed terminal ends nobody."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -129,7 +128,7 @@ class Printer:
 
 
 def configure(level: str = "warning", environment: str = "", stream: TextIO | None = None) -> None:
-    """Send what modules log to stderr: in words on a terminal, as JSON lines elsewhere."""
+    """Send the modules' logs to stderr: in words on a terminal, as JSON lines elsewhere."""
     renderers: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()]
         if (stream or sys.stderr).isatty()
@@ -153,6 +152,6 @@ def configure(level: str = "warning", environment: str = "", stream: TextIO | No
 def as_contract(
     logger: object, method: str, fields: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """The contract's five fields in their order; whatever else a line has is its data."""
+    """Return the contract's five fields in their order; whatever else a line has is its data."""
     data = {name: value for name, value in fields.items() if name not in OWN}
     return {**{name: fields.get(name, "") for name in OWN}, "data": data}

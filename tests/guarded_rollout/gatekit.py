@@ -2,12 +2,15 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, load, parse
 from guarded_rollout.config.kinds import Gate, Source
+from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.samples import Histogram, Sample, Side
+from guarded_rollout.gates.verdict import Verdict
 
 SHIPPED = Path(__file__).parents[2] / "quality-gates-config.json"
 EDGES = (0.01, 0.1, 0.5, 1.0, 2.0, 3.0, 5.0, math.inf)
@@ -78,3 +81,11 @@ def probe(at: float, ok: bool = True) -> Sample:
 def times(values: list[float]) -> Histogram:
     """The cumulative histogram of these durations in seconds."""
     return Histogram(EDGES, tuple(float(sum(value <= edge for value in values)) for edge in EDGES))
+
+
+def judge(name: str, gate: Gate, samples: Iterable[Sample], now: float, began_at: float = 0.0) -> Verdict:
+    """Return the verdict of a gate on these samples."""
+    one = judge_of(name, gate, began_at)
+    for sample in samples:
+        one.take(sample)
+    return one.verdict(now)

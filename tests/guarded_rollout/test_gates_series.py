@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from guarded_rollout.gates.judges import judge
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.series import GateSeries, Point
-from tests.guarded_rollout.gatekit import probe, service, shipped
+from tests.guarded_rollout.gatekit import judge, probe, service, shipped
 
 GATES = dict(shipped("production").quality_gates.enabled())
 RATE = "extraction_failure_rate"

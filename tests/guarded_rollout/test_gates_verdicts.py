@@ -6,10 +6,10 @@ import math
 import pytest
 
 from guarded_rollout.config.kinds import Decision, Gate
-from guarded_rollout.gates.judges import judge, judge_of
+from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.samples import Histogram, Sample
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
-from tests.guarded_rollout.gatekit import EDGES, gate, probe, proxy, service, shipped_gate, times
+from tests.guarded_rollout.gatekit import EDGES, gate, judge, probe, proxy, service, shipped_gate, times
 
 PASS, FAIL = GateOutcome.PASS, GateOutcome.FAIL
 INSUFFICIENT, NO_DATA = GateOutcome.INSUFFICIENT, GateOutcome.NO_DATA

@@ -1,7 +1,4 @@
-"""Validation errors in words: the path, the value, what is allowed, and what was likely meant.
-
-pydantic says where and what kind; the JSON Schema made from the same models says what would be allowed.
-"""
+"""Validation errors in words: pydantic's path and value, what the JSON Schema allows, and a likely name."""
 
 import difflib
 import json
@@ -50,7 +47,7 @@ def explain(errors: "Iterable[ErrorDetails]", document: object, schema: Schema) 
 
 
 def _on_the_way(loc: Sequence[int | str], document: object) -> Iterable[str]:
-    """The parts of pydantic's path that are in the document; it adds names of union members."""
+    """Yield the parts of pydantic's path that are in the document, without the union members it adds."""
     for part in loc:
         in_mapping = isinstance(document, Mapping) and part in document
         if in_mapping or (isinstance(document, list) and isinstance(part, int) and part < len(document)):
@@ -86,7 +83,7 @@ def _sentence(error: "ErrorDetails", places: Sequence[str], schema: Schema) -> s
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
-    """The sentence about a key that the schema does not have."""
+    """Return the sentence about a key that the schema does not have."""
     return f"unknown key ({_meant(key, known)})"
 
 
@@ -124,7 +121,7 @@ def _step(here: Schema, place: str) -> Schema:
 
 
 def _resolved(here: Schema, schema: Schema) -> Schema:
-    """With references followed, one level down into unions, and `null` left out of them."""
+    """Follow references, one level down into unions, and leave `null` out of them."""
     while "$ref" in here:
         here = schema["$defs"][here["$ref"].rsplit("/", 1)[1]]
     for union in ("anyOf", "oneOf"):

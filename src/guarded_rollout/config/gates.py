@@ -1,8 +1,4 @@
-"""`quality-gates-config.json` → frozen models: what is watched, against which limits, and what follows.
-
-The models are the validator, and the published JSON Schema (`schemas/quality-gates.schema.json`) is made
-from them.
-"""
+"""`quality-gates-config.json` → frozen models, which validate it and make its published JSON Schema."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -59,7 +55,7 @@ class QualityGates(Model):
     client_error_rate: ClientErrorRateGate | None = None
 
     def enabled(self) -> Iterator[tuple[str, Gate]]:
-        """Each gate that is switched on, with its name."""
+        """Yield each gate that is switched on, with its name."""
         presets = ((name, getattr(self, name)) for name in type(self).model_fields)
         for name, gate in (*presets, *self.__pydantic_extra__.items()):
             if gate is not None and gate.enabled:
@@ -75,7 +71,7 @@ class PollIntervals(Model):
     normal_interval_seconds: Seconds = 120
 
     def at(self, elapsed: float) -> float:
-        """Seconds between polls, `elapsed` seconds into the window."""
+        """Return the seconds between polls, `elapsed` seconds into the window."""
         early = elapsed < self.initial_minutes * 60
         return self.initial_interval_seconds if early else self.normal_interval_seconds
 
@@ -142,7 +138,7 @@ class GatesFile(Model):
     global_settings: GlobalSettings = GlobalSettings()
 
     def environment(self, name: str) -> EnvironmentGates:
-        """The gates of one environment. Raises `UnknownGatesEnvironmentError` with what there is."""
+        """Return the gates of an environment. Raises `UnknownGatesEnvironmentError`."""
         try:
             return self.environments[name]
         except KeyError:
@@ -158,7 +154,7 @@ class GatesFile(Model):
 
 @cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a file, as published in schemas/."""
+    """Return the JSON Schema (2020-12) of a file, as published in schemas/."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **GatesFile.model_json_schema()}
 
 
@@ -179,7 +175,7 @@ def load(path: Path) -> GatesFile:
 
 
 def parse(text: str) -> tuple[GatesFile | None, tuple[Problem, ...]]:
-    """The file that this JSON means, or all that is wrong with it."""
+    """Return the file that this JSON means, or all that is wrong with it."""
     try:
         document = json.loads(text, object_pairs_hook=_no_key_twice)
     except json.JSONDecodeError as error:

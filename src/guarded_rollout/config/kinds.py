@@ -33,7 +33,7 @@ class Decision(StrEnum):
 
 
 def _selectable(name: str) -> str:
-    """A name whose labels' patterns are patterns: the monitor shall not find out while it watches."""
+    """Check the patterns of a name's labels, before the monitor uses them."""
     for label, pattern in re.findall(r'(\w+)=~"([^"]*)"', name):
         try:
             re.compile(pattern)
@@ -150,7 +150,7 @@ class Gate(Model):
         return (given,) if isinstance(given, NoDataPolicy) else given
 
     def decision_for(self, action: Action) -> Decision:
-        """The rule that decides whether this action follows."""
+        """Return the rule that decides whether this action follows."""
         return Decision.LITERAL
 
 

@@ -1,24 +1,13 @@
 """The gates as a Grafana dashboard: each against its limit for both slots, the traffic, the releases.
 
-The model is that of dashboard JSON, schema version 39, which Grafana reads from 10.4 on; the data source is a
-variable, so the file can be imported anywhere.
+Grafana reads this schema from 10.4 on; the data source is a variable, so the file can be imported anywhere.
 """
 
 from collections.abc import Iterator
 
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import ConsecutiveGate, Gate, RegressionGate
-from guarded_rollout.export.panels import (
-    SOURCE,
-    Json,
-    numbers,
-    placed,
-    quantiles,
-    row,
-    series,
-    states,
-    text,
-)
+from guarded_rollout.export.panels import SOURCE, Json, numbers, placed, quantiles, row, series, states, text
 from guarded_rollout.export.queries import BY_SLOT, NoQueryError, answers, healthy, query_of, quoted
 from guarded_rollout.gates.describe import condition
 
@@ -26,7 +15,7 @@ SCHEMA_VERSION = 39
 
 
 def dashboard(name: str, config: EnvironmentGates) -> Json:
-    """The dashboard of one environment."""
+    """Return the dashboard of an environment."""
     panels = list(placed([*_overview(name), *_gates(name, config), *_traffic(name), *_service(name)]))
     return {
         "uid": f"rollout-{name}"[:40],

@@ -60,7 +60,7 @@ def quantiles(title: str, buckets: str, width: int) -> Json:
 
 
 def numbers(title: str, expr: str, width: int) -> Json:
-    """One number now, red from 1 on."""
+    """A number now, red from 1 on."""
     steps = [{"color": "green", "value": None}, {"color": "red", "value": 1}]
     panel = _panel("stat", title, width, 5)
     defaults = {"unit": "short", "color": {"mode": "thresholds"}}
@@ -95,7 +95,7 @@ def row(title: str) -> Json:
 
 
 def placed(panels: Iterable[Json]) -> Iterator[Json]:
-    """The panels with ids from 1, from left to right and line by line."""
+    """Place the panels from left to right and line by line, with ids from 1."""
     x = y = height = 0
     for number, panel in enumerate(panels, 1):
         place = panel["gridPos"]

@@ -1,7 +1,6 @@
-"""The gates as Prometheus alert rules.
+"""The gates as Prometheus alert rules: each gate's limit, over its window, from `min_sample_size` samples on.
 
-A rule takes the gate's plain words: its limit, over its window, from `min_sample_size` samples on. What
-`guarded` adds — deciding early, on conclusive evidence — stays with the monitor: PromQL has no memory for it.
+Early decisions, on conclusive evidence, stay with the monitor: PromQL has no memory for them.
 """
 
 import re
@@ -9,14 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
-from guarded_rollout.config.kinds import (
-    Action,
-    ConsecutiveGate,
-    Gate,
-    NoDataPolicy,
-    RegressionGate,
-    Source,
-)
+from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, NoDataPolicy, RegressionGate, Source
 from guarded_rollout.export.queries import (
     JOBS,
     ON_SLOT,
@@ -64,7 +56,7 @@ def groups_of(file: GatesFile) -> tuple[Group, ...]:
 
 
 def as_yaml(groups: tuple[Group, ...]) -> str:
-    """The rule file. Texts are JSON's, which are YAML's as well; expressions are blocks, to be read."""
+    """Format the rule file. Strings are JSON's, which YAML reads as well; expressions are legible blocks."""
     return "\n".join(_lines(groups)) + "\n"
 
 
@@ -89,7 +81,7 @@ def _group(environment: str, config: EnvironmentGates) -> Group:
 
 
 def _interval(config: EnvironmentGates) -> float:
-    """As often as the monitor polls at first, or as a gate's own checks want it."""
+    """Return the monitor's first interval, or a shorter one of a gate's own checks."""
     own = [
         gate.threshold.check_interval_seconds
         for _, gate in config.quality_gates.enabled()
@@ -106,28 +98,24 @@ def _breach(name: str, gate: Gate, environment: str) -> Rule:
     if isinstance(gate, ConsecutiveGate):
         # The first failing check begins the wait, so more than N in a row is N intervals of it.
         wait = threshold.limit * threshold.check_interval_seconds
-        return Rule(
-            _alert(name), _down(environment, wait), wait, _labels(gate, name, environment), _told(name, gate)
-        )
-    expr = f"{query.value} > {threshold.limit:.15g}"
-    if query.samples:
-        expr += f"\nand {ON_SLOT}\n  {query.samples} >= {threshold.min_samples}"
-    return Rule(_alert(name), expr, 0.0, _labels(gate, name, environment), _told(name, gate))
+        expr = _down(environment, wait)
+    else:
+        wait = 0.0
+        expr = f"{query.value} > {threshold.limit:.15g}"
+        if query.samples:
+            expr += f"\nand {ON_SLOT}\n  {query.samples} >= {threshold.min_samples}"
+    return Rule(_alert(name), expr, wait, _labels(gate.actions, name, environment), _told(name, gate))
 
 
 def _down(environment: str, wait: float) -> str:
-    """A slot that clients reach is not healthy, or none is; an idle slot need not be."""
+    """Return the condition that a slot which clients reach is not healthy, or that none is."""
     reached = answers(environment, "increase", duration(max(wait, 60.0)))
     nowhere = f"max by (environment) ({healthy(environment)}) == 0"
     return f"{healthy(environment)} == 0 and {ON_SLOT} {reached} > 0\nor\n  {nowhere}"
 
 
 def _silence(source: Source, policy: NoDataPolicy, gates: list[str], environment: str) -> Rule:
-    labels = {
-        "severity": _severity(policy.actions),
-        "environment": environment,
-        "gate": ",".join(gates),
-    }
+    labels = _labels(policy.actions, ",".join(gates), environment)
     told = {
         "summary": _literal(f"{environment}: no data from the {source}"),
         "description": _literal(f"Nothing can be said of {', '.join(gates)}; silence is never a pass."),
@@ -141,23 +129,17 @@ def _alert(name: str) -> str:
     return "QualityGate" + "".join(word[:1].upper() + word[1:] for word in words)
 
 
-def _labels(gate: Gate, name: str, environment: str) -> dict[str, str]:
-    return {"severity": _severity(gate.actions), "environment": environment, "gate": name}
-
-
-def _severity(actions: tuple[Action, ...]) -> str:
-    """A gate that rolls back must wake somebody; an alert may wait for the morning."""
-    return "critical" if Action.AUTO_ROLLBACK in actions else "warning"
+def _labels(actions: tuple[Action, ...], gate: str, environment: str) -> dict[str, str]:
+    # A gate that rolls back must wake somebody; an alert may wait for the morning.
+    severity = "critical" if Action.AUTO_ROLLBACK in actions else "warning"
+    return {"severity": severity, "environment": environment, "gate": gate}
 
 
 def _told(name: str, gate: Gate) -> dict[str, str]:
     where = "{{ $labels.environment }}{{ with $labels.slot }}, {{ . }}{{ end }}"
     unit = _literal(getattr(gate, "unit", ""))
-    is_ = (
-        "fails"
-        if isinstance(gate, ConsecutiveGate)
-        else f'is {{{{ $value | printf "%.4g" }}}} {unit}'.rstrip()
-    )
+    measured = f'is {{{{ $value | printf "%.4g" }}}} {unit}'.rstrip()
+    is_ = "fails" if isinstance(gate, ConsecutiveGate) else measured
     told = f"{gate.description}. " if gate.description else ""
     return {
         "summary": f"{where}: {_literal(name)} {is_}",
@@ -166,7 +148,7 @@ def _told(name: str, gate: Gate) -> dict[str, str]:
 
 
 def _literal(text: str) -> str:
-    """A string that Prometheus's templates leave alone."""
+    """Escape a string for Prometheus's templates."""
     return text.replace("{{", '{{"{{"}}')
 
 
@@ -197,6 +179,6 @@ WORDS_OF_YAML = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y
 
 
 def _text(text: str) -> str:
-    """A scalar; quoted where YAML could take it for something else."""
+    """Format a scalar, in quotes where YAML could take it for something else."""
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) and text.lower() not in WORDS_OF_YAML
     return text if plain else quoted(text)

@@ -1,7 +1,7 @@
-"""Gates as PromQL: what a gate measures, over its own window, for each slot of an environment.
+"""Gates as PromQL: a gate's value over its own window, for each slot of an environment.
 
-Both the alert rules and the panels are made of these. Series carry the labels `environment` and `slot` that
-the scrape configuration gives them (deploy/prometheus/prometheus.yml); the proxy's say `server` for the slot.
+Series carry the labels `environment` and `slot` of deploy/prometheus/prometheus.yml; the proxy's say `server`
+for the slot.
 """
 
 import json
@@ -52,7 +52,7 @@ _LABEL = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 
 
 class NoQueryError(ValueError):
-    """A gate that PromQL cannot say; the message tells why."""
+    """A gate that PromQL cannot express; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,8 @@ class Series:
     labels: tuple[tuple[str, str, str], ...]  # label, = or =~, value
 
     def __str__(self) -> str:
-        return (
-            f"{self.name}{{{','.join(f'{label}{how}{quoted(value)}' for label, how, value in self.labels)}}}"
-        )
+        labels = ",".join(f"{label}{how}{quoted(value)}" for label, how, value in self.labels)
+        return f"{self.name}{{{labels}}}"
 
     def part(self, suffix: str) -> "Series":
         """Return one of the series that a histogram is made of."""
@@ -81,7 +80,7 @@ class Series:
 
 
 def query_of(gate: Gate, environment: str) -> Query:
-    """The gate in PromQL; of a `regression` what it compares. Raises `NoQueryError`."""
+    """Return the query of a gate; of a `regression`, the values that it compares. Raises `NoQueryError`."""
     match gate:
         case ConsecutiveGate():
             return _consecutive(gate, environment)
@@ -95,25 +94,18 @@ def query_of(gate: Gate, environment: str) -> Query:
 
 
 def healthy(environment: str) -> Series:
-    """The series of each slot's health: 1 if its endpoint answers 200, else 0."""
+    """Return the series of each slot's health: 1 if its endpoint answers 200, else 0."""
     return Series(HEALTHY, (("environment", "=", environment),))
 
 
 def answers(environment: str, function: str, window: str, suffix: str = "_count", by: str = BY_SLOT) -> str:
-    """The answers that clients got of each slot: `rate` or `increase` of a part of the proxy's histogram."""
+    """Return the `rate` or `increase` of the answers that clients got, by a part of the proxy's histogram."""
     wanted = series(SECONDS, Source.PROXY, environment).part(suffix)
     return _added_up([f"{function}({wanted}[{window}])"], Source.PROXY, by)
 
 
-def failing_checks(gate: ConsecutiveGate, environment: str) -> str:
-    """The number of failures among the checks that the gate looks at."""
-    looked_at = gate.threshold.limit + 1
-    window = duration(looked_at * gate.threshold.check_interval_seconds)
-    return f"{looked_at} * (1 - avg_over_time({healthy(environment)}[{window}]))"
-
-
 def series(name: str, source: Source, environment: str) -> Series:
-    """The series that a gates file means by a name. Raises `NoQueryError` where none can have it."""
+    """Return the series that a gates file means by a name. Raises `NoQueryError` for an impossible one."""
     if source is Source.PROXY:
         return _proxy_series(name, environment)
     found = _SELECTOR.fullmatch(SERVICE_NAMES.get(name, name))
@@ -124,7 +116,7 @@ def series(name: str, source: Source, environment: str) -> Series:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as Prometheus writes it."""
+    """Format a length of time as Prometheus writes it."""
     milliseconds = round(seconds * 1000)
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds >= size and milliseconds % size == 0:
@@ -133,7 +125,7 @@ def duration(seconds: float) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string in PromQL and in YAML: both escape as JSON does, and nothing ends a line early."""
+    """Quote a string for PromQL and YAML: both escape as JSON does, and nothing ends a line early."""
     return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
@@ -153,7 +145,9 @@ def _proxy_series(name: str, environment: str) -> Series:
 def _consecutive(gate: ConsecutiveGate, environment: str) -> Query:
     if gate.path:
         raise NoQueryError(f"Prometheus is only told of the service's own health, not of {gate.path}")
-    return Query(failing_checks(gate, environment))
+    checks = gate.threshold.limit + 1
+    window = duration(checks * gate.threshold.check_interval_seconds)
+    return Query(f"{checks} * (1 - avg_over_time({healthy(environment)}[{window}]))")
 
 
 def _ratio(gate: RatioGate | RegressionGate, environment: str) -> Query:
@@ -178,7 +172,7 @@ def _counted(names: Sequence[str], source: Source, environment: str, seconds: fl
 
 
 def _increase(wanted: Sequence[Series], source: Source, seconds: float, by: str) -> str:
-    """The growth of counters, added up; one that does not exist yet counts as zero beside others."""
+    """Add up the growth of counters; one that does not exist yet counts as zero beside others."""
     terms = [f"increase({one}[{duration(seconds)}])" for one in wanted]
     if len({one.name for one in wanted}) > 1:  # without their names, `or` would take two series for one
         named = zip(terms, wanted, strict=True)

@@ -1,11 +1,10 @@
-"""Decides when evidence is conclusive, by sequential tests that forget good times: these are no credit.
+"""Change detectors: sequential tests of when evidence is conclusive, to which good times are no credit.
 
-Both are Page's CUSUM (Page, Continuous inspection schemes, Biometrika 41, 1954): for each of a few worse
-rates, the log-likelihood ratio of what was counted, worse rate against limit, added up and never below
-zero. Each sum is a chain of bets that gains nothing on average while the limit is kept, so that it passes
-ln 10,000 once in 10,000 counted events at the very earliest (Lorden, Annals of Mathematical Statistics 42,
-1971; for such e-processes Shin, Ramdas & Rinaldo, E-detectors, NEJSDS 2, 2024), and far more rarely for
-a service that is well below its limit: `rollout gates simulate` measures how rarely.
+Both are Page's CUSUM (Biometrika 41, 1954): for each of a few worse rates, the log-likelihood ratio of the
+counts, worse rate against limit, added up and never below zero. While the limit is kept each sum gains
+nothing on average, so that it passes ln 10,000 once in 10,000 counted events at the very earliest (Lorden,
+Annals of Mathematical Statistics 42, 1971; Shin, Ramdas & Rinaldo, NEJSDS 2, 2024), and far more rarely
+well below the limit, as `rollout gates simulate` measures.
 """
 
 import math
@@ -59,7 +58,7 @@ def _strongest(sums: Sequence[_Sum]) -> Evidence:
 
 
 class RateDetector:
-    """Is the share of bad events above `limit` (0 to 1) now?"""
+    """A test of whether the share of bad events is above `limit` (0 to 1) now."""
 
     def __init__(self, limit: float, times_worse: Sequence[float] = TIMES_WORSE) -> None:
         self._weights = weights(limit, times_worse)
@@ -78,9 +77,9 @@ class RateDetector:
 
 
 def weights(limit: float, times_worse: Sequence[float] = TIMES_WORSE) -> list[tuple[float, float]]:
-    """For each worse rate: what one bad and what one good event add to its sum.
+    """Return, for each worse rate, the weights of a bad and of a good event in its sum.
 
-    A limit of 100 % has no worse rate; of 0 %, is taken as one in 10,000, as likelihoods need some chance.
+    A limit of 100 % has no worse rate; one of 0 % is taken as one in 10,000: likelihoods need a chance.
     """
     limit = max(limit, 1e-4)
     if limit >= 1:
@@ -91,14 +90,13 @@ def weights(limit: float, times_worse: Sequence[float] = TIMES_WORSE) -> list[tu
 
 
 class RatioDetector:
-    """Is the candidate's rate of bad events more than `ratio` times stable's, over the same time?
+    """A test of whether the candidate's rate of bad events is above `ratio` times stable's.
 
-    Given that a bad event happened, it was the candidate's with chance q = n·r/(n·r + m), where n and m are
-    the events of candidate and stable and r the ratio of their rates: the conditional comparison of two rates
-    (Przyborowski & Wilenski, Biometrika 31, 1940), which needs to know neither rate. Worse ratios are bet on
-    against `ratio`; for any true rates within it, a reading multiplies the stake on average by at most
-    (1 + c·(a−1))ⁿ·(1 + s·(b−1))ᵐ ≤ exp(n·c·(a−1) + m·s·(b−1)) ≤ 1, with a and b the pay-offs of a bad
-    event on either side. So the test keeps its word for rates of any size, and is only less sharp for large.
+    A bad event is the candidate's with chance q = n·r/(n·r + m), where n and m are the events of candidate
+    and stable meanwhile and r the ratio of their rates (Przyborowski & Wilenski, Biometrika 31, 1940).
+    Worse ratios are bet on against `ratio`; for any true rates within it, a reading multiplies the stake on
+    average by at most (1 + c·(a−1))ⁿ·(1 + s·(b−1))ᵐ ≤ exp(n·c·(a−1) + m·s·(b−1)) ≤ 1, with a and b the
+    pay-offs of a bad event on either side. So the test holds for rates of any size.
     """
 
     def __init__(self, ratio: float, times_worse: Sequence[float] = (1.5, 2.0, 4.0, 10.0)) -> None:

@@ -1,6 +1,6 @@
-"""The gates of one session: takes samples, gives the verdicts that are due, and what is news about them.
+"""The gates of one session: takes samples, and reports the verdicts that are due and the changes.
 
-A breach is reported once and its end once; silence is reported once for each stage of a gate's policy.
+A breach is reported once and its end once; silence once for each stage of a gate's policy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -111,7 +111,7 @@ class Panel:
         )
 
     def take(self, sample: Sample) -> list[Change]:
-        """Learn from a sample; returns the changes."""
+        """Learn from a sample; return the changes."""
         news: list[Change] = []
         for state in self._states.values():
             if state.judge.take(sample) and sample.side is Side.CANDIDATE:

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from guarded_rollout.config.kinds import Source
 
@@ -36,10 +39,9 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An answer, or the lack of one (`problem`).
+    """An answer, or the lack of one (`problem`), `at` seconds on the session's monotonic time line.
 
-    `at` is when the answer came, in seconds on the session's monotonic time line. Counters and histograms are
-    cumulative since the start of the process that counts; `started_at` tells two processes apart.
+    Counters and histograms are cumulative since the counting process started, at `started_at`.
     """
 
     source: Source
@@ -85,25 +87,15 @@ class Sample:
             if value not in ("", None, {}, 0.0) or (name in ("at", "started_at") and value is not None)
         }
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The sample that `as_json` wrote. Raises `ValueError`, `KeyError` or `TypeError` for others."""
-        return cls(
-            source=Source(values["source"]),
-            at=float(values["at"]),
-            side=Side(values.get("side", Side.CANDIDATE)),
-            path=str(values.get("path", "")),
-            problem=str(values.get("problem", "")),
-            seconds=float(values.get("seconds", 0.0)),
-            counters={str(name): float(value) for name, value in values.get("counters", {}).items()},
-            gauges={str(name): float(value) for name, value in values.get("gauges", {}).items()},
-            histograms={
-                str(name): Histogram(tuple(map(float, one["edges"])), tuple(map(float, one["counts"])))
-                for name, one in values.get("histograms", {}).items()
-            },
-            started_at=values.get("started_at"),
-            release=str(values.get("release", "")),
-        )
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Sample":
+        """Read what `as_json` wrote. Raises `ValueError`."""
+        return _reader().validate_python(values)
+
+
+@cache
+def _reader() -> TypeAdapter[Sample]:
+    return TypeAdapter(Sample)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
-"""Each gate's value over time, for the candidate and for stable, from the samples that a session kept.
+"""Each gate's value over time, for the candidate and for stable, from a session's samples.
 
-The same judges that decide are asked after every sample; stable's samples go to judges of their own, as if
-it were the one to be judged, so that both lines mean the same.
+Stable's samples go to judges of their own, as if it were the candidate, so that both lines mean the same.
 """
 
 from collections.abc import Iterable
@@ -34,7 +33,7 @@ class GateSeries:
                 self._stable.append(judge_of(name, gate, began_at))
 
     def take(self, sample: Sample) -> list[Point]:
-        """The points that follow from this sample."""
+        """Return the points that follow from this sample."""
         points = [
             Point(Side.CANDIDATE, sample.at, judge.verdict(sample.at))
             for judge in self._candidate

@@ -1,7 +1,7 @@
 """Simulates how often the rules roll back a healthy release, and how fast a bad one, over many windows.
 
-Requests arrive at random (Poisson), each fails with a given chance; counters are read every few seconds and
-the literal rule is asked at the poll times. All windows are drawn at once, one NumPy column each.
+Requests arrive at random (Poisson) and fail with a given chance. All windows are drawn at once, one NumPy
+column each.
 """
 
 import math
@@ -58,13 +58,13 @@ class RuleResult:
 
     @property
     def median_delay(self) -> float:
-        """Half of the windows were decided by then; infinite if fewer ever were."""
+        """The delay within which half of the windows were decided; infinite if fewer ever were."""
         ordered = sorted(self.delays) + [math.inf] * (self.windows - self.too_early - len(self.delays))
         return ordered[len(ordered) // 2] if ordered else math.inf
 
 
 def simulate(scenario: Scenario) -> tuple[RuleResult, ...]:
-    """The literal rule, the guarded one, and of the latter the early decisions alone."""
+    """Return the results of the literal rule, the guarded one, and of the latter's early decisions alone."""
     bad, total, first_bad = draw(scenario)
     times = np.arange(1, len(bad) + 1, dtype=np.float64) * scenario.counter_interval
     literal, full = _by_words(scenario, bad, total, times)
@@ -76,7 +76,7 @@ def simulate(scenario: Scenario) -> tuple[RuleResult, ...]:
 
 
 def draw(scenario: Scenario) -> tuple[Numbers, Numbers, Numbers]:
-    """Failures and requests by reading and window, and when the first failure of each bad time fell.
+    """Draw failures and requests by reading and window, and the time of each window's first bad failure.
 
     The same scenario draws the same windows, so that rules can be compared.
     """
@@ -142,7 +142,7 @@ def _by_evidence(scenario: Scenario, bad: Numbers, total: Numbers, times: Number
 
 
 def polls(scenario: Scenario) -> Iterator[float]:
-    """The poll times of one window, in seconds."""
+    """Yield the poll times of a window, in seconds."""
     at = 0.0
     while (at := at + scenario.intervals.at(at)) <= scenario.window:
         yield at

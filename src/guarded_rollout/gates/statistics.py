@@ -15,7 +15,7 @@ class Quantile:
 
 
 def quantile(q: float, edges: Sequence[float], counts: Sequence[float]) -> Quantile | None:
-    """The q-quantile of a cumulative histogram; None when it is empty.
+    """Estimate the q-quantile of a cumulative histogram; None when it is empty.
 
     The true quantile is the value of rank ⌈q·n⌉, which is surely inside the bucket that holds this rank.
     Within it, interpolated as Prometheus's `histogram_quantile` does; in the last bucket its lower edge.
@@ -34,7 +34,7 @@ def quantile(q: float, edges: Sequence[float], counts: Sequence[float]) -> Quant
 
 
 def quantile_range(q: float, edges: Sequence[float], counts: Sequence[float], z: float) -> Quantile | None:
-    """The q-quantile with a range that also covers the chance of sampling.
+    """Estimate the q-quantile with a range that also covers the chance of sampling.
 
     The number of values below the true quantile is binomial(n, q), so the ranks n·q ± z·√(n·q·(1−q)) enclose
     it (normal approximation; David & Nagaraja, Order Statistics, 7.1); their buckets' edges are the range.
@@ -51,10 +51,7 @@ def quantile_range(q: float, edges: Sequence[float], counts: Sequence[float], z:
 
 
 def binomial_tail(successes: float, trials: float, rate: float) -> float:
-    """P(X ≥ successes) for X ~ binomial(trials, rate).
-
-    By the regularized incomplete beta function, I_rate(k, n−k+1) (DLMF 8.17.5).
-    """
+    """Return P(X ≥ successes) for X ~ binomial(trials, rate), which is I_rate(k, n−k+1) (DLMF 8.17.5)."""
     if successes <= 0:
         return 1.0
     if successes > trials:
@@ -63,9 +60,9 @@ def binomial_tail(successes: float, trials: float, rate: float) -> float:
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularized incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22).
+    """Return the regularized incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22).
 
-    Evaluated with Lentz's method; it converges fast for x < (a+1)/(a+b+2), the symmetry serves the rest.
+    Lentz's method converges fast for x < (a+1)/(a+b+2); the symmetry serves the rest.
     """
     if x <= 0 or x >= 1:
         return float(x >= 1)

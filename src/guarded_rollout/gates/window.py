@@ -19,11 +19,7 @@ class Difference:
 
 
 class RunningTotals:
-    """Running totals over the last `seconds`.
-
-    The window's beginning is the newest entry at or before it. After a gap longer than the window nobody can
-    say when things happened, so it begins again.
-    """
+    """Running totals over the last `seconds`; after a gap longer than that the window begins again."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -63,9 +59,8 @@ class RunningTotals:
 class CounterWindow:
     """Several cumulative counters of one process, read now and then.
 
-    An increment belongs to the moment at which it was read, so missed polls lose nothing. When any counter
-    falls, or the process is another one, all have begun again at zero, and what the new process counted is
-    the increment. A reading older than the newest is left out: the newer one holds what it counted.
+    An increment belongs to the moment at which it was read, so missed polls lose nothing. When a counter
+    falls or the process changes, all have begun again at zero. A reading older than the newest is left out.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -74,7 +69,7 @@ class CounterWindow:
         self._started_at: float | None = None
 
     def take(self, at: float, values: Sequence[float], started_at: float | None = None) -> Values | None:
-        """Add a reading. Returns what was counted since the one before it; None if there is no such thing."""
+        """Add a reading; return what was counted since the one before, None if there is none."""
         raw, newest = tuple(values), self._window.newest
         if newest is None or len(raw) != len(self._raw):
             self._window.clear()
@@ -114,7 +109,7 @@ class AverageWindow:
             self._window.append(at, (integral + value * (at - last), readings + 1))
 
     def average(self, now: float) -> tuple[float, Difference]:
-        """The average over the window that ends now, and the window with the number of readings in it."""
+        """Return the average over the window that ends now, and the window with its number of readings."""
         found = self._window.difference(now)
         integral, readings = found.values or (0.0, 0.0)
         average = integral / found.seconds if found.seconds else 0.0

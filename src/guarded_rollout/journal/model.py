@@ -64,10 +64,7 @@ class StepRun:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A command's work on an environment, from `source` release to `target` release.
-
-    A command that replaces no release (a backup, a migration) has no target.
-    """
+    """A command's work on an environment, from `source` to `target` release; a backup has no target."""
 
     id: UUID
     environment: str
@@ -100,7 +97,7 @@ class Rollout:
 
     @property
     def undoing(self) -> bool:
-        """True once its undoing has begun: then there is no way but back."""
+        """True once its undoing has begun, which cannot be turned round."""
         return self.note(UNDOING) is not None
 
     @property
@@ -110,7 +107,7 @@ class Rollout:
         return next((step for step in reversed(newest.values()) if step.ended_at is None), None)
 
     def last(self, name: str) -> StepRun | None:
-        """The newest run of a step."""
+        """Return the newest run of a step."""
         return next((step for step in reversed(self.steps) if step.name == name), None)
 
     def done(self, name: str) -> bool:
@@ -119,12 +116,12 @@ class Rollout:
         return step is not None and step.outcome in (StepOutcome.DONE, StepOutcome.SKIPPED)
 
     def note(self, name: str) -> JournalEntry | None:
-        """The newest note of this name."""
+        """Return the newest note of this name."""
         return next((event for event in reversed(self.notes) if event.name == name), None)
 
 
 def fold(rollout: Rollout, events: Iterable[JournalEntry]) -> Rollout:
-    """A rollout as its events tell it."""
+    """Return a rollout with the steps, notes and end that its events have."""
     steps: list[StepRun] = []
     notes: list[JournalEntry] = []
     for event in events:
@@ -155,7 +152,7 @@ def fold(rollout: Rollout, events: Iterable[JournalEntry]) -> Rollout:
 
 
 def new_id(now: datetime) -> UUID:
-    """A UUIDv7 (RFC 9562 §5.7) of this moment: milliseconds since 1970, then random bits."""
+    """Make a UUIDv7 (RFC 9562 §5.7) of this moment: milliseconds since 1970, then random bits."""
     value = int(now.timestamp() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62

@@ -1,9 +1,4 @@
-"""Events: one thing that happened to one environment, with the facts that belong to it.
-
-Most callers need one line, checked by the type checker:
-
-    notifier.publish(event(Kind.GATE_ALERT, "production", clock.now(), gate="health", actual="3"))
-"""
+"""Events: one thing that happened to one environment, with the facts that belong to it."""
 
 import json
 from collections.abc import Mapping

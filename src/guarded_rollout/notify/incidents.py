@@ -1,7 +1,6 @@
 """Incidents: what opens and ends them, and who is notified when. Pure; time is a parameter.
 
-An incident is something that someone must look at, known by a key within its environment. It is announced
-at once or after the initial delay, then escalated level by level until someone acknowledges it.
+An incident is announced at once or after the initial delay, then escalated until someone acknowledges it.
 """
 
 from collections.abc import Iterator
@@ -70,10 +69,8 @@ def concerns(event: Event) -> str | None:
 
 
 def stages(event: Event, plan: Notifications) -> tuple[EscalationStage, ...]:
-    """Return all stages of an incident that this event opens, in order of time.
-
-    The initial delay applies to a breach, which may pass by itself, and to nothing else.
-    """
+    """Return all stages of an incident that this event opens, in order of time."""
+    # Only a breach may pass by itself: nothing else waits for the initial delay.
     delay = plan.escalation.initial_delay_minutes if event.kind is Kind.GATE_ALERT else 0
     levels = sorted(plan.escalation.escalation_levels, key=lambda level: level.delay_minutes)
     return (

@@ -42,10 +42,9 @@ class Unstored:
 
 
 class Notifier:
-    """A `Publisher` that delivers from its own threads while its block lasts.
+    """A `Publisher` that delivers while its block lasts, by a thread for each channel and one for the outbox.
 
-    Each channel has a thread, so that a dead one delays no other; one more keeps the outbox. What is
-    undelivered when the block ends stays in the outbox for the next process.
+    What is undelivered when the block ends stays in the outbox for the next process.
     """
 
     def __init__(

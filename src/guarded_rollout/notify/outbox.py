@@ -1,7 +1,6 @@
 """The outbox: events stored before the first attempt, delivered at least once, in order for each channel.
 
-One SQLite file per environment. Several processes may write and deliver: a channel's queue is worked by
-whoever holds its lock, and the kernel releases the lock of a process that dies.
+Several processes may write and deliver: a channel's queue is worked by the process that holds its lock.
 """
 
 import json
@@ -88,15 +87,12 @@ class DeliveryResult:
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event with its results by channel.
-
-    `suppressed`: not sent, for it repeats what has gone out. `fallback`: the fallback file has it.
-    """
+    """An event with its results by channel."""
 
     event: Event
     results: Mapping[str, DeliveryResult]
-    suppressed: bool
-    fallback: bool
+    suppressed: bool  # not sent, for it repeats what has gone out
+    fallback: bool  # the fallback file has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class Judge:
         self._silence = "nothing was heard yet"
 
     def take(self, sample: Sample) -> bool:
-        """Learn from a sample; False if it is no business of this gate (another source, another side)."""
+        """Learn from a sample; return False if the gate does not use it (another source or side)."""
         if sample.source is not self._source or not self._wants(sample):
             return False
         missing = sample.problem or self._learn(sample)
@@ -43,7 +43,7 @@ class Judge:
         return sample.side is Side.CANDIDATE
 
     def _learn(self, sample: Sample) -> str:
-        """Take what this gate needs; returns what is missing."""
+        """Learn what this gate needs; return what is missing."""
         raise NotImplementedError
 
     def _judge(self, now: float, decision: Decision) -> Verdict:
@@ -53,15 +53,14 @@ class Judge:
 def summed(
     sample: Sample, numerator: Iterable[str], denominator: Iterable[str]
 ) -> tuple[float, float] | None:
-    """(bad, total) of a sample; None if a counter is not published."""
+    """Return (bad, total) of a sample; None if a counter is not published."""
     try:
-        return sum(sample.counters[name] for name in numerator), sum(
-            sample.counters[name] for name in denominator
-        )
+        bad = sum(sample.counters[name] for name in numerator)
+        return bad, sum(sample.counters[name] for name in denominator)
     except KeyError:
         return None
 
 
 def percent(part: float, whole: float) -> float:
-    """`part` of `whole` in percent; nothing of nothing is 0."""
+    """Return `part` of `whole` in percent; nothing of nothing is 0."""
     return 100 * part / whole if whole > 0 else 0.0

@@ -1,7 +1,5 @@
 """Candidate against stable, over the same time."""
 
-from dataclasses import replace
-
 from guarded_rollout.clock import duration
 from guarded_rollout.config.kinds import Decision, RegressionGate
 from guarded_rollout.gates.detector import RatioDetector
@@ -11,6 +9,7 @@ from guarded_rollout.gates.statistics import quantile_range
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.gates.window import CounterWindow, Difference
 
+Comparison = tuple[GateOutcome, str, float | None]  # with the reason, and the candidate's value over stable's
 COMPARISON_Z = 3.72  # one in 10,000 that a quantile's range misses it
 
 
@@ -23,7 +22,7 @@ class RegressionJudge(Judge):
         self._limit = gate.threshold.limit
         self._detector = RatioDetector(gate.threshold.limit)
         self._windows = {side: CounterWindow(gate.threshold.window_seconds) for side in Side}
-        self._waiting: dict[Side, tuple[float, ...]] = {}
+        self._waiting: dict[Side, tuple[float, float]] = {}
         self._edges: tuple[float, ...] = ()
         self._since = began_at
 
@@ -44,8 +43,8 @@ class RegressionJudge(Judge):
         before = self._waiting.get(side, (0.0, 0.0))
         self._waiting[side] = (before[0] + increment[0], before[1] + increment[1])
         if len(self._waiting) == len(Side):
-            (bad, total), (stable_bad, stable_total) = (self._waiting[one][:2] for one in Side)
-            self._detector.take((bad, total), (stable_bad, stable_total), since=self._since)
+            candidate, stable = (self._waiting[one] for one in Side)
+            self._detector.take(candidate, stable, since=self._since)
             self._waiting.clear()
             self._since = at
 
@@ -66,40 +65,36 @@ class RegressionJudge(Judge):
         seen = [self._windows[side].difference(now) for side in Side]
         fewest = min(window.values[-1] if window.values else 0 for window in seen)
         needed = self._gate.threshold.min_samples
-        said = Verdict(
-            self.name, GateOutcome.INSUFFICIENT, "", self._limit, "×", samples=fewest, needed=needed
-        )
-        said = replace(said, full=all(window.full for window in seen))
         compare = self._compare_rates if self._gate.histogram is None else self._compare_times
-        outcome, reason, value = (
-            compare(seen[0], seen[1], now) if fewest > 0 else (GateOutcome.INSUFFICIENT, "", None)
-        )
+        outcome, reason, value = compare(*seen) if fewest > 0 else (GateOutcome.INSUFFICIENT, "", None)
         early = outcome is GateOutcome.FAIL and self._gate.histogram is None  # conclusive from fewer samples
         if fewest < needed and not early:
             reason = f"{fewest:g} of {needed} samples on the side that has fewer"
             outcome = GateOutcome.INSUFFICIENT
-        return replace(
-            said, outcome=outcome, reason=reason, value=value, conclusive=outcome is GateOutcome.FAIL
+        return Verdict(
+            self.name,
+            outcome,
+            reason,
+            self._limit,
+            "×",
+            value,
+            samples=fewest,
+            needed=needed,
+            full=all(window.full for window in seen),
+            conclusive=outcome is GateOutcome.FAIL,
         )
 
-    def _compare_rates(
-        self, mine: Difference, stable: Difference, now: float
-    ) -> tuple[GateOutcome, str, float | None]:
+    def _compare_rates(self, mine: Difference, stable: Difference) -> Comparison:
         evidence = self._detector.evidence
         rates = [percent(window.values[0], window.values[1]) for window in (mine, stable)]
         value = rates[0] / rates[1] if rates[1] else None
         what = f"{rates[0]:.3g} % against stable's {rates[1]:.3g} % over {duration(mine.seconds)}"
         if evidence.conclusive:
-            return (
-                GateOutcome.FAIL,
-                f"{what}: conclusive that it is more than {self._limit:g} times as bad",
-                value,
-            )
+            reason = f"{what}: conclusive that it is more than {self._limit:g} times as bad"
+            return GateOutcome.FAIL, reason, value
         return GateOutcome.PASS, f"{what}: not conclusively more than {self._limit:g} times as bad", value
 
-    def _compare_times(
-        self, mine: Difference, stable: Difference, now: float
-    ) -> tuple[GateOutcome, str, float | None]:
+    def _compare_times(self, mine: Difference, stable: Difference) -> Comparison:
         q = self._gate.quantile
         one, other = (
             quantile_range(q, self._edges, window.values, COMPARISON_Z) for window in (mine, stable)
