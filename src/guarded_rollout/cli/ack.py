@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
-from guarded_rollout.cli.session import Output, reporting, settings_file
+from guarded_rollout.cli.session import configured
 from guarded_rollout.clock import SystemClock
-from guarded_rollout.config.environments import load
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.rollout.engine import operator
@@ -22,9 +21,7 @@ def ack(
     as_json: AsJson = False,
 ) -> None:
     """Acknowledge every open incident of an environment. Its end is still notified."""
-    out = Output(as_json, verbose)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
         facts = Facts(operator=operator(), reason=note) if note else Facts(operator=operator())
         taken = event(Kind.ACKNOWLEDGED, env, SystemClock().now(), **facts)
         with Notifier.of(environment) as notifier:

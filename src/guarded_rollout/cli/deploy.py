@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, app
-from guarded_rollout.cli.session import Session, built_aside, session, settings_file
+from guarded_rollout.cli.session import Session, built_aside, session, settings_file, with_session
 from guarded_rollout.clock import duration
 from guarded_rollout.monitor.supervised import start_watching
 from guarded_rollout.rollout.engine import Engine, Request, operator
@@ -30,8 +30,9 @@ SkipHealth = Annotated[
 
 
 @app.command(epilog="Example: rollout deploy --env staging --from git:v1.2.0 --backup-first --verbose")
+@with_session(log="deploy")
 def deploy(
-    env: Env = "production",
+    work: Session,
     source: From = None,
     backup_first: Annotated[
         bool, typer.Option("--backup-first", help="Take a verified backup before it.")
@@ -40,9 +41,6 @@ def deploy(
     restart: Restart = False,
     supersede: Supersede = False,
     why: Why = "",
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
 ) -> None:
     """Build a release, verify it beside the one that serves, and shift the traffic to it.
 
@@ -51,18 +49,9 @@ def deploy(
     """
     options = Options(skip_health_check=skip_health_check)
     request = Request(
-        "deploy",
-        operator(),
-        why,
-        backup=backup_first,
-        restart=restart,
-        supersede=supersede,
-        options=options,
+        "deploy", operator(), why, backup=backup_first, restart=restart, supersede=supersede, options=options
     )
-    with session(
-        env, "deploy", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
-    ) as work:
-        roll_out(work, source, request, stand_by, dry_run)
+    roll_out(work, source, request, stand_by)
 
 
 @app.command(epilog="Example: rollout up --env production --follow")
@@ -90,8 +79,8 @@ def up(
         supersede=supersede,
         options=options,
     )
-    with session(env, "up", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
-        opened = roll_out(work, source, request, None if follow else in_background, dry_run)
+    with session(env, "up", as_json=as_json, verbose=verbose, dry_run=dry_run, log="deploy") as work:
+        opened = roll_out(work, source, request, None if follow else in_background)
     if opened and follow:
         from guarded_rollout.cli.monitor import monitor
 
@@ -99,14 +88,10 @@ def up(
 
 
 def roll_out(
-    work: Session,
-    source: str | None,
-    request: Request,
-    watch: Callable[[Session], None] | None,
-    dry_run: bool,
+    work: Session, source: str | None, request: Request, watch: Callable[[Session], None] | None
 ) -> bool:
     """Build and deploy, and have the window watched. Returns True if one is open now."""
-    if dry_run:
+    if work.dry_run:
         rehearse(work, source, request)
         return False
     window = replace_release(work, source, request).window
@@ -118,14 +103,13 @@ def roll_out(
 def stand_by(work: Session) -> None:
     """Expect `rollout monitor`; the background takes over if nobody runs it."""
     start_watching(work.site, settings_file(), stand_by=True)
-    name = work.environment.name
-    work.out.say(f"Watch it: `rollout monitor --env {name}`; the old release stays warm until then.")
+    work.out.say(f"Watch it: `rollout monitor --env {work.env}`; the old release stays warm until then.")
 
 
 def in_background(work: Session) -> None:
     """Watch without anybody at the terminal."""
     start_watching(work.site, settings_file())
-    work.out.say(f"It is watched in the background; see `rollout status --env {work.environment.name}`.")
+    work.out.say(f"It is watched in the background; see `rollout status --env {work.env}`.")
 
 
 def rehearse(work: Session, source: str | None, request: Request) -> None:
@@ -146,11 +130,11 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
     result = engine.deploy(release, request)
     left = result.window.left(work.site.clock.instant()) if result.window else 0.0
     if result.serving_already:
-        work.out.say(f"{release.id} serves {work.environment.name} already; --restart restarts it.")
+        work.out.say(f"{release.id} serves {work.env} already; --restart restarts it.")
     elif result.window:
         work.out.say(f"{release.id} has all of the traffic and is watched for {duration(left)}.")
     work.out.result(
-        environment=work.environment.name,
+        environment=work.env,
         release=release.id,
         serving_already=result.serving_already,
         window_seconds_left=round(left),

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from guarded_rollout.cli.app import AsJson, Env
 from guarded_rollout.cli.gates import commands
-from guarded_rollout.cli.session import Output, reporting, settings_file
-from guarded_rollout.config.environments import load
+from guarded_rollout.cli.session import configured
 from guarded_rollout.monitor.threshold_review import Reviewed, as_json, lines_of, newest_sessions, review
 
 
@@ -22,9 +21,7 @@ def review_gates(
     as_json_: AsJson = False,
 ) -> None:
     """Hold each gate's limit against what the last windows really saw."""
-    out = Output(as_json_)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    with configured(env, as_json=as_json_) as (environment, out):
         logs = newest_sessions(log_dir or environment.logs, env, sessions)
         reviewed = review([lines_of(path) for path in logs])
         if not reviewed:

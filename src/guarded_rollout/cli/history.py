@@ -7,28 +7,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from guarded_rollout.cli.app import AsJson, Env, Verbose, app
-from guarded_rollout.cli.session import session
+from guarded_rollout.cli.app import app
+from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import Rollout
 
 
 @app.command(epilog="Example: rollout history --env production --limit 5 --verbose")
+@with_session(read_only=True)
 def history(
-    env: Env = "production",
+    work: Session,
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
 ) -> None:
     """List what was done to an environment; --verbose lists each step."""
-    with session(env, "history", as_json=as_json, verbose=verbose, exclusive=False) as work:
-        found = work.journal.history(env, limit=limit)
-        if as_json:
-            work.out.result(environment=env, rollouts=[to_json(rollout) for rollout in found])
-        elif not found:
-            work.out.say(f"Nothing was done to {env} yet.")
-        else:
-            Console().print(table(found, verbose=verbose))
+    found = work.journal.history(work.env, limit=limit)
+    if work.out.as_json:
+        work.out.result(environment=work.env, rollouts=[to_json(rollout) for rollout in found])
+    elif not found:
+        work.out.say(f"Nothing was done to {work.env} yet.")
+    else:
+        Console().print(table(found, verbose=work.out.verbose))
 
 
 def table(rollouts: list[Rollout], *, verbose: bool) -> Table:

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, app
-from guarded_rollout.cli.session import Output, reporting, settings_file
+from guarded_rollout.cli.session import configured
 from guarded_rollout.clock import SystemClock
-from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import UsageError
 from guarded_rollout.logs import LEVELS, LogLine, open_log, parse
 from guarded_rollout.rotation import COMPRESSED, SESSION, carry_out, due
@@ -31,9 +31,7 @@ def rotate(env: Env = "production", dry_run: DryRun = False, as_json: AsJson = F
 
     Every rollout command does the same when it begins to write a log.
     """
-    out = Output(as_json)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    with configured(env, as_json=as_json) as (environment, out):
         now = SystemClock().now()
         actions = due(environment.logs, environment.service_logs, now)
         for action in actions:
@@ -56,9 +54,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the lines of all logs of an environment in the order of time, compressed ones too."""
-    out = Output(as_json)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    with configured(env, as_json=as_json) as (environment, _):
         if level not in LEVELS:
             raise UsageError(detail=f"There is no level {level!r}; there are {', '.join(LEVELS)}.")
         try:

@@ -3,9 +3,8 @@
 import typer
 
 from guarded_rollout.cli.app import AsJson, DryRun, Env, app
-from guarded_rollout.cli.session import Output, reporting, settings_file
+from guarded_rollout.cli.session import configured
 from guarded_rollout.clock import SystemClock
-from guarded_rollout.config.environments import load
 from guarded_rollout.logs import LogFile
 from guarded_rollout.operations.maintenance import MONTHLY, WEEKLY, Round, Task, run
 from guarded_rollout.rollout.engine import operator
@@ -28,9 +27,7 @@ def monthly(env: Env = "production", dry_run: DryRun = False, as_json: AsJson = 
 
 def _go_round(name: str, tasks: dict[str, Task], env: str, *, dry_run: bool, as_json: bool) -> None:
     """Do the tasks; exits with 1 if one of them wants attention."""
-    out = Output(as_json)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    with configured(env, as_json=as_json) as (environment, out):
         if not dry_run:
             out.log = LogFile.open(environment.logs, f"maintenance_{name}", env)
         notes = []

@@ -7,57 +7,44 @@ import typer
 
 from guarded_rollout.checks.migrations import MigrationPlan
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, From, Verbose, app
-from guarded_rollout.cli.session import Session, built_aside, session
+from guarded_rollout.cli.app import Force, From, app
+from guarded_rollout.cli.session import Session, built_aside, with_session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.host.release import Release
-from guarded_rollout.journal.model import RolloutOutcome
-from guarded_rollout.rollout.engine import operator
 from guarded_rollout.rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
 
 
 @app.command(epilog="Example: rollout migrate --env production --dry-run --verbose")
+@with_session(log="deploy")
 def migrate(
-    env: Env = "production",
+    work: Session,
     direction: Annotated[str, typer.Option(help="up or down.")] = "up",
     source: From = None,
     force: Force = False,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
 ) -> None:
     """Run a release's expand migrations, which suit the release that serves now as well.
 
     Down takes back the newest revision. Production asks first, unless --force is given.
     """
-    with session(
-        env, "migrate", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
-    ) as work:
-        if direction not in ("up", "down"):
-            raise UsageError(detail=f"--direction is up or down, not {direction!r}.")
-        if dry_run:
-            with built_aside(work, source) as release:
-                _rehearse(work, _plan(work, release, direction), direction)
-            return
-        release = work.site.build(source)
-        plan = _plan(work, release, direction)
-        if not plan.revisions:
-            work.out.say(f"The schema is at {plan.current}; nothing to migrate.")
-            work.out.result(environment=env, revision=plan.current, applied=[])
-            return
-        names = ", ".join(revision.id for revision in plan.revisions)
-        work.confirm(f"Migrate {env} {direction}: {names}?", "yes", force=force)
-        rollout = work.journal.begin(env, f"migrate {direction}", operator=operator(), source=release.id)
-        try:
-            with work.journal.step(rollout, "migrate", revisions=names) as evidence:
-                evidence["applied"] = applied = _run(work, release, plan, direction)
-        except BaseException as error:
-            work.journal.end(rollout, RolloutOutcome.FAILED, str(error))
-            raise
-        work.journal.end(rollout, RolloutOutcome.COMPLETED)
-        after = plan_for(work.site, release)
-        work.out.say(f"Migrated {env} from {plan.current} to {after.current}: {', '.join(applied)}.")
-        work.out.result(environment=env, revision=after.current, applied=applied)
+    if direction not in ("up", "down"):
+        raise UsageError(detail=f"--direction is up or down, not {direction!r}.")
+    if work.dry_run:
+        with built_aside(work, source) as release:
+            _rehearse(work, _plan(work, release, direction), direction)
+        return
+    release = work.site.build(source)
+    plan = _plan(work, release, direction)
+    if not plan.revisions:
+        work.out.say(f"The schema is at {plan.current}; nothing to migrate.")
+        work.out.result(environment=work.env, revision=plan.current, applied=[])
+        return
+    names = ", ".join(revision.id for revision in plan.revisions)
+    work.confirm(f"Migrate {work.env} {direction}: {names}?", "yes", force=force)
+    with work.recorded(f"migrate {direction}", "migrate", source=release.id, revisions=names) as evidence:
+        evidence["applied"] = applied = _run(work, release, plan, direction)
+    after = plan_for(work.site, release)
+    work.out.say(f"Migrated {work.env} from {plan.current} to {after.current}: {', '.join(applied)}.")
+    work.out.result(environment=work.env, revision=after.current, applied=applied)
 
 
 def _plan(work: Session, release: Release, direction: str) -> MigrationPlan:

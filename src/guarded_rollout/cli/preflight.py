@@ -7,8 +7,8 @@ import typer
 
 from guarded_rollout.checks.findings import Severity
 from guarded_rollout.checks.preflight import inspect
-from guarded_rollout.cli.app import AsJson, Env, From, Verbose, app
-from guarded_rollout.cli.session import built_aside, session
+from guarded_rollout.cli.app import From, app
+from guarded_rollout.cli.session import Session, built_aside, with_session
 
 COLOURS = {
     Severity.OK: typer.colors.GREEN,
@@ -18,8 +18,9 @@ COLOURS = {
 
 
 @app.command(epilog="Example: rollout preflight --env production")
+@with_session(read_only=True)
 def preflight(
-    env: Env = "production",
+    work: Session,
     source: From = None,
     reviews: Annotated[
         Path | None,
@@ -28,20 +29,16 @@ def preflight(
     artifacts: Annotated[Path, typer.Option(help="Folder of the pre-merge artifacts.")] = Path(
         "premerge_artifacts"
     ),
-    verbose: Verbose = False,
-    as_json: AsJson = False,
 ) -> None:
     """Check everything a deployment needs, and change nothing. Exits 1 if something is missing."""
-    with session(env, "preflight", as_json=as_json, verbose=verbose, exclusive=False) as work:
-        with built_aside(work, source) as release:
-            findings = inspect(work.site, work.journal, release, reviews=reviews, artifacts=artifacts)
-        for finding in findings:
-            work.out.say(
-                typer.style(f"{finding.level:8}", fg=COLOURS[finding.level])
-                + f"{finding.name}: {finding.detail}"
-            )
-            if finding.advice:
-                work.out.say(" " * 8 + finding.advice)
-        work.out.result(environment=env, checks=[finding.as_json() for finding in findings])
+    with built_aside(work, source) as release:
+        findings = inspect(work.site, work.journal, release, reviews=reviews, artifacts=artifacts)
+    for finding in findings:
+        work.out.say(
+            typer.style(f"{finding.level:8}", fg=COLOURS[finding.level]) + f"{finding.name}: {finding.detail}"
+        )
+        if finding.advice:
+            work.out.say(" " * 8 + finding.advice)
+    work.out.result(environment=work.env, checks=[finding.as_json() for finding in findings])
     if any(finding.level is Severity.FAILED for finding in findings):
         raise typer.Exit(1)

@@ -9,9 +9,8 @@ import typer
 from guarded_rollout.checks import manifest
 from guarded_rollout.checks.manifest import Ran
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
-from guarded_rollout.cli.session import Output, reporting, settings_file
+from guarded_rollout.cli.session import Output, configured
 from guarded_rollout.clock import SystemClock
-from guarded_rollout.config.environments import load
 from guarded_rollout.host.release import make_writable
 from guarded_rollout.operations.premerge import REPORT, steps, validate
 
@@ -28,9 +27,7 @@ def premerge(
 
     Writes what each check printed, a report for the pull request, and a manifest with the hash of each.
     """
-    out = Output(as_json, verbose)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
         folder = output.absolute()
         if dry_run:
             planned = steps(env, folder, environment.gates)

@@ -7,13 +7,14 @@ import typer
 
 from guarded_rollout.backup.catalog import SAFETY
 from guarded_rollout.backup.retention import decide, remove, rule_of
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
-from guarded_rollout.cli.session import session
+from guarded_rollout.cli.app import app
+from guarded_rollout.cli.session import Session, with_session
 
 
 @app.command(epilog="Example: rollout prune --env production --keep 10 --dry-run")
+@with_session()
 def prune(
-    env: Env = "production",
+    work: Session,
     keep: Annotated[
         int | None, typer.Option(help="How many of the newest stay [default: keep_backups].")
     ] = None,
@@ -21,26 +22,22 @@ def prune(
         float | None, typer.Option(help="How young stays [default: the gates' backup_retention_hours].")
     ] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Folder of the archives.")] = None,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
 ) -> None:
     """Keep the last ten backups, what is younger than the retention hours, and what an open rollout needs."""
-    with session(env, "prune", as_json=as_json, verbose=verbose, exclusive=not dry_run) as work:
-        rule, now = rule_of(work.environment, keep=keep, hours=hours), work.site.clock.now()
-        rollout = work.journal.open_rollout(env)
-        folder = (output_dir or work.environment.backups).absolute()
-        removed, kept = 0, 0
-        for place in (folder, folder / SAFETY):
-            decided = decide(place, env, rule, rollout, now)
-            kept += len(decided.keep)
-            for stays in decided.keep:
-                work.out.detail(f"keep {stays.entry.name}: {stays.reason}")
-            if dry_run:
-                work.out.rehearse(*(f"remove {entry.name}" for entry in decided.remove))
-            else:
-                for entry in remove(decided, place, env, now):
-                    work.out.say(f"removed {entry.name}")
-            removed += len(decided.remove)
-        work.out.detail(f"{kept} stay")
-        work.out.result(environment=env, removed=removed, kept=kept, dry_run=dry_run)
+    rule, now = rule_of(work.environment, keep=keep, hours=hours), work.site.clock.now()
+    rollout = work.journal.open_rollout(work.env)
+    folder = (output_dir or work.environment.backups).absolute()
+    removed, kept = 0, 0
+    for place in (folder, folder / SAFETY):
+        decided = decide(place, work.env, rule, rollout, now)
+        kept += len(decided.keep)
+        for stays in decided.keep:
+            work.out.detail(f"keep {stays.entry.name}: {stays.reason}")
+        if work.dry_run:
+            work.out.rehearse(*(f"remove {entry.name}" for entry in decided.remove))
+        else:
+            for entry in remove(decided, place, work.env, now):
+                work.out.say(f"removed {entry.name}")
+        removed += len(decided.remove)
+    work.out.detail(f"{kept} stay")
+    work.out.result(environment=work.env, removed=removed, kept=kept, dry_run=work.dry_run)

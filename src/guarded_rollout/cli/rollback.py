@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.backup.verify import unpack
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Force, Verbose, app
-from guarded_rollout.cli.session import Session, session
+from guarded_rollout.cli.app import Force, app
+from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
@@ -28,8 +28,9 @@ AllowOther = Annotated[bool, typer.Option("--allow-other-env", help="Accept anot
 
 
 @app.command(epilog="Example: rollout rollback --backup backups/dhash_production_20260101_120000.zip --force")
+@with_session(log="rollback")
 def rollback(
-    env: Env = "production",
+    work: Session,
     backup: Backup = None,
     to: To = None,
     data: Annotated[
@@ -45,40 +46,32 @@ def rollback(
     allow_other_env: AllowOther = False,
     why: Annotated[str, typer.Option("--why", help="Reason, kept in the history.")] = "",
     force: Force = False,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
 ) -> None:
     """Return to a backup or a release: traffic first, then the rest. Closes the open rollout.
 
     Data is merged: afterwards it is the union of the backup and everything acknowledged since.
     """
-    with session(
-        env, "rollback", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="rollback"
-    ) as work:
-        if (backup is None) == (to is None):
-            raise UsageError(detail="Say where to return: --backup FILE, or --to RELEASE.")
-        wanted = data or (Data.MERGE if backup else Data.NONE)
-        if backup is None and wanted is not Data.NONE:
-            raise UsageError(detail=f"--data {wanted} needs --backup FILE.")
-        options = Options(
-            backup=str(backup.absolute()) if backup else None, data=wanted, quarantine=quarantine
-        )
-        request = Request(command="rollback", operator=operator(), why=why, options=options)
-        engine = Engine(work.site, work.journal, work.out.say)
-        with _target(work, backup, to, allow_other_env) as release:
-            if dry_run:
-                work.out.rehearse(*engine.rehearse_back(release, request, validated=not skip_validation))
-                work.out.result(dry_run=True, release=release.id)
-                return
-            work.confirm(f"Roll {env} back to {release.id}?", "yes", force=force)
-            work.confirm("This replaces what serves now.", "ROLLBACK", force=force)
-            if wanted is Data.EXACT:
-                work.confirm("What was written since the backup leaves the store.", "EXACT", force=force)
-            engine.roll_back(release, request, validated=not skip_validation)
-        stop_watching(work.site)
-        work.out.say(f"Rollback completed: {release.id} serves {env}.")
-        work.out.result(environment=env, release=release.id, backup=options.backup, data=wanted)
+    if (backup is None) == (to is None):
+        raise UsageError(detail="Say where to return: --backup FILE, or --to RELEASE.")
+    wanted = data or (Data.MERGE if backup else Data.NONE)
+    if backup is None and wanted is not Data.NONE:
+        raise UsageError(detail=f"--data {wanted} needs --backup FILE.")
+    options = Options(backup=str(backup.absolute()) if backup else None, data=wanted, quarantine=quarantine)
+    request = Request(command="rollback", operator=operator(), why=why, options=options)
+    engine = Engine(work.site, work.journal, work.out.say)
+    with _target(work, backup, to, allow_other_env) as release:
+        if work.dry_run:
+            work.out.rehearse(*engine.rehearse_back(release, request, validated=not skip_validation))
+            work.out.result(dry_run=True, release=release.id)
+            return
+        work.confirm(f"Roll {work.env} back to {release.id}?", "yes", force=force)
+        work.confirm("This replaces what serves now.", "ROLLBACK", force=force)
+        if wanted is Data.EXACT:
+            work.confirm("What was written since the backup leaves the store.", "EXACT", force=force)
+        engine.roll_back(release, request, validated=not skip_validation)
+    stop_watching(work.site)
+    work.out.say(f"Rollback completed: {release.id} serves {work.env}.")
+    work.out.result(environment=work.env, release=release.id, backup=options.backup, data=wanted)
 
 
 @contextmanager

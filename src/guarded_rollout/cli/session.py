@@ -1,24 +1,30 @@
 """A command's session on one environment: its lock, its journal, and errors as sentences with exit codes."""
 
+import inspect
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
 
 import typer
 
 from guarded_rollout import logs
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import CancelledError, RolloutError
 from guarded_rollout.host.release import Release, make_writable
 from guarded_rollout.host.site import Site
+from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.publisher import NullPublisher, Publisher
 
+Own = ParamSpec("Own")
 FILE = "rollout.toml"
 SCRATCH = ("rollback-", "rollout-verify-")
 """Prefixes of the temporary folders that commands unpack backups into."""
@@ -71,6 +77,12 @@ class Session:
     journal: Journal
     out: Output
     publisher: Publisher
+    dry_run: bool = False
+
+    @property
+    def env(self) -> str:
+        """The environment's name."""
+        return self.environment.name
 
     def confirm(self, what: str, answer: str, *, force: bool) -> None:
         """Ask for exactly this answer if the environment confirms. Raises `CancelledError`."""
@@ -83,6 +95,63 @@ class Session:
         if given.strip() != answer:
             raise CancelledError(what=what.rstrip("?. "))
 
+    @contextmanager
+    def recorded(
+        self, command: str, step: str, *, source: str | None = None, **plan: object
+    ) -> Iterator[dict[str, object]]:
+        """Journal a command of a single step. The block fills the yielded dictionary with its evidence."""
+        from guarded_rollout.rollout.engine import operator
+
+        rollout = self.journal.begin(self.env, command, operator=operator(), source=source)
+        try:
+            with self.journal.step(rollout, step, **plan) as evidence:
+                yield evidence
+        except BaseException as error:
+            self.journal.end(rollout, RolloutOutcome.FAILED, str(error))
+            raise
+        self.journal.end(rollout, RolloutOutcome.COMPLETED)
+
+
+def with_session(
+    *, read_only: bool = False, log: str | None = None
+) -> Callable[[Callable[Concatenate[Session, Own], None]], Callable[..., None]]:
+    """Give a command a session and the options --env, --dry-run, --verbose and --json.
+
+    A command that is `read_only` has no dry run. `log` is the kind of its log file in monitor_logs/.
+    """
+    shared = [_option("verbose", Verbose, False), _option("as_json", AsJson, False)]
+    if not read_only:
+        shared.insert(0, _option("dry_run", DryRun, False))
+
+    def decorate(body: Callable[Concatenate[Session, Own], None]) -> Callable[..., None]:
+        @wraps(body)
+        def command(env: str, verbose: bool, as_json: bool, dry_run: bool = False, **own: Any) -> None:
+            with session(
+                env,
+                body.__name__,
+                as_json=as_json,
+                verbose=verbose,
+                dry_run=dry_run,
+                read_only=read_only,
+                log=log,
+            ) as work:
+                body(work, **own)  # type: ignore[call-arg]
+
+        _, *own = inspect.signature(body).parameters.values()
+        options = [
+            _option("env", Env, "production"),
+            *(one.replace(kind=one.KEYWORD_ONLY) for one in own),
+            *shared,
+        ]
+        command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _option(name: str, kind: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
 
 @contextmanager
 def session(
@@ -91,20 +160,29 @@ def session(
     *,
     as_json: bool = False,
     verbose: bool = False,
-    exclusive: bool = True,
+    dry_run: bool = False,
+    read_only: bool = False,
     log: str | None = None,
 ) -> Iterator[Session]:
-    """Open a command's session on one environment. `log` is the kind of its log file in monitor_logs/."""
-    out = Output(as_json, verbose)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    """Open a command's session on one environment: exclusive, unless it only reads or is a dry run."""
+    with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
         site = Site(environment)
-        if exclusive:
+        if read_only or dry_run:
+            with Journal.open(environment.journal, create=False) as journal:
+                yield Session(environment, site, journal, out, NullPublisher(), dry_run)
+        else:
             with _exclusive(site, out, command, log) as (journal, publisher):
                 yield Session(environment, site, journal, out, publisher)
-        else:
-            with Journal.open(environment.journal, create=False) as journal:
-                yield Session(environment, site, journal, out, NullPublisher())
+
+
+@contextmanager
+def configured(
+    env: str, *, as_json: bool = False, verbose: bool = False
+) -> Iterator[tuple[Environment, Output]]:
+    """The environment of rollout.toml and the output, for a command that needs neither lock nor journal."""
+    out = Output(as_json, verbose)
+    with reporting(out, env):
+        yield load(settings_file()).environment(env), out
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from guarded_rollout.checks import report
 from guarded_rollout.checks.probe import SmokeProbe
 from guarded_rollout.checks.smoke import CHECKS, SmokeOutcome, run
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
-from guarded_rollout.cli.session import Output, reporting, settings_file
+from guarded_rollout.cli.session import Output, configured
 from guarded_rollout.config import gates
-from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import NotWritableError, RolloutError, UsageError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host.endpoint import Endpoint, is_url
@@ -37,9 +37,7 @@ def smoke(
     $DHASH_TOKEN is the bearer token for a service that is locked. An admin's lets the one picture that is
     kept and found again be taken out of search afterwards; without one it stays, the same in every run.
     """
-    out = Output(as_json, verbose)
-    with reporting(out, env):
-        environment = load(settings_file()).environment(env)
+    with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
         address = _address(endpoint or f"http://127.0.0.1:{environment.port}")
         if dry_run:
             asked_for = [check.describes for check in CHECKS if check.critical or not quick]

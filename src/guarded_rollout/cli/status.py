@@ -37,7 +37,7 @@ def status(env: Env = "production", as_json: AsJson = False, watch: Watch = Fals
 
     With --watch it goes on until it is interrupted, and then ends with 130, as every command does.
     """
-    with session(env, "status", as_json=as_json, exclusive=False) as work:
+    with session(env, "status", as_json=as_json, read_only=True) as work:
         if watch:
             _watch(work)
         else:

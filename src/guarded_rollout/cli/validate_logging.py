@@ -8,8 +8,7 @@ import typer
 
 from guarded_rollout.checks.findings import Finding, Severity
 from guarded_rollout.cli.app import AsJson, Env, Verbose, app
-from guarded_rollout.cli.session import Output, reporting, settings_file
-from guarded_rollout.config.environments import load
+from guarded_rollout.cli.session import Output, configured
 from guarded_rollout.logs import LogFile
 from guarded_rollout.operations.log_validation import validate
 
@@ -29,10 +28,8 @@ def validate_logging(
 
     Exits with 0 if all is well, 1 if something fails, 2 if there are warnings only. The logs are only read.
     """
-    out = Output(as_json, verbose)
     try:
-        with reporting(out, env):
-            environment = load(settings_file()).environment(env)
+        with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
             environment = replace(
                 environment,
                 gates=config.absolute() if config else environment.gates,

@@ -24,7 +24,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check an archive without restoring it: checksum, signature, manifest, every file, the snapshot."""
-    with session(env, "verify", as_json=as_json, verbose=verbose, exclusive=False) as work:
+    with session(env, "verify", as_json=as_json, verbose=verbose, read_only=True) as work:
         if dry_run:
             work.out.rehearse(f"read all of {backup}" + ", and start it aside" * deep)
             return

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
-from guarded_rollout.cli.session import session, settings_file
+from guarded_rollout.cli.app import app
+from guarded_rollout.cli.session import Session, settings_file, with_session
 from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
@@ -14,79 +14,64 @@ from guarded_rollout.rollout.gate_guard import guard_of
 
 
 @app.command(epilog="Example: rollout resume --env production")
-def resume(
-    env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
-) -> None:
+@with_session(log="deploy")
+def resume(work: Session) -> None:
     """Continue a rollout that a crash interrupted, or a window that was paused."""
-    with session(
-        env, "resume", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
-    ) as work:
-        engine = Engine(
-            work.site, work.journal, work.out.say, guard=guard_of(work.environment, work.publisher)
-        )
-        if dry_run:
-            work.out.rehearse(*engine.rehearse_resume())
-            return
-        result = engine.resume()
-        left = result.window.left(work.site.clock.instant()) if result.window else 0.0
-        if result.window:
-            start_watching(work.site, settings_file())
-            work.out.say(f"{result.release.id} is watched for another {duration(left)}.")
-        work.out.result(environment=env, release=result.release.id, window_seconds_left=round(left))
+    engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment, work.publisher))
+    if work.dry_run:
+        work.out.rehearse(*engine.rehearse_resume())
+        return
+    result = engine.resume()
+    left = result.window.left(work.site.clock.instant()) if result.window else 0.0
+    if result.window:
+        start_watching(work.site, settings_file())
+        work.out.say(f"{result.release.id} is watched for another {duration(left)}.")
+    work.out.result(environment=work.env, release=result.release.id, window_seconds_left=round(left))
 
 
 @app.command(epilog="Example: rollout pause --env production")
-def pause(
-    env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
-) -> None:
+@with_session()
+def pause(work: Session) -> None:
     """Pause the window's clock; `rollout resume` continues it."""
-    with session(env, "pause", as_json=as_json, verbose=verbose, exclusive=not dry_run) as work:
-        engine = Engine(work.site, work.journal, work.out.say)
-        rollout = engine.require_open()
-        if dry_run:
-            work.out.rehearse(f"pause the window of {rollout.target}")
-            return
-        left = engine.pause().left(work.site.clock.instant())
-        work.out.say(f"The window of {rollout.target} is paused with {duration(left)} left.")
-        work.out.result(environment=env, release=rollout.target, window_seconds_left=round(left))
+    engine = Engine(work.site, work.journal, work.out.say)
+    rollout = engine.require_open()
+    if work.dry_run:
+        work.out.rehearse(f"pause the window of {rollout.target}")
+        return
+    left = engine.pause().left(work.site.clock.instant())
+    work.out.say(f"The window of {rollout.target} is paused with {duration(left)} left.")
+    work.out.result(environment=work.env, release=rollout.target, window_seconds_left=round(left))
 
 
 @app.command(epilog="Example: rollout promote --env production")
-def promote(
-    env: Env = "production", dry_run: DryRun = False, verbose: Verbose = False, as_json: AsJson = False
-) -> None:
+@with_session(log="deploy")
+def promote(work: Session) -> None:
     """Accept the release that is being watched now, and stop the old one."""
-    with session(
-        env, "promote", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy"
-    ) as work:
-        engine = Engine(work.site, work.journal, work.out.say)
-        rollout = engine.require_open()
-        if dry_run:
-            work.out.rehearse(*engine.rehearse_resume())
-            return
-        stop_watching(work.site)
-        engine.promote()
-        work.out.result(environment=env, release=rollout.target, outcome="completed")
+    engine = Engine(work.site, work.journal, work.out.say)
+    rollout = engine.require_open()
+    if work.dry_run:
+        work.out.rehearse(*engine.rehearse_resume())
+        return
+    stop_watching(work.site)
+    engine.promote()
+    work.out.result(environment=work.env, release=rollout.target, outcome="completed")
 
 
 @app.command(epilog='Example: rollout abort --env production --why "users see wrong matches"')
+@with_session(log="deploy")
 def abort(
-    env: Env = "production",
+    work: Session,
     why: Annotated[
         str, typer.Option("--why", help="Reason, kept in the history.")
     ] = "aborted by the operator",
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    as_json: AsJson = False,
 ) -> None:
     """Take the open rollout back: traffic first, then the rest. An interrupted rollback is resumed."""
-    with session(env, "abort", as_json=as_json, verbose=verbose, exclusive=not dry_run, log="deploy") as work:
-        engine = Engine(work.site, work.journal, work.out.say)
-        if dry_run:
-            work.out.rehearse(*engine.rehearse_abort())
-            return
-        ended = engine.abort(why)
-        stop_watching(work.site)
-        serves = ended.target if ended.outcome is RolloutOutcome.COMPLETED else ended.source
-        work.out.say(f"{serves or 'Nothing'} serves {env}.")
-        work.out.result(environment=env, release=serves, outcome=ended.outcome)
+    engine = Engine(work.site, work.journal, work.out.say)
+    if work.dry_run:
+        work.out.rehearse(*engine.rehearse_abort())
+        return
+    ended = engine.abort(why)
+    stop_watching(work.site)
+    serves = ended.target if ended.outcome is RolloutOutcome.COMPLETED else ended.source
+    work.out.say(f"{serves or 'Nothing'} serves {work.env}.")
+    work.out.result(environment=work.env, release=serves, outcome=ended.outcome)
