@@ -95,6 +95,13 @@ def look(sessions: Path, running: Path) -> Iterator[Found]:
                     yield Found(path, stat.st_size, stat.st_mtime, live and path.suffix == ".log")
 
 
+def session_logs(folder: Path, environment: str, kind: str = "") -> list[Path]:
+    """The session logs of an environment, of one kind or of all, by name; the compressed ones too."""
+    kinds = re.escape(kind) if kind else "[a-z_]+"
+    name = re.compile(rf"{kinds}_{re.escape(environment)}_\d{{4}}-.*\.log(\.gz)?")
+    return sorted(path for path in folder.iterdir() if name.fullmatch(path.name)) if folder.is_dir() else []
+
+
 def due(sessions: Path, running: Path, now: datetime) -> list[Rotation]:
     """Plan the rotation that is due now in these two folders."""
     return plan(look(sessions, running), now.timestamp())

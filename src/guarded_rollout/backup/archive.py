@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guarded_rollout.backup import originals
 from guarded_rollout.backup.catalog import BackupEntry
-from guarded_rollout.backup.manifest import FORMAT, NAME, Manifest, Originals, contents
+from guarded_rollout.backup.manifest import FORMAT, NAME, Content, Manifest, Originals
 from guarded_rollout.backup.originals import Original
 from guarded_rollout.backup.publish import BackupFolder, IncrementallyFlushedFile, run_behind_others
 from guarded_rollout.backup.verify import database_problem, read_through, require_space
@@ -22,12 +22,8 @@ from guarded_rollout.errors import BackupDamagedError, NotWritableError, Release
 from guarded_rollout.files import sha256
 from guarded_rollout.host.release import MANIFEST, REQUIREMENTS, Release
 
-RELEASE, CONFIGURATION, SNAPSHOT, ORIGINALS = (
-    "release/",
-    "configuration/",
-    "data/snapshot",
-    "originals.sha256",
-)
+RELEASE, CONFIGURATION = "release/", "configuration/"
+SNAPSHOT, ORIGINALS = "data/snapshot", "originals.sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ def _take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
     try:
         with folder.scratch() as scratch:
             archive = scratch / "archive.zip"
-            manifest = _write(subject, archive, scratch, folder, created_at)
+            manifest = _write(subject, archive, folder, created_at)
             digest = read_back(archive, manifest)
             size = archive.stat().st_size
             entry = folder.publish(archive, digest, subject.environment, clock.now())
@@ -77,12 +73,10 @@ def _take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
     return TakenBackup(entry, digest, size, clock.monotonic() - begin, manifest)
 
 
-def _write(
-    subject: Subject, archive: Path, scratch: Path, folder: BackupFolder, created_at: datetime
-) -> Manifest:
-    snapshot = scratch / "snapshot"
+def _write(subject: Subject, archive: Path, folder: BackupFolder, created_at: datetime) -> Manifest:
+    snapshot = archive.with_name("snapshot")
     subject.snapshot(snapshot)
-    require_space(scratch, snapshot.stat().st_size)
+    require_space(archive.parent, snapshot.stat().st_size)
     # After the snapshot: what it names was kept before it, so the list has all of that.
     kept = originals.store(subject.originals, folder.path) if subject.originals else None
     with IncrementallyFlushedFile(archive) as file, ThreadPoolExecutor(1) as aside:
@@ -128,7 +122,7 @@ def _manifest(
         snapshot=SNAPSHOT,
         configuration=tuple(CONFIGURATION + path.name for path in subject.configuration),
         originals=None if kept is None else Originals(list=ORIGINALS, count=len(kept)),
-        files=contents(written),
+        files={entry.name: Content(size=entry.size, sha256=entry.sha256) for entry in written},
     )
 
 

@@ -5,7 +5,6 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from guarded_rollout.backup.zip_writer import Written
 from guarded_rollout.errors import BackupFormatError
 
 NAME = "manifest.json"
@@ -71,16 +70,4 @@ class Manifest(_Value):
     def named(self) -> tuple[str, ...]:
         """The files with a meaning."""
         listed = (self.originals.list,) if self.originals else ()
-        return (
-            self.wheel,
-            self.requirements,
-            self.release_json,
-            self.snapshot,
-            *self.configuration,
-            *listed,
-        )
-
-
-def contents(written: list[Written]) -> dict[str, Content]:
-    """The manifest's `files`, from what the writer wrote."""
-    return {entry.name: Content(size=entry.size, sha256=entry.sha256) for entry in written}
+        return self.wheel, self.requirements, self.release_json, self.snapshot, *self.configuration, *listed

@@ -99,12 +99,17 @@ def decide(
 
 
 def surplus(
-    environment: Environment, rollout: Rollout | None, now: datetime
+    environment: Environment,
+    rollout: Rollout | None,
+    now: datetime,
+    *,
+    rule: RetentionRule | None = None,
+    folder: Path | None = None,
 ) -> Iterator[tuple[Path, RetentionPlan]]:
-    """Apply the configured rule to the backups and to the safety copies: each folder with its plan."""
-    rule = rule_of(environment)
-    for folder in (environment.backups, environment.backups / SAFETY):
-        yield folder, decide(folder, environment.name, rule, rollout, now)
+    """Apply a rule, or else the configured one, to the backups and the safety copies: folder and plan."""
+    rule, backups = rule or rule_of(environment), folder or environment.backups
+    for place in (backups, backups / SAFETY):
+        yield place, decide(place, environment.name, rule, rollout, now)
 
 
 def needed_by(rollout: Rollout, entries: list[BackupEntry]) -> set[str]:

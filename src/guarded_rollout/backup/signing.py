@@ -48,12 +48,7 @@ def read(archive: Path) -> str:
 
 def sign(archive: Path, key: Path) -> None:
     """Sign an archive's checksum with an OpenSSH private key; writes `….sha256.sig`."""
-    done = subprocess.run(
-        [program("ssh-keygen"), "-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE],
-        input=checksum_of(archive).read_bytes(),
-        capture_output=True,
-        check=False,
-    )
+    done = _keygen(archive, "sign", "-f", str(key))
     if done.returncode != 0:
         raise SignatureError(
             path=archive, problem=f"signing with {key} failed: {done.stderr.decode().strip()}"
@@ -66,12 +61,12 @@ def check_signature(archive: Path, allowed_signers: Path) -> None:
     signature = signature_of(archive)
     if not signature.exists():
         raise SignatureError(path=archive, problem=f"{signature.name} is missing")
-    options = ["-f", str(allowed_signers), "-I", IDENTITY, "-n", NAMESPACE, "-s", str(signature)]
-    done = subprocess.run(
-        [program("ssh-keygen"), "-Y", "verify", "-q", *options],
-        input=checksum_of(archive).read_bytes(),
-        capture_output=True,
-        check=False,
-    )
+    done = _keygen(archive, "verify", "-f", str(allowed_signers), "-I", IDENTITY, "-s", str(signature))
     if done.returncode != 0:
         raise SignatureError(path=archive, problem=(done.stderr or done.stdout).decode().strip())
+
+
+def _keygen(archive: Path, action: str, *options: str) -> subprocess.CompletedProcess[bytes]:
+    """Sign or verify an archive's checksum file, which is passed on standard input."""
+    command = [program("ssh-keygen"), "-Y", action, "-q", "-n", NAMESPACE, *options]
+    return subprocess.run(command, input=checksum_of(archive).read_bytes(), capture_output=True, check=False)

@@ -9,8 +9,7 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, app
 from guarded_rollout.cli.session import Session, built_aside, session, settings_file, with_session
 from guarded_rollout.clock import duration
 from guarded_rollout.monitor.supervised import start_watching
-from guarded_rollout.rollout.engine import Engine, Request, operator
-from guarded_rollout.rollout.gate_guard import guard_of
+from guarded_rollout.rollout.engine import Request, operator
 from guarded_rollout.rollout.runner import DeployResult
 from guarded_rollout.rollout.steps import Options
 
@@ -116,7 +115,7 @@ def rehearse(work: Session, source: str | None, request: Request) -> None:
     """Build aside, check everything, change nothing."""
     with built_aside(work, source) as release:
         work.out.rehearse(f"build release {release.id}")
-        work.out.rehearse(*Engine(work.site, work.journal, work.out.say).rehearse(release, request))
+        work.out.rehearse(*work.engine().rehearse(release, request))
         work.out.result(release=release.id, dry_run=True)
 
 
@@ -126,8 +125,7 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
     work.out.detail(
         f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"
     )
-    engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment, work.publisher))
-    result = engine.deploy(release, request)
+    result = work.engine(guarded=True).deploy(release, request)
     left = result.window.left(work.site.clock.instant()) if result.window else 0.0
     if result.serving_already:
         work.out.say(f"{release.id} serves {work.env} already; --restart restarts it.")

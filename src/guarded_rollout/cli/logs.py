@@ -12,10 +12,9 @@ import typer
 from guarded_rollout.cli.app import AsJson, DryRun, Env, app
 from guarded_rollout.cli.session import configured
 from guarded_rollout.clock import SystemClock
-from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import UsageError
 from guarded_rollout.logs import LEVELS, LogLine, open_log, parse
-from guarded_rollout.rotation import COMPRESSED, SESSION, carry_out, due
+from guarded_rollout.rotation import carry_out, due, session_logs
 
 logs = typer.Typer(name="logs", help="Rotate the logs, or show them.", no_args_is_help=True)
 app.add_typer(logs)
@@ -65,25 +64,12 @@ def show(
         oldest = age_limit(since, SystemClock().now())
         found = [
             line
-            for path in files(environment, kind)
+            for path in session_logs(environment.logs, env, kind)
             for line in lines(path)
             if line.level in wanted and line.at >= oldest and pattern.search(line.as_json())
         ]
         for line in sorted(found, key=lambda line: line.at)[-limit:]:
             typer.echo(line.as_json() if as_json else in_words(line, colours=sys.stdout.isatty()))
-
-
-def files(environment: Environment, kind: str) -> list[Path]:
-    """The environment's session logs, the compressed ones too."""
-    if not environment.logs.is_dir():
-        return []
-    ours = (
-        path
-        for path in sorted(environment.logs.iterdir())
-        if SESSION.fullmatch(path.name) or COMPRESSED.fullmatch(path.name)
-    )
-    name = rf"{re.escape(kind) if kind else '[a-z_]+'}_{re.escape(environment.name)}_\d"
-    return [path for path in ours if re.match(name, path.name)]
 
 
 def lines(path: Path) -> Iterator[LogLine]:

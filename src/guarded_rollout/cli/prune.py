@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.backup.catalog import SAFETY
-from guarded_rollout.backup.retention import decide, remove, rule_of
+from guarded_rollout.backup.retention import remove, rule_of, surplus
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, with_session
 
@@ -28,8 +27,7 @@ def prune(
     rollout = work.journal.open_rollout(work.env)
     folder = (output_dir or work.environment.backups).absolute()
     removed, kept = 0, 0
-    for place in (folder, folder / SAFETY):
-        decided = decide(place, work.env, rule, rollout, now)
+    for place, decided in surplus(work.environment, rollout, now, rule=rule, folder=folder):
         kept += len(decided.keep)
         for stays in decided.keep:
             work.out.detail(f"keep {stays.entry.name}: {stays.reason}")

@@ -20,7 +20,12 @@ def document(root: Any) -> Iterator[str]:
     yield ""
     yield "Made by `rollout reference` from the command line itself; each command has `--help` too."
     for name, command in walk(root):
-        yield from ("", f"## `rollout {name}`", "", *_paragraphs(command.help or ""))
+        yield from (
+            "",
+            f"## `rollout {name}`",
+            "",
+            *map(str.strip, (command.help or "").strip().splitlines()),
+        )
         if command.epilog:
             yield from ("", f"    {command.epilog.removeprefix('Example: ')}")
         options = [parameter for parameter in command.params if not _is_left_out(parameter)]
@@ -41,10 +46,6 @@ def walk(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _is_left_out(parameter: Any) -> bool:
     return "--help" in parameter.opts or getattr(parameter, "hidden", False)
-
-
-def _paragraphs(text: str) -> Iterator[str]:
-    yield from (line.strip() for line in text.strip().splitlines())
 
 
 def _row(parameter: Any) -> str:

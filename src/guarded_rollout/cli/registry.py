@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Listing(NamedTuple):
-    """One command, or one group of commands, as `rollout --help` lists it. Hidden where `panel` is empty."""
+    """A command or a group of commands, as `rollout --help` lists it. Hidden where `panel` is empty."""
 
     panel: str
     summary: str

@@ -14,7 +14,7 @@ from guarded_rollout.errors import UsageError
 from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.monitor.supervised import stop_watching
-from guarded_rollout.rollout.engine import Engine, Request, operator
+from guarded_rollout.rollout.engine import Request, operator
 from guarded_rollout.rollout.rollback import previous, release_of, require_environment
 from guarded_rollout.rollout.steps.base import Data, Options
 
@@ -58,7 +58,7 @@ def rollback(
         raise UsageError(detail=f"--data {wanted} needs --backup FILE.")
     options = Options(backup=str(backup.absolute()) if backup else None, data=wanted, quarantine=quarantine)
     request = Request(command="rollback", operator=operator(), why=why, options=options)
-    engine = Engine(work.site, work.journal, work.out.say)
+    engine = work.engine()
     with _target(work, backup, to, allow_other_env) as release:
         if work.dry_run:
             work.out.rehearse(*engine.rehearse_back(release, request, validated=not skip_validation))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import typer
 
@@ -23,6 +23,9 @@ from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.publisher import NullPublisher, Publisher
+
+if TYPE_CHECKING:
+    from guarded_rollout.rollout.engine import Engine
 
 Own = ParamSpec("Own")
 FILE = "rollout.toml"
@@ -94,6 +97,14 @@ class Session:
             given = ""
         if given.strip() != answer:
             raise CancelledError(what=what.rstrip("?. "))
+
+    def engine(self, *, guarded: bool = False) -> "Engine":
+        """The engine on this environment; if guarded, the quality gates judge each shift of traffic."""
+        from guarded_rollout.rollout.engine import Engine
+        from guarded_rollout.rollout.gate_guard import guard_of
+
+        guard = guard_of(self.environment, self.publisher) if guarded else None
+        return Engine(self.site, self.journal, self.out.say, guard=guard)
 
     @contextmanager
     def recorded(

@@ -9,15 +9,13 @@ from guarded_rollout.cli.session import Session, settings_file, with_session
 from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
-from guarded_rollout.rollout.engine import Engine
-from guarded_rollout.rollout.gate_guard import guard_of
 
 
 @app.command(epilog="Example: rollout resume --env production")
 @with_session(log="deploy")
 def resume(work: Session) -> None:
     """Continue a rollout that a crash interrupted, or a window that was paused."""
-    engine = Engine(work.site, work.journal, work.out.say, guard=guard_of(work.environment, work.publisher))
+    engine = work.engine(guarded=True)
     if work.dry_run:
         work.out.rehearse(*engine.rehearse_resume())
         return
@@ -33,7 +31,7 @@ def resume(work: Session) -> None:
 @with_session()
 def pause(work: Session) -> None:
     """Pause the window's clock; `rollout resume` continues it."""
-    engine = Engine(work.site, work.journal, work.out.say)
+    engine = work.engine()
     rollout = engine.require_open()
     if work.dry_run:
         work.out.rehearse(f"pause the window of {rollout.target}")
@@ -47,7 +45,7 @@ def pause(work: Session) -> None:
 @with_session(log="deploy")
 def promote(work: Session) -> None:
     """Accept the release that is being watched now, and stop the old one."""
-    engine = Engine(work.site, work.journal, work.out.say)
+    engine = work.engine()
     rollout = engine.require_open()
     if work.dry_run:
         work.out.rehearse(*engine.rehearse_resume())
@@ -66,7 +64,7 @@ def abort(
     ] = "aborted by the operator",
 ) -> None:
     """Take the open rollout back: traffic first, then the rest. An interrupted rollback is resumed."""
-    engine = Engine(work.site, work.journal, work.out.say)
+    engine = work.engine()
     if work.dry_run:
         work.out.rehearse(*engine.rehearse_abort())
         return

@@ -14,7 +14,7 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from guarded_rollout.config.environments import Environment
@@ -104,20 +104,10 @@ class Processes:
 
     def start(self, name: str, spec: Spec) -> None:
         """Run this as program `name`; one that runs is left alone if it runs the same, else replaced."""
-        content = json.dumps(
-            {
-                "command": list(spec.command),
-                "environment": dict(spec.environment),
-                "folder": spec.folder,
-                "lock": str(self._lock_path(name)),
-                "log": str(self.log_path(name)),
-                "drain_seconds": spec.drain_seconds,
-            },
-            indent=1,
-        )
+        files = {"lock": str(self._lock_path(name)), "log": str(self.log_path(name))}
+        content = json.dumps(asdict(spec) | files, indent=1)
         path = self.spec_path(name)
-        same = path.exists() and path.read_text() == content
-        if not same:
+        if not path.exists() or json.loads(path.read_text()) != json.loads(content):
             self.stop(name)
             write_atomic(path, content, mode=0o600)  # variables may hold a password
         self.ensure()
@@ -164,7 +154,7 @@ class Processes:
     def log_path(self, name: str) -> Path:
         return self._environment.service_logs / f"{name}.log"
 
-    def last_words(self, name: str, lines: int = 3) -> str:
+    def last_words(self, name: str) -> str:
         """The end of what a program printed, for an error that names the cause."""
         try:
             with self.log_path(name).open("rb") as file:
@@ -172,7 +162,7 @@ class Processes:
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        return " / ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+        return " / ".join(line.strip() for line in text.splitlines()[-3:] if line.strip())
 
     # ---- inside
 

@@ -14,17 +14,17 @@ COMPANIONS = ("-wal", "-shm")  # SQLite keeps the newest commits beside the data
 
 @dataclass(frozen=True, slots=True)
 class StoreFile:
-    """One SQLite store."""
+    """An SQLite store."""
 
     path: Path
 
     @property
     def beside(self) -> Path:
-        """Where its successor is made ready."""
+        """The path at which its successor is made ready."""
         return self.path.with_name(self.path.name + ".new")
 
     def aside(self, rollout: object) -> Path:
-        """Where a rollout keeps the store that it replaces."""
+        """The path at which a rollout keeps the store that it replaces."""
         return self.path.with_name(f"{self.path.name}.before-{rollout}")
 
     def set_aside(self) -> list[Path]:
@@ -34,7 +34,7 @@ class StoreFile:
         return sorted(mains, key=lambda path: path.stat().st_mtime)
 
     def damage(self, *, thorough: bool = False) -> str:
-        """What SQLite finds wrong with it; empty if it is sound."""
+        """Describe what SQLite finds wrong with it; empty if it is sound."""
         return damage_of(self.path, thorough=thorough)
 
     def move(self, source: Path, target: Path) -> None:
@@ -47,7 +47,7 @@ class StoreFile:
 
     def prepare(self, snapshot: Path) -> str:
         """Copy a snapshot beside the store; returns the copy's URL, for the service's own commands."""
-        self._forget(self.beside)
+        self.discard()
         shutil.copyfile(snapshot, self.beside)
         return f"sqlite:///{self.beside.absolute()}"
 
@@ -64,11 +64,8 @@ class StoreFile:
 
     def discard(self) -> None:
         """Remove what was prepared."""
-        self._forget(self.beside)
-
-    def _forget(self, path: Path) -> None:
         for suffix in ("", *COMPANIONS):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self.beside.with_name(self.beside.name + suffix).unlink(missing_ok=True)
 
 
 def store_file(site: Site) -> StoreFile | None:

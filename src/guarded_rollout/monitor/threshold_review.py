@@ -1,7 +1,6 @@
 """Each gate's limit against what the last windows really saw: the guide's threshold review."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from guarded_rollout.logs import LogLine, open_log, parse
 from guarded_rollout.monitor.log import JUDGED
+from guarded_rollout.rotation import session_logs
 
 CLOSE = 0.8  # a limit that healthy windows come this near will soon cry wolf
 WIDE = 0.1  # and one that they never come this near may notice little
@@ -75,9 +75,7 @@ def _reviewed(gate: str, judged: list[tuple[int, LogLine]]) -> Reviewed:
 
 def newest_sessions(folder: Path, environment: str, number: int) -> list[Path]:
     """Return the newest monitoring logs of an environment, the compressed ones too."""
-    name = re.compile(rf"dhash_{re.escape(environment)}_\d{{4}}-.*\.log(\.gz)?")
-    found = [path for path in folder.iterdir() if name.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted(found, key=lambda path: path.name)[-number:]
+    return session_logs(folder, environment, "dhash")[-number:]
 
 
 def lines_of(path: Path) -> Iterator[LogLine]:

@@ -29,13 +29,15 @@ MOST_BYTES = 64 * 2**20  # of logs read, the newest first
 
 def validate(environment: Environment) -> Iterator[Finding]:
     """Check everything, and change nothing."""
+    compressed = f"logs are compressed after {COMPRESS_AFTER / DAY:g}"
+    removed = f"compressed logs are removed after {REMOVE_AFTER / DAY:g}"
     return examine(
         {
             "configuration": lambda: _configuration(environment),
             "channels": lambda: _channels(environment),
             "format": lambda: _format(environment),
-            "rotation": lambda: _rotation(environment),
-            "retention": lambda: _retention(environment),
+            "rotation": lambda: _overdue(environment, {Verb.COMPRESS, Verb.CUT}, compressed),
+            "retention": lambda: _overdue(environment, {Verb.REMOVE}, removed),
             "fallback file": lambda: _fallback(environment),
             "secrets": lambda: _secrets(environment),
             "permissions": lambda: _permissions(environment),
@@ -74,28 +76,12 @@ def _format(environment: Environment) -> Iterator[Finding]:
         yield ok(f"{levels.total()} lines read, all well-formed")
 
 
-def _rotation(environment: Environment) -> Iterator[Finding]:
-    yield from _overdue(
-        environment,
-        {Verb.COMPRESS, Verb.CUT},
-        f"logs are compressed after {COMPRESS_AFTER / DAY:g} days; none is overdue",
-    )
-
-
-def _retention(environment: Environment) -> Iterator[Finding]:
-    yield from _overdue(
-        environment,
-        {Verb.REMOVE},
-        f"compressed logs are removed after {REMOVE_AFTER / DAY:g} days; none is overdue",
-    )
-
-
 def _overdue(environment: Environment, verbs: set[Verb], well: str) -> Iterator[Finding]:
     actions = due(environment.logs, environment.service_logs, datetime.now(UTC))
     if overdue := sum(action.verb in verbs for action in actions):
         yield warning(f"rotation is overdue for {overdue} logs", "`rollout logs rotate` does it.")
     else:
-        yield ok(well)
+        yield ok(f"{well} days; none is overdue")
 
 
 def _fallback(environment: Environment) -> Iterator[Finding]:
