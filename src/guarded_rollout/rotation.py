@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -85,14 +85,18 @@ def _for(one: Found, age: float) -> Rotation | None:
 
 def look(sessions: Path, running: Path) -> Iterator[Found]:
     """Yield the files in the folders of session logs and of running processes' logs."""
-    for folder, live in ((sessions, False), (running, True)):
-        if not folder.is_dir():
-            continue
-        for path in sorted(folder.iterdir()):
-            with suppress(FileNotFoundError):
-                stat = path.lstat()
-                if S_ISREG(stat.st_mode):
-                    yield Found(path, stat.st_size, stat.st_mtime, live and path.suffix == ".log")
+    yield from files_in(sessions)
+    for one in files_in(running):
+        yield replace(one, running=one.path.suffix == ".log")
+
+
+def files_in(folder: Path) -> Iterator[Found]:
+    """Yield the files of a folder by name; links and folders are left out."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            if S_ISREG(status.st_mode):
+                yield Found(path, status.st_size, status.st_mtime)
 
 
 def session_logs(folder: Path, environment: str, kind: str = "") -> list[Path]:

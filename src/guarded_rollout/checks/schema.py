@@ -8,7 +8,7 @@ from guarded_rollout.host.site import Site
 
 
 def plan_for(site: Site, release: Release) -> MigrationPlan:
-    """MigrationPlan this release's migrations from the store's present revision."""
+    """Plan this release's migrations from the store's present revision."""
     with ThreadPoolExecutor(2) as both:  # each takes as long as a start of Python
         standing = both.submit(site.require, release, "schema_current")
         pending = both.submit(site.require, release, "schema_plan")

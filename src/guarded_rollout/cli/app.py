@@ -21,6 +21,7 @@ Env = Annotated[str, typer.Option("--env", "--environment", "-e", help="Environm
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Report every step with its evidence.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, progress on stderr.")]
+Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask.")]
 From = Annotated[
     str | None,

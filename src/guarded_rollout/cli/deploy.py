@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, app
+from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, Why, app
 from guarded_rollout.cli.session import Session, built_aside, session, settings_file, with_session
 from guarded_rollout.clock import duration
 from guarded_rollout.monitor.supervised import start_watching
@@ -13,7 +13,6 @@ from guarded_rollout.rollout.engine import Request, operator
 from guarded_rollout.rollout.runner import DeployResult
 from guarded_rollout.rollout.steps import Options
 
-Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
 Restart = Annotated[
     bool, typer.Option("--restart", help="Roll out even what serves already, through the other slot.")
 ]

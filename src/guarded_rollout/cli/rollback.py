@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.backup.verify import unpack
-from guarded_rollout.cli.app import Force, app
+from guarded_rollout.cli.app import Force, Why, app
 from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.files import scratch_folder
@@ -44,7 +44,7 @@ def rollback(
         bool, typer.Option("--skip-validation", help="Do not verify or validate.")
     ] = False,
     allow_other_env: AllowOther = False,
-    why: Annotated[str, typer.Option("--why", help="Reason, kept in the history.")] = "",
+    why: Why = "",
     force: Force = False,
 ) -> None:
     """Return to a backup or a release: traffic first, then the rest. Closes the open rollout.

@@ -1,10 +1,6 @@
 """`rollout resume`, `pause`, `promote` and `abort`: what an operator does about an open rollout."""
 
-from typing import Annotated
-
-import typer
-
-from guarded_rollout.cli.app import app
+from guarded_rollout.cli.app import Why, app
 from guarded_rollout.cli.session import Session, settings_file, with_session
 from guarded_rollout.clock import duration
 from guarded_rollout.journal.model import RolloutOutcome
@@ -57,12 +53,7 @@ def promote(work: Session) -> None:
 
 @app.command(epilog='Example: rollout abort --env production --why "users see wrong matches"')
 @with_session(log="deploy")
-def abort(
-    work: Session,
-    why: Annotated[
-        str, typer.Option("--why", help="Reason, kept in the history.")
-    ] = "aborted by the operator",
-) -> None:
+def abort(work: Session, why: Why = "aborted by the operator") -> None:
     """Take the open rollout back: traffic first, then the rest. An interrupted rollback is resumed."""
     engine = work.engine()
     if work.dry_run:

@@ -77,7 +77,7 @@ class Processes:
         states = self.states()
         for name in PROGRAMS:
             if self.wanted(name) and not states[name].running:
-                self._start(name)
+                self._tolerate("ALREADY_STARTED", "supervisor.startProcess", name, False)
 
     def shut_down(self) -> None:
         """Stop every program, then supervisord. Does nothing when nothing runs."""
@@ -165,9 +165,6 @@ class Processes:
         return " / ".join(line.strip() for line in text.splitlines()[-3:] if line.strip())
 
     # ---- inside
-
-    def _start(self, name: str) -> None:
-        self._tolerate("ALREADY_STARTED", "supervisor.startProcess", name, False)
 
     def require_short_paths(self) -> None:
         """Raise `SocketPathTooLongError` if a socket of this environment could not be bound."""

@@ -22,6 +22,7 @@ from guarded_rollout.rotation import (
     SESSION,
     Verb,
     due,
+    files_in,
 )
 
 MOST_BYTES = 64 * 2**20  # of logs read, the newest first
@@ -124,20 +125,14 @@ def _permissions(environment: Environment) -> Iterator[Finding]:
 
 def _logs(environment: Environment) -> Iterator[tuple[Path, str]]:
     """The logs so far with their text, the newest first, up to `MOST_BYTES`."""
-    if not environment.logs.is_dir():
-        return
-    ours = [
-        path
-        for path in environment.logs.iterdir()
-        if path.is_file()
-        and not path.is_symlink()
-        and (SESSION.fullmatch(path.name) or COMPRESSED.fullmatch(path.name) or path.suffix == ".jsonl")
-    ]
     left = MOST_BYTES
-    for path in sorted(ours, key=lambda path: -path.stat().st_mtime):
-        with open_log(path) as file:
+    for one in sorted(files_in(environment.logs), key=lambda one: -one.changed_at):
+        name = one.path.name
+        if not (SESSION.fullmatch(name) or COMPRESSED.fullmatch(name) or one.path.suffix == ".jsonl"):
+            continue
+        with open_log(one.path) as file:
             text = file.read(left)
         left -= len(text)
-        yield path, text
+        yield one.path, text
         if left <= 0:
             return
