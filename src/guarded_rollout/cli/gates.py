@@ -143,7 +143,8 @@ def replay_command(
         for change in found.changes:
             typer.echo(_in_words(change, found.began_at))
         _print_gates(found)
-        _print_ending(found, any("TRIGGERING AUTO-ROLLBACK" in line.message for line in lines))
+        did = any("TRIGGERING AUTO-ROLLBACK" in line.message for line in lines)
+        typer.echo(f"These gates {found.ending}; the session {'rolled back' if did else 'did not'}.")
 
 
 def _in_words(change: Change, began_at: float) -> str:
@@ -168,16 +169,6 @@ def _print_gates(found: Replay) -> None:
         )
         table.add_row(name, f"{record.limit:g} {record.unit}".strip(), worst, counted or "never judged")
     Console().print(table)
-
-
-def _print_ending(found: Replay, was_rolled_back: bool) -> None:
-    at = found.rolled_back_at
-    would = (
-        "would not have rolled back"
-        if at is None
-        else f"would have rolled back {duration(at - found.began_at)} in"
-    )
-    typer.echo(f"These gates {would}; the session {'rolled back' if was_rolled_back else 'did not'}.")
 
 
 def _as_json(found: Replay) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.panel import Change, News, Panel
@@ -33,6 +34,14 @@ class Replay:
     def rolled_back_at(self) -> float | None:
         """The time at which a rollback would first have been asked for."""
         return next((one.at for one in self.changes if Action.AUTO_ROLLBACK in one.actions), None)
+
+    @property
+    def ending(self) -> str:
+        """The decision in words: `would have rolled back 5 min in`."""
+        at = self.rolled_back_at
+        if at is None:
+            return "would not have rolled back"
+        return f"would have rolled back {duration(at - self.began_at)} in"
 
 
 def replay(environment: EnvironmentGates, recording: Recording) -> Replay:

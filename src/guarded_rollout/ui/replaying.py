@@ -102,9 +102,9 @@ def answer(before: EnvironmentGates, after: EnvironmentGates, session: Recording
     return ReplayAnswer(
         rows,
         tuple(_in_words(change, new.began_at) for change in new.changes),
-        _ending(old),
-        _ending(new),
-        any(row.changed for row in rows) or _ending(old) != _ending(new),
+        old.ending,
+        new.ending,
+        any(row.changed for row in rows) or old.ending != new.ending,
     )
 
 
@@ -132,15 +132,6 @@ def _acts(found: Replay, gate: str) -> str:
 def _counts(verdicts: Mapping[GateOutcome, int]) -> str:
     words = (f"{number} {outcome.replace('_', ' ')}" for outcome, number in sorted(verdicts.items()))
     return ", ".join(words) or "never judged"
-
-
-def _ending(found: Replay) -> str:
-    at = found.rolled_back_at
-    return (
-        "would not have rolled back"
-        if at is None
-        else f"would have rolled back {duration(at - found.began_at)} in"
-    )
 
 
 def _in_words(change: Change, began_at: float) -> str:
