@@ -1,10 +1,8 @@
 """`rollout.toml` → a frozen `Project` with its environments.
 
 The documented example beside this module is the validator: it names every key, and its values are the
-defaults and show the types. So the documentation cannot fall behind what is accepted.
-
-Pydantic validates the gates file but not this one: importing it and building models takes 0.2 s of CPU, four
-times what this module takes, and every command reads rollout.toml. Both say a mistake in the same words.
+defaults and show the types. Pydantic, which validates the gates file, would cost every command 0.2 s of CPU,
+four times what this module takes. Both say a mistake in the same words.
 """
 
 import os
@@ -58,7 +56,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One environment on this machine: a port, a folder, and the settings of its rollouts."""
+    """An environment on this machine: a port, a folder, and the settings of its rollouts."""
 
     name: str
     project: Path  # the folder of rollout.toml; where commands run
@@ -85,7 +83,7 @@ class Environment:
     ops: tuple[str, ...]
 
     def shown(self, path: Path) -> str:
-        """A path as the operator types it: from the project's folder, if it is in there."""
+        """Return a path as the operator types it: relative to the project's folder, if it is in there."""
         return str(path.relative_to(self.project) if path.is_relative_to(self.project) else path)
 
     @property
@@ -124,7 +122,7 @@ class Project:
     environments: Mapping[str, Environment]
 
     def environment(self, name: str) -> Environment:
-        """Raises `UnknownEnvironmentError` with what there is."""
+        """Return an environment. Raises `UnknownEnvironmentError`."""
         try:
             return self.environments[name]
         except KeyError:
@@ -135,7 +133,7 @@ class Project:
 
 @cache
 def example_tables() -> Table:
-    """The documented example: help text, defaults and schema at once."""
+    """Return the documented example: help text, defaults and schema at once."""
     return tomllib.loads(files("guarded_rollout.config").joinpath("rollout.example.toml").read_text())
 
 
@@ -152,7 +150,7 @@ def load(path: Path) -> Project:
 
 
 def parse(given: Table, path: Path) -> Project:
-    """The project that these tables mean."""
+    """Return the project that these tables describe."""
     try:
         check(given, example_tables())
         return _project(_merge(example_tables(), given), path)
@@ -292,20 +290,14 @@ def _require(holds: bool, where: str, sentence: str) -> None:
 
 
 def _require_distinct(environments: Mapping[str, Environment]) -> None:
-    """Two environments on one port or in one folder would take each other down."""
-    for attribute in ("port", "root"):
-        seen: dict[object, str] = {}
+    """Refuse two environments on one port or in one folder: they would take each other down."""
+    seen: dict[object, str] = {}
+    for attribute in ("port", "root", "metrics_port"):
         for name, environment in environments.items():
-            value = getattr(environment, attribute)
-            where = f"environments.{name}.{attribute}"
-            _require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
-            seen[value] = name
-    ports = {environment.port: name for name, environment in environments.items()}
-    for name, environment in environments.items():
-        if port := environment.metrics_port:
-            where = f"environments.{name}.metrics_port"
-            _require(port not in ports, where, f"{port} is {ports.get(port)}'s already")
-            ports[port] = name
+            if value := getattr(environment, attribute):
+                where = f"environments.{name}.{attribute}"
+                _require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
+                seen[value] = name
     for name in environments:  # `ls backups/dhash_production_*.zip` would find production_eu's as well
         longer = next((other for other in environments if other.startswith(name + "_")), None)
         sentence = f"its backups could be taken for those of {longer}: no name may begin with another and _"

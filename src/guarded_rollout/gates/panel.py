@@ -47,6 +47,10 @@ class _State:
     last: Verdict | None = None
 
     @property
+    def may_roll_back(self) -> bool:
+        return Action.AUTO_ROLLBACK in self.judge.gate.actions
+
+    @property
     def asked_by_silence(self) -> Iterable[Action]:
         """The actions that follow from its silence so far."""
         for policy in self.judge.gate.no_data_policies[: self.reported_silences]:
@@ -85,8 +89,7 @@ class Panel:
         return tuple(
             name
             for name, state in self._states.items()
-            if state.last is None or state.last.outcome is GateOutcome.NO_DATA
-            if Action.AUTO_ROLLBACK in state.judge.gate.actions
+            if state.may_roll_back and (state.last is None or state.last.outcome is GateOutcome.NO_DATA)
         )
 
     @property
@@ -95,8 +98,8 @@ class Panel:
         return tuple(
             state.last
             for state in self._states.values()
-            if state.last is not None and state.last.outcome is GateOutcome.PASS and not state.last.calm
-            if Action.AUTO_ROLLBACK in state.judge.gate.actions
+            if state.may_roll_back and state.last is not None
+            if state.last.outcome is GateOutcome.PASS and not state.last.calm
         )
 
     def quarantines(self) -> bool:
@@ -123,9 +126,7 @@ class Panel:
         rules = {action: gate.decision_for(action) for action in Action}
         by_rule = {rule: state.judge.verdict(now, rule) for rule in {*rules.values()}}
         by_action = {action: by_rule[rules[action]] for action in gate.actions}
-        verdict = by_rule[
-            rules[Action.AUTO_ROLLBACK if Action.AUTO_ROLLBACK in gate.actions else Action.ALERT]
-        ]
+        verdict = by_rule[rules[Action.AUTO_ROLLBACK if state.may_roll_back else Action.ALERT]]
         due = now >= state.due
         news = list(self._silence(state, verdict, now))
         if not due and not any(one.conclusive for one in by_action.values()):

@@ -4,7 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+FIELDS = {"verdict": "outcome", "actual_value": "value", "threshold": "limit", "window_full": "full"}
+"""The names in JSON that are not those of the fields."""
 
 
 class GateOutcome(StrEnum):
@@ -68,28 +74,15 @@ class Verdict:
         }
         return {name: value for name, value in values.items() if value is not None}
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `as_json` wrote, to four digits. Raises `KeyError`, `ValueError` or `TypeError`."""
-        return cls(
-            gate=str(values["gate"]),
-            outcome=GateOutcome(values["verdict"]),
-            reason=str(values["reason"]),
-            limit=float(values["threshold"]),
-            unit=str(values.get("unit", "")),
-            value=_number(values.get("actual_value")),
-            low=_number(values.get("low")),
-            high=_number(values.get("high")),
-            samples=float(values.get("samples", 0)),
-            needed=int(values.get("needed", 0)),
-            full=bool(values.get("window_full")),
-            conclusive=bool(values.get("conclusive")),
-            silent_seconds=float(values.get("silent_seconds", 0.0)),
-        )
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Verdict":
+        """Read what `as_json` wrote, to four digits. Raises `ValueError`."""
+        return _reader().validate_python({FIELDS.get(name, name): value for name, value in values.items()})
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+@cache
+def _reader() -> TypeAdapter[Verdict]:
+    return TypeAdapter(Verdict)
 
 
 def _rounded(value: float | None) -> float | None:

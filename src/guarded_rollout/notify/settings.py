@@ -73,7 +73,7 @@ class Settings:
         return Secret(self.values[name])
 
     def seconds(self, name: str) -> float:
-        """Parse a time limit. Raises `NotificationSettingsError`."""
+        """Parse a time limit, in seconds. Raises `NotificationSettingsError`."""
         try:
             value = float(self.values[name])
         except ValueError:
@@ -107,7 +107,7 @@ class Settings:
 
 def load(folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Load the settings of a project folder. Raises `NotificationSettingsError` with file and line."""
-    return _settings(folder, dict(read(folder / FILE)), os.environ if environ is None else environ)
+    return _settings(folder, dict(read(folder / FILE)), environ)
 
 
 def load_what_can_be(folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -115,14 +115,13 @@ def load_what_can_be(folder: Path, environ: Mapping[str, str] | None = None) -> 
     try:
         return load(folder, environ)
     except NotificationSettingsError as error:
-        found = _settings(folder, {}, os.environ if environ is None else environ)
-        return replace(found, problem=error.sentence)
+        return replace(_settings(folder, {}, environ), problem=error.sentence)
 
 
-def _settings(folder: Path, written: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+def _settings(folder: Path, written: Mapping[str, str], environ: Mapping[str, str] | None) -> Settings:
     names = {setting.name for setting in SETTINGS}
     values = {setting.name: setting.default for setting in SETTINGS}
-    for source in (written, environ):
+    for source in (written, os.environ if environ is None else environ):
         values.update((name, value.strip()) for name, value in source.items() if name in names)
     for setting in SETTINGS:  # only an address can be switched off; a number cannot be empty
         if setting.default and not values[setting.name]:
