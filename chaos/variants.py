@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.draw import Variant
@@ -111,8 +111,8 @@ def migrating(tree: Path) -> None:
     below = max(path.name[:4] for path in folder.glob("[0-9]*.py"))
     revision = f"{int(below) + 1:04d}"
     (folder / f"{revision}_chaos.py").write_text(MIGRATION.format(revision=revision, below=below))
-    known = f'("{below}", Kind.EXPAND)'
-    replaced("store/schema.py", (known, f'{known}, ("{revision}", Kind.EXPAND)'))(tree)
+    known = f"range(1, {int(revision)}))"
+    replaced("store/schema.py", (known, f'{known} + (("{revision}", Kind.EXPAND),)'))(tree)
 
 
 def together(*changes: Change) -> Change:
@@ -217,9 +217,7 @@ def _built(folder: Path, name: str, change: Change, version: str) -> Built:
         str(wheel),
         folder / "releases",
         checkout=folder,
-        lock="",
-        schema_current=service.commands["schema_current"],
-        variables=service.variables,
+        recipe=replace(service.recipe, lock=""),
         clock=SystemClock(),
     )
     return Built(wheel, release.id)

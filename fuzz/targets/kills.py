@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from hypothesis import strategies as st
 from tests.guarded_rollout.sandbox import Sandbox
 
+from dhash_service.checks.drawing import picture as draw
 from fuzz.engine import Check, Target, require
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.backup.verify import verify
-from guarded_rollout.checks.pictures import draw
 
 PICTURES = 300  # submitted beforehand, so that there is something to copy
 

@@ -103,6 +103,16 @@ class BuildError(RolloutError):
     advice = "Nothing was changed; fix the source and run it again."
 
 
+class UnsetVariableError(RolloutError):
+    message = "The service's variable {variable} needs ${name}, which is not set."
+    advice = "Set {name} in your environment, or in the file that `env_file` in rollout.toml names."
+
+
+class ReadableSecretsError(RolloutError):
+    message = "{path} holds secrets and can be read by other users."
+    advice = "Run `chmod 600 {path}`."
+
+
 class UnknownReleaseError(RolloutError):
     message = "There is no release {id!r}; built are: {known}."
     advice = "Name one of these, or build it with `rollout deploy --from …`."
@@ -148,14 +158,9 @@ class DoesNotStopError(RolloutError):
     advice = "Fix its shutdown, or raise drain_seconds if it has that much to finish."
 
 
-class GoldenRejectedError(RolloutError):
-    message = "Release {release} gives other golden fingerprints than {judge} recorded: {reason}."
-    advice = "Fingerprints must not move: fix the release."
-
-
-class RoundTripError(RolloutError):
-    message = "Submitting a picture to {endpoint} and finding it again failed: {problem}."
-    advice = "Its log is in the environment's logs/ folder."
+class ChecksFailedError(RolloutError):
+    message = "Release {release} failed the check {check}, as {judge} declares it: {reason}."
+    advice = "Fix the release. Its log is in the environment's logs/ folder."
 
 
 class PreflightError(RolloutError):

@@ -40,8 +40,25 @@ COMMANDS = {
     "store_merge": "db merge",
     "store_salvage": "db merge",
     "store_quarantine": "db quarantine",
-    "golden": "golden check",
 }
+CHECKS = """
+[service.checks.submit]
+path = "/api/dhash"
+method = "POST"
+body = "{seed}"
+valid_status_codes = [200, 201]
+capture = { hash = "/hash" }
+
+[service.checks.find]
+path = "/api/dhash/search?hash={hash}"
+json = { "/results/0/distance" = 0 }
+
+[service.checks.golden]
+command = ["{bin}/sample", "golden", "check"]
+when = ["verify"]
+by_stable = true
+"""
+"""A round trip as requests, and a command: both kinds of check."""
 ROOT = Path(__file__).parents[2]
 SOURCE = (
     "pyproject.toml",
@@ -98,6 +115,7 @@ class Sandbox:
             lines += [
                 f"{name} = {json.dumps(['{bin}/sample', *words.split()])}" for name, words in COMMANDS.items()
             ]
+            lines.append(CHECKS)
         traffic = ", ".join(f"{{ percent = {share}, hold_seconds = {hold} }}" for share, hold in steps)
         lines += [
             "[environments.production]",

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
-from guarded_rollout.checks.verify import draw
+from dhash_service.checks.drawing import picture as draw
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.steps.base import Options
 from tests.guarded_rollout.sandbox import Sandbox
@@ -79,10 +79,10 @@ def migration(
                 summary="more", revision=revision, below=below, kind=kind, up=up, down=down
             )
             (folder / f"{revision}_more.py").write_text(content)
-        last_known = f'("{below}", Kind.EXPAND)'
+        known = f"range(1, {int(revision)}))"
         sandbox.edit(
             f"{SERVICE}/store/schema.py",
-            lambda text: text.replace(last_known, f'{last_known}, ("{revision}", Kind.{kind.upper()})', 1),
+            lambda text: text.replace(known, f'{known} + (("{revision}", Kind.{kind.upper()}),)', 1),
         )
 
     return spoil

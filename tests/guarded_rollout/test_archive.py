@@ -40,7 +40,7 @@ def test_a_backup_holds_the_release_the_configuration_and_the_data(project):
         assert archive.testzip() is None
         manifest = json.loads(archive.read("manifest.json"))
         release = project.subject.release
-        assert archive.read("release/" + release.wheel) == (release.folder / release.wheel).read_bytes()
+        assert archive.read("release/" + release.artifact) == (release.folder / release.artifact).read_bytes()
         assert archive.read("configuration/quality-gates-config.json") == b"{}\n"
         assert archive.read("RESTORE.md") == b"# By hand\n"
         names = set(archive.namelist()) - {"manifest.json"}
@@ -179,7 +179,7 @@ def test_a_damaged_store_is_not_backed_up_as_if_it_were_well(project):
 
 
 def test_a_release_whose_wheel_was_changed_is_not_backed_up(project):
-    wheel = project.subject.release.folder / project.subject.release.wheel
+    wheel = project.subject.release.folder / project.subject.release.artifact
     wheel.write_bytes(wheel.read_bytes() + b"x")
     with pytest.raises(ReleaseDamagedError, match="whl is not the file that was built"):
         project.take()

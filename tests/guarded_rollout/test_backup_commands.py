@@ -15,7 +15,7 @@ from guarded_rollout.backup.catalog import latest
 from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.backup.retention import RetentionRule, decide
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
-from guarded_rollout.errors import GoldenRejectedError
+from guarded_rollout.errors import ChecksFailedError
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from tests.guarded_rollout.sandbox import Sandbox
@@ -105,7 +105,7 @@ def test_deep_verification_serves_from_the_archive_and_leaves_nothing(served, sc
     served.rollout("backup")
     before = served.pids()
     found = rehearse_restore(newest(served), served.site)
-    assert found.checks[-1] == "its golden fingerprints are right"
+    assert found.checks[-1] == "the checks that it declares pass"
     assert list(scratch.iterdir()) == []
     assert served.pids() == before
     assert not processes_in(scratch)
@@ -129,7 +129,7 @@ def test_deep_verification_refuses_a_release_that_rejects_its_golden_pictures(se
         restore_guide="",
     )
     taken = take(subject, BackupFolder(tmp_path, tmp_path), served.site.clock)
-    with pytest.raises(GoldenRejectedError, match=r"moved: a\.png"):
+    with pytest.raises(ChecksFailedError, match=r"moved: a\.png"):
         rehearse_restore(taken.entry.path, served.site)
     assert list(scratch.iterdir()) == []
     assert not processes_in(scratch)

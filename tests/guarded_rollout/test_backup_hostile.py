@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from fuzz.targets.backups import FILES, MANIFEST, archive, described
 
+from dhash_service.checks.drawing import picture
 from guarded_rollout.backup import verify as verifying
 from guarded_rollout.backup.manifest import FORMAT, NAME
 from guarded_rollout.backup.verify import read_through, unpack, verify
-from guarded_rollout.checks.pictures import draw
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
 from tests.guarded_rollout.backups import Project
 from tests.guarded_rollout.sandbox import Sandbox
@@ -206,7 +206,7 @@ def test_a_backup_of_a_former_format_restores(sandbox: Sandbox, format_: int) ->
     """Its release is built again and serves, and its data is there beside what came since."""
     sandbox.configure(window_seconds=0.1)
     sandbox.deploy()
-    assert sandbox.site.public().ask("POST", "/api/dhash", body=draw("since")).ok
+    assert sandbox.site.public().ask("POST", "/api/dhash", body=picture("since")).ok
     backups = sandbox.environment.backups
     backups.mkdir(exist_ok=True)
     for path in (FIXTURES / OLD[format_], FIXTURES / f"{OLD[format_]}.sha256"):
@@ -216,4 +216,4 @@ def test_a_backup_of_a_former_format_restores(sandbox: Sandbox, format_: int) ->
     sandbox.configure()  # its rollout.toml came back too, with the port of another machine
     assert sandbox.served_by() == "0.9.0-wheel-1f8edb4d"
     for seed in (f"format-{format_}", "since"):
-        assert sandbox.site.public().ask("POST", "/api/dhash", body=draw(seed)).status == 200, seed
+        assert sandbox.site.public().ask("POST", "/api/dhash", body=picture(seed)).status == 200, seed

@@ -165,7 +165,7 @@ def test_a_checkout_that_cannot_be_deployed_fails_and_leaves_the_evidence(
     assert outcome["gates check"]
     assert not outcome["deploy"]
     assert not outcome["smoke tests"]
-    assert not outcome["golden check"]
+    assert not outcome["release checks"]
     assert list(found.checks) == ran
     assert "earlier run" not in (folder / "deploy.log").read_text()
     told = (folder / "report.md").read_text()

@@ -40,7 +40,7 @@ def test_the_same_source_built_twice_is_one_release(sandbox, tmp_path):
 
 def test_a_release_says_what_is_in_it_and_its_own_programs_run(sandbox):
     release = sandbox.site.build(None)
-    assert sha256(release.folder / release.wheel) == release.wheel_sha256
+    assert sha256(release.folder / release.artifact) == release.artifact_sha256
     assert sha256(release.folder / "requirements.txt") == release.lock_sha256
     code = "import sample_service, uvicorn; print(sample_service.__file__)"
     done = subprocess.run(
@@ -82,10 +82,10 @@ def test_a_wheel_can_be_released_with_the_requirements_beside_it(sandbox):
     origin = sandbox.site.build(None)
     elsewhere = sandbox.folder / "elsewhere"
     elsewhere.mkdir()
-    wheel = Path(shutil.copy(origin.folder / origin.wheel, elsewhere))
+    wheel = Path(shutil.copy(origin.folder / origin.artifact, elsewhere))
     shutil.copy(origin.folder / "requirements.txt", elsewhere)
     release = sandbox.site.build(str(wheel))
-    assert (release.wheel_sha256, release.lock_sha256) == (origin.wheel_sha256, origin.lock_sha256)
+    assert (release.artifact_sha256, release.lock_sha256) == (origin.artifact_sha256, origin.lock_sha256)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_damaged_release_is_rebuilt_under_its_own_name(sandbox):
     release = sandbox.site.build(None)
     origin = sandbox.folder / "archive"
     origin.mkdir()
-    for name in ("RELEASE.json", "requirements.txt", release.wheel):
+    for name in ("RELEASE.json", "requirements.txt", release.artifact):
         shutil.copy(release.folder / name, origin)
     release.folder.chmod(0o755)
     for path, _, _ in os.walk(release.folder / "venv"):
@@ -136,8 +136,8 @@ def test_a_damaged_release_is_rebuilt_under_its_own_name(sandbox):
     again = rebuild(origin, sandbox.environment.releases)
     again.require_intact()
     assert again == release
-    (origin / release.wheel).chmod(0o644)
-    (origin / release.wheel).write_bytes(b"something else")
+    (origin / release.artifact).chmod(0o644)
+    (origin / release.artifact).write_bytes(b"something else")
     with pytest.raises(ReleaseDamagedError, match="is not the file that was built"):
         rebuild(origin, sandbox.environment.releases)
 

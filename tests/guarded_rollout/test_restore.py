@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from dhash_service.checks.drawing import picture
 from guarded_rollout.backup.catalog import SAFETY, BackupEntry, find, latest
 from guarded_rollout.backup.verify import database_problem, verify
-from guarded_rollout.checks.pictures import draw
 from guarded_rollout.host.release import remove
 from guarded_rollout.rollout.rollback import rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup
@@ -41,7 +41,7 @@ def served(serving: Sandbox) -> Sandbox:
 
 
 def submit(sandbox: Sandbox, seed: str) -> None:
-    assert sandbox.site.public().ask("POST", "/api/dhash", body=draw(seed)).ok
+    assert sandbox.site.public().ask("POST", "/api/dhash", body=picture(seed)).ok
 
 
 def roll_back(sandbox: Sandbox, *more: str):
@@ -53,7 +53,7 @@ def roll_back(sandbox: Sandbox, *more: str):
 def known(sandbox: Sandbox) -> list[bool]:
     """Whether the picture from before the backup and the one from after it are known: submit them again."""
     return [
-        sandbox.site.public().ask("POST", "/api/dhash", body=draw(seed)).status == 200
+        sandbox.site.public().ask("POST", "/api/dhash", body=picture(seed)).status == 200
         for seed in sandbox.seeds
     ]
 
@@ -118,7 +118,7 @@ def test_a_release_whose_folder_is_gone_is_rebuilt_under_its_own_name(served):
     remove(old)
     roll_back(served)
     assert served.served_by() == old.id
-    assert served.site.serving().wheel_sha256 == old.wheel_sha256
+    assert served.site.serving().artifact_sha256 == old.artifact_sha256
     assert known(served) == [True, True]
 
 

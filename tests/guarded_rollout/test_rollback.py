@@ -90,7 +90,7 @@ def test_rolling_back_an_open_rollout_closes_it_and_returns_to_the_warm_release(
         back, closed, _ = journal.history()
     assert closed.outcome is RolloutOutcome.ROLLED_BACK
     assert back.outcome is RolloutOutcome.COMPLETED
-    assert back.last("validate").evidence["round_trip"]["found"] is True
+    assert back.last("validate").evidence["checks"] == {"passed": ["submit", "find"]}
 
 
 def test_a_release_that_is_not_warm_is_started_and_verified_first(sandbox):

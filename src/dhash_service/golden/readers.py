@@ -147,8 +147,13 @@ def over_socket(path: Path, timeout: float = 30) -> Callable[[], HTTPConnection]
 
 
 def over_url(url: str, timeout: float = 30) -> Callable[[], HTTPConnection]:
-    """Connections to http://host:port or https://host. Raises `BadRequestError` for any other URL."""
+    """Connections to http://host:port, https://host or unix:///path/of/a/socket.
+
+    Raises `BadRequestError` for any other URL.
+    """
     parts = urlsplit(url)
+    if parts.scheme == "unix" and not parts.netloc and len(parts.path) > 1:
+        return over_socket(Path(parts.path), timeout)
     kinds = {"http": HTTPConnection, "https": HTTPSConnection}
     try:
         host, port = parts.hostname, parts.port

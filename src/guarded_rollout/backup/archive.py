@@ -98,7 +98,7 @@ def _pack(
     release = subject.release
     yield _add(writer, RELEASE + MANIFEST, release.folder / MANIFEST)
     yield _add(writer, RELEASE + REQUIREMENTS, release.folder / REQUIREMENTS)
-    yield _add(writer, RELEASE + release.wheel, release.folder / release.wheel)
+    yield _add(writer, RELEASE + release.artifact, release.folder / release.artifact)
     for path in subject.configuration:
         yield _add(writer, CONFIGURATION + path.name, path)
     yield _add(writer, SNAPSHOT, snapshot)
@@ -116,7 +116,7 @@ def _manifest(
         created_at=created_at,
         release=subject.release.id,
         schema_revision=subject.schema_revision,
-        wheel=RELEASE + subject.release.wheel,
+        wheel=RELEASE + subject.release.artifact,
         requirements=RELEASE + REQUIREMENTS,
         release_json=RELEASE + MANIFEST,
         snapshot=SNAPSHOT,
@@ -133,7 +133,7 @@ def _add(writer: ZipWriter, name: str, path: Path) -> Written:
 
 def _require_as_built(release: Release, written: list[Written]) -> None:
     hashes = {Path(entry.name).name: entry.sha256 for entry in written}
-    for name, expected in ((release.wheel, release.wheel_sha256), (REQUIREMENTS, release.lock_sha256)):
+    for name, expected in ((release.artifact, release.artifact_sha256), (REQUIREMENTS, release.lock_sha256)):
         if hashes[name] != expected:
             raise ReleaseDamagedError(id=release.id, problem=f"{name} is not the file that was built")
 

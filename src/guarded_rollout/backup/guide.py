@@ -77,7 +77,7 @@ def restore_guide(site: Site, release: Release) -> str:
         release=release.id,
         python="3.11",
         requirements=REQUIREMENTS,
-        wheel=release.wheel,
+        wheel=release.artifact,
         exports="\n".join(exports),
         serve=" ".join(word.format_map(values) for word in service.commands["serve"]),
         merge=" ".join(

@@ -4,26 +4,26 @@ import xml.etree.ElementTree as xml
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from guarded_rollout.checks.smoke import SmokeOutcome
+from guarded_rollout.checks.service_checks import CheckResult
 from guarded_rollout.notify.message import printable
 
 
-def line(outcome: SmokeOutcome) -> str:
-    """Format an outcome as a line for people."""
+def line(outcome: CheckResult) -> str:
+    """One line for people."""
     mark = "PASS" if outcome.passed else "FAIL"
     name = f"{outcome.name} (critical)" if outcome.critical else outcome.name
     return f"{mark} {name:26} {outcome.seconds:6.2f} s  {outcome.detail}"
 
 
-def summary(outcomes: Sequence[SmokeOutcome]) -> str:
-    """Count those that passed, and name those that did not."""
+def summary(outcomes: Sequence[CheckResult]) -> str:
+    """How many passed, and which did not."""
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
     whole = f"{len(outcomes) - len(failed)} of {len(outcomes)} smoke tests passed"
     return f"{whole}; failed: {', '.join(failed)}" if failed else whole
 
 
-def as_json(outcomes: Sequence[SmokeOutcome], environment: str, endpoint: str) -> dict[str, object]:
-    """Describe all outcomes for programs."""
+def as_json(outcomes: Sequence[CheckResult], environment: str, endpoint: str) -> dict[str, object]:
+    """All of it for programs."""
     return {
         "environment": environment,
         "endpoint": endpoint,
@@ -32,7 +32,7 @@ def as_json(outcomes: Sequence[SmokeOutcome], environment: str, endpoint: str) -
     }
 
 
-def junit(outcomes: Sequence[SmokeOutcome], environment: str) -> str:
+def junit(outcomes: Sequence[CheckResult], environment: str) -> str:
     """A JUnit XML document with one test suite."""
     failed = sum(not outcome.passed for outcome in outcomes)
     suite = xml.Element(

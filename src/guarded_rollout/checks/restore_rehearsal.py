@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from guarded_rollout.backup.verify import Verified, is_sqlite, unpack
-from guarded_rollout.checks.verify import require_golden, require_healthy
+from guarded_rollout.checks.verify import require_checks, require_healthy
+from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import BackupFormatError
 from guarded_rollout.host.release import Release, remove
 from guarded_rollout.host.site import Site
@@ -17,7 +18,7 @@ def rehearse_restore(archive: Path, site: Site) -> Verified:
     """Verify an archive, and serve from it on a private socket in a scratch folder, which is removed again.
 
     The release is built from the archive's own wheel, the store is a copy of the archive's snapshot.
-    Raises what `unpack` raises, `BuildError`, `CommandError`, `NotHealthyError` and `GoldenRejectedError`.
+    Raises what `unpack` raises, `BuildError`, `CommandError`, `NotHealthyError` and `ChecksFailedError`.
     """
     with tempfile.TemporaryDirectory(prefix="deep-") as name:
         scratch = Path(name)
@@ -61,12 +62,12 @@ def _serve(aside: Site, release: Release) -> tuple[str, ...]:
             interval_seconds=aside.environment.checks.interval_seconds,
             require_running=lambda: aside.processes.require_running("blue"),
         )
-        require_golden(aside, "blue", release, None)
+        require_checks(aside, release, When.VERIFY, slot="blue")
     finally:
         aside.processes.shut_down()
     return (
         "its release was built from it",
         "the service's own check accepts its data",
         f"it started from it and was healthy {healthy['healthy_checks']} times in a row",
-        "its golden fingerprints are right",
+        "the checks that it declares pass",
     )

@@ -1,25 +1,17 @@
-"""Verifies a running release: healthy for a while, golden fingerprints, a picture kept and found again."""
+"""Whether a release works: healthy for a while, stops when asked, and passes the checks that it declares."""
 
-import hashlib
-import time
 from collections.abc import Callable
+from uuid import uuid4
 
-from guarded_rollout.checks.pictures import draw, find_again, submit
-from guarded_rollout.checks.probe import SmokeFailure, SmokeProbe
+from guarded_rollout.checks.service_checks import ask, checks_of
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Checks
-from guarded_rollout.errors import (
-    DoesNotStopError,
-    GoldenRejectedError,
-    NoAnswerError,
-    NotHealthyError,
-    RoundTripError,
-)
+from guarded_rollout.config.service_checks import When
+from guarded_rollout.errors import ChecksFailedError, DoesNotStopError, NoAnswerError, NotHealthyError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot
-from guarded_rollout.secret import Secret
 
 Evidence = dict[str, object]
 
@@ -72,28 +64,29 @@ def require_graceful_stop(site: Site, slot: Slot, release: Release) -> Evidence:
     return {"stopped_in_seconds": round(seconds, 2)}
 
 
-def require_golden(site: Site, slot: Slot, release: Release, stable: Release | None) -> Evidence:
-    """Ask the running release for its golden fingerprints, by its own record and by the stable release's.
-
-    A release that moved the bits and recorded them again would pass its own. Raises `GoldenRejectedError`.
-    """
-    judges = {judge.id: judge for judge in (release, stable) if judge is not None}
-    for judge in judges.values():
-        result = site.command(judge, "golden", slot=slot)
-        if not result.ok:
-            raise GoldenRejectedError(release=release.id, judge=judge.id, reason=result.reason())
-    return {"golden_by": list(judges)}
-
-
-def require_round_trip(
-    endpoint: Endpoint, seed: str, clock: Clock, *, token: Secret | None = None
+def require_checks(
+    site: Site,
+    release: Release,
+    when: When,
+    *,
+    slot: Slot | None = None,
+    stable: Release | None = None,
 ) -> Evidence:
-    """Submit a picture drawn from this seed and find it again by its fingerprint. Raises `RoundTripError`."""
-    probe, picture = SmokeProbe(endpoint, token=token), draw(seed)
-    started = time.perf_counter()
-    try:
-        find_again(probe, submit(probe, picture), picture, clock)
-    except SmokeFailure as failure:
-        raise RoundTripError(endpoint=endpoint, problem=str(failure)) from None
-    seconds = round(time.perf_counter() - started, 3)
-    return {"submitted": hashlib.sha256(picture).hexdigest(), "found": True, "seconds": seconds}
+    """Ask a release for the checks it declares, in its slot or on the public port, the critical ones alone.
+
+    Checks that are `by_stable` are asked as the stable release declares them too: a release that changed what
+    it checks itself by would pass its own. Raises `ChecksFailedError` with what failed.
+    """
+    judges = {release.id: (release, checks_of(site, release, when))}
+    if stable is not None and stable.id != release.id:
+        judges[stable.id] = stable, [check for check in checks_of(site, stable, when) if check.by_stable]
+    passed: list[str] = []
+    seed = f"{release.id} {uuid4()}"  # something new: it must be able to write
+    for judge, checks in judges.values():
+        for result in ask(site, judge, checks, slot=slot, quick=True, seed=seed):
+            if result.critical and not result.passed:
+                raise ChecksFailedError(
+                    release=release.id, check=result.name, judge=judge.id, reason=result.detail
+                )
+            passed.append(result.name)
+    return {"passed": passed}

@@ -122,7 +122,7 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
     """Build and deploy, reporting each step."""
     release = work.site.build(source)
     work.out.detail(
-        f"built {release.id} (wheel {release.wheel_sha256[:12]}, lock {release.lock_sha256[:12]})"
+        f"built {release.id} (wheel {release.artifact_sha256[:12]}, lock {release.lock_sha256[:12]})"
     )
     result = work.engine(guarded=True).deploy(release, request)
     left = result.window.left(work.site.clock.instant()) if result.window else 0.0

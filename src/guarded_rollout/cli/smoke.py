@@ -1,24 +1,24 @@
 """`rollout smoke`: ask a service for what it must do."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from guarded_rollout.checks import report
-from guarded_rollout.checks.probe import SmokeProbe
-from guarded_rollout.checks.smoke import CHECKS, SmokeOutcome, run
+from guarded_rollout.checks.service_checks import ask, checks_of
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
-from guarded_rollout.cli.session import Output, configured
-from guarded_rollout.config import gates
+from guarded_rollout.cli.session import configured
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.errors import NotWritableError, RolloutError, UsageError
+from guarded_rollout.config.recipe import BuildKind
+from guarded_rollout.config.service_checks import When
+from guarded_rollout.errors import NotWritableError, UsageError
 from guarded_rollout.files import write_atomic
-from guarded_rollout.host.endpoint import Endpoint, is_url
+from guarded_rollout.host.endpoint import is_url
+from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.logs import LogFile
-
-LIMIT_MS = 2000.0
 
 
 @app.command(epilog="Example: rollout smoke --env staging --quick")
@@ -39,14 +39,17 @@ def smoke(
     """
     with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
         address = _address(endpoint or f"http://127.0.0.1:{environment.port}")
+        site = Site(environment)
+        release = site.serving() or stand_in(environment)
+        checks = checks_of(site, release, When.SMOKE)
         if dry_run:
-            asked_for = [check.describes for check in CHECKS if check.critical or not quick]
-            out.rehearse(*(f"would check at {address} that {described}" for described in asked_for))
+            out.rehearse(*(f"would check at {address} that {check.sentence}" for check in checks))
             return
         out.log = LogFile.open(environment.logs, "smoke_tests", env)
-        asked = Endpoint(address, timeout, proxied=bool(endpoint))
-        probe = SmokeProbe(asked, token=Site(environment).token(), limit_ms=limit_ms(environment))
-        outcomes = _tested(probe, out, quick)
+        outcomes = []
+        for result in ask(site, release, checks, url=address, timeout_seconds=timeout, quick=quick):
+            out.say(report.line(result))
+            outcomes.append(result)
         out.say(f"{report.summary(outcomes)} at {address}")
         out.detail(f"log: {out.log.path}")
         if junit is not None:
@@ -56,21 +59,22 @@ def smoke(
             raise typer.Exit(1)
 
 
-def _tested(probe: SmokeProbe, out: Output, quick: bool) -> list[SmokeOutcome]:
-    outcomes = []
-    for outcome in run(probe, quick=quick):
-        out.say(report.line(outcome))
-        outcomes.append(outcome)
-    return outcomes
-
-
-def limit_ms(environment: Environment) -> float:
-    """The longest time of a lookup: the limit of the environment's gate on the time of a hash."""
-    try:
-        gate = gates.load(environment.gates).environment(environment.name).quality_gates.p95_hash_time
-    except RolloutError:
-        gate = None
-    return gate.threshold.limit if gate else LIMIT_MS
+def stand_in(environment: Environment) -> Release:
+    """For a service that no rollout started: its checks are those of rollout.toml."""
+    return Release(
+        id="none",
+        folder=environment.project,
+        version="",
+        commit=None,
+        dirty=False,
+        built_at=datetime.fromtimestamp(0, UTC),
+        build=BuildKind.WHEEL,
+        artifact="",
+        artifact_sha256="",
+        lock_sha256="",
+        schema=None,
+        run=None,
+    )
 
 
 def _address(given: str) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.config.explain import TYPES, unknown_key
+from guarded_rollout.config.recipe import BuildKind, Recipe
+from guarded_rollout.config.service_checks import CheckProblem, parse_check
 from guarded_rollout.errors import ConfigurationError, UnknownEnvironmentError
 from guarded_rollout.secret import Secret
 
@@ -50,8 +52,27 @@ class Service:
     python: str
     token_variable: str
     retry_posts: tuple[str, ...]
+    build: BuildKind
+    prepare: tuple[tuple[str, ...], ...]
+    build_command: tuple[str, ...]
+    env_file: Path | None
     commands: Mapping[str, tuple[str, ...]]
     variables: Mapping[str, str]
+    checks: Mapping[str, Mapping[str, Any]]  # as they stand in the file; `config.service_checks` reads them
+
+    @property
+    def recipe(self) -> Recipe:
+        """How a release is built and run today."""
+        return Recipe(
+            kind=self.build,
+            lock=self.lock,
+            python=self.python,
+            prepare=self.prepare,
+            command=self.build_command,
+            commands=self.commands,
+            variables=self.variables,
+            checks=self.checks,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +174,10 @@ def parse(given: Table, path: Path) -> Project:
     """Return the project that these tables describe."""
     try:
         check(given, example_tables())
-        return _project(_merge(example_tables(), given), path)
+        tables = _merge(example_tables(), given)
+        if "checks" in given.get("service", {}):  # one's own checks stand in for the example's
+            tables["service"]["checks"] = given["service"]["checks"]
+        return _project(tables, path)
     except _Problem as problem:
         raise ConfigurationError(path=path, where=problem.where, problem=problem.sentence) from None
 
@@ -181,10 +205,21 @@ def check(given: Table, example: Table, where: str = "") -> None:
             _check_value(value, example_tables()["defaults"], place)
         elif where == "service.variables":  # any name
             _check_value(value, "", place)
+        elif where == "service.checks":  # any name
+            _check_service_check(key, value, place)
         elif key not in example:
             raise _Problem(place, unknown_key(key, list(example)))
         else:
             _check_value(value, example[key], place)
+
+
+def _check_service_check(name: str, table: object, place: str) -> None:
+    if not isinstance(table, dict):
+        raise _Problem(place, f"{table!r} is not a table")
+    try:
+        parse_check(name, table)
+    except CheckProblem as problem:
+        raise _Problem(f"{place}.{problem.key}" if problem.key else place, problem.sentence) from None
 
 
 def _check_value(value: object, example: object, where: str) -> None:
@@ -217,8 +252,20 @@ def _project(tables: Table, path: Path) -> Project:
         python=service["python"],
         token_variable=service["token_variable"],
         retry_posts=tuple(service["retry_posts"]),
+        build=_build_kind(service["build"]),
+        prepare=tuple(tuple(command) for command in service["prepare"]),
+        build_command=tuple(service["build_command"]),
+        env_file=_optional(folder, service["env_file"]),
         commands={name: tuple(words) for name, words in service["commands"].items()},
         variables=service["variables"],
+        checks=service["checks"],
+    )
+    for name, words in built.commands.items():
+        _require(bool(words), f"service.commands.{name}", "an empty list is no command")
+    _require(
+        built.build is not BuildKind.COMMAND or bool(built.build_command),
+        "service.build_command",
+        '`build = "command"` needs the command that fills {out}',
     )
     environments = {
         name: _environment(name, _merge(tables["defaults"], table), project, tables["review"], built, folder)
@@ -233,6 +280,11 @@ def _project(tables: Table, path: Path) -> Project:
             for name, environment in environments.items()
         },
     )
+
+
+def _build_kind(given: str) -> BuildKind:
+    _require(given in set(BuildKind), "service.build", f"{given!r} is none of {', '.join(BuildKind)}")
+    return BuildKind(given)
 
 
 def _environment(

@@ -1,15 +1,23 @@
-"""Builds a release from a source: a wheel with its locked requirements, in an environment of its own.
+"""Builds a release: from a wheel and its locked requirements, from a checkout, or from what a command makes.
 
-The id follows from what is in it, so building the same source twice is one release. A build happens in a
-folder beside and is renamed into place when it is complete; a failed one leaves nothing."""
+The id follows from all that decides what runs: source, lock, interpreter, kind of build, commands and
+variables. So building the same thing twice is one release. A build happens in a folder beside and is renamed
+into place when it is complete; a failed one leaves nothing.
+
+A wheel is installed into a virtual environment of its own. The other kinds pack a folder of files as one
+archive, which is unpacked into `app/`, where the `prepare` commands then run (`npm ci`, say): an archive can
+be carried in a backup and built again.
+"""
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,23 +25,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guarded_rollout.clock import Clock
+from guarded_rollout.config.recipe import BuildKind, Recipe
 from guarded_rollout.errors import BuildError, ReleaseDamagedError
 from guarded_rollout.files import sha256, sync_folder, write_atomic
 from guarded_rollout.host.git import git
 from guarded_rollout.host.programs import program
-from guarded_rollout.host.release import MANIFEST, REQUIREMENTS, Release, make_writable, releases
+from guarded_rollout.host.release import (
+    APP,
+    MANIFEST,
+    REQUIREMENTS,
+    Release,
+    RunPlan,
+    make_writable,
+    releases,
+)
 
 FORMAT = 1
+ARCHIVE = "source.tar.gz"
+NEVER_PACKED = {".git", "__pycache__", "node_modules", ".venv"}
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSource:
-    """The input of a build: a wheel, the requirements it was locked with, and its origin."""
+    """What a release is built from: one file, the requirements it was locked with, and where it came from."""
 
-    wheel: Path
-    lock: Path
+    artifact: Path
+    lock: Path | None
     commit: str | None
     dirty: bool
+    version: str
 
 
 def build(
@@ -41,39 +61,39 @@ def build(
     folder: Path,
     *,
     checkout: Path,
-    lock: str,
-    python: str = "",
-    schema_current: Sequence[str] = (),
-    variables: Mapping[str, str] | None = None,
+    recipe: Recipe,
     clock: Clock,
     known: Path | None = None,
 ) -> Release:
     """Build a release from a folder, a wheel or `git:REVISION` of the checkout, unless it is built already.
 
     `known` is another folder of releases that may have it: a rehearsal builds nothing twice.
-    `lock` is the requirements' path inside the source; for a wheel, `requirements.txt` beside it, or else
-    the checkout's. `schema_current` is the command template that tells the schema revision it needs.
-    Raises `BuildError`.
+    For a wheel the lock is `requirements.txt` beside it, or else the checkout's. Raises `BuildError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _building(folder) as work, _source(spec, checkout, lock, work) as source:
-        hashes = sha256(source.wheel), sha256(source.lock)
-        identity = _identity(source, hashes)
+    with _building(folder) as work, _source(spec, checkout, recipe, work) as source:
+        run = RunPlan(
+            interpreter(recipe.python), recipe.prepare, recipe.commands, recipe.variables, recipe.checks
+        )
+        hashes = sha256(source.artifact), sha256(source.lock) if source.lock else ""
+        identity = _identity(source, hashes, recipe, run)
         target = folder / identity
         for place in filter(None, (folder, known)):
             if (place / identity / MANIFEST).exists():
                 return Release.load(place / identity)
-        staging = _staged(work, identity, source.wheel, source.lock, python)
+        staging = _staged(work, identity, source.artifact, source.lock, recipe.kind, run)
         manifest = {
             "format": FORMAT,
             "id": identity,
-            "version": _version(source.wheel),
+            "version": source.version,
             "commit": source.commit,
             "dirty": source.dirty,
             "built_at": clock.now().isoformat(),
-            "wheel": {"name": source.wheel.name, "sha256": hashes[0]},
-            "lock": {"name": REQUIREMENTS, "sha256": hashes[1]},
-            "schema": _schema_head(staging, identity, schema_current, variables or {}, work),
+            "build": recipe.kind,
+            "wheel": {"name": source.artifact.name, "sha256": hashes[0]},
+            "lock": {"name": REQUIREMENTS, "sha256": hashes[1]} if source.lock else None,
+            "run": run.as_json(),
+            "schema": _schema_head(staging, identity, recipe.kind, run, work),
         }
         write_atomic(staging / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         _publish(staging, target)
@@ -81,26 +101,36 @@ def build(
 
 
 def rebuild(origin: Path, folder: Path, *, python: str = "") -> Release:
-    """Rebuild a release with the id it had, from its RELEASE.json, wheel and requirements in `origin`.
+    """Build a release anew, with the id it had, from its RELEASE.json, artifact and requirements in `origin`.
 
-    A folder of that id gives way: it is what turned out to be damaged. Raises `BuildError`,
-    `ReleaseDamagedError`.
+    A folder of that id gives way: it is what turned out to be damaged. `python` is the interpreter of a
+    release that names none. Raises `BuildError`, `ReleaseDamagedError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _building(folder) as work:
         known = Release.load(origin)
         target = folder / known.id
-        wheel, lock = origin / known.wheel, origin / REQUIREMENTS
-        for path, expected in ((wheel, known.wheel_sha256), (lock, known.lock_sha256)):
-            if not path.is_file() or sha256(path) != expected:
+        artifact = origin / known.artifact
+        lock = origin / REQUIREMENTS if known.lock_sha256 else None
+        for path, expected in ((artifact, known.artifact_sha256), (lock, known.lock_sha256)):
+            if path and (not path.is_file() or sha256(path) != expected):
                 raise ReleaseDamagedError(id=known.id, problem=f"{path.name} is not the file that was built")
-        staging = _staged(work, known.id, wheel, lock, python)
+        run = known.run or RunPlan(interpreter(python))
+        staging = _staged(work, known.id, artifact, lock, known.build, run)
         shutil.copyfile(origin / MANIFEST, staging / MANIFEST)
         if target.exists():
             make_writable(target)
             shutil.rmtree(target)
         _publish(staging, target)
     return Release.load(target)
+
+
+def interpreter(wanted: str) -> str:
+    """The full path of an interpreter on this machine. Raises `BuildError`; never downloads one."""
+    if not wanted:
+        return sys.executable
+    found = _run([program("uv"), "python", "find", "--no-python-downloads", "--no-project", wanted], wanted)
+    return found.strip()
 
 
 @contextmanager
@@ -118,29 +148,52 @@ def _building(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _source(spec: str, checkout: Path, lock: str, work: Path) -> Iterator[BuildSource]:
-    if spec.startswith("git:"):
-        revision = spec.removeprefix("git:")
-        commit = git(checkout, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-        if not commit:
-            raise BuildError(source=spec, problem=f"{checkout} has no revision {revision!r}")
-        tree = work / "tree"
-        tree.mkdir()
-        _run(["git", "-C", str(checkout), "archive", "-o", str(work / "tree.tar"), commit], spec)
-        shutil.unpack_archive(work / "tree.tar", tree, filter="data")
-        yield BuildSource(_wheel(tree, spec, work), _require_file(tree / lock, spec), commit, dirty=False)
-        return
+def _source(spec: str, checkout: Path, recipe: Recipe, work: Path) -> Iterator[BuildSource]:
+    """What a spec means, as one file to build from."""
     path = Path(spec).absolute()
-    if path.suffix == ".whl":
+    if path.suffix == ".whl" and recipe.kind is BuildKind.WHEEL:
         beside = path.parent / REQUIREMENTS
-        known = beside if beside.exists() else checkout / lock
-        yield BuildSource(_require_file(path, spec), _require_file(known, spec), None, dirty=False)
+        lock = beside if beside.exists() else checkout / recipe.lock
+        yield BuildSource(_require_file(path, spec), _require_file(lock, spec), None, False, _version(path))
         return
-    if not (path / "pyproject.toml").is_file():
-        raise BuildError(source=spec, problem="it is neither a wheel nor a folder with a pyproject.toml")
-    commit = git(path, "rev-parse", "--verify", "--quiet", "HEAD")
-    dirty = bool(commit and git(path, "status", "--porcelain", "--", "."))
-    yield BuildSource(_wheel(path, spec, work), _require_file(path / lock, spec), commit or None, dirty)
+    if spec.startswith("git:"):
+        tree, commit, dirty = _checked_out(spec, checkout, work), "", False
+        commit = _commit(checkout, spec)
+    else:
+        tree, commit = path, git(path, "rev-parse", "--verify", "--quiet", "HEAD") if path.is_dir() else ""
+        dirty = bool(commit and git(path, "status", "--porcelain", "--", "."))
+    if recipe.kind is BuildKind.WHEEL:
+        if not (tree / "pyproject.toml").is_file():
+            raise BuildError(source=spec, problem="it is neither a wheel nor a folder with a pyproject.toml")
+        wheel = _wheel(tree, spec, work)
+        yield BuildSource(
+            wheel, _require_file(tree / recipe.lock, spec), commit or None, dirty, _version(wheel)
+        )
+        return
+    if not tree.is_dir():
+        raise BuildError(source=spec, problem="it is no folder")
+    lock_file = _require_file(tree / recipe.lock, spec) if recipe.lock else None
+    filled = _made(tree, recipe, spec, work) if recipe.kind is BuildKind.COMMAND else tree
+    archive = _packed(filled, work / ARCHIVE, spec)
+    yield BuildSource(archive, lock_file, commit or None, dirty, _declared_version(tree))
+
+
+def _commit(checkout: Path, spec: str) -> str:
+    revision = spec.removeprefix("git:")
+    commit = git(checkout, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if not commit:
+        raise BuildError(source=spec, problem=f"{checkout} has no revision {revision!r}")
+    return commit
+
+
+def _checked_out(spec: str, checkout: Path, work: Path) -> Path:
+    """The files of a revision, in a folder of their own."""
+    tree = work / "tree"
+    tree.mkdir()
+    commit = _commit(checkout, spec)
+    _run(["git", "-C", str(checkout), "archive", "-o", str(work / "tree.tar"), commit], spec)
+    shutil.unpack_archive(work / "tree.tar", tree, filter="data")
+    return tree
 
 
 def _wheel(tree: Path, spec: str, work: Path) -> Path:
@@ -149,34 +202,113 @@ def _wheel(tree: Path, spec: str, work: Path) -> Path:
     return next(out.glob("*.whl"))
 
 
-def _identity(source: BuildSource, hashes: tuple[str, str]) -> str:
-    """Version and commit for people, a digest of the content for the rest."""
-    content = hashlib.sha256("".join(hashes).encode()).hexdigest()[:8]
-    commit = source.commit[:8] if source.commit else "wheel"
-    return "-".join([_version(source.wheel), commit, *(["dirty"] if source.dirty else []), content])
+def _made(tree: Path, recipe: Recipe, spec: str, work: Path) -> Path:
+    """The folder that the build's own command fills."""
+    out = work / "out"
+    out.mkdir()
+    _run([word.replace("{out}", str(out)) for word in recipe.command], spec, cwd=tree)
+    if not any(out.iterdir()):
+        raise BuildError(source=spec, problem=f"`{' '.join(recipe.command)}` put nothing into {{out}}")
+    return out
+
+
+def _packed(tree: Path, archive: Path, spec: str) -> Path:
+    """A folder as one archive: the same bytes for the same files, whoever packs them and when."""
+    names = sorted(_names(tree))
+    if not names:
+        raise BuildError(source=spec, problem="there is no file in it")
+    with (
+        archive.open("wb") as file,
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in names:
+            info = tar.gettarinfo(str(tree / name), arcname=name)
+            info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
+            info.mode = 0o755 if info.mode & 0o100 else 0o644
+            if info.isreg():
+                with (tree / name).open("rb") as content:
+                    tar.addfile(info, content)
+            else:
+                tar.addfile(info)
+    return archive
+
+
+def _names(tree: Path) -> list[str]:
+    """The files of a source: those git knows or would add; outside of a checkout all but the usual litter."""
+    listed = git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
+    if listed:
+        names = [name for name in listed.split("\0") if name]
+        return [name for name in names if (tree / name).is_file() or (tree / name).is_symlink()]
+    found = []
+    for folder, folders, files in os.walk(tree):
+        folders[:] = [name for name in folders if name not in NEVER_PACKED]
+        found += [str((Path(folder) / name).relative_to(tree)) for name in files]
+    return found
+
+
+def _declared_version(tree: Path) -> str:
+    """The version in package.json or pyproject.toml, for people; 0 where there is none."""
+    import tomllib
+
+    try:
+        if (tree / "package.json").is_file():
+            version = json.loads((tree / "package.json").read_text())["version"]
+        else:
+            version = tomllib.loads((tree / "pyproject.toml").read_text())["project"]["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "0"
+    plain = "".join(sign for sign in str(version) if sign.isalnum() or sign in ".+_")
+    return plain[:32] or "0"
+
+
+def _identity(source: BuildSource, hashes: tuple[str, str], recipe: Recipe, run: RunPlan) -> str:
+    """Version and commit for people, a digest of all that decides what runs for the rest."""
+    ran = _run([run.python, "-c", "import sys; print(sys.version)"], source.artifact.name)
+    decides = [*hashes, recipe.kind, ran.strip(), {**run.as_json(), "python": ""}]
+    content = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
+    commit = source.commit[:8] if source.commit else ("wheel" if recipe.kind is BuildKind.WHEEL else "files")
+    return "-".join([source.version, commit, *(["dirty"] if source.dirty else []), content])
 
 
 def _version(wheel: Path) -> str:
     return wheel.name.split("-")[1]
 
 
-def _staged(work: Path, identity: str, wheel: Path, lock: Path, python: str) -> Path:
+def _staged(
+    work: Path, identity: str, artifact: Path, lock: Path | None, kind: BuildKind, run: RunPlan
+) -> Path:
     """A folder with everything but RELEASE.json, which says that a release is complete."""
     staging = work / identity
     staging.mkdir()
-    shutil.copyfile(wheel, staging / wheel.name)
-    shutil.copyfile(lock, staging / REQUIREMENTS)
-    _install(staging, wheel.name, sha256(wheel), python or sys.executable, _twin(work.parent, lock, python))
+    shutil.copyfile(artifact, staging / artifact.name)
+    if lock is not None:
+        shutil.copyfile(lock, staging / REQUIREMENTS)
+    if kind is BuildKind.WHEEL and lock is not None:
+        twin = _twin(work.parent, lock, run.python)
+        _install(staging, artifact.name, sha256(artifact), run.python, twin)
+    else:
+        _unpack(staging, artifact, run)
     return staging
+
+
+def _unpack(staging: Path, archive: Path, run: RunPlan) -> None:
+    """The files in `app/`, and what `prepare` makes of them there."""
+    app = staging / APP
+    app.mkdir()
+    with tarfile.open(archive) as tar:
+        tar.extractall(app, filter="data")
+    for command in run.prepare:
+        words = [word.replace("{python}", run.python).replace("{app}", str(app)) for word in command]
+        _run(words, staging.name, cwd=app)
 
 
 def _twin(folder: Path, lock: Path, python: str) -> Release | None:
     """The newest release with the very same requirements and interpreter, to share its files."""
     wanted = sha256(lock)
     for release in reversed(releases(folder)):
-        interpreter = release.programs / "python"
-        same = interpreter.exists() and interpreter.samefile(shutil.which(python or sys.executable) or "/")
-        if release.lock_sha256 == wanted and same:
+        own = release.programs / "python"
+        if release.lock_sha256 == wanted and own.exists() and own.samefile(python):
             return release
     return None
 
@@ -220,14 +352,15 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _schema_head(
-    staging: Path, identity: str, template: Sequence[str], variables: Mapping[str, str], work: Path
-) -> str | None:
+def _schema_head(staging: Path, identity: str, kind: BuildKind, run: RunPlan, work: Path) -> str | None:
     """The newest revision that the release's own migrations reach, asked of the release itself."""
+    template = run.commands.get("schema_current", ())
     if not template:
         return None
     values = {
         "bin": str(staging / "venv" / "bin"),
+        "app": str(staging / APP),
+        "python": run.python,
         "release": identity,
         "store": f"sqlite:///{work}/scratch.db",
         "root": str(work),
@@ -236,7 +369,7 @@ def _schema_head(
         "drain": "0",
     }
     command = [word.format_map(values) for word in template]
-    environment = os.environ | {name: value.format_map(values) for name, value in variables.items()}
+    environment = os.environ | {name: value.format_map(values) for name, value in run.variables.items()}
     answer = _run(command, identity, environment=environment, cwd=work)
     try:
         head = json.loads(answer)["head"]
@@ -274,7 +407,6 @@ def _run(
         raise BuildError(source=source, problem=f"{command[0]}: {error.strerror}") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise BuildError(
-            source=source, problem=f"`{Path(command[0]).name} {command[1]}` failed: " + " ".join(said[-5:])
-        )
+        ran = " ".join([Path(command[0]).name, *command[1:2]])
+        raise BuildError(source=source, problem=f"`{ran}` failed: " + " ".join(said[-5:]))
     return done.stdout

@@ -1,6 +1,7 @@
-"""Releases: immutable builds, each a wheel, its locked requirements and a virtual environment of its own.
+"""Releases: immutable builds, each in a folder of its own.
 
-    releases/<id>/  RELEASE.json  <name>.whl  requirements.txt  venv/
+    releases/<id>/  RELEASE.json  <name>.whl  requirements.txt  venv/     a wheel
+    releases/<id>/  RELEASE.json  source.tar.gz  app/                     a directory, or what a command made
 
 `build.py` makes them.
 """
@@ -8,22 +9,63 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.errors import ReleaseDamagedError, UnknownReleaseError
 from guarded_rollout.files import sha256
 
 MANIFEST = "RELEASE.json"
 REQUIREMENTS = "requirements.txt"
+APP = "app"  # the files of a release that is no wheel
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """How a release is run, frozen into it when it was built: it is returned to as it was.
+
+    Commands and variables are templates, and secrets stand in them as `$NAME`.
+    """
+
+    python: str
+    prepare: tuple[tuple[str, ...], ...] = ()
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "python": self.python,
+            "prepare": [list(command) for command in self.prepare],
+            "commands": {name: list(words) for name, words in self.commands.items()},
+            "variables": dict(self.variables),
+            "checks": {name: dict(table) for name, table in self.checks.items()},
+        }
+
+    @classmethod
+    def of_json(cls, raw: Mapping[str, Any]) -> Self:
+        """Raises `KeyError` or `TypeError` for anything but what `as_json` gives."""
+        return cls(
+            python=str(raw["python"]),
+            prepare=tuple(tuple(map(str, command)) for command in raw["prepare"]),
+            commands={name: tuple(map(str, words)) for name, words in raw["commands"].items()},
+            variables={name: str(text) for name, text in raw["variables"].items()},
+            checks={name: dict(table) for name, table in raw["checks"].items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A build in its folder. `schema` is the store revision it needs, None if it has no migrations."""
+    """One build in its folder. `schema` is the store revision it needs, None if it has no migrations.
+
+    `artifact` is the one file it was built from: a wheel, or an archive of files. A release of an older
+    version of the guard has no `run`: it is run as rollout.toml says today.
+    """
 
     id: str
     folder: Path
@@ -31,15 +73,22 @@ class Release:
     commit: str | None
     dirty: bool
     built_at: datetime
-    wheel: str
-    wheel_sha256: str
-    lock_sha256: str
+    build: BuildKind
+    artifact: str
+    artifact_sha256: str
+    lock_sha256: str  # empty: it has no locked requirements
     schema: str | None
+    run: RunPlan | None
 
     @property
     def programs(self) -> Path:
         """Its own commands."""
         return self.folder / "venv" / "bin"
+
+    @property
+    def app(self) -> Path:
+        """The files of a release that is no wheel."""
+        return self.folder / APP
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -53,24 +102,30 @@ class Release:
                 commit=raw["commit"],
                 dirty=raw["dirty"],
                 built_at=datetime.fromisoformat(raw["built_at"]),
-                wheel=raw["wheel"]["name"],
-                wheel_sha256=raw["wheel"]["sha256"],
-                lock_sha256=raw["lock"]["sha256"],
+                build=BuildKind(raw.get("build", BuildKind.WHEEL)),
+                artifact=raw["wheel"]["name"],
+                artifact_sha256=raw["wheel"]["sha256"],
+                lock_sha256=raw["lock"]["sha256"] if raw["lock"] else "",
                 schema=raw["schema"],
+                run=RunPlan.of_json(raw["run"]) if "run" in raw else None,
             )
         except FileNotFoundError:
             known = ", ".join(release.id for release in releases(folder.parent)) or "none"
             raise UnknownReleaseError(id=folder.name, known=known) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReleaseDamagedError(id=folder.name, problem=f"{MANIFEST}: {error!r}") from None
 
     def require_intact(self) -> None:
-        """Raise `ReleaseDamagedError` unless wheel and lock are the files that were built."""
-        for name, expected in ((self.wheel, self.wheel_sha256), (REQUIREMENTS, self.lock_sha256)):
+        """Raise `ReleaseDamagedError` unless artifact and lock are the files that were built."""
+        files = {self.artifact: self.artifact_sha256, REQUIREMENTS: self.lock_sha256}
+        for name, expected in files.items():
             path = self.folder / name
-            if not path.is_file() or sha256(path) != expected:
+            if expected and (not path.is_file() or sha256(path) != expected):
                 raise ReleaseDamagedError(id=self.id, problem=f"{name} is missing or was changed")
-        if not os.access(self.programs / "python", os.X_OK):
+        if self.build is not BuildKind.WHEEL:
+            if not self.app.is_dir():
+                raise ReleaseDamagedError(id=self.id, problem="its files are gone")
+        elif not os.access(self.programs / "python", os.X_OK):
             raise ReleaseDamagedError(id=self.id, problem="its virtual environment is gone")
 
 

@@ -2,21 +2,25 @@
 
 import json
 import os
+import re
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.errors import CommandError, NoAnswerError, NoReleaseError, NotWritableError
 from guarded_rollout.host.build import build, rebuild
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import Processes, Spec
 from guarded_rollout.host.proxy import Traffic
-from guarded_rollout.host.release import Release
+from guarded_rollout.host.release import Release, RunPlan
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
+from guarded_rollout.host.variables import expand, secrets_of
 from guarded_rollout.secret import Secret
 
 BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -137,10 +141,7 @@ class Site:
             spec or str(service.source),
             folder or self.environment.releases,
             checkout=service.source,
-            lock=service.lock,
-            python=service.python,
-            schema_current=service.commands["schema_current"],
-            variables=service.variables,
+            recipe=service.recipe,
             clock=self.clock,
             known=self.environment.releases,
         )
@@ -152,13 +153,14 @@ class Site:
     def start(self, slot: Slot, release: Release) -> None:
         """Run a release in a slot; if it runs there already, nothing happens."""
         release.require_intact()
+        values = self._values(release, slot)
         self.slots.assign(slot, release)
         self.processes.start(
             slot,
             Spec(
-                command=self._words("serve", release, slot),
+                command=[_filled(word, values) for word in self.plan(release).commands["serve"]],
                 environment=base_variables() | self._variables(release, slot),
-                folder=str(self.environment.project),
+                folder=str(self._folder(release)),
                 drain_seconds=self.environment.checks.drain_seconds,
             ),
         )
@@ -184,7 +186,21 @@ class Site:
 
         `store` is the URL of a store to use in place of the environment's.
         """
-        words = [*self._words(name, release, slot, store), *arguments]
+        return self.run([*self.plan(release).commands[name], *arguments], release, slot=slot, store=store)
+
+    def run(
+        self,
+        template: Sequence[str],
+        release: Release,
+        *,
+        slot: Slot = "blue",
+        store: str | None = None,
+        more: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> CommandResult:
+        """Run a command of a release; `more` fills further `{names}` of its template."""
+        values = {**self._values(release, slot, store), **(more or {})}
+        words = [_filled(word, values) for word in template]
         environment = base_variables() | self._variables(release, slot, store)
         if token := self.token():
             environment[self.environment.service.token_variable] = token.reveal()
@@ -195,11 +211,14 @@ class Site:
                 text=True,
                 check=False,
                 env=environment,
-                cwd=self.environment.project,
+                cwd=self._folder(release),
                 stdin=subprocess.DEVNULL,
+                timeout=timeout,
             )
         except OSError as error:
             return CommandResult(False, "", f"{words[0]}: {error.strerror}")
+        except subprocess.TimeoutExpired:
+            return CommandResult(False, "", f"it did not end within {timeout:g} s")
         return CommandResult(done.returncode == 0, done.stdout, done.stderr)
 
     def require(
@@ -212,17 +231,37 @@ class Site:
             raise CommandError(command=words, release=release.id, reason=result.reason())
         return result
 
-    def _words(self, name: str, release: Release, slot: Slot, store: str | None = None) -> list[str]:
-        values = self._values(release, slot, store)
-        return [word.format_map(values) for word in self.environment.service.commands[name]]
+    def has(self, release: Release, name: str) -> bool:
+        """True if this release can do what the command is for."""
+        return bool(self.plan(release).commands.get(name))
+
+    def plan(self, release: Release) -> RunPlan:
+        """How a release is run: as when it was built, or as rollout.toml says if it is older than that."""
+        service = self.environment.service
+        return release.run or RunPlan(
+            service.python or sys.executable,
+            commands=service.commands,
+            variables=service.variables,
+            checks=service.checks,
+        )
+
+    def _folder(self, release: Release) -> Path:
+        """Where a release's commands run."""
+        return self.environment.project if release.build is BuildKind.WHEEL else release.app
 
     def _variables(self, release: Release, slot: Slot, store: str | None = None) -> dict[str, str]:
         values = self._values(release, slot, store)
-        return {name: word.format_map(values) for name, word in self.environment.service.variables.items()}
+        secrets = secrets_of(self.environment.service.env_file)
+        return {
+            name: expand(_filled(word, values), secrets, variable=name)
+            for name, word in self.plan(release).variables.items()
+        }
 
     def _values(self, release: Release, slot: Slot, store: str | None = None) -> Mapping[str, str]:
         return {
             "bin": str(release.programs),
+            "app": str(release.app),
+            "python": self.plan(release).python,
             "release": release.id,
             "uds": str(self.slots.socket(slot)),
             "store": store or self.environment.store.reveal(),
@@ -230,6 +269,11 @@ class Site:
             "workers": str(self.environment.workers),
             "drain": str(self.environment.checks.drain_seconds),
         }
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """A template with each `{name}` that is known filled in."""
+    return re.sub(r"\{([a-z_]+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
 def base_variables() -> dict[str, str]:

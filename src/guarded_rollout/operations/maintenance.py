@@ -7,14 +7,13 @@ from statistics import median
 
 from guarded_rollout.backup.retention import remove, surplus
 from guarded_rollout.checks.findings import Severity
-from guarded_rollout.checks.probe import SmokeFailure, SmokeProbe
-from guarded_rollout.checks.smoke import lookup_times
+from guarded_rollout.checks.service_checks import ask, checks_of
 from guarded_rollout.clock import Clock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
+from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.describe import describe_environment
-from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.monitor.threshold_review import lines_of, newest_sessions, review
@@ -155,20 +154,19 @@ def test_message(work: Round) -> Iterator[tuple[str, bool]]:
 
 
 def performance(work: Round) -> Iterator[tuple[str, bool]]:
-    """Measure lookups, and compare with the months before."""
+    """Measure how long the smoke tests take, and compare with the months before."""
     path = work.environment.root / "baseline.json"
     before = baseline.read(path)
     site = Site(work.environment, work.clock)
     serving = site.serving()
     if work.dry_run or serving is None:
-        yield ("would measure lookups" if serving else "nothing serves, so nothing is measured"), True
+        yield ("would measure the smoke tests" if serving else "nothing serves, so nothing is measured"), True
         return
-    endpoint = Endpoint(f"http://127.0.0.1:{work.environment.port}", 30)
-    try:
-        times = lookup_times(SmokeProbe(endpoint, token=site.token()))
-    except SmokeFailure as failure:
-        yield str(failure), False
+    results = list(ask(site, serving, checks_of(site, serving, When.SMOKE)))
+    if failed := [result for result in results if not result.passed]:
+        yield f"{failed[0].name}: {failed[0].detail}", False
         return
+    times = [result.seconds * 1000 for result in results] or [0.0]
     now = Measured(work.clock.now().isoformat(), serving.id, round(median(times), 2), round(max(times), 2))
     as_usual, words = baseline.compare(now, before)
     yield words, as_usual

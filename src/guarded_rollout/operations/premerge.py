@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.checks.manifest import Artifacts, Ran
+from guarded_rollout.checks.report import line
+from guarded_rollout.checks.service_checks import ask, checks_of
 from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.service_checks import When
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.site import Site
 
@@ -80,7 +83,7 @@ def validate(
 def _all(environment: Environment, settings: Path, folder: Path) -> Iterator[Ran]:
     for step in steps(environment.name, folder, environment.gates):
         yield run(step, settings, folder / step.file)
-    yield golden(Site(environment), folder / "golden-check.log")
+    yield declared(Site(environment), folder / "release-checks.log")
 
 
 def run(step: PremergeStep, settings: Path, log: Path | str) -> Ran:
@@ -107,17 +110,17 @@ def run(step: PremergeStep, settings: Path, log: Path | str) -> Ran:
     return Ran(step.name, shown, code, code in step.passing, _since(begun), Path(log).name)
 
 
-def golden(site: Site, log: Path) -> Ran:
-    """Ask the release that was deployed for its golden fingerprints."""
-    begun = time.monotonic()
+def declared(site: Site, log: Path) -> Ran:
+    """Ask the release that was deployed for the checks by which candidates are verified."""
+    begun, shown = time.monotonic(), "the checks of the release"
     release = site.serving()
-    shown = " ".join(site.environment.service.commands["golden"])
     if release is None:
         log.write_text(f"$ {shown}\nNo release serves.\n")
-        return Ran("golden check", shown, 1, False, _since(begun), log.name)
-    result = site.command(release, "golden", slot=site.traffic.serving())
-    log.write_text(f"$ {shown}\n{result.output}{result.errors}")
-    return Ran("golden check", shown, int(not result.ok), result.ok, _since(begun), log.name)
+        return Ran("release checks", shown, 1, False, _since(begun), log.name)
+    results = list(ask(site, release, checks_of(site, release, When.VERIFY), slot=site.traffic.serving()))
+    log.write_text(f"$ {shown}\n" + "".join(f"{line(result)}\n" for result in results))
+    passed = all(result.passed for result in results)
+    return Ran("release checks", shown, int(not passed), passed, _since(begun), log.name)
 
 
 # ---- the scratch project

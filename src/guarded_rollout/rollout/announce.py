@@ -144,11 +144,11 @@ def _evidence(rollout: Rollout, at: datetime) -> dict[str, Any]:
         found = step.evidence or {}
         if step.outcome is StepOutcome.DONE and "backup" in found:
             facts["backup_file"] = str(found["backup"])
-        health, trip = found.get("health"), found.get("round_trip")
+        health, checks = found.get("health"), found.get("checks")
         if isinstance(health, dict):
             facts["health"] = f"{health.get('healthy_checks')} healthy checks in a row"
-        if isinstance(trip, dict):
-            facts["smoke"] = "a submitted picture was found again" if trip.get("found") else "failed"
+        if isinstance(checks, dict) and (passed := checks.get("passed")):
+            facts["smoke"] = f"passed: {', '.join(passed)}"
     return facts
 
 

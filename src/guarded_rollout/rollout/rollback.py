@@ -123,7 +123,7 @@ def release_of(site: Site, unpacked: Path, manifest: Manifest) -> Release:
         found = site.release(manifest.release)
         found.require_intact()
         hashes = (manifest.files[manifest.wheel].sha256, manifest.files[manifest.requirements].sha256)
-        if (found.wheel_sha256, found.lock_sha256) == hashes:
+        if (found.artifact_sha256, found.lock_sha256) == hashes:
             return found
     except (UnknownReleaseError, ReleaseDamagedError):
         pass

@@ -64,7 +64,7 @@ def test_a_deployment_is_notified_from_start_to_acceptance(
     with journal.step(rollout, "backup") as evidence:
         evidence["backup"] = "backups/dhash_production_20260101_000000.zip"
     with journal.step(rollout, "verify") as evidence:
-        evidence.update(health={"healthy_checks": 3}, round_trip={"found": True})
+        evidence.update(health={"healthy_checks": 3}, checks={"passed": ["golden", "submit_and_find"]})
     clock.advance(90)
     journal.intend(rollout, "watch", seconds=3600)
     clock.advance(10)
@@ -77,7 +77,7 @@ def test_a_deployment_is_notified_from_start_to_acceptance(
     assert shifted.facts["next_command"] == "rollout monitor --env production"
     assert shifted.facts["backup_file"] == "backups/dhash_production_20260101_000000.zip"
     assert shifted.facts["health"] == "3 healthy checks in a row"
-    assert shifted.facts["smoke"] == "a submitted picture was found again"
+    assert shifted.facts["smoke"] == "passed: golden, submit_and_find"
     assert round(shifted.facts["duration_seconds"]) == 90
     assert accepted.message == "It was accepted: its window is over."
     assert {event.facts["deployment"] for event in ears.heard.values()} == {str(rollout)}

@@ -1,10 +1,11 @@
-"""After a rollback, on the public port: healthy for a while, and a picture submitted and found again."""
+"""After a rollback, on the public port: healthy for a while, and the declared checks pass."""
 
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.checks.verify import require_healthy, require_round_trip
-from guarded_rollout.errors import RoundTripError
+from guarded_rollout.checks.verify import require_checks, require_healthy
+from guarded_rollout.config.service_checks import When
+from guarded_rollout.errors import ChecksFailedError
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
@@ -15,14 +16,14 @@ class Validate(RolloutStep):
         checks = work.site.environment.checks
         yield (
             f"validate on the public port: {checks.consecutive} healthy checks in a row, "
-            f"{checks.validation_interval_seconds:g} s apart, then a picture submitted and found again"
+            f"{checks.validation_interval_seconds:g} s apart, then the checks that the release declares"
         )
 
     def do(self, work: Work) -> Evidence:
         """Wait for processes that died to be started again; the proxy may die once in the middle."""
         try:
             return self._validate(work)
-        except RoundTripError:
+        except ChecksFailedError:
             return self._validate(work)
 
     def _validate(self, work: Work) -> Evidence:
@@ -34,6 +35,4 @@ class Validate(RolloutStep):
             interval_seconds=checks.validation_interval_seconds,
             require_running=site.processes.ensure,
         )
-        seed = f"after {work.rollout}"
-        round_trip = require_round_trip(site.public(), seed, site.clock, token=site.token())
-        return {"health": healthy, "round_trip": round_trip}
+        return {"health": healthy, "checks": require_checks(site, work.incoming, When.ROLLBACK)}

@@ -3,12 +3,8 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from guarded_rollout.checks.verify import (
-    require_golden,
-    require_graceful_stop,
-    require_healthy,
-    require_round_trip,
-)
+from guarded_rollout.checks.verify import require_checks, require_graceful_stop, require_healthy
+from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import NotHealthyError, ProcessError, RolloutError, SupervisorError
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
@@ -24,7 +20,7 @@ class Verify(RolloutStep):
         stops = "" if work.is_rollback else "that it stops when asked, "
         yield (
             f"verify {work.incoming.id} on its private socket: {stops}{checks.consecutive} healthy checks"
-            " in a row, its golden fingerprints, a picture submitted and found again"
+            " in a row, and the checks that it declares"
         )
 
     def do(self, work: Work) -> Evidence:
@@ -51,10 +47,8 @@ class Verify(RolloutStep):
             self._healthy(work, consecutive=1)
             evidence["stop"] = require_graceful_stop(site, work.slot, release)
         evidence["health"] = self._healthy(work)
-        evidence["golden"] = require_golden(site, work.slot, release, work.outgoing)
-        evidence["round_trip"] = require_round_trip(
-            site.private(work.slot), release.id, site.clock, token=site.token()
-        )
+        stable = None if work.is_rollback else work.outgoing
+        evidence["checks"] = require_checks(site, release, When.VERIFY, slot=work.slot, stable=stable)
         return evidence
 
     def _healthy(self, work: Work, consecutive: int | None = None) -> Evidence:
