@@ -7,40 +7,46 @@ again. Pictures are hashed in worker processes, because threads share one interp
 import hashlib
 import os
 import signal
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import stat
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessPool
 
 from dhash_service.documents import DocumentReader, Extraction, is_document
-from dhash_service.errors import BodyTooLargeError, DecoderFailedError, DhashError
+from dhash_service.documents.extraction import HEADER_WITHIN
+from dhash_service.errors import DecoderFailedError, DhashError, as_error
 from dhash_service.facts import Label, Picture, Sha256, Source, sighting_id
+from dhash_service.files import read_file
 from dhash_service.matcher import Matcher
 from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, read_picture
+from dhash_service.pictures.formats import SUFFIXES, sniff
 from dhash_service.settings import Settings
 from dhash_service.store.sightings import path_label
 from dhash_service.store.store import Store
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf"})
-"""Taken from a folder; a file that is named itself is always tried."""
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The state of a run. `pictures` counts those added: a PDF may hold many, a known file adds none."""
+    """The state of a run. `pictures` counts those added: a PDF may hold many, a known file adds none.
+    `empty` are the documents of which nothing was taken; `skipped` counts what they show and was not taken.
+    """
 
     files: int
     done: int = 0
     pictures: int = 0
     known: int = 0
     failed: int = 0
+    empty: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +58,81 @@ class Step:
     error: DhashError | None
 
 
-def find(paths: Iterable[Path]) -> list[Path]:
-    """The files to index: those named, and those below the folders named, in a stable order."""
-    found: dict[Path, None] = {}
+class LeftOut(StrEnum):
+    """The reason for not taking something found in a folder."""
+
+    SUFFIX = "suffix"  # no picture's; without one, its beginning decides
+    LINK = "link"  # to a folder, to nothing, or to itself
+    SPECIAL = "special"  # a FIFO, a socket, a device
+    UNREADABLE = "unreadable"  # a folder that cannot be listed, or a file that cannot be looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files to index, in a stable order; what was left out, counted, and what could not be looked at."""
+
+    files: Sequence[Path]
+    left_out: Mapping[LeftOut, int]
+    suffixes: Mapping[str, int]  # of those left out for it
+    unreadable: Sequence[tuple[Path, str]]
+
+
+def find(paths: Iterable[Path]) -> Selection:
+    """Select the files to index: those named, and those below the folders named."""
+    search = _Search()
     for path in paths:
         if path.is_dir():
-            for folder, folders, names in os.walk(path):
-                folders.sort()
-                found.update(
-                    (Path(folder, name), None)
-                    for name in sorted(names)
-                    if Path(name).suffix.lower() in SUFFIXES
-                )
+            search.walk(path)
         else:
-            found[path] = None
-    return list(found)
+            search.found[path] = None
+    return Selection(list(search.found), dict(search.left_out), dict(search.suffixes), search.unreadable)
+
+
+class _Search:
+    def __init__(self) -> None:
+        self.found: dict[Path, None] = {}
+        self.left_out: Counter[LeftOut] = Counter()
+        self.suffixes: Counter[str] = Counter()
+        self.unreadable: list[tuple[Path, str]] = []
+
+    def walk(self, top: Path) -> None:
+        for folder, folders, names in os.walk(top, onerror=self._fail):
+            folders.sort()
+            self.left_out[LeftOut.LINK] += sum(os.path.islink(os.path.join(folder, name)) for name in folders)
+            for name in sorted(names):
+                path = Path(folder, name)
+                try:
+                    if reason := self._reason(path):
+                        self.left_out[reason] += 1
+                    else:
+                        self.found[path] = None
+                except OSError as error:
+                    self._fail(error)
+        self.left_out += Counter()  # drops what counts nothing
+
+    def _reason(self, path: Path) -> LeftOut | None:
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            if path.is_symlink():
+                return LeftOut.LINK
+            raise
+        if not stat.S_ISREG(mode):
+            return LeftOut.SPECIAL
+        suffix = path.suffix.strip().lower()
+        if suffix in SUFFIXES:
+            return None
+        if not suffix:
+            with path.open("rb") as file:
+                start = file.read(HEADER_WITHIN)
+            if is_document(start) or sniff(start) not in (None, "TGA"):
+                return None
+        self.suffixes[suffix] += 1
+        return LeftOut.SUFFIX
+
+    def _fail(self, error: OSError) -> None:
+        self.left_out[LeftOut.UNREADABLE] += 1
+        self.unreadable.append((Path(os.fsdecode(error.filename or "")), f"{error.strerror or error}."))
 
 
 def index_files(
@@ -81,19 +147,24 @@ def index_files(
     with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher, settings)) as keeper:
         for path, reading in readers.read_all(files):
             error = None
-            added = 0
+            added, read = 0, None
             try:
-                added = keeper.keep(reading.result(), path_label(path, root))
-            except DhashError as caught:
-                error = caught
-            except (ProcessExpired, OSError, MemoryError) as caught:
-                error = DecoderFailedError(f"{caught or type(caught).__name__}.")
+                read = reading.result()
+                added = keeper.keep(read, path_label(path, root))
+            except Exception as caught:  # whatever it is, it is this file's
+                error = as_error(caught)
+            empty = isinstance(read, Extraction) and not read.pictures
+            skipped = Counter(progress.skipped)
+            if isinstance(read, Extraction):
+                skipped.update({reason.value: number for reason, number in read.skipped.items()})
             progress = replace(
                 progress,
                 done=progress.done + 1,
                 pictures=progress.pictures + added,
-                known=progress.known + (not added and not error),
+                known=progress.known + (not added and not error and not empty),
                 failed=progress.failed + bool(error),
+                empty=progress.empty + (empty and not error),
+                skipped=skipped,
             )
             yield Step(path, progress, error)
 
@@ -139,11 +210,11 @@ class Readers:
     def _read_document(self, path: Path) -> "Future[Any]":
         try:
             return self._documents.extract(
-                read_within(path, self._settings),
+                read_file(path, self._settings.max_body_bytes),
                 ALGORITHMS[self._settings.algorithm or NEW.name],
                 keep_content=self._settings.keep_originals,
             )
-        except (DhashError, OSError) as error:
+        except Exception as error:
             failed: Future[Any] = Future()
             failed.set_exception(error)
             return failed
@@ -211,10 +282,11 @@ class Keeper:
 
     def flush(self) -> None:
         """Wait until all that was written is committed and can be found."""
-        for future in (*(written for _, written in self._writing), *self._seeing):
-            future.result()
-        self._writing.clear()
+        waiting = (*(written for _, written in self._writing), *self._seeing)
+        self._writing.clear()  # first: what failed is told once, and not of every file after it
         self._seeing.clear()
+        for future in waiting:
+            future.result()
 
     def close(self) -> None:
         self.flush()
@@ -225,13 +297,6 @@ def pictures_of(read: Extraction | Read) -> Read:
     if not isinstance(read, Extraction):
         return read
     return [(item.picture, Source(read.sha256, item.page, item.box)) for item in read.pictures]
-
-
-def read_within(path: Path, settings: Settings) -> bytes:
-    """The file's bytes. Raises `BodyTooLargeError`, `OSError`."""
-    if (size := path.stat().st_size) > settings.max_body_bytes:
-        raise BodyTooLargeError(f"The file has {size:,} bytes; {settings.max_body_bytes:,} are allowed.")
-    return path.read_bytes()
 
 
 # ---- in the worker process
@@ -246,7 +311,7 @@ def _start_worker(settings: Settings) -> None:
 
 def _read_file(path: Path, label: Label) -> Read | UUID:
     settings, store = _worker
-    data = read_within(path, settings)
+    data = read_file(path, settings.max_body_bytes)
     if is_document(data):
         raise DecoderFailedError("It is a PDF.", "Rename it to end in .pdf.")
     if known := store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):

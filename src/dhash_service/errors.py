@@ -30,6 +30,19 @@ class DhashError(Exception):
         return type(self), (self.detail, self.hint)
 
 
+def as_error(error: Exception) -> DhashError:
+    """One of our errors for whatever was raised while an item was worked on, so that it stays that item's."""
+    if isinstance(error, DhashError):
+        return error
+    try:
+        said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    except Exception:  # some cannot even say what they are
+        said = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return UnreadableFileError(f"{error.strerror}.")
+    return DecoderFailedError(f"{said}.")
+
+
 class RejectedError(DhashError):
     """The caller's fault."""
 

@@ -55,7 +55,7 @@ def extract(
     Goes on after a file that cannot be read; then the exit code is 1.
     """
     from dhash_service.cli.app import report
-    from dhash_service.errors import DhashError
+    from dhash_service.errors import as_error
     from dhash_service.pictures.export import PictureFolder
     from dhash_service.settings import Settings
 
@@ -69,10 +69,10 @@ def extract(
             for found in held.found:
                 place = saved.get(found.picture.sha256)
                 typer.echo(_as_json(path, found, place) if as_json else _as_text(path, found, place))
-        except DhashError as error:
+        except Exception as error:  # whatever it is, it is this file's
             failed = True
             typer.echo(f"{format_filename(path)}: ", err=True, nl=False)
-            report(error)
+            report(as_error(error))
             continue
         if held.skipped and not as_json:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in held.skipped.items())
@@ -105,19 +105,11 @@ def _readings(
 def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_content: bool) -> Reading:
     """Raises `UnreadableFileError`, `BodyTooLargeError`, and what reading a picture or a PDF raises."""
     from dhash_service.documents import is_document
-    from dhash_service.errors import BodyTooLargeError, UnreadableFileError
+    from dhash_service.files import read_file
     from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, read_picture
 
     algorithm = ALGORITHMS[settings.algorithm or NEW.name]
-    try:
-        with path.open("rb") as file:
-            data = file.read(settings.max_body_bytes + 1)
-    except OSError as error:
-        raise UnreadableFileError(
-            f"{error.strerror or error}.", "Give the path of a PDF or a picture."
-        ) from error
-    if len(data) > settings.max_body_bytes:
-        raise BodyTooLargeError(f"More than {settings.max_body_bytes:,} bytes.")
+    data = read_file(path, settings.max_body_bytes)
     if is_document(data):
         held = reader.extract(data, algorithm, keep_content=keep_content, thumbnails=False).result()
         found = [Found(item.picture, item.page, item.box) for item in held.pictures]
@@ -143,9 +135,11 @@ def _save(folder: "PictureFolder", path: Path, held: Sequence[Found]) -> dict[st
 
 def _as_json(path: Path, found: Found, saved: Path | None) -> str:
     picture, fingerprint = found.picture, found.picture.fingerprint
+    from dhash_service.files import path_fields
+
     return json.dumps(
         {
-            "path": str(path),
+            **path_fields(path),
             "page": found.page,
             "box": found.box,
             "sha256": picture.sha256,
@@ -157,7 +151,7 @@ def _as_json(path: Path, found: Found, saved: Path | None) -> str:
             "hash": fingerprint.hex,
             "quality": fingerprint.quality,
             "reasons": fingerprint.reasons,
-            **({} if saved is None else {"saved": str(saved)}),
+            **({} if saved is None else {"saved": path_fields(saved)["path"]}),
         }
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
+from click import format_filename
 
 from dhash_service.cli.app import ALGORITHM_HELP, app
 
@@ -34,6 +35,7 @@ def hash(
     """Print the fingerprint of each file, in the order given; exit 1 if any of them failed."""
     from dhash_service.cli.app import report
     from dhash_service.errors import BadRequestError, DhashError
+    from dhash_service.files import path_fields
     from dhash_service.settings import Settings
 
     if files.count(STDIN) > 1:
@@ -43,14 +45,15 @@ def hash(
     for path, found in _watched(_fingerprints(files, settings), len(files)):
         if isinstance(found, DhashError):
             failed = True
-            typer.echo(f"{path}: ", err=True, nl=False)
+            typer.echo(f"{format_filename(path)}: ", err=True, nl=False)
             report(found)
         elif as_json:
-            typer.echo(json.dumps({"path": path, **_facts(found)}, ensure_ascii=False))
+            line = json.dumps({**path_fields(path), **_facts(found)}, ensure_ascii=False)
+            typer.echo(line.encode())  # UTF-8 whatever the locale
         else:
             shape = f"{found.width}×{found.height}"
             reasons = f" ({', '.join(found.reasons)})" if found.reasons else ""
-            typer.echo(f"{found.hex}  {found.quality:.2f}{reasons}  {shape}  {path}")
+            typer.echo(f"{found.hex}  {found.quality:.2f}{reasons}  {shape}  {format_filename(path)}")
     if failed:
         raise typer.Exit(1)
 
@@ -84,7 +87,7 @@ def _facts(found: "Fingerprint") -> dict[str, object]:
 
 def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str, "Fingerprint | DhashError"]]:
     """Each path with what became of it, one after the other, computed on every core."""
-    from dhash_service.errors import DhashError
+    from dhash_service.errors import as_error
     from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, fingerprint
 
     way = ALGORITHMS[settings.algorithm or NEW.name]
@@ -92,8 +95,8 @@ def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str,
     def one(path: str) -> "Fingerprint | DhashError":
         try:
             return fingerprint(_read(path, settings.max_body_bytes), way, max_pixels=settings.max_pixels)
-        except DhashError as error:
-            return error
+        except Exception as error:  # whatever it is, it is this file's
+            return as_error(error)
 
     with ThreadPoolExecutor() as pool:
         try:
@@ -104,15 +107,9 @@ def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str,
 
 def _read(path: str, limit: int) -> bytes:
     """Raises `UnreadableFileError` where it cannot be opened, `BodyTooLargeError` past `limit` bytes."""
-    from dhash_service.errors import UnreadableFileError
+    from dhash_service.files import read_file
 
-    if path == STDIN:
-        return _at_most(sys.stdin.buffer, limit)
-    try:
-        with Path(path).open("rb") as file:
-            return _at_most(file, limit)
-    except OSError as error:
-        raise UnreadableFileError(f"{error.strerror or error}.") from error
+    return _at_most(sys.stdin.buffer, limit) if path == STDIN else read_file(Path(path), limit)
 
 
 def _at_most(file: BinaryIO, limit: int) -> bytes:

@@ -2,13 +2,18 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click import format_filename
 
 from dhash_service.cli.app import app
+
+if TYPE_CHECKING:
+    from dhash_service.bulk import LeftOut
 
 
 @app.command(epilog="Example: dhash index ~/Pictures scans/report.pdf")
@@ -41,7 +46,8 @@ def index(
     from dhash_service.store.store import Store
 
     settings = Settings.load()
-    files = find(paths)
+    selection = find(paths)
+    files = selection.files
     standing = Standing(len(files))
     console = Console(stderr=True)
     bar = Progress(
@@ -62,7 +68,7 @@ def index(
                 standing = step.progress
                 if step.error:
                     console.print(
-                        f"{step.path}: {step.error}",
+                        f"{format_filename(step.path)}: {step.error}",
                         style="red",
                         highlight=False,
                         markup=False,
@@ -75,16 +81,33 @@ def index(
         finally:
             steps.close()  # what was begun is committed
 
+    for path, why in selection.unreadable:
+        typer.echo(f"{format_filename(path)}: {why}", err=True)
     if as_json:
-        typer.echo(json.dumps({**asdict(standing), "interrupted": interrupted}))
+        left_out = {"left_out": selection.left_out, "suffixes": selection.suffixes}
+        typer.echo(json.dumps({**asdict(standing), **left_out, "interrupted": interrupted}))
     else:
         typer.echo(
             f"{standing.pictures:,} pictures added; of {standing.files:,} files {standing.done:,} are done, "
             f"{standing.known:,} were known, {standing.failed:,} failed."
         )
+        if standing.empty:
+            typer.echo(f"{standing.empty:,} documents hold no picture that was taken.")
+        if standing.skipped:
+            typer.echo(f"In documents, not taken: {_counted(standing.skipped)}.")
+        if selection.left_out:
+            kinds = _counted({suffix or "none": number for suffix, number in selection.suffixes.items()})
+            suffixes = f" (suffixes: {kinds})" if kinds else ""
+            typer.echo(f"In folders, left out: {_counted(selection.left_out)}{suffixes}.")
         if interrupted:
             typer.echo("Interrupted; start it again to go on.", err=True)
     if interrupted:
         raise typer.Exit(130)
-    if standing.failed:
+    if standing.failed or selection.unreadable:
         raise typer.Exit(1)
+
+
+def _counted(numbers: "Mapping[LeftOut, int] | Mapping[str, int]") -> str:
+    """The ten largest, largest first: `12 suffix, 1 link`."""
+    largest = sorted(numbers.items(), key=lambda item: -item[1])[:10]
+    return ", ".join(f"{number:,} {name}" for name, number in largest)

@@ -1,5 +1,6 @@
 """`dhash hash`, as a shell runs it."""
 
+import base64
 import json
 import os
 import subprocess
@@ -72,10 +73,22 @@ def test_a_dash_is_standard_input_once() -> None:
     assert b"only once" in twice.stderr
 
 
-def test_a_file_without_end_is_refused_after_the_largest_body(folder: Path) -> None:
-    run = dhash("hash", "/dev/zero", env={"DHASH_MAX_BODY_BYTES": "100000"})
+def test_a_device_is_refused_and_a_file_is_read_no_further_than_allowed(folder: Path) -> None:
+    run = dhash("hash", "/dev/zero", folder / "photo.jpg", env={"DHASH_MAX_BODY_BYTES": "100"})
     assert run.returncode == 1
-    assert "More than 100,000 bytes" in run.stderr
+    assert "not a regular file" in run.stderr
+    assert "more than 100 bytes" in run.stderr
+
+
+def test_json_is_utf_8_and_names_every_file_whatever_its_bytes(folder: Path) -> None:
+    odd = os.fsencode(folder) + b"/caf\xe9.jpg"
+    Path(os.fsdecode(odd)).write_bytes((folder / "photo.jpg").read_bytes())
+    command = [sys.executable, "-m", "dhash_service", "hash", "--json", os.fsdecode(odd)]
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    run = subprocess.run(command, capture_output=True, timeout=60, env=env)
+    line = json.loads(run.stdout.decode())
+    assert line["path"].endswith("caf\\xe9.jpg")
+    assert base64.b64decode(line["path_bytes"]) == odd
 
 
 def test_limits_are_those_of_the_settings(folder: Path) -> None:

@@ -1,0 +1,48 @@
+"""A user's files: regular ones read in one bounded piece, and named in UTF-8 whatever their bytes."""
+
+import base64
+import errno
+import os
+import stat
+from pathlib import Path
+
+from dhash_service.errors import BodyTooLargeError, UnreadableFileError
+
+_PIPES = ("/dev/fd/", "/proc/self/fd/")  # a shell's <(command)
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """The file's bytes. Raises `UnreadableFileError`, and `BodyTooLargeError` beyond `limit` bytes.
+
+    A FIFO, a device or a folder is refused: reading them may wait forever, or never end.
+    """
+    piped = str(path).startswith(_PIPES)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if piped else os.O_NONBLOCK))
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not (stat.S_ISREG(mode) or (piped and stat.S_ISFIFO(mode))):
+                raise UnreadableFileError("It is not a regular file.", "Give one, or - for standard input.")
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UnreadableFileError(f"{error.strerror or error}.") from error
+    except ValueError as error:  # a NUL in the name
+        raise UnreadableFileError(f"{error}.") from error
+    if len(data) > limit:
+        raise BodyTooLargeError(f"The file has more than {limit:,} bytes.")
+    return data
+
+
+def path_fields(path: str | Path) -> dict[str, str]:
+    """`path` for JSON; with `path_bytes` in base64 beside its escaped form where the name is not UTF-8."""
+    name = os.fsencode(path)
+    try:
+        return {"path": name.decode()}
+    except UnicodeDecodeError:
+        escaped = name.decode(errors="backslashreplace")
+        return {"path": escaped, "path_bytes": base64.b64encode(name).decode("ascii")}

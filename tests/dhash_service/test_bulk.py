@@ -1,0 +1,160 @@
+"""Whole folders: what is taken, what is left out, and that no file takes its neighbours along."""
+
+import os
+import socket
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dhash_service import bulk
+from dhash_service.bulk import LeftOut, Progress, find
+from dhash_service.cli import hash as hash_command
+from dhash_service.errors import DhashError, as_error
+from dhash_service.settings import Settings
+from tests.pictures import jpeg
+
+
+def every_exception() -> list[type[Exception]]:
+    """All of Python's own, and those of the libraries at hand."""
+    found, pending = [], [Exception]
+    while pending:
+        kind = pending.pop()
+        found.append(kind)
+        pending += [child for child in kind.__subclasses__() if issubclass(child, Exception)]
+    found = [kind for kind in found if not kind.__module__.startswith("urllib")]  # those hold files
+    return sorted(set(found), key=lambda kind: (kind.__module__, kind.__qualname__))
+
+
+def made(kind: type[Exception]) -> Exception:
+    for arguments in ((), ("said",), (5, "said"), ("utf-8", b"x", 0, 1, "said")):
+        try:
+            return kind(*arguments)
+        except Exception:
+            continue
+    return Exception(kind.__name__)
+
+
+KINDS = every_exception()
+
+
+def test_there_are_many_kinds_of_exceptions() -> None:
+    assert len(KINDS) > 100
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__qualname__)
+def test_whatever_is_raised_becomes_a_clear_error_of_one_item(kind: type[Exception]) -> None:
+    error = as_error(made(kind))
+    assert isinstance(error, DhashError)
+    assert str(error)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raised=st.lists(st.sampled_from([None, *KINDS]), min_size=1, max_size=8), seam=st.sampled_from("rkw"))
+def test_no_file_takes_its_neighbours_along(
+    monkeypatch: pytest.MonkeyPatch, raised: list[type[Exception] | None], seam: str
+) -> None:
+    """Reading, keeping and the worker's result raise what they like: every file is told of, once."""
+
+    class ReadersThatRaise:
+        def __init__(self, *_: object) -> None: ...
+
+        def read_all(self, files: list[Path]):  # type: ignore[no-untyped-def]
+            for path, kind in zip(files, raised, strict=True):
+                future: Future[object] = Future()
+                if kind and seam in "rw":
+                    future.set_exception(made(kind))
+                else:
+                    future.set_result(())
+                yield path, future
+
+        def close(self) -> None: ...
+
+    class KeeperThatRaises:
+        def __init__(self, *_: object) -> None:
+            self.kinds = iter(raised)
+
+        def keep(self, *_: object) -> int:
+            if (kind := next(self.kinds)) and seam == "k":
+                raise made(kind)
+            return 1
+
+        def close(self) -> None: ...
+
+    class StoreOfOne:
+        class algorithm:
+            name = "dhash-64"
+
+    monkeypatch.setattr(bulk, "Readers", ReadersThatRaise)
+    monkeypatch.setattr(bulk, "Keeper", KeeperThatRaises)
+    files = [Path(str(number)) for number in range(len(raised))]
+    steps = list(bulk.index_files(files, Settings(), StoreOfOne(), None))  # type: ignore[arg-type]
+    assert [step.path for step in steps] == files
+    assert [step.error is not None for step in steps] == [kind is not None for kind in raised]
+    assert steps[-1].progress == Progress(
+        len(files), len(files), raised.count(None), 0, len(raised) - raised.count(None)
+    )
+
+
+@pytest.mark.parametrize("kind", [OverflowError, MemoryError, RecursionError, KeyError, RuntimeError])
+def test_hash_goes_on_whatever_a_decoder_raises(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: type[Exception]
+) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    (tmp_path / "good.jpg").write_bytes(jpeg(64, 48))
+    from dhash_service.pictures import fingerprint as room
+
+    whole = room.fingerprint
+
+    def raising(data: bytes, *rest: object, **named: object) -> object:
+        if data == b"bad":
+            raise kind
+        return whole(data, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(room, "fingerprint", raising)
+    names = [str(tmp_path / name) for name in ("bad.jpg", "good.jpg")]
+    bad, good = (found for _, found in hash_command._fingerprints(names, Settings()))
+    assert isinstance(bad, DhashError)
+    assert not isinstance(good, DhashError)
+
+
+def test_a_folder_is_told_of_without_a_gap(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    (top / "sub.jpg").mkdir(parents=True)
+    data = jpeg(64, 48)
+    for name in ("a.jpg", "b.JFIF", "c.heic", "d.avif", "plain", "sub.jpg/e.mpo", "f.png "):
+        (top / name).write_bytes(data)
+    for name in ("note.txt", "README", "table.csv"):
+        (top / name).write_text("words")
+    os.mkfifo(top / "pipe.jpg")
+    (top / "zero.jpg").symlink_to("/dev/zero")
+    (top / "gone.jpg").symlink_to("nowhere.jpg")
+    (top / "loop.jpg").symlink_to("loop.jpg")
+    (top / "up").symlink_to("..")
+    (top / "same.jpg").symlink_to("a.jpg")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(top / "s.jpg"))
+        found = find([top])
+    names = [str(path.relative_to(top)) for path in found.files]
+    assert sorted(names) == sorted(
+        ["a.jpg", "b.JFIF", "c.heic", "d.avif", "f.png ", "plain", "same.jpg", "sub.jpg/e.mpo"]
+    )
+    assert found.left_out == {LeftOut.SUFFIX: 3, LeftOut.LINK: 3, LeftOut.SPECIAL: 3}
+    assert found.suffixes == {".txt": 1, "": 1, ".csv": 1}
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locked").mkdir()
+    listed = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = find([tmp_path])
+    assert found.left_out == {LeftOut.UNREADABLE: 1}
+    assert found.unreadable == [(tmp_path / "locked", "Permission denied.")]
