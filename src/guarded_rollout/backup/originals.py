@@ -1,7 +1,7 @@
 """Kept originals: each stands once in `backups/originals/`, for all backups that name it.
 
-They are content-addressed and never change, so a backup lists their hashes and copies only what is new. Their
-paths are those of the service's own folder, so that bringing them back needs no knowledge of its layout.
+They are content-addressed and never change, so a backup lists their hashes and copies only what is new. Paths
+are those of the service's own folder, so restoring needs no knowledge of its layout.
 """
 
 import hashlib

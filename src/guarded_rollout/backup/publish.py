@@ -1,7 +1,6 @@
 """Publishes an archive: written in a scratch folder without disturbing others, then given a free name.
 
-A large file is flushed a few megabytes at a time: one flush at the end would keep the disk busy for a second,
-and whoever commits meanwhile waits.
+A large file is flushed a few megabytes at a time: one flush at the end would block others for a second.
 """
 
 import os

@@ -1,8 +1,7 @@
 """The `.sha256` beside an archive, as `sha256sum -c` reads it, and its optional signature.
 
-A checksum detects accidents only: whoever can change the archive can change the checksum as well. Against
-that helps a signature made with a key kept elsewhere; here it is OpenSSH's (`ssh-keygen -Y`, PROTOCOL.sshsig)
-over the checksum file, which names the archive and its hash.
+A checksum detects accidents only: whoever can change the archive can change it too. The signature is
+OpenSSH's (`ssh-keygen -Y`) over the checksum file, made with a key that is kept elsewhere.
 """
 
 import re

@@ -45,8 +45,7 @@ def unpack(
 ) -> Verified:
     """Unpack an archive into a folder, checking all of it on the way.
 
-    That is its checksum, its signature (if signers are given), every file, and the snapshot. The originals
-    beside it must be there; with `originals_too` each is read as well, which may take a while.
+    Without signers no signature is checked. The originals beside it must exist; `originals_too` reads them.
     Raises `BackupMissingError`, `BackupDamagedError`, `BackupFormatError`, `SignatureError`, `DiskFullError`.
     """
     if not archive.is_file():

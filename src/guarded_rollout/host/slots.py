@@ -1,7 +1,6 @@
 """The two slots of an environment, and which release stands in each.
 
-A slot's release is a symbolic link, `slots/blue → releases/<id>`: one atomic rename assigns it, and
-`ls -l` shows it.
+A slot's release is a symbolic link, `slots/blue → releases/<id>`, which one atomic rename assigns.
 """
 
 import os
