@@ -136,7 +136,8 @@ def with_session(
 
     def decorate(body: Callable[Concatenate[Session, Own], None]) -> Callable[..., None]:
         @wraps(body)
-        def command(env: str, verbose: bool, as_json: bool, dry_run: bool = False, **own: Any) -> None:
+        def command(env: str, verbose: bool, as_json: bool, **own: Any) -> None:
+            dry_run = not read_only and own.pop("dry_run")
             with session(
                 env,
                 body.__name__,
