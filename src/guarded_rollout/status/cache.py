@@ -58,7 +58,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-class Database(Generic[T]):
+class KeptOpen(Generic[T]):
     """A database that stays open while its file is the same."""
 
     def __init__(self, path: Path, connect: Callable[[Path], T]) -> None:

@@ -29,7 +29,7 @@ from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.threshold_review import newest_sessions
 from guarded_rollout.notify.outbox import DeliveryLog, Outbox
 from guarded_rollout.rollout.window import Window, window
-from guarded_rollout.status.cache import Cached, Database, stamp
+from guarded_rollout.status.cache import Cached, KeptOpen, stamp
 from guarded_rollout.status.cache import Unreadable as Unreadable
 from guarded_rollout.status.session_log import SessionFacts, SessionReader
 
@@ -184,8 +184,8 @@ class Reader:
         self.environment = environment
         self._clock = clock or SystemClock()
         self._site = Site(environment)
-        self._journal: Database[Journal] = Database(environment.journal, Journal.look)
-        self._outbox: Database[Outbox] = Database(environment.root / "notifications.db", Outbox.look)
+        self._journal: KeptOpen[Journal] = KeptOpen(environment.journal, Journal.look)
+        self._outbox: KeptOpen[Outbox] = KeptOpen(environment.root / "notifications.db", Outbox.look)
         self._history: Cached[tuple[Rollout, ...]] = Cached("the journal", ())
         self._open: Rollout | None = None
         self._deliveries: Cached[DeliveryLog] = Cached("the outbox", DeliveryLog())
