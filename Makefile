@@ -6,7 +6,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo chaos screenshots test test-system check format bench bench-compare fuzz lock clean
+.PHONY: help install run demo chaos screenshots test test-system check format bench bench-compare fuzz lock client clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -61,6 +61,11 @@ bench-compare: .venv/.bench ## what this checkout changed: BASE=ref ARGS="QUESTI
 
 fuzz: .venv/.development ## hostile input at random, as long as you like: make fuzz SECONDS=600 SEED=1
 	$(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+client: .venv/.development ## generate a client from the OpenAPI document into build/client; fails on any warning
+	@mkdir -p build
+	@$(BIN)/python -c 'import json; from dhash_service.app import create_app; print(json.dumps(create_app().openapi()))' > build/openapi.json
+	@$(BIN)/uv tool run openapi-python-client@0.29.1 generate --path build/openapi.json --output-path build/client --meta none --overwrite --fail-on-warning
 
 chaos: .venv/.development ## real rollouts under fire, judged from outside; RUNS=1000 SEED=n JOBS=2 for a campaign
 	@$(BIN)/python -m chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)

@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 
 from dhash_service import logs
-from dhash_service.api import banks, duplicates, operations, problems, review, search, submit
+from dhash_service.api import banks, document, duplicates, operations, problems, review, search, submit
 from dhash_service.api.limits import Limits
 from dhash_service.api.observe import Observe
 from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
@@ -49,9 +49,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load from another host; ours is `web.api_docs`
         redoc_url=None,
+        openapi_tags=[*document.TAGS],
+        servers=[*document.SERVERS],
+        generate_unique_id_function=document.operation_id,
         license_info={"name": "MIT", "identifier": "MIT"},
     )
     problems.install(app, pages.error_page)
+    document.install(app)
     # Fixed paths before those with an {id} in the same place.
     for module in (operations, review, submit, duplicates, banks, search, problems):
         app.include_router(module.router)

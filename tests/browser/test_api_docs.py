@@ -15,7 +15,7 @@ def test_the_api_is_explained_without_another_host(
     with serving(tmp_path) as server:
         page.goto(f"{server.url}/")
         page.get_by_role("link", name="API docs").first.click()
-        submit = page.locator("#submit_api_dhash_post")
+        submit = page.locator("#submit_picture")
         submit.locator("summary").press("Enter")
         expect(submit).to_contain_text("false only looks up: nothing is kept")
         accessible(page)

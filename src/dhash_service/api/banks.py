@@ -16,7 +16,8 @@ router = APIRouter(prefix="/api/dhash/banks", tags=["banks"], responses=PROBLEMS
 
 Name = Annotated[str, Path(min_length=1, max_length=64, description="the bank's name")]
 TEXT = {"schema": {"type": "string"}}
-LIST = {"requestBody": {"required": True, "content": {"text/csv": TEXT, "application/x-ndjson": TEXT}}}
+BYTES = {"schema": {"type": "string", "format": "binary", "description": "CSV or JSON lines, in UTF-8"}}
+LIST = {"requestBody": {"required": True, "content": {"application/octet-stream": BYTES}}}
 
 
 class BankSettings(BaseModel):

@@ -13,8 +13,10 @@ from fastapi import Depends, Query, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from dhash_service.documents import is_document
 from dhash_service.errors import BadRequestError, BatchTooLargeError, UnsupportedFormatError
 from dhash_service.facts import UNLABELLED, Label
+from dhash_service.pictures.decoding import sniff
 from dhash_service.store.sightings import file_label, label_of
 
 M = TypeVar("M", bound=pydantic.BaseModel)
@@ -35,6 +37,10 @@ class Sent:
 class Input(pydantic.BaseModel):
     """A picture as JSON."""
 
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={"examples": [{"input": "iVBORw0KGgo…", "name": "logo.png", "tags": ["logo"]}]}
+    )
+
     input: str = pydantic.Field(description="base64, or a data: URL")
     algorithm: str | None = pydantic.Field(None, description='the store\'s algorithm; "dhash" means it too')
     name: str | None = pydantic.Field(None, description="a name for it, most often its file's")
@@ -48,7 +54,7 @@ class BatchInput(pydantic.BaseModel):
     batch: list[Input]
 
 
-def schema(*, batch: bool = False, document: bool = False) -> dict[str, Any]:
+def schema(*, batch: bool = False) -> dict[str, Any]:
     """The request body for the OpenAPI document."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     model = (BatchInput if batch else Input).model_json_schema(ref_template="#/components/schemas/{model}")
@@ -62,10 +68,8 @@ def schema(*, batch: bool = False, document: bool = False) -> dict[str, Any]:
         "required": ["files" if batch else "file"],
     }
     content = {"multipart/form-data": {"schema": form}, "application/json": {"schema": model}}
-    if not batch:
-        content["image/*"] = binary
-    if document:
-        content["application/pdf"] = binary
+    if not batch:  # by any name, but clients are generated from this one: the first bytes decide
+        content["application/octet-stream"] = binary
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -102,9 +106,10 @@ async def _one_file(request: Request, algorithm: str) -> Sent:
     body = await request.body()
     if kind == "application/json":
         return from_json(validated(Input, body), algorithm)
-    if kind.startswith("image/") or kind in ("application/pdf", "application/octet-stream"):
-        if not body:
-            raise BadRequestError("The body is empty.")
+    named = kind.startswith("image/") or kind in ("application/pdf", "application/octet-stream")
+    if named and not body:
+        raise BadRequestError("The body is empty.")
+    if named or sniff(body) or is_document(body):  # curl --data-binary calls everything a form
         return Sent(lambda: body)
     raise UnsupportedFormatError(
         f"The body is {kind or 'of no stated type'}.",

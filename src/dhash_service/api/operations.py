@@ -46,14 +46,14 @@ async def health(service: Running, response: Response) -> Health:
 
 
 @router.get("/health/live", summary="Does the process answer?")
-async def live() -> Alive:
+async def health_live() -> Alive:
     return Alive()
 
 
 @router.get(
     "/health/ready", summary="Can it serve: is the store there and the index loaded?", responses=UNHEALTHY
 )
-async def ready(service: Running, response: Response) -> Health:
+async def health_ready(service: Running, response: Response) -> Health:
     return await health_of(service, response, {"store", "index"})
 
 

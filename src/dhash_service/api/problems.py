@@ -45,8 +45,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(tags=["operations"])
 
 
+@router.get("/problems/", summary="Every kind of problem")
+async def list_problems() -> list[Problem]:
+    described = {kind.type: problem(kind(kind.__doc__ or kind.title)) for kind in reversed(kinds())}
+    return sorted(described.values(), key=lambda each: each.type)
+
+
 @router.get("/problems/{type}", summary="What a kind of problem means", responses=PROBLEMS)
-async def explain(type: str) -> Problem:
+async def explain_problem(type: str) -> Problem:
     kind = next((kind for kind in kinds() if kind.type == type), None)
     if kind is None:
         raise NotFoundError(f"There is no problem of the type {type}.")

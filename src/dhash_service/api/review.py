@@ -16,12 +16,12 @@ router = APIRouter(prefix="/api/dhash/queue", tags=["review"], responses=PROBLEM
 
 
 @router.get("/status", summary="The queue at a glance")
-async def status(service: Running, client: Client) -> QueueStatus:
+async def queue_status(service: Running, client: Client) -> QueueStatus:
     return QueueStatus.of(await service.read(service.store.queue.status), datetime.now(UTC))
 
 
 @router.get("", summary="The queue, oldest first, in pages")
-async def page(
+async def queue_page(
     service: Running,
     client: Client,
     cursor: Annotated[UUID | None, Query(description="`next` of the page before")] = None,
@@ -41,5 +41,5 @@ async def page(
 
 
 @router.post("/{lookup:uuid}/decision", summary="Decide: the same picture, or not", status_code=201)
-async def decide(service: Running, reviewer: Reviewer, lookup: UUID, body: DecisionRequest) -> Decided:
+async def decide_lookup(service: Running, reviewer: Reviewer, lookup: UUID, body: DecisionRequest) -> Decided:
     return Decided.of(await service.decide(lookup, body.verdict, reviewer.name, body.note))

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
@@ -29,7 +29,7 @@ Hash = Annotated[
 
 
 @router.get("/search", summary="Known pictures near a fingerprint")
-async def search(
+async def search_by_hash(
     service: Running, client: Client, hash: Hash, radius: Radius = 10, limit: Limit = 20
 ) -> SearchAnswer:
     value = int(hash, 16)
@@ -50,7 +50,7 @@ async def search_by_picture(
 
 
 @router.get("/{id:uuid}", summary="A known picture")
-async def image(service: Running, client: Client, id: UUID) -> Known:
+async def picture(service: Running, client: Client, id: UUID) -> Known:
     known = await service.read(lambda: service.image(id))
     if known is None:
         raise NotFoundError(f"There is no image {id}.")
@@ -83,6 +83,7 @@ async def sightings_of_image(
     return SightingsPage.of(await service.read(lambda: service.store.sightings.page(wanted, cursor, limit)))
 
 
+BYTES = "application/octet-stream"
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -90,22 +91,32 @@ BINARY = {"schema": {"type": "string", "format": "binary"}}
     "/{id:uuid}/thumbnail",
     summary="A known picture, at most 256 px: JPEG, or WebP where it is transparent",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": BINARY, "image/webp": BINARY}}},
+    responses={
+        200: {
+            "content": {"application/octet-stream": BINARY, "image/jpeg": BINARY, "image/webp": BINARY},
+            "description": "The picture; as octet-stream where `Accept` names nothing else",
+        }
+    },
 )
-async def thumbnail(service: Running, client: Client, id: UUID) -> Response:
+async def thumbnail(
+    service: Running,
+    client: Client,
+    id: UUID,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Response:
     small = await service.read(lambda: service.store.thumbnail(id))
     if small is None:
         raise NotFoundError(f"There is no thumbnail of {id}.")
     return Response(
         small,
-        media_type=f"image/{str(sniff(small)).lower()}",
+        media_type=BYTES if accept == BYTES else f"image/{str(sniff(small)).lower()}",
         # An id follows from the picture's bytes, so what it names never changes.
         headers={"Cache-Control": "private, max-age=31536000, immutable"},
     )
 
 
 @router.delete("/{id:uuid}", summary="Take a picture out of search; nothing is deleted", status_code=204)
-async def hide(
+async def hide_picture(
     service: Running,
     admin: Admin,
     id: UUID,

@@ -23,7 +23,7 @@ Register = Annotated[bool, Query(description="false only looks up: nothing is ke
     responses={200: {"model": Submitted, "description": "The picture was known already, or only looked up"}},
     openapi_extra=bodies.schema(),
 )
-async def submit(
+async def submit_picture(
     request: Request,
     response: Response,
     service: Running,
@@ -55,7 +55,7 @@ async def submit_batch(
 @router.post(
     "/extract",
     summary="Submit the pictures inside a PDF, or a picture itself",
-    openapi_extra=bodies.schema(document=True),
+    openapi_extra=bodies.schema(),
 )
 async def extract(
     request: Request,

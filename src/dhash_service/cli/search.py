@@ -1,6 +1,7 @@
 """`dhash search`: known pictures near a picture or a fingerprint."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +16,15 @@ def search(
     what: Annotated[str, typer.Argument(help="A picture's file, or a fingerprint of 16 hex digits.")],
     radius: Annotated[int, typer.Option(min=0, max=64, help="Most differing bits.")] = 10,
     limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
+    url: Annotated[
+        str | None, typer.Option(help="Ask the service at this address, with the token in DHASH_TOKEN.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Find the nearest known pictures in the store that DHASH_STORE names, nearest first."""
+    if url is not None:
+        search_service(what, radius, limit, url, as_json=as_json)
+        return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -68,3 +75,32 @@ def search(
             str(distance), image.fingerprint.hex, shape, str(image.id), escape(", ".join(image.names))
         )
     Console().print(table)
+
+
+def search_service(what: str, radius: int, limit: int, url: str, *, as_json: bool) -> None:
+    """Print what a running service finds. Raises `ServiceAnswerError`, `NotInstalledError`."""
+    from dhash_service.errors import BadRequestError, NotInstalledError, ServiceAnswerError
+
+    try:
+        import httpx
+
+        from dhash_client import Client, ProblemError
+    except ModuleNotFoundError:
+        raise NotInstalledError("--url needs httpx.", "Install `mobius-dhash[client]`.") from None
+
+    try:
+        with Client(url, token=os.environ.get("DHASH_TOKEN")) as client:
+            if re.fullmatch(r"[0-9a-fA-F]{16}", what):
+                found = client.search(what, radius=radius, limit=limit)
+            elif (path := Path(what)).is_file():
+                found = client.search_picture(path.read_bytes(), radius=radius, limit=limit)
+            else:
+                raise BadRequestError(f"{what} is neither a file nor 16 hex digits.", "Give one of them.")
+    except (ProblemError, httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ServiceAnswerError(f"{url}: {error}") from None
+    for near in found:
+        if as_json:
+            line = {"id": near.id, "sha256": near.sha256, "hash": near.hash, "names": near.names}
+            typer.echo(json.dumps({"distance": near.distance, **line, "tags": near.tags}))
+        else:
+            typer.echo(f"{near.distance:>2}  {near.hash}  {near.id}  {', '.join(near.names)}")

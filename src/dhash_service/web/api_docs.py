@@ -17,9 +17,6 @@ from dhash_service.web.visitors import Anyone
 router = APIRouter()
 Schema = Mapping[str, Any]
 
-TAGS = ("pictures", "search", "duplicates", "banks", "review", "operations")
-"""The parts of the API in the order of the page."""
-
 UNSAID = "Successful Response"
 """FastAPI's words for an answer that has no description."""
 
@@ -79,7 +76,8 @@ async def docs(request: Request, visitor: Anyone) -> HTMLResponse:
 def reference(app: FastAPI) -> tuple[Sequence[tuple[str, Sequence[Operation]]], Sequence[Model]]:
     """The operations by tag, and the models that they name."""
     document = app.openapi()
-    by_tag = sorted(read_operations(document["paths"]), key=lambda one: TAGS.index(one.tag))
+    names = [tag["name"] for tag in document["tags"]]
+    by_tag = sorted(read_operations(document["paths"]), key=lambda one: names.index(one.tag))
     groups = [(tag, tuple(found)) for tag, found in groupby(by_tag, key=lambda one: one.tag)]
     models = [
         Model(name, schema.get("description", ""), fields_of(schema))
@@ -97,7 +95,7 @@ def read_operations(paths: Mapping[str, Mapping[str, Schema]]) -> Iterator[Opera
                 method=method.upper(),
                 path=path,
                 summary=told["summary"],
-                token=bool(told.get("security")),
+                token={} not in told.get("security", [{}]),
                 parameters=[parameter(given) for given in told.get("parameters", ())],
                 bodies=list(contents(told.get("requestBody", {}))),
                 answers=[answer(status, given) for status, given in sorted(told["responses"].items())],

@@ -3,6 +3,7 @@
 import schemathesis
 from hypothesis import HealthCheck, settings
 
+from dhash_service.api.problems import kinds
 from dhash_service.app import create_app
 from dhash_service.settings import Settings
 from tests.dhash_service.serving import Server
@@ -25,6 +26,35 @@ def test_every_operation_keeps_its_word(
             schemathesis.checks.negative_data_rejection,
         ],
     )
+
+
+def test_operations_have_ids_tags_and_security_of_their_own() -> None:
+    document = create_app(Settings()).openapi()
+    operations = [each for methods in document["paths"].values() for each in methods.values()]
+    ids = [each["operationId"] for each in operations]
+    assert len(set(ids)) == len(ids)
+    assert {"submit_picture", "search_by_hash", "queue_status", "thumbnail", "list_problems"} <= set(ids)
+    tags = {tag["name"] for tag in document["tags"]}
+    assert {tag for each in operations for tag in each["tags"]} == tags
+    assert document["servers"][0]["url"] == "/"
+    assert {} in document["paths"]["/api/dhash"]["post"]["security"]
+    assert {} not in document["paths"]["/api/admin/status"]["get"]["security"]
+
+
+def test_bodies_and_answers_have_types_that_client_generators_know() -> None:
+    """`make client` runs openapi-python-client itself, which wants another typer than ours."""
+    known = {"application/json", "multipart/form-data", "application/octet-stream"}
+    for path, methods in create_app(Settings()).openapi()["paths"].items():
+        for operation in methods.values():
+            assert set(operation.get("requestBody", {"content": {}})["content"]) <= known, path
+            for status, answer in operation["responses"].items():
+                kinds = set(answer.get("content", {}))
+                assert not kinds or status in ("4XX", "5XX") or kinds & {*known, "text/csv"}, path
+
+
+def test_every_problem_is_in_the_catalogue(server: Server) -> None:
+    found = {each["type"] for each in server.client.get("/problems/").json()}
+    assert {f"/problems/{kind.type}" for kind in kinds()} == found
 
 
 def test_every_operation_of_the_contract_is_described() -> None:

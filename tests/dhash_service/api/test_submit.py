@@ -194,3 +194,12 @@ def test_a_picture_sent_to_extract_is_a_document_of_one_page(client: httpx.Clien
     body = answer.json()
     assert body["pages"] == 1
     assert body["pictures"][0]["sha256"] == hashlib.sha256(picture).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_curl_with_data_binary_just_works(client: httpx.Client, kind: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    answer = client.post("/api/dhash", content=jpeg(230, 180, next(seeds)), headers=headers)
+    assert answer.status_code == 201
+    refused = client.post("/api/dhash", content=b"a=1&b=2", headers=headers)
+    assert refused.json()["type"] == "/problems/unsupported-format"
