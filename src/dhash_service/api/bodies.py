@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from dhash_service.documents import is_document
 from dhash_service.errors import BadRequestError, BatchTooLargeError, UnsupportedFormatError
 from dhash_service.facts import UNLABELLED, Label
-from dhash_service.pictures.decoding import sniff
+from dhash_service.pictures.formats import sniff
 from dhash_service.store.sightings import file_label, label_of
 
 M = TypeVar("M", bound=pydantic.BaseModel)
