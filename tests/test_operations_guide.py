@@ -80,7 +80,7 @@ def shorten_windows(checkout: Path, ports: dict[str, int]) -> None:
     path = checkout / "quality-gates-config.json"
     file = json.loads(path.read_text())
     for name, environment in file["environments"].items():
-        environment["monitoring"]["window_minutes"] = 0.2 if name == "production" else 0.1
+        environment["monitoring"]["window_minutes"] = 0.1 if name == "production" else 0.05
         for gate in environment["quality_gates"].values():
             if "check_interval_seconds" in gate["threshold"]:
                 gate["threshold"]["check_interval_seconds"] = 1

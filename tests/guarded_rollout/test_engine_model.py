@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import takewhile
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -139,11 +140,12 @@ class Rollouts(RuleBasedStateMachine):
         assert not self.machine.history()[0].open
 
 
-def test_no_order_of_commands_and_deaths_leaves_clients_alone_or_a_rollout_stuck() -> None:
+@pytest.mark.parametrize("orders", [10, pytest.param(50, marks=pytest.mark.system)])
+def test_no_order_of_commands_and_deaths_leaves_clients_alone_or_a_rollout_stuck(orders: int) -> None:
     run_state_machine_as_test(
         Rollouts,
         settings=settings(
-            max_examples=50,
+            max_examples=orders,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),

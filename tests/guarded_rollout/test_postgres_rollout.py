@@ -79,14 +79,13 @@ def test_what_a_bad_release_lost_comes_back_and_what_was_written_since_stays(
     assert found(dhash, after)
 
 
-def test_a_backup_is_restored_into_a_scratch_folder_without_touching_the_server(dhash: Sandbox) -> None:
-    submit(dhash, "in the backup")
-    rehearse_restore(take_backup(dhash.site).entry.path, dhash.site)
-
-
-def test_exact_is_refused_before_anything_changes(dhash: Sandbox) -> None:
+def test_a_backup_is_rehearsed_in_a_scratch_folder_and_exact_is_refused_before_anything_changes(
+    dhash: Sandbox,
+) -> None:
     old = dhash.site.serving()
+    submit(dhash, "in the backup")
     backup = take_backup(dhash.site).entry.path
+    rehearse_restore(backup, dhash.site)
     after = submit(dhash, "since then")
     with pytest.raises(ExactUnsupportedError, match="database server"):
         roll_back(dhash, old, backup=str(backup), data=Data.EXACT)

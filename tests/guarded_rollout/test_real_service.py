@@ -1,6 +1,5 @@
 """The whole way with the project's own service: what it acknowledged, found again after everything."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.servicekit import found, migration, roll_back, submit
 
 
-def test_data_is_merged_after_a_bad_release_lost_some_of_it(dhash):
+def test_data_is_merged_after_a_bad_release_lost_some_and_exact_takes_it_back_to_the_backup(dhash):
     old = dhash.site.serving()
     before = submit(dhash, "before the backup")
     backup = take_backup(dhash.site).entry.path
@@ -23,13 +22,6 @@ def test_data_is_merged_after_a_bad_release_lost_some_of_it(dhash):
     assert dhash.served_by() == old.id
     assert found(dhash, before)
     assert found(dhash, after)
-
-
-def test_exact_takes_the_data_back_to_the_backup_too(dhash):
-    old = dhash.site.serving()
-    before = submit(dhash, "kept")
-    backup = take_backup(dhash.site).entry.path
-    after = submit(dhash, "since then")
     roll_back(dhash, old, backup=str(backup), data=Data.EXACT)
     assert found(dhash, before)
     assert not found(dhash, after)
@@ -93,30 +85,3 @@ def test_changed_settings_wait_for_the_next_start(dhash):
     file.write_text(file.read_text() + '[service.variables]\nDHASH_LOG_LEVEL = "error"\n')
     dhash.site.ensure()
     assert dhash.pids() == pids
-
-
-def test_the_guides_standard_deployment_works_as_it_is_written(dhash):
-    dhash.version("1.9.0")
-    script = "\n".join(
-        (
-            "set -eu",
-            "rollout backup --env production --verbose",
-            "LATEST_BACKUP=$(ls -1 backups/dhash_production_*.zip | sort -r | head -n1)",
-            'sha256sum -c "${LATEST_BACKUP}.sha256"',
-            "rollout migrate --env production --verbose",
-            "rollout deploy --env production --backup-first --verbose",
-            "rollout promote --env production",
-            'rollout rollback --backup "$LATEST_BACKUP" --env production --force',
-        )
-    )
-    rollout = " ".join(dhash.command())
-    done = subprocess.run(
-        ["bash", "-c", f'rollout() {{ {rollout} "$@"; }}\n{script}'],
-        cwd=dhash.folder,
-        capture_output=True,
-        text=True,
-        timeout=170,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Using backup file: backups/dhash_production_" in done.stdout
-    assert "Rollback completed" in done.stdout
