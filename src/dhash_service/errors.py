@@ -31,7 +31,7 @@ class DhashError(Exception):
 
 
 def as_error(error: Exception) -> DhashError:
-    """One of our errors for whatever was raised while an item was worked on, so that it stays that item's."""
+    """Turn whatever was raised while an item was worked on into an error of that item."""
     if isinstance(error, DhashError):
         return error
     try:

@@ -268,7 +268,7 @@ class GroupDecision:
 
 
 class BankAction(StrEnum):
-    """What happens to a picture that matches a bank, the mildest first."""
+    """The treatment of a picture that matches a bank, the mildest first."""
 
     TOLD = "told"  # the answer says so
     QUEUED = "queued"  # and a person looks at it

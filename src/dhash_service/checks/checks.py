@@ -1,4 +1,4 @@
-"""What a service must do, asked from outside, the critical things first.
+"""The checks of a running service, asked from outside, the critical ones first.
 
 The checks leave nothing behind: pictures are only looked up, but for one that is kept and found again. With
 the same seed it is the same picture in every run, and it is taken out of search at the end (that takes an
@@ -34,7 +34,7 @@ PASSWORD_IN_URL = re.compile(r"://[^/\s:@]+:(?!\*+@)[^/\s:@]+@")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one check ended. `detail` says what was seen, or why it failed."""
+    """The outcome of one check. `detail` says what was seen, or why it failed."""
 
     name: str
     critical: bool

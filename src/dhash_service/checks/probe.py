@@ -15,7 +15,7 @@ LONGEST_PAUSE = 5.0  # seconds
 
 
 class CheckFailed(Exception):
-    """Why a check failed, in one sentence."""
+    """A failed check; its message is the reason, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)

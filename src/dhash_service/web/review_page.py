@@ -217,5 +217,5 @@ def reasons_of(asked: AskedQueue, counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def midnight(now: datetime) -> datetime:
-    """When this day began, in UTC."""
+    """Return the start of this day, in UTC."""
     return now.replace(hour=0, minute=0, second=0, microsecond=0)

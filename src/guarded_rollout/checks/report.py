@@ -16,7 +16,7 @@ def line(outcome: CheckResult) -> str:
 
 
 def summary(outcomes: Sequence[CheckResult]) -> str:
-    """How many passed, and which did not."""
+    """Count those that passed, and name the others."""
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
     whole = f"{len(outcomes) - len(failed)} of {len(outcomes)} smoke tests passed"
     return f"{whole}; failed: {', '.join(failed)}" if failed else whole

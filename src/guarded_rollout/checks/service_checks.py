@@ -21,7 +21,7 @@ BRIEF = 200  # characters of a body that are shown
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How one check ended. `detail` says what was seen, or why it failed."""
+    """The outcome of one check. `detail` says what was seen, or why it failed."""
 
     name: str
     critical: bool
@@ -166,7 +166,7 @@ def _result(told: Mapping[str, object], check: CommandCheck) -> CheckResult | No
 
 
 def _problem(check: HttpCheck, answer: Answer) -> str:
-    """What is wrong with an answer, in one sentence; empty if nothing is. Pure."""
+    """Describe what is wrong with an answer in one sentence; empty if nothing is. Pure."""
     request = f"{check.method} {check.path}"
     if answer.problem:
         return f"{request} {answer.problem}"
@@ -193,7 +193,7 @@ def _problem(check: HttpCheck, answer: Answer) -> str:
 
 
 def _at(document: Any, pointer: str) -> object:
-    """What a JSON pointer (RFC 6901) points at. Raises `LookupError`."""
+    """Follow a JSON pointer (RFC 6901). Raises `LookupError`."""
     here = document
     for step in pointer.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")

@@ -1,4 +1,4 @@
-"""Whether a release works: healthy for a while, stops when asked, and passes the checks that it declares."""
+"""The proof that a release works: it stays healthy, stops when asked, and passes the checks it declares."""
 
 from collections.abc import Callable
 from uuid import uuid4

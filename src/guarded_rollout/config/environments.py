@@ -62,7 +62,7 @@ class Service:
 
     @property
     def recipe(self) -> Recipe:
-        """How a release is built and run today."""
+        """The way a release is built and run today."""
         return Recipe(
             kind=self.build,
             lock=self.lock,

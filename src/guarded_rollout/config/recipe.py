@@ -1,4 +1,4 @@
-"""How a release is built and run, as rollout.toml says it."""
+"""The recipe of a release: how it is built and run, as rollout.toml says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class BuildKind(StrEnum):
-    """How a release is built."""
+    """The ways to build a release."""
 
     WHEEL = "wheel"  # a Python package with locked requirements, in a virtual environment
     DIRECTORY = "directory"  # the files of a checkout
@@ -16,7 +16,7 @@ class BuildKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a release is built and run, as rollout.toml says it.
+    """Everything that rollout.toml says about building and running a release.
 
     `lock` is the requirements' path inside the source (empty: there are none). `python` is an interpreter's
     path or version; a version is looked up on the machine and never downloaded; empty is the one that runs

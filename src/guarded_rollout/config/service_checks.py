@@ -25,7 +25,7 @@ class When(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceCheck:
-    """What every check has. Times in seconds."""
+    """The settings that every check has. Times in seconds."""
 
     name: str
     critical: bool = True
@@ -37,7 +37,7 @@ class ServiceCheck:
 
     @property
     def sentence(self) -> str:
-        """What it checks, to follow "check that"."""
+        """The claim it checks, to follow "check that"."""
         return self.describes or f"{self.name} passes"
 
 
@@ -69,7 +69,7 @@ class CommandCheck(ServiceCheck):
 
 
 class CheckProblem(ValueError):
-    """What is wrong with a declared check; `key` is relative to it, empty for the check itself."""
+    """A mistake in a declared check; `key` is relative to it, empty for the check itself."""
 
     def __init__(self, key: str, sentence: str) -> None:
         super().__init__(sentence)

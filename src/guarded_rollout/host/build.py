@@ -47,7 +47,7 @@ NEVER_PACKED = {".git", "__pycache__", "node_modules", ".venv"}
 
 @dataclass(frozen=True, slots=True)
 class BuildSource:
-    """What a release is built from: one file, the requirements it was locked with, and where it came from."""
+    """The input of a build: one file, the requirements it was locked with, and its origin."""
 
     artifact: Path
     lock: Path | None
@@ -101,7 +101,7 @@ def build(
 
 
 def rebuild(origin: Path, folder: Path, *, python: str = "") -> Release:
-    """Build a release anew, with the id it had, from its RELEASE.json, artifact and requirements in `origin`.
+    """Rebuild a release with the id it had, from its RELEASE.json, artifact and requirements in `origin`.
 
     A folder of that id gives way: it is what turned out to be damaged. `python` is the interpreter of a
     release that names none. Raises `BuildError`, `ReleaseDamagedError`.
@@ -149,7 +149,7 @@ def _building(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _source(spec: str, checkout: Path, recipe: Recipe, work: Path) -> Iterator[BuildSource]:
-    """What a spec means, as one file to build from."""
+    """Resolve a spec to one file to build from."""
     path = Path(spec).absolute()
     if path.suffix == ".whl" and recipe.kind is BuildKind.WHEEL:
         beside = path.parent / REQUIREMENTS

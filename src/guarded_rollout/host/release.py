@@ -27,7 +27,7 @@ APP = "app"  # the files of a release that is no wheel
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """How a release is run, frozen into it when it was built: it is returned to as it was.
+    """The way a release is run, frozen into it when it was built: it is returned to as it was.
 
     Commands and variables are templates, and secrets stand in them as `$NAME`.
     """

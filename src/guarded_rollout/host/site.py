@@ -236,7 +236,7 @@ class Site:
         return bool(self.plan(release).commands.get(name))
 
     def plan(self, release: Release) -> RunPlan:
-        """How a release is run: as when it was built, or as rollout.toml says if it is older than that."""
+        """The way a release is run: as when it was built; one from before that, as rollout.toml says."""
         service = self.environment.service
         return release.run or RunPlan(
             service.python or sys.executable,
@@ -246,7 +246,7 @@ class Site:
         )
 
     def _folder(self, release: Release) -> Path:
-        """Where a release's commands run."""
+        """The folder in which a release's commands run."""
         return self.environment.project if release.build is BuildKind.WHEEL else release.app
 
     def _variables(self, release: Release, slot: Slot, store: str | None = None) -> dict[str, str]:

@@ -35,7 +35,7 @@ def names_in(text: str) -> list[str]:
 
 
 def secrets_of(env_file: Path | None) -> Mapping[str, str]:
-    """What `$NAME` can be. Raises `ReadableSecretsError` for a file that others may read."""
+    """Collect what `$NAME` can be. Raises `ReadableSecretsError` for a file that others may read."""
     if env_file is None or not env_file.exists():
         return os.environ
     if stat.S_IMODE(env_file.stat().st_mode) & 0o077:

@@ -16,7 +16,7 @@ UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What is happening, how that is known, and what to do. `more` is the rollout whose page explains it,
+    """The situation, how it is known, and what to do. `more` is the rollout whose page explains it,
     `cautions` are further problems."""
 
     tone: str

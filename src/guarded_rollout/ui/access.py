@@ -1,4 +1,4 @@
-"""Who may see and who may act: a token of the project, a cookie that proves it, and no way in from elsewhere.
+"""Access: a token of the project, a cookie that proves it, and no way in from elsewhere.
 
 Reading is open on loopback. Acting needs the token: it makes a session whose cookie no script can read, and
 a form carries a second proof, so that no other site's page can act in an operator's name.
