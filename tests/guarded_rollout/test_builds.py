@@ -1,0 +1,193 @@
+"""Releases that are no wheel, what decides their id, and secrets that stay out of them."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from guarded_rollout.clock import SystemClock
+from guarded_rollout.config.recipe import BuildKind, Recipe
+from guarded_rollout.errors import BuildError, ReadableSecretsError, ReleaseDamagedError, UnsetVariableError
+from guarded_rollout.host.build import build, interpreter, rebuild
+from guarded_rollout.host.release import Release, make_writable
+from guarded_rollout.host.variables import expand, secrets_of
+
+RECIPE = Recipe(
+    kind=BuildKind.DIRECTORY,
+    commands={"serve": ("{python}", "app.py", "{uds}")},
+    variables={"MODE": "plain", "KEY": "$API_KEY"},
+)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git checkout of one program, with litter beside it."""
+    folder = tmp_path / "checkout"
+    (folder / "node_modules").mkdir(parents=True)
+    (folder / "app.py").write_text("print('one')\n")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "package.json").write_text('{"version": "3.1.0"}')
+    (folder / ".gitignore").write_text("node_modules/\n")
+    (folder / "node_modules" / "big.js").write_text("x")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words], cwd=folder, check=True
+        )
+    return folder
+
+
+def built(checkout: Path, folder: Path, recipe: Recipe = RECIPE, spec: str = "") -> Release:
+    return build(spec or str(checkout), folder, checkout=checkout, recipe=recipe, clock=SystemClock())
+
+
+def test_a_directory_is_released_as_git_knows_it(checkout: Path, tmp_path: Path) -> None:
+    release = built(checkout, tmp_path / "releases")
+    assert release.id.startswith("3.1.0-")
+    assert sorted(path.name for path in release.app.iterdir()) == [
+        ".gitignore",
+        "app.py",
+        "package.json",
+        "run.sh",
+    ]
+    assert os.access(release.app / "run.sh", os.X_OK)
+    release.require_intact()
+
+
+def test_a_commit_is_the_same_release_from_whatever_folder(checkout: Path, tmp_path: Path) -> None:
+    from_folder = built(checkout, tmp_path / "releases")
+    (checkout / "app.py").write_text("print('two')\n")
+    assert built(checkout, tmp_path / "releases").dirty
+    assert built(checkout, tmp_path / "elsewhere", spec="git:HEAD").id == from_folder.id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"variables": {**RECIPE.variables, "MODE": "fast"}},
+        {"commands": {"serve": ("{python}", "-O", "app.py", "{uds}")}},
+        {"checks": {"home": {"path": "/"}}},
+        {"prepare": (("true",),)},
+    ],
+    ids=["variables", "commands", "checks", "prepare"],
+)
+def test_all_that_decides_what_runs_decides_the_id(checkout: Path, tmp_path: Path, change: dict) -> None:
+    one = built(checkout, tmp_path / "releases")
+    other = built(checkout, tmp_path / "releases", replace(RECIPE, **change))
+    assert one.id != other.id
+    assert other.run is not None
+    assert built(checkout, tmp_path / "releases", replace(RECIPE, **change)) == other
+
+
+def test_what_is_prepared_stays_in_the_release(checkout: Path, tmp_path: Path) -> None:
+    made = replace(RECIPE, prepare=(("{python}", "-c", "open('made.txt', 'w').write('yes')"),))
+    release = built(checkout, tmp_path / "releases", made)
+    assert (release.app / "made.txt").read_text() == "yes"
+    assert not (checkout / "made.txt").exists()
+
+
+def test_a_command_fills_the_folder_that_is_released(checkout: Path, tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE, kind=BuildKind.COMMAND, command=("sh", "-c", "mkdir {out}/bin && cp run.sh {out}/bin/")
+    )
+    release = built(checkout, tmp_path / "releases", recipe)
+    assert [str(path.relative_to(release.app)) for path in release.app.rglob("*.sh")] == ["bin/run.sh"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (replace(RECIPE, prepare=(("sh", "-c", "echo no such thing >&2; exit 3"),)), "no such thing"),
+        (replace(RECIPE, prepare=(("no-such-program",),)), "no-such-program"),
+        (replace(RECIPE, kind=BuildKind.COMMAND, command=("true",)), "put nothing into {out}"),
+        (replace(RECIPE, lock="requirements.txt"), "requirements.txt is missing"),
+        (replace(RECIPE, python="2.1"), "2.1"),
+    ],
+)
+def test_a_build_that_fails_says_why_and_leaves_nothing(
+    checkout: Path, tmp_path: Path, recipe: Recipe, says: str
+) -> None:
+    with pytest.raises(BuildError) as error:
+        built(checkout, tmp_path / "releases", recipe)
+    assert says in str(error.value)
+    assert [name for name in os.listdir(tmp_path / "releases") if name != ".lock"] == []
+
+
+def test_a_version_is_looked_up_on_this_machine(tmp_path: Path) -> None:
+    found = interpreter(f"{sys.version_info.major}.{sys.version_info.minor}")
+    told = subprocess.run(
+        [found, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
+    )
+    assert told.stdout.strip() == str(tuple(sys.version_info[:2]))
+
+
+def test_a_release_is_rebuilt_from_its_archive_alone(checkout: Path, tmp_path: Path) -> None:
+    release = built(checkout, tmp_path / "releases")
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    for name in ("RELEASE.json", release.artifact):
+        (origin / name).write_bytes((release.folder / name).read_bytes())
+    make_writable(release.folder)
+    for path in release.app.iterdir():
+        path.unlink()
+    release.app.rmdir()
+    with pytest.raises(ReleaseDamagedError, match="its files are gone"):
+        release.require_intact()
+    again = rebuild(origin, tmp_path / "releases")
+    assert again == release
+    assert (again.app / "app.py").read_text() == "print('one')\n"
+
+
+# ---- secrets
+
+
+def test_a_secret_is_in_no_file_of_a_release(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", "hunter2-hunter2")
+    release = built(checkout, tmp_path / "releases")
+    assert json.loads((release.folder / "RELEASE.json").read_text())["run"]["variables"]["KEY"] == "$API_KEY"
+    for path in release.folder.rglob("*"):
+        if path.is_file():
+            assert b"hunter2" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("$NAME", "secret"),
+        ("postgresql://u:${NAME}@h/d", "postgresql://u:secret@h/d"),
+        ("costs $$5", "costs $5"),
+        ("$$NAME", "$NAME"),
+        ("plain", "plain"),
+        ("50%$", "50%$"),
+    ],
+)
+def test_names_are_filled_in(text: str, value: str) -> None:
+    assert expand(text, {"NAME": "secret"}, variable="X") == value
+
+
+def test_a_name_that_is_not_set_is_said_with_its_variable() -> None:
+    with pytest.raises(UnsetVariableError, match=r"variable X needs \$NOWHERE"):
+        expand("$NOWHERE", {}, variable="X")
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text("ONE=file\nTWO='file $HOME'\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("ONE", "environment")
+    found = secrets_of(file)
+    assert (found["ONE"], found["TWO"]) == ("environment", "file $HOME")
+
+
+def test_a_file_of_secrets_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text("ONE=1\n")
+    file.chmod(0o644)
+    with pytest.raises(ReadableSecretsError, match="can be read by other users"):
+        secrets_of(file)
