@@ -22,7 +22,10 @@ class Skip(StrEnum):
     """The reason for not taking something that is drawn as a picture."""
 
     TINY = "tiny"  # shorter side below `pdf.SHORTEST_SIDE` pixels
-    MASK = "mask"  # a stencil: one bit a pixel through which a colour is painted
+    TOO_MANY_PIXELS = "too_many_pixels"  # more than the settings allow
+    MASK = "mask"  # a stencil: one bit a pixel through which a colour is painted; a shape on its page
+    PATTERN = "pattern"  # a pattern that fills a shape: hatching, or a picture too plain to be told from it
+    ANNOTATION = "annotation"  # stamps and the like, on a page where they cannot be drawn
     NESTED = "nested"  # forms drawn inside forms, deeper than `pdf.DEEPEST_FORM`
     NOWHERE = "nowhere"  # drawn without any width or height, or at no finite position
     DAMAGED = "damaged"  # its data cannot be decoded

@@ -1,17 +1,25 @@
 """PDF → pictures, by pdfium. Called in a worker process: hostile bytes may crash or exhaust it.
 
-What is taken: every image that a page draws, in its content or through form XObjects, inline images too.
-Annotations, tiling patterns and Type 3 glyphs are not looked into; an image's soft mask is not applied.
+What is taken: every image that a page draws, in its content, through form XObjects and annotations, inline
+images too; a picture that fills a shape as a tiling pattern; and a stencil mask that covers a quarter of its
+page, which is how black-and-white scans are kept. Type 3 glyphs are not looked into.
 
-What is not taken, and counted instead (`Skip`): stencil masks, which are shapes rather than pictures, and
-images whose shorter side has fewer than 32 pixels: a fingerprint compares 9 × 8 cells, and with fewer than
-about four pixels a cell it describes bullets, rules and gradients, which are alike in every document.
+What is not taken, and counted instead (`Skip`): other stencil masks, which are shapes rather than pictures,
+images of more pixels than are allowed, and images whose shorter side has fewer than 32 pixels: a fingerprint
+compares 9 × 8 cells, and with fewer than about four pixels a cell it describes bullets, rules and gradients,
+which are alike in every document.
 
 A JPEG is taken as it is: its bytes are those of the file that went into the document. (Lossless filters
 around it are undone, which restores the same bytes.) Any other encoding becomes one canonical file, see
 `bitmap`.
+
+A visual algorithm fingerprints what the page shows. Where that is the file as it is, the file is taken;
+where it does not (`/Decode`, a colour space, a soft mask, a matrix that mirrors, a page that is turned), the
+canonical file of pdfium's rendering of that image alone is. Rendering ignores clips. An image drawn at an
+angle is taken at the nearest right angle.
 """
 
+import ctypes
 import math
 import re
 from collections import Counter
@@ -20,8 +28,10 @@ from contextlib import closing
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pypdfium2
 import pypdfium2.raw as pdfium
+from PIL import Image
 from pypdfium2.raw import FPDF_COLORSPACE_UNKNOWN, FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
 
 from dhash_service.documents.bitmap import canonical_bmp
@@ -45,11 +55,17 @@ from dhash_service.errors import (
     UnsupportedFormatError,
 )
 from dhash_service.facts import Picture, Sha256
-from dhash_service.pictures.fingerprint import read_picture
+from dhash_service.pictures.appearance import is_blank
+from dhash_service.pictures.fingerprint import VISUAL, VISUAL_FAST, fingerprint, read_picture
 
 SHORTEST_SIDE = 32  # pixels; see above
 DEEPEST_FORM = 8  # forms within forms; pdfium itself stops at 40, which cuts cycles as well
 JPEG_START = b"\xff\xd8\xff"
+STENCIL_SHARE = 0.25  # of the page; a smaller stencil is a shape
+SHOWN_BITS = 4  # that a file may be away from its rendering, and still be what the page shows
+SHOWN_SIDE = 512  # pixels; the longest side of a rendering that is only compared
+PLAIN = 24  # colours, of 4 bits a channel: a pattern of fewer is hatching
+TILING = re.compile(rb"/PatternType\s*1\b")  # in the dictionary of a stream, which is never compressed
 UNFINISHED_REVISION = re.compile(rb"\d{1,10} \d{1,5} obj\b")
 
 
@@ -57,16 +73,16 @@ def extract(data: bytes, reading: Reading) -> Extraction:
     """Every picture that the document shows.
 
     Raises `NotADocumentError`, `EncryptedDocumentError`, `DamagedDocumentError`, and when a limit is passed
-    `TooManyPagesError`, `TooManyPicturesError` or `TooManyPixelsError`.
+    `TooManyPagesError` or `TooManyPicturesError`.
     """
     with _open(data) as document:
         pages = len(document)
         if pages > reading.limits.max_pages:
             raise TooManyPagesError(f"The PDF has {pages:,} pages; {reading.limits.max_pages:,} are allowed.")
-        album = _Album(reading)
+        album = _Album(reading, document, patterns=TILING.search(data) is not None)
         for number in range(1, pages + 1):
             with closing(_page(document, number)) as page:
-                album.add_page(number, page)
+                album.add_page(number, _with_annotations(document, page, number, album.skipped))
     return Extraction(Sha256(sha256(data).hexdigest()), pages, tuple(album.pictures), dict(album.skipped))
 
 
@@ -108,27 +124,58 @@ def _page(document: Any, number: int) -> Any:
         raise DamagedDocumentError(f"Page {number:,} of the PDF cannot be read.") from None
 
 
+def _with_annotations(document: Any, page: Any, number: int, skipped: Counter[Skip]) -> Any:
+    """The page with its annotations drawn into it: in memory alone, as a viewer shows them."""
+    if pdfium.FPDFPage_GetAnnotCount(page) <= 0:
+        return page
+    if pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY) != pdfium.FLATTEN_SUCCESS:
+        if _has_drawn_annotation(page):
+            skipped[Skip.ANNOTATION] += 1
+        return page
+    return _page(document, number)
+
+
+def _has_drawn_annotation(page: Any) -> bool:
+    for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
+        annotation = pdfium.FPDFPage_GetAnnot(page, index)
+        drawn = pdfium.FPDFAnnot_GetObjectCount(annotation)
+        pdfium.FPDFPage_CloseAnnot(annotation)
+        if drawn > 0:
+            return True
+    return False
+
+
 # ---- its pictures
 
 
 class _Album:
     """The pictures taken so far; each is hashed once, however often it is shown."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, document: Any, *, patterns: bool) -> None:
+        self._document = document
+        self._patterns = patterns
+        self._visual = reading.algorithm in (VISUAL, VISUAL_FAST)
         self.pictures: list[ExtractedPicture] = []
         self.skipped: Counter[Skip] = Counter()
         self._reading = reading
         self._known: dict[str, Picture | Skip] = {}
 
     def add_page(self, number: int, page: Any) -> None:
+        rotation = max(0, pdfium.FPDFPage_GetRotation(page))
+        whole = page.get_width() * page.get_height()
         for image, matrix in self._drawn(page, page, pypdfium2.PdfMatrix(), 0):
             if (box := _box(matrix)) is None:
                 self.skipped[Skip.NOWHERE] += 1
                 continue
             try:
-                taken = self._take(image)
+                if image.type == pdfium.FPDF_PAGEOBJ_PATH:
+                    taken = self._take_pattern(image)
+                else:
+                    taken = self._take(image, upright(matrix, rotation), _area(box) / whole)
             except (pypdfium2.PdfiumError, UnicodeDecodeError):  # no pixels, or a filter named in no encoding
                 taken = Skip.DAMAGED
+            if taken is None:
+                continue
             if isinstance(taken, Skip):
                 self.skipped[taken] += 1
             else:
@@ -155,29 +202,75 @@ class _Album:
             if kind == pdfium.FPDF_PAGEOBJ_IMAGE:
                 image = pypdfium2.PdfObject(handle, page=page)
                 yield image, image.get_matrix().multiply(matrix)
+            elif kind == pdfium.FPDF_PAGEOBJ_PATH and self._patterns and _may_be_pattern(handle):
+                path = pypdfium2.PdfObject(handle, page=page)
+                yield path, _unit_to(path.get_bounds()).multiply(matrix)
             elif kind == pdfium.FPDF_PAGEOBJ_FORM and depth == DEEPEST_FORM:
                 self.skipped[Skip.NESTED] += 1
             elif kind == pdfium.FPDF_PAGEOBJ_FORM:
                 form = pypdfium2.PdfObject(handle, page=page)
                 yield from self._drawn(page, form, form.get_matrix().multiply(matrix), depth + 1)
 
-    def _take(self, image: Any) -> Picture | Skip:
-        """The image's picture, or why there is none. Raises `TooManyPixelsError` before pixels exist."""
+    def _take(self, image: Any, turn: Image.Transpose | None, share: float) -> Picture | Skip:
+        """The image's picture, or the reason for none; it covers a `share` of the page."""
         width, height = image.get_px_size()
         if max(width, height) >= 2**31:  # negative in the file
             return Skip.DAMAGED
         if min(width, height) < SHORTEST_SIDE:
             return Skip.TINY
         if width * height > self._reading.limits.max_pixels:
-            raise TooManyPixelsError(
-                f"The PDF holds a picture of {width:,} × {height:,} pixels; "
-                f"{self._reading.limits.max_pixels:,} pixels are allowed."
-            )
+            return Skip.TOO_MANY_PIXELS
         content = _jpeg(image)
         if content is None:
             if _is_stencil(image):
-                return Skip.MASK
+                return self._take_stencil(image, turn, share)
             content = _decoded(image)
+        picture = self._kept(content)
+        if not self._visual or isinstance(picture, Skip):
+            return picture
+        shown = self._shown(image, turn, SHOWN_SIDE)
+        if is_blank(shown):  # all of it masked out: what is there says more
+            return picture
+        found = fingerprint(_bmp(shown), self._reading.algorithm)
+        if (found.value ^ picture.fingerprint.value).bit_count() <= SHOWN_BITS:
+            return picture
+        return self._kept(_bmp(self._shown(image, turn, max(width, height))))
+
+    def _take_stencil(self, image: Any, turn: Image.Transpose | None, share: float) -> Picture | Skip:
+        if share < STENCIL_SHARE:
+            return Skip.MASK
+        shown = self._shown(image, turn if self._visual else None, max(image.get_px_size()))
+        return Skip.MASK if is_blank(shown) else self._kept(_bmp(shown))
+
+    def _take_pattern(self, path: Any) -> Picture | Skip | None:
+        """The picture that fills the path; None where no pattern does."""
+        bitmap = pdfium.FPDFPageObj_GetRenderedFillPattern(self._document, path)
+        if not bitmap:
+            return None
+        shown = _on_white(pypdfium2.PdfBitmap.from_raw(bitmap)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        if min(shown.size) < SHORTEST_SIDE:
+            return Skip.TINY
+        small = np.asarray(shown.resize((64, 64), Image.Resampling.NEAREST)) >> 4
+        if len(np.unique(small.reshape(-1, 3), axis=0)) < PLAIN:
+            return Skip.PATTERN
+        return self._kept(_bmp(shown))
+
+    def _shown(self, image: Any, turn: Image.Transpose | None, longest: int) -> Image.Image:
+        """The image as the page shows it, alone and on white, at most `longest` pixels a side."""
+        width, height = image.get_px_size()
+        scale = min(1.0, longest / max(width, height))
+        before = image.get_matrix()
+        image.set_matrix(pypdfium2.PdfMatrix(max(1, width * scale), 0, 0, max(1, height * scale), 0, 0))
+        try:
+            bitmap = pdfium.FPDFImageObj_GetRenderedBitmap(self._document, image.page, image)
+        finally:
+            image.set_matrix(before)
+        if not bitmap:
+            raise pypdfium2.PdfiumError("The image cannot be rendered.")
+        shown = _on_white(pypdfium2.PdfBitmap.from_raw(bitmap))
+        return shown if turn is None else shown.transpose(turn)
+
+    def _kept(self, content: bytes) -> Picture | Skip:
         key = sha256(content).hexdigest()
         if key not in self._known:
             self._known[key] = self._read(content)
@@ -193,6 +286,8 @@ class _Album:
                 thumbnail=reading.thumbnails,
                 keep_content=reading.keep_content,
             )
+        except TooManyPixelsError:
+            return Skip.TOO_MANY_PIXELS
         except (UnsupportedFormatError, DamagedPictureError):
             return Skip.DAMAGED
         except DecoderFailedError:
@@ -219,6 +314,63 @@ def _is_stencil(image: Any) -> bool:
 def _decoded(image: Any) -> bytes:
     """The canonical file of the image's pixels. Raises `PdfiumError` where pdfium finds none."""
     return canonical_bmp(image.get_bitmap().to_numpy())
+
+
+def _on_white(bitmap: Any) -> Image.Image:
+    """pdfium's BGRA bitmap laid over white."""
+    pixels = bitmap.to_numpy()
+    alpha = Image.fromarray(np.ascontiguousarray(pixels[:, :, 3]))
+    color = Image.fromarray(np.ascontiguousarray(pixels[:, :, 2::-1]))
+    return Image.composite(color, Image.new("RGB", color.size, "white"), alpha)
+
+
+def _bmp(picture: Image.Image) -> bytes:
+    return canonical_bmp(np.asarray(picture)[:, :, ::-1])
+
+
+def _may_be_pattern(path: Any) -> bool:
+    """True for a path whose fill pdfium counts as the gray that it gives to patterns."""
+    red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+    if not pdfium.FPDFPageObj_GetFillColor(path, red, green, blue, alpha):
+        return True
+    return (red.value, green.value, blue.value) == (0xBF, 0xBF, 0xBF)
+
+
+def _unit_to(bounds: tuple[float, float, float, float]) -> Any:
+    left, bottom, right, top = bounds
+    return pypdfium2.PdfMatrix(right - left, 0, 0, top - bottom, left, bottom)
+
+
+def _area(box: Box) -> float:
+    left, bottom, right, top = box
+    return (right - left) * (top - bottom)
+
+
+def upright(matrix: Any, rotation: int) -> Image.Transpose | None:
+    """The turn that shows an image's pixels as the page does: by its matrix, to the nearest right angle.
+
+    `rotation` is the page's, in quarters clockwise.
+    """
+    a, b, c, d, _, _ = matrix.get()
+    for _ in range(rotation):
+        a, b, c, d = b, -a, d, -c
+    if abs(a) + abs(d) >= abs(b) + abs(c):  # x' ~ a·x, y' ~ d·y
+        return _STRAIGHT[a < 0, d < 0]
+    return _SWAPPED[b > 0, c > 0]
+
+
+_STRAIGHT = {
+    (False, False): None,
+    (True, False): Image.Transpose.FLIP_LEFT_RIGHT,
+    (False, True): Image.Transpose.FLIP_TOP_BOTTOM,
+    (True, True): Image.Transpose.ROTATE_180,
+}  # by a < 0, d < 0
+_SWAPPED = {
+    (False, False): Image.Transpose.TRANSPOSE,
+    (False, True): Image.Transpose.ROTATE_270,
+    (True, False): Image.Transpose.ROTATE_90,
+    (True, True): Image.Transpose.TRANSVERSE,
+}  # by b > 0, c > 0
 
 
 def _box(matrix: Any) -> Box | None:

@@ -39,6 +39,9 @@ QUALITY = {
 
 SKIPPED = {
     "tiny": "too small to tell apart",
+    "too_many_pixels": "with too many pixels",
+    "pattern": "a pattern rather than a picture",
+    "annotation": "stamps that cannot be drawn",
     "mask": "a stencil rather than a picture",
     "nested": "too deep inside forms",
     "nowhere": "drawn without any size",

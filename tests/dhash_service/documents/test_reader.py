@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from dhash_service.documents import DocumentReader, Extraction, pdf, worker
-from dhash_service.documents.extraction import Limits, Reading
+from dhash_service.documents.extraction import Limits, Reading, Skip
 from dhash_service.errors import (
     BusyError,
     DhashError,
@@ -26,7 +26,6 @@ from dhash_service.errors import (
     EncryptedDocumentError,
     TooManyPagesError,
     TooManyPicturesError,
-    TooManyPixelsError,
 )
 from dhash_service.facts import Outcome
 from dhash_service.pictures.fingerprint import FAST
@@ -143,7 +142,6 @@ def test_a_process_reads_many_documents_and_then_gives_way_to_a_fresh_one(open_r
         ({}, pdfs.of_pages(10_000), TooManyPagesError),
         ({"max_pages": 2}, pdfs.of_pages(3), TooManyPagesError),
         ({"max_pictures": 1}, pdfs.showing(PICTURE, PICTURE), TooManyPicturesError),
-        ({"max_pixels": 29_999}, DOCUMENT, TooManyPixelsError),
         ({"document_memory_bytes": 4096}, DOCUMENT, DocumentMemoryError),
     ],
 )
@@ -194,8 +192,14 @@ def test_an_image_bomb_is_harmless(open_reader: Open) -> None:
     reader = open_reader(document_memory_bytes=256 * MEBIBYTE)
     extraction = reader.extract(pdfs.image_bomb((100, 100)), FAST).result()
     assert len(extraction.pictures) == 1
-    with pytest.raises(TooManyPixelsError):
-        reader.extract(pdfs.image_bomb((60_000, 60_000)), FAST).result()
+    bomb = reader.extract(pdfs.image_bomb((60_000, 60_000)), FAST).result()
+    assert (bomb.pictures, bomb.skipped) == ((), {Skip.TOO_MANY_PIXELS: 1})
+
+
+def test_the_largest_picture_is_a_setting(open_reader: Open) -> None:
+    extraction = open_reader(max_pixels=29_999).extract(DOCUMENT, FAST).result()
+    assert not extraction.pictures
+    assert extraction.skipped[Skip.TOO_MANY_PIXELS] > 0
 
 
 @pytest.mark.parametrize("document", [pdfs.slow, pdfs.stuck], ids=["between calls", "inside pdfium"])
