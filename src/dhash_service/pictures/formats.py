@@ -1,7 +1,7 @@
 """The formats that pictures come in: how each begins, what it is called, and which package reads it.
 
-Six are always read, in the caller's own process. The others are read where `DHASH_FORMATS` names them, in a
-worker process with limits, because their decoders are young or seldom used.
+Six are always read. The others are read where the caller's `Opening` allows them: in a worker process, for
+their decoders are young or seldom used.
 """
 
 import struct
@@ -17,14 +17,13 @@ ALWAYS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 class Format:
     """A further format: Pillow's name of it (RAW is ours), the usual one, and its files' suffixes.
 
-    `module` is what has to be installed; `extra` is the extra of this distribution that brings it.
+    `module` is what has to be installed.
     """
 
     pillow: str
     title: str
     suffixes: tuple[str, ...]
     module: str | None = None
-    extra: str | None = None
 
     @property
     def installed(self) -> bool:
@@ -40,11 +39,11 @@ FURTHER = {
     "tga": Format("TGA", "TGA", (".tga",)),
     "pnm": Format("PPM", "PPM/PGM", (".ppm", ".pgm", ".pbm", ".pnm")),
     "ico": Format("ICO", "ICO", (".ico",)),
-    "heic": Format("HEIF", "HEIC", (".heic", ".heif", ".hif"), "pillow_heif", "heic"),
-    "jxl": Format("JXL", "JPEG XL", (".jxl",), "pillow_jxl", "jxl"),
-    "raw": Format("RAW", "camera raw", RAW_SUFFIXES, "rawpy", "raw"),
+    "heic": Format("HEIF", "HEIC", (".heic", ".heif", ".hif"), "pillow_heif"),
+    "jxl": Format("JXL", "JPEG XL", (".jxl",), "pillow_jxl"),
+    "raw": Format("RAW", "camera raw", RAW_SUFFIXES, "rawpy"),
 }
-"""By the name that `DHASH_FORMATS` gives them."""
+"""By a short name."""
 
 SUFFIXES = frozenset(
     [
@@ -74,14 +73,9 @@ def allowed(names: Collection[str]) -> frozenset[str]:
 
 
 def refusal(pillow: str) -> str | None:
-    """The sentence for a further format that is not read; None where Pillow's name is not one of theirs."""
-    for name, format in FURTHER.items():
-        if format.pillow == pillow:
-            if format.installed:
-                return f"It is {format.title}, which is read where DHASH_FORMATS names {name}."
-            package = f"mobius-dhash[{format.extra}]"
-            return f"It is {format.title}, which needs {package} and {name} in DHASH_FORMATS."
-    return None
+    """The sentence for a further format; None where Pillow's name is not one of theirs."""
+    titles = {format.pillow: format.title for format in FURTHER.values()}
+    return f"It is {titles[pillow]}, which is not read here." if pillow in titles else None
 
 
 def sniff(data: bytes) -> str | None:
