@@ -72,6 +72,7 @@ def connect(memory: int, spill: Path) -> "DuckDBPyConnection":
         config={"memory_limit": f"{memory // 1024**2}MiB", "temp_directory": str(spill)}
     )
     connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET enable_progress_bar = false")  # it would go to standard output
     return connection
 
 

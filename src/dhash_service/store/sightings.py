@@ -171,7 +171,11 @@ def path_label(path: Path, root: Path | None = None) -> Label:
     if root is not None and whole.is_relative_to(root.absolute()):
         whole = whole.relative_to(root.absolute())
     shown = os.fsencode(whole).decode("utf-8", "backslashreplace")
-    source = "".join(each if each == printable(each) else f"\\x{ord(each):02x}" for each in shown)
+    source = (
+        shown
+        if shown.isprintable()
+        else "".join(each if each == printable(each) else f"\\x{ord(each):02x}" for each in shown)
+    )
     return Label(source.rpartition("/")[2][-LONGEST_NAME:], source[-LONGEST_SOURCE:])
 
 
@@ -182,6 +186,8 @@ def last_part(path: str) -> str:
 
 def printable(words: str) -> str:
     """The words with U+FFFD in place of control characters and halves of characters."""
+    if words.isprintable():
+        return words
     return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs") else each for each in words)
 
 
