@@ -1,5 +1,7 @@
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ import pytest
 
 from guarded_rollout.config.environments import load
 from guarded_rollout.errors import ProcessError, SocketPathTooLongError
+from guarded_rollout.host import launcher
 from guarded_rollout.host.processes import Spec
 from guarded_rollout.host.site import Site
 from tests.guarded_rollout.sandbox import wait_until
@@ -153,3 +156,19 @@ def test_shutting_down_after_the_supervisor_was_killed_leaves_no_socket(sandbox)
     assert [path for path in site.environment.run.iterdir() if path.is_socket()]
     site.shut_down()
     assert not [path for path in site.environment.run.iterdir() if path.is_socket()]
+
+
+def test_a_supervisor_of_the_version_before_still_finds_its_launcher(tmp_path):
+    """Its configuration names `host/hold.py`; a release that it cannot start would be taken back at once."""
+    spec = {
+        "command": [sys.executable, "-c", "print('started')"],
+        "environment": {},
+        "folder": str(tmp_path),
+        "lock": str(tmp_path / "lock"),
+        "log": str(tmp_path / "log"),
+        "drain_seconds": 1,
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    former = Path(launcher.__file__).with_name("hold.py")
+    subprocess.run([sys.executable, "-I", former, tmp_path / "spec.json"], check=True, timeout=30)
+    assert (tmp_path / "log").read_text() == "started\n"
