@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROJECT_FILES := pyproject.toml
-PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST = $(BIN)/python -m pytest --dist worksteal
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -36,11 +36,11 @@ screenshots: .venv/.development ## the pictures in docs/screenshots, of a servic
 	@$(BIN)/python -m bench.screenshots $(ARGS)
 
 test: .venv/.development ## the fast lane: all that a change needs within minutes
-	$(PYTEST) -m "not system" $(ARGS)
+	$(PYTEST) -n 2 -m "not system" $(ARGS)
 
 test-system: .venv/.development ## the system lane: whole machines, real releases, the pages in a real Chromium
 	@sh scripts/have_chromium.sh
-	$(PYTEST) -m system $(ARGS)
+	$(PYTEST) -n 3 -m system $(ARGS)
 
 check: .venv/.development ## format, lint, types, both lanes with coverage
 	$(BIN)/ruff format --check .

@@ -123,8 +123,8 @@ def test_json_and_prometheus_say_the_same(metrics: Metrics) -> None:
     assert samples[("dhash_start_time_seconds",)] == answer["started_at"]
 
 
-def test_the_history_stays_small_over_a_day(metrics: Metrics, clock: ManualClock) -> None:
-    for _ in range(17_280):
+def test_the_history_stays_small_however_long_it_runs(metrics: Metrics, clock: ManualClock) -> None:
+    for _ in range(2 * 3600 // 5):  # its window is a quarter of an hour
         clock.now += 5
         metrics.tick()
     assert len(metrics._history) <= 900 / 5 + 2
