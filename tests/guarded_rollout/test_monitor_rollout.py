@@ -224,7 +224,7 @@ def test_while_traffic_is_shifted_the_gates_take_a_failing_release_back(stack: S
     guard = guard_of(stack.environment, told)
     stack.version("2.0.0")
     with Clients(stack.port), stack.engine(guard=guard) as engine:
-        release = engine.site.build(None)
+        release = stack.build()
         threading.Thread(target=break_once_shared, args=(stack, release.id)).start()
         with pytest.raises(RolledBackError, match="Quality gate failed"):
             engine.deploy(release, Request(command="deploy", operator="test"))

@@ -3,6 +3,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,8 @@ def test_an_emergency_leaves_out_the_checks_and_nothing_else():
 
 def test_rolling_back_an_open_rollout_closes_it_and_returns_to_the_warm_release(sandbox):
     old = sandbox.deploy().release
+    with sandbox.engine() as engine, pytest.raises(NoPreviousError):
+        previous(engine.site, engine.journal)
     pid = sandbox.pids()["blue"]
     sandbox.deploy("2.0.0")
     roll_back(sandbox, old)
@@ -111,12 +114,6 @@ def test_a_third_release_can_be_returned_to_while_two_stand_in_the_slots(sandbox
     roll_back(sandbox, first)
     assert sandbox.served_by() == first.id
     assert len([name for name in sandbox.pids() if name in ("blue", "green")]) == 1
-
-
-def test_there_is_nothing_before_the_first_release(sandbox):
-    sandbox.deploy()
-    with sandbox.engine() as engine, pytest.raises(NoPreviousError):
-        previous(engine.site, engine.journal)
 
 
 def test_a_rollback_that_fails_says_so_with_the_command_to_run_again(sandbox):
@@ -209,48 +206,42 @@ def test_a_damaged_store_does_not_keep_traffic_from_the_warm_release(sandbox):
     assert os.path.exists(ended.last("data").evidence["kept_aside"])
 
 
-def test_the_folder_of_what_serves_may_be_gone_too(sandbox):
+def test_what_is_gone_comes_back_from_a_backup_alone(sandbox):
+    """The folder of what serves, then that of the release before it, then the whole machine."""
     old = sandbox.deploy().release
     before = submit(sandbox)
     backup = take_backup(sandbox.site).entry.path
-    for folder, _, _ in os.walk(old.folder):
-        os.chmod(folder, 0o755)
-    shutil.rmtree(old.folder)
+    remove(old.folder)
     assert sandbox.rollout("status").returncode == 0
-    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
-    assert done.returncode == 0, done.stderr
+    roll_back_to(sandbox, backup)
     assert sandbox.served_by() == old.id
     assert before in kept(sandbox)
 
-
-def test_a_release_whose_folder_is_gone_is_rebuilt_from_the_backup(sandbox):
-    old = sandbox.deploy().release
-    backup = take_backup(sandbox.site).entry.path
     sandbox.deploy("2.0.0")
     with sandbox.engine() as engine:
         engine.promote()
-    for folder, _, _ in os.walk(old.folder):
-        os.chmod(folder, 0o755)
-    shutil.rmtree(old.folder)
-    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
-    assert done.returncode == 0, done.stderr
+    remove(old.folder)
+    roll_back_to(sandbox, backup)
     assert sandbox.served_by() == old.id
-    assert f"Using backup file: {backup}" in done.stdout
 
-
-def test_an_empty_machine_comes_back_from_a_backup_alone(sandbox):
-    old = sandbox.deploy().release
-    before = submit(sandbox)
-    backup = take_backup(sandbox.site).entry.path
     sandbox.site.processes.shut_down()
-    for folder, _, _ in os.walk(old.folder):
-        os.chmod(folder, 0o755)
-    shutil.rmtree(sandbox.environment.root)
-    shutil.rmtree(sandbox.environment.releases)
-    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
-    assert done.returncode == 0, done.stderr
+    remove(sandbox.environment.root)
+    remove(sandbox.environment.releases)
+    roll_back_to(sandbox, backup)
     assert sandbox.served_by() == old.id
     assert before in kept(sandbox)
+
+
+def remove(tree: Path) -> None:
+    for folder, _, _ in os.walk(tree):
+        os.chmod(folder, 0o755)  # releases are read-only
+    shutil.rmtree(tree)
+
+
+def roll_back_to(sandbox: Sandbox, backup: Path) -> None:
+    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
+    assert done.returncode == 0, done.stderr
+    assert f"Using backup file: {backup}" in done.stdout
 
 
 # ---- as an operator
@@ -270,22 +261,7 @@ def test_production_asks_twice_and_no_is_not_success(sandbox):
     assert sandbox.served_by() == old.id
 
 
-def test_a_backup_that_was_changed_is_refused_before_anything_is_done(sandbox):
-    sandbox.deploy()
-    backup = take_backup(sandbox.site).entry.path
-    new = sandbox.deploy("2.0.0").release
-    backup.chmod(0o600)
-    with backup.open("r+b") as file:
-        file.seek(2000)
-        file.write(b"\0\1\2\3")
-    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
-    assert done.returncode == 1
-    assert "SHA-256" in done.stderr
-    assert sandbox.served_by() == new.id
-    assert last(sandbox).command == "deploy"
-
-
-def test_a_dry_run_says_what_would_be_done_and_touches_nothing(sandbox):
+def test_a_dry_run_touches_nothing_and_a_changed_backup_is_refused_before_anything_is_done(sandbox):
     sandbox.deploy()
     backup = take_backup(sandbox.site).entry.path
     new = sandbox.deploy("2.0.0").release
@@ -298,8 +274,18 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(sandbox):
     assert files(sandbox) == before
     assert sandbox.served_by() == new.id
 
+    backup.chmod(0o600)
+    with backup.open("r+b") as file:
+        file.seek(2000)
+        file.write(b"\0\1\2\3")
+    done = sandbox.rollout("rollback", "--backup", str(backup), "--force")
+    assert done.returncode == 1
+    assert "SHA-256" in done.stderr
+    assert sandbox.served_by() == new.id
+    assert last(sandbox).command == "deploy"
 
-def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):
+
+def test_a_rollback_killed_half_way_is_gone_on_with_also_by_whoever_would_take_it_back(sandbox):
     old = sandbox.deploy().release
     sandbox.deploy("2.0.0")
     kill_a_rollback_in(sandbox, "safety")
@@ -309,10 +295,7 @@ def test_a_rollback_killed_half_way_is_gone_on_with(sandbox):
     assert last(sandbox).outcome is RolloutOutcome.COMPLETED
     assert set(sandbox.pids()) == {"proxy", "blue"}
 
-
-def test_a_rollback_killed_half_way_is_gone_on_with_by_whoever_would_take_it_back(sandbox):
-    old = sandbox.deploy().release
-    sandbox.deploy("2.0.0")
+    sandbox.deploy()
     kill_a_rollback_in(sandbox, "retire")
     done = sandbox.rollout("abort")
     assert done.returncode == 0, done.stderr

@@ -30,10 +30,10 @@ def make_unhealthy(sandbox: Sandbox) -> None:
 # ---- the first deployment
 
 
-def test_the_first_deployment_makes_the_store_and_serves_without_a_window(sandbox):
-    outlook = sandbox.deploy()
-    assert outlook.window is None
-    assert sandbox.served_by() == outlook.release.id
+def test_the_first_deployment_has_no_window_and_the_second_leaves_the_first_warm(sandbox):
+    first = sandbox.deploy()
+    assert first.window is None
+    assert sandbox.served_by() == first.release.id
     ended = last(sandbox)
     assert ended.outcome is RolloutOutcome.COMPLETED
     assert [step.name for step in ended.steps] == [
@@ -44,6 +44,16 @@ def test_the_first_deployment_makes_the_store_and_serves_without_a_window(sandbo
         "shift",
         "finish",
     ]
+
+    second = sandbox.deploy("2.0.0")
+    assert second.window is not None
+    assert sandbox.served_by() == second.release.id
+    assert sandbox.site.answers(sandbox.slot_of(first.release.id)), "the old release stays warm"
+    with sandbox.engine() as engine:
+        engine.promote()
+    assert sandbox.slot_of(first.release.id) is None
+    assert set(sandbox.pids()) == {"proxy", "green"}
+    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
 
 
 def test_a_first_deployment_that_fails_leaves_nothing_running_and_says_why(sandbox):
@@ -69,19 +79,6 @@ def test_a_first_deployment_that_is_not_even_begun_leaves_no_supervisor_behind(s
 # ---- the second
 
 
-def test_a_good_release_goes_through_every_step_and_leaves_the_old_one_warm(sandbox):
-    old = sandbox.deploy().release
-    outlook = sandbox.deploy("2.0.0")
-    assert outlook.window is not None
-    assert sandbox.served_by() == outlook.release.id
-    assert sandbox.site.answers(sandbox.slot_of(old.id)), "the old release stays warm"
-    with sandbox.engine() as engine:
-        engine.promote()
-    assert sandbox.slot_of(old.id) is None
-    assert set(sandbox.pids()) == {"proxy", "green"}
-    assert last(sandbox).outcome is RolloutOutcome.COMPLETED
-
-
 def test_a_supervisor_that_dies_with_a_rollout_is_back_when_it_has_been_taken_back(sandbox):
     def end_the_supervisor(work: Work) -> None:
         os.kill(dead, signal.SIGKILL)
@@ -92,7 +89,7 @@ def test_a_supervisor_that_dies_with_a_rollout_is_back_when_it_has_been_taken_ba
     dead = sandbox.supervisor_pid()
     sandbox.version("2.0.0")
     with sandbox.engine(guard=end_the_supervisor) as engine, pytest.raises(RolledBackError):
-        engine.deploy(engine.site.build(None), REQUEST)
+        engine.deploy(sandbox.build(), REQUEST)
     assert sandbox.supervisor_pid() != dead
     assert sandbox.site.processes.up()
     assert sandbox.served_by() == old.id
@@ -167,7 +164,7 @@ def test_finish_keeps_the_release_that_was_replaced_however_many_were_built_sinc
     old = sandbox.deploy("1.1.0").release
     for version in ("1.2.0", "1.3.0"):  # built, and never accepted
         sandbox.version(version)
-        sandbox.site.build(None)
+        sandbox.build()
     sandbox.deploy("1.4.0")
     with sandbox.engine() as engine:
         engine.promote()
@@ -206,13 +203,11 @@ def test_killed_at_any_step_a_rollout_is_gone_on_with_or_taken_back(sandbox, ste
     wait_until(lambda: reaches(sandbox, step), seconds=30)
     os.kill(engine.pid, signal.SIGKILL)
     engine.wait()
-    assert sandbox.served_by() in (old.id, sandbox.site.build(None).id), (
-        "clients are served whatever happened"
-    )
+    assert sandbox.served_by() in (old.id, sandbox.build().id), "clients are served whatever happened"
 
     resumed = sandbox.rollout("resume")
     if resumed.returncode == 0:
-        new = sandbox.site.build(None)
+        new = sandbox.build()
         if step != "finish":
             sandbox.rollout("promote")
         assert sandbox.served_by() == new.id
@@ -242,30 +237,30 @@ def test_the_next_deployment_takes_an_interrupted_one_back_first(sandbox):
     assert (newest.source, sandbox.served_by()) == (old.id, newest.target)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_rollout_takes_itself_back(sandbox, number):
+def test_an_interrupted_rollout_takes_itself_back(sandbox):
     old = sandbox.deploy().release
     sandbox.configure(steps=((50, 30.0), (100, 0)))
     sandbox.version("2.0.0")
-    engine = begin(sandbox, "deploy")
-    wait_until(lambda: reaches(sandbox, "shift"), seconds=30)
-    os.kill(engine.pid, number)
-    said, _ = engine.communicate(timeout=30)
-    assert engine.returncode == 130, said
-    assert sandbox.served_by() == old.id
-    ended = last(sandbox)
-    assert (ended.outcome, ended.reason) == (
-        RolloutOutcome.ROLLED_BACK,
-        "it was interrupted by the operator.",
-    )
-    assert set(sandbox.pids()) == {"proxy", "blue"}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        engine = begin(sandbox, "deploy")
+        wait_until(lambda: reaches(sandbox, "shift"), seconds=30)
+        os.kill(engine.pid, number)
+        said, _ = engine.communicate(timeout=30)
+        assert engine.returncode == 130, said
+        assert sandbox.served_by() == old.id
+        ended = last(sandbox)
+        assert (ended.outcome, ended.reason) == (
+            RolloutOutcome.ROLLED_BACK,
+            "it was interrupted by the operator.",
+        )
+        assert set(sandbox.pids()) == {"proxy", "blue"}
 
 
 def test_every_step_can_be_done_twice(sandbox):
     sandbox.deploy()
     sandbox.version("2.0.0")
     with sandbox.engine() as engine:
-        release = engine.site.build(None)
+        release = sandbox.build()
         work = engine._begin(
             engine._work(release, engine.site.serving(), Request("up", "t", migrate=True)), REQUEST
         )
