@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from guarded_rollout.host.fetch import Got, Place
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -17,6 +16,7 @@ from fuzz.engine import Check, Target, require
 from fuzz.trees import LEAVES, changed
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample
+from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read
 from guarded_rollout.monitor.sources import CADDY_SECONDS, ProxyMetrics
 
@@ -80,7 +80,7 @@ BODIES = st.one_of(
 TYPES = ("application/json", "text/plain; version=0.0.4", "text/html", "")
 
 
-PROXY_METRICS = ProxyMetrics(Place(), "blue")
+PROXY_METRICS = ProxyMetrics(Endpoint("http://localhost"), "blue")
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def check(drawn: tuple[bytes, str]) -> None:
         require(bool(str(error)), "refused without a word")
     else:
         _sound(found)
-    seen = PROXY_METRICS.sample_of(Got(200, body, content_type))
+    seen = PROXY_METRICS.sample_of(Answer(200, body, {"content-type": content_type}))
     require(all(value >= 0 for value in seen.counters.values()), f"{seen.counters}")
     _survives(seen)
 

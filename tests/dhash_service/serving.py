@@ -46,7 +46,7 @@ class Server:
     def __post_init__(self) -> None:
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
-    def wait_until_ready(self, seconds: float = 20) -> "Server":
+    def wait_until_ready(self, seconds: float = 60) -> "Server":
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

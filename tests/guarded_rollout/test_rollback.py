@@ -37,7 +37,7 @@ def rollback_in(sandbox: Sandbox, step: str) -> subprocess.Popen[bytes]:
     """A command that goes back to the release before, and has begun this step."""
     words = sandbox.command("rollback", "--to", "previous", "--force")
     command = subprocess.Popen(words, cwd=sandbox.folder)
-    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last(step))
+    wait_until(lambda: last(sandbox).command == "rollback" and last(sandbox).last(step), seconds=60)
     return command
 
 
