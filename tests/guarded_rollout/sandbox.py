@@ -67,6 +67,7 @@ SOURCE = (
     "src/dhash_service",
     "src/guarded_rollout",
     "src/web_assets",
+    "src/dhash_client",
     "locks/service.txt",
 )
 SERVICE = "src/sample_service/__init__.py"
