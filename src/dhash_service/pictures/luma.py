@@ -84,6 +84,7 @@ def _decode(data: bytes, opening: Opening, fast: bool, visual: bool, color: bool
             if image.has_transparency_data and image.mode[0] not in "IF":
                 seen = image  # a thumbnail keeps what is transparent
         else:
+            image.load()  # here, where what a decoder raises becomes an error of ours
             gray, seen = _gray(image), image
         share = _share(gray) if cut else None
         if visual:
