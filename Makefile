@@ -6,7 +6,7 @@ PYTEST = $(BIN)/python -m pytest --dist worksteal
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo chaos screenshots test test-system check format bench bench-compare fuzz lock client clean
+.PHONY: help install run demo chaos screenshots test test-system lint check format bench bench-compare fuzz lock client clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -42,10 +42,12 @@ test-system: .venv/.development ## the system lane: whole machines, real release
 	@sh scripts/have_chromium.sh
 	$(PYTEST) -n 3 -m system $(ARGS)
 
-check: .venv/.development ## format, lint, types, both lanes with coverage
+lint: .venv/.development ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint ## format, lint, types, both lanes with coverage
 	$(MAKE) test ARGS="--cov --cov-report= $(ARGS)"
 	$(MAKE) test-system ARGS="--cov --cov-append --cov-report=term $(ARGS)"
 

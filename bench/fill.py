@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dhash_service.facts import Sha256, image_id
-from dhash_service.pictures.fingerprint import FAST
+from dhash_service.facts import Algorithm, Sha256, image_id
 from dhash_service.store.engine import writing
 from dhash_service.store.store import Store
 from dhash_service.store.tables import fingerprints, images
@@ -19,7 +18,7 @@ CHUNK = 20_000
 Row = dict[str, Any]
 
 
-def rows(count: int, seed: int = 0) -> Iterator[tuple[list[Row], list[Row]]]:
+def rows(count: int, algorithm: Algorithm, seed: int = 0) -> Iterator[tuple[list[Row], list[Row]]]:
     """Rows of images and of their fingerprints, in chunks. The same seed gives the same rows."""
     random = np.random.default_rng(seed)
     stamp = {"release": "fill", "created_at": datetime(2026, 1, 1, tzinfo=UTC)}
@@ -35,8 +34,8 @@ def rows(count: int, seed: int = 0) -> Iterator[tuple[list[Row], list[Row]]]:
             [
                 {
                     "image_id": id,
-                    "algorithm": FAST.name,
-                    "algorithm_version": FAST.version,
+                    "algorithm": algorithm.name,
+                    "algorithm_version": algorithm.version,
                     "value": value,
                     "quality": 1.0,
                     "reasons": (),
@@ -50,8 +49,8 @@ def rows(count: int, seed: int = 0) -> Iterator[tuple[list[Row], list[Row]]]:
 
 def fill(url: str, count: int) -> None:
     """Make the store at `url` and add the rows, passing by what makes single writes safe and slow."""
-    with Store.open(url, release="fill", algorithm=FAST, migrate=True) as store:
-        for image_rows, fingerprint_rows in rows(count):
+    with Store.open(url, release="fill", algorithm=None, migrate=True) as store:
+        for image_rows, fingerprint_rows in rows(count, store.algorithm):
             with writing(store.engine) as connection:
                 connection.execute(images.insert(), image_rows)
                 connection.execute(fingerprints.insert(), fingerprint_rows)

@@ -259,7 +259,7 @@ def reads(folder: Path, count: int) -> Table:
     """What a service asks of a big store."""
     url = f"sqlite:///{folder / 'big.db'}"
     fill(url, count)
-    with Store.open(url, release="bench", algorithm=FAST) as store:
+    with Store.open(url, release="bench", algorithm=None) as store:
         known = store.images_by_key([1])[1]
         waiting = 10_000
         futures = [

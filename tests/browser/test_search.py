@@ -17,7 +17,7 @@ from pikepdf import Encryption
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from dhash_service.facts import Algorithm, Fingerprint, Match, Picture, Sha256, Status
+from dhash_service.facts import Fingerprint, Match, Picture, Sha256, Status
 from dhash_service.store.store import Store
 from tests.browser.conftest import overflows
 from tests.browser.files import File, choose, drop, paste
@@ -398,14 +398,13 @@ def test_ten_thousand_neighbours_come_a_page_at_a_time(
 def crowd(server: Server, number: int) -> None:
     """Let a service know this many pictures near one another, 1,500 of them with one fingerprint."""
     random = np.random.default_rng(1)
-    algorithm = Algorithm("dhash-64-fast", 1)
     thumbnail = encode(photo(64, 48), "JPEG")
-    with Store.open(server.env["DHASH_STORE"], release="bulk", algorithm=algorithm) as store:
+    with Store.open(server.env["DHASH_STORE"], release="bulk", algorithm=None) as store:
         for index in range(number):
             value = int("f0" * 8, 16)
             for bit in random.choice(64, 0 if index < 1500 else 1 + index % 9, replace=False):
                 value ^= 1 << int(bit)
-            print_ = Fingerprint(value, algorithm, 1.0, (), 640, 480)
+            print_ = Fingerprint(value, store.algorithm, 1.0, (), 640, 480)
             picture = Picture(
                 Sha256(f"{index:08x}" * 8), "JPEG", 1000, print_, thumbnail if index % 2 else None
             )
