@@ -201,3 +201,15 @@ def test_a_stopped_environment_comes_back_with_its_release_and_its_data(sandbox)
     assert again.returncode == 0, again.stderr
     assert "serves production already" in again.stdout
     assert sandbox.served_by() == release.id
+
+
+def test_a_group_that_was_imported_by_half_has_all_of_its_commands() -> None:
+    """In a process of its own: the others have imported them all."""
+    code = (
+        "from guarded_rollout.cli import gates\n"
+        "from typer.testing import CliRunner\n"
+        "from guarded_rollout.cli.app import app\n"
+        "print(CliRunner().invoke(app, ['gates', 'export', '--help']).output)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "prometheus" in done.stdout.lower(), done.stdout + done.stderr

@@ -32,15 +32,20 @@ From = Annotated[
 class Commands(UserDict[str, Any]):
     """The commands by name. Reading one imports the modules that define it."""
 
+    def __init__(self, commands: dict[str, Any]) -> None:
+        super().__init__(commands)  # of a group, some commands may have been imported already, and some not
+        self._whole: set[str] = set()
+
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
             raise KeyError(name)
-        if name not in self.data:
+        if name not in self._whole:
             for module in COMMANDS[name].modules:
                 import_module(f"guarded_rollout.cli.{module}")
             registered = typer.main.get_group(app).commands
             assert isinstance(registered, Commands)
-            self.data[name] = registered.data[name]  # others may have been imported by half
+            self.data[name] = registered.data[name]
+            self._whole.add(name)
         return self.data[name]
 
     def __iter__(self) -> Iterator[str]:
