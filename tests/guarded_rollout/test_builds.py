@@ -129,7 +129,7 @@ def test_a_release_is_rebuilt_from_its_archive_alone(checkout: Path, tmp_path: P
     release = built(checkout, tmp_path / "releases")
     origin = tmp_path / "origin"
     origin.mkdir()
-    for name in ("RELEASE.json", release.artifact):
+    for name in ("RELEASE.json", "requirements.txt", release.artifact):
         (origin / name).write_bytes((release.folder / name).read_bytes())
     make_writable(release.folder)
     for path in release.app.iterdir():

@@ -12,7 +12,7 @@ def test_the_guides_variables_are_taken_literally_by_the_shell(tmp_path):
     environment = SimpleNamespace(
         service=service, name="production", workers=1, checks=SimpleNamespace(drain_seconds=30)
     )
-    release = SimpleNamespace(id="1.0.0-abc", wheel="w.whl")
+    release = SimpleNamespace(id="1.0.0-abc", artifact="w.whl")
     guide = restore_guide(SimpleNamespace(environment=environment), release)
     [export] = [line for line in guide.splitlines() if line.startswith("export ")]
     script = f'{export}\nprintf %s "$ODD"'

@@ -50,7 +50,7 @@ class BuildSource:
     """The input of a build: one file, the requirements it was locked with, and its origin."""
 
     artifact: Path
-    lock: Path | None
+    lock: Path
     commit: str | None
     dirty: bool
     version: str
@@ -75,7 +75,7 @@ def build(
         run = RunPlan(
             interpreter(recipe.python), recipe.prepare, recipe.commands, recipe.variables, recipe.checks
         )
-        hashes = sha256(source.artifact), sha256(source.lock) if source.lock else ""
+        hashes = sha256(source.artifact), sha256(source.lock)
         identity = _identity(source, hashes, recipe, run)
         target = folder / identity
         for place in filter(None, (folder, known)):
@@ -91,7 +91,7 @@ def build(
             "built_at": clock.now().isoformat(),
             "build": recipe.kind,
             "wheel": {"name": source.artifact.name, "sha256": hashes[0]},
-            "lock": {"name": REQUIREMENTS, "sha256": hashes[1]} if source.lock else None,
+            "lock": {"name": REQUIREMENTS, "sha256": hashes[1]},
             "run": run.as_json(),
             "schema": _schema_head(staging, identity, recipe.kind, run, work),
         }
@@ -111,9 +111,9 @@ def rebuild(origin: Path, folder: Path, *, python: str = "") -> Release:
         known = Release.load(origin)
         target = folder / known.id
         artifact = origin / known.artifact
-        lock = origin / REQUIREMENTS if known.lock_sha256 else None
+        lock = origin / REQUIREMENTS
         for path, expected in ((artifact, known.artifact_sha256), (lock, known.lock_sha256)):
-            if path and (not path.is_file() or sha256(path) != expected):
+            if not path.is_file() or sha256(path) != expected:
                 raise ReleaseDamagedError(id=known.id, problem=f"{path.name} is not the file that was built")
         run = known.run or RunPlan(interpreter(python))
         staging = _staged(work, known.id, artifact, lock, known.build, run)
@@ -172,10 +172,17 @@ def _source(spec: str, checkout: Path, recipe: Recipe, work: Path) -> Iterator[B
         return
     if not tree.is_dir():
         raise BuildError(source=spec, problem="it is no folder")
-    lock_file = _require_file(tree / recipe.lock, spec) if recipe.lock else None
+    lock_file = _require_file(tree / recipe.lock, spec) if recipe.lock else _nothing_locked(work)
     filled = _made(tree, recipe, spec, work) if recipe.kind is BuildKind.COMMAND else tree
     archive = _packed(filled, work / ARCHIVE, spec)
     yield BuildSource(archive, lock_file, commit or None, dirty, _declared_version(tree))
+
+
+def _nothing_locked(work: Path) -> Path:
+    """An empty list of requirements: archives carry one for every release."""
+    path = work / "nothing-locked.txt"
+    path.touch()
+    return path
 
 
 def _commit(checkout: Path, spec: str) -> str:
@@ -275,16 +282,13 @@ def _version(wheel: Path) -> str:
     return wheel.name.split("-")[1]
 
 
-def _staged(
-    work: Path, identity: str, artifact: Path, lock: Path | None, kind: BuildKind, run: RunPlan
-) -> Path:
+def _staged(work: Path, identity: str, artifact: Path, lock: Path, kind: BuildKind, run: RunPlan) -> Path:
     """A folder with everything but RELEASE.json, which says that a release is complete."""
     staging = work / identity
     staging.mkdir()
     shutil.copyfile(artifact, staging / artifact.name)
-    if lock is not None:
-        shutil.copyfile(lock, staging / REQUIREMENTS)
-    if kind is BuildKind.WHEEL and lock is not None:
+    shutil.copyfile(lock, staging / REQUIREMENTS)
+    if kind is BuildKind.WHEEL:
         twin = _twin(work.parent, lock, run.python)
         _install(staging, artifact.name, sha256(artifact), run.python, twin)
     else:

@@ -76,7 +76,7 @@ class Release:
     build: BuildKind
     artifact: str
     artifact_sha256: str
-    lock_sha256: str  # empty: it has no locked requirements
+    lock_sha256: str
     schema: str | None
     run: RunPlan | None
 
@@ -105,7 +105,7 @@ class Release:
                 build=BuildKind(raw.get("build", BuildKind.WHEEL)),
                 artifact=raw["wheel"]["name"],
                 artifact_sha256=raw["wheel"]["sha256"],
-                lock_sha256=raw["lock"]["sha256"] if raw["lock"] else "",
+                lock_sha256=raw["lock"]["sha256"],
                 schema=raw["schema"],
                 run=RunPlan.of_json(raw["run"]) if "run" in raw else None,
             )
@@ -120,7 +120,7 @@ class Release:
         files = {self.artifact: self.artifact_sha256, REQUIREMENTS: self.lock_sha256}
         for name, expected in files.items():
             path = self.folder / name
-            if expected and (not path.is_file() or sha256(path) != expected):
+            if not path.is_file() or sha256(path) != expected:
                 raise ReleaseDamagedError(id=self.id, problem=f"{name} is missing or was changed")
         if self.build is not BuildKind.WHEEL:
             if not self.app.is_dir():
