@@ -96,7 +96,6 @@ STEPS = {
     Story.ROLL_OUT: ("preflight", "backup", "migrate", "stage", "verify", "shift", "watch", "finish"),
     Story.ROLL_BACK: (
         "safety",
-        "configuration",
         "data",
         "schema",
         "stage",

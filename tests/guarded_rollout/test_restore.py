@@ -128,11 +128,34 @@ def test_configuration_comes_back_and_the_present_one_is_kept_beside(served):
     changed = json.loads(before)
     changed["environments"]["production"]["monitoring"]["window_minutes"] = 7
     gates.write_text(json.dumps(changed))
-    done = roll_back(served, "--data", "none")
+    roll_back(served, "--data", "none")
+    assert json.loads(gates.read_text()) == changed, "not without being asked"
+    done = roll_back(served, "--data", "none", "--configuration")
     assert "quality-gates-config.json is the backup's" in done.stdout
+    assert '-{"environments"' in done.stdout.partition("Rollback completed")[0], "the diff comes first"
     assert gates.read_text() == before
     [aside] = gates.parent.glob("quality-gates-config.json.before-*")
     assert json.loads(aside.read_text()) == changed
+
+
+def test_a_file_that_another_environment_shares_is_not_brought_back(served):
+    settings = served.folder / "rollout.toml"
+    mine = settings.read_text()
+    shared = mine + "[review]\napprovals = 3\n"
+    settings.write_text(shared)
+    other = served.folder / "environments" / "staging"
+    other.mkdir()
+    try:
+        done = roll_back(served, "--data", "none", "--configuration")
+        assert "rollout.toml stays as it is: staging would change too" in done.stdout
+        assert settings.read_text() == shared
+        own = mine.replace("drain_seconds = 3", "drain_seconds = 4")
+        settings.write_text(own)
+        roll_back(served, "--data", "none", "--configuration")
+        assert settings.read_text() == mine, "what concerns this environment alone comes back"
+    finally:
+        other.rmdir()
+        settings.write_text(mine)
 
 
 def test_a_rehearsed_rollback_changes_nothing(served):
@@ -140,7 +163,7 @@ def test_a_rehearsed_rollback_changes_nothing(served):
     before = gates.read_text()
     gates.write_text(before + "\n")
     files = {path: path.stat().st_mtime_ns for path in served.folder.rglob("*") if path.is_file()}
-    done = roll_back(served, "--dry-run")
+    done = roll_back(served, "--dry-run", "--configuration")
     assert "DRY-RUN: bring quality-gates-config.json back" in done.stdout
     changed = {path.name for path in files if not path.exists() or path.stat().st_mtime_ns != files[path]}
     assert not {name for name in changed if not name.startswith(("dhash.db-", "journal.db-"))}
@@ -162,7 +185,9 @@ def test_a_spoiled_backup_changes_nothing(served):
 @pytest.mark.parametrize("warm", [True, False])
 @pytest.mark.parametrize("exchanged", [True, False])
 def test_the_order_keeps_what_must_come_first(warm, exchanged):
-    steps = rollback_steps(warm=warm, exchanged=exchanged, outgoing=True, validated=True, backup=True)
+    steps = rollback_steps(
+        warm=warm, exchanged=exchanged, outgoing=True, validated=True, backup=True, configuration=True
+    )
     at = {step: place for place, step in enumerate(steps)}
     assert at["safety"] < at["configuration"] < at["data"]
     assert at["shift"] < at["quarantine"] < at["validate"]

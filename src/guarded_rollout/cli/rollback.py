@@ -17,6 +17,7 @@ from guarded_rollout.monitor.supervised import stop_watching
 from guarded_rollout.rollout.engine import Request, operator
 from guarded_rollout.rollout.rollback import previous, release_of, require_environment
 from guarded_rollout.rollout.steps.base import Data, Options
+from guarded_rollout.rollout.steps.restore_config import preview
 
 Backup = Annotated[
     Path | None, typer.Option("--backup", help="Backup to return to: its release and its data.")
@@ -39,6 +40,12 @@ def rollback(
             help="merge keeps everything written since, exact does not, none leaves the data. [merge]"
         ),
     ] = None,
+    configuration: Annotated[
+        bool,
+        typer.Option(
+            "--configuration", help="Also bring back rollout.toml and the gates; shows a diff first."
+        ),
+    ] = False,
     quarantine: Annotated[bool, typer.Option(help="Take what the bad release wrote out of search.")] = False,
     skip_validation: Annotated[
         bool, typer.Option("--skip-validation", help="Do not verify or validate.")
@@ -50,13 +57,21 @@ def rollback(
     """Return to a backup or a release: traffic first, then the rest. Closes the open rollout.
 
     Data is merged: afterwards it is the union of the backup and everything acknowledged since.
+    The configuration stays as it is, unless `--configuration` asks for the backup's.
     """
     if (backup is None) == (to is None):
         raise UsageError(detail="Say where to return: --backup FILE, or --to RELEASE.")
     wanted = data or (Data.MERGE if backup else Data.NONE)
     if backup is None and wanted is not Data.NONE:
         raise UsageError(detail=f"--data {wanted} needs --backup FILE.")
-    options = Options(backup=str(backup.absolute()) if backup else None, data=wanted, quarantine=quarantine)
+    if backup is None and configuration:
+        raise UsageError(detail="--configuration needs --backup FILE.")
+    options = Options(
+        backup=str(backup.absolute()) if backup else None,
+        data=wanted,
+        quarantine=quarantine,
+        configuration=configuration,
+    )
     request = Request(command="rollback", operator=operator(), why=why, options=options)
     engine = work.engine()
     with _target(work, backup, to, allow_other_env) as release:
@@ -64,6 +79,9 @@ def rollback(
             work.out.rehearse(*engine.rehearse_back(release, request, validated=not skip_validation))
             work.out.result(dry_run=True, release=release.id)
             return
+        if backup is not None and configuration:
+            for line in preview(work.site, backup):
+                work.out.say(line)
         work.confirm(f"Roll {work.env} back to {release.id}?", "yes", force=force)
         work.confirm("This replaces what serves now.", "ROLLBACK", force=force)
         if wanted is Data.EXACT:

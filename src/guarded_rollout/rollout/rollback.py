@@ -41,12 +41,14 @@ def rollback_steps(
     outgoing: bool,
     validated: bool,
     backup: bool,
+    configuration: bool = False,
     reunites: bool = False,
 ) -> tuple[str, ...]:
     """Return the steps of a rollback, in order. Pure.
 
     With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
-    have it open, so everything stops before and starts after. `reunites`: a store that an earlier rollback
+    have it open, so everything stops before and starts after. `configuration`: the
+    backup's is wanted too. `reunites`: a store that an earlier rollback
     set aside is to be merged.
     """
     if exchanged:
@@ -61,6 +63,8 @@ def rollback_steps(
     if not backup:
         left_out |= {"configuration", "data", "schema", "stage"} if warm else {"configuration", "data"}
         left_out -= {"data"} if reunites else set()
+    if not configuration:
+        left_out |= {"configuration"}
     return tuple(step for step in order.split() if step not in left_out)
 
 
@@ -91,6 +95,7 @@ def plan_rollback(
         outgoing=outgoing is not None,
         validated=validated,
         backup=options.backup is not None,
+        configuration=options.configuration,
         reunites=bool(left_aside(site, journal)),
     )
     return RollbackPlan(release, slot, outgoing, steps, rollout)

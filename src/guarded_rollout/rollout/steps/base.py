@@ -35,6 +35,7 @@ class Options:
     backup: str | None = None
     data: Data = Data.NONE
     quarantine: bool = False
+    configuration: bool = False
 
 
 @dataclass(frozen=True, slots=True)

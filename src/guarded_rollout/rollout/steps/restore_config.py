@@ -1,7 +1,13 @@
-"""Bring back the configuration that a backup holds; what stood there is kept beside it."""
+"""Bring back the configuration that a backup holds, where asked; what stood there is kept beside it.
 
+rollout.toml and the gates file are shared by all environments: one that would change for another environment
+of this machine stays as it is.
+"""
+
+import difflib
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,14 +23,16 @@ class RestoreConfiguration(RolloutStep):
     name: ClassVar[str] = "configuration"
 
     def describe(self, work: Work) -> Iterator[str]:
-        for path in changed(work):
-            yield f"bring {path.name} back from the backup, and keep the present one beside it"
+        if work.options.backup is not None:
+            yield from preview(work.site, Path(work.options.backup))
 
     def do(self, work: Work) -> Evidence:
         restored, kept = [], []
-        for path, content in changed(work).items():
-            if problem := problem_of(path, content):
-                work.say(f"{path.name} stays as it is: the backup's is not valid any more ({problem})")
+        backup = work.options.backup
+        found = changed(work.site, Path(backup)) if backup is not None else {}
+        for path, content in found.items():
+            if problem := problem_of(work.site, path, content):
+                work.say(f"{path.name} stays as it is: {problem}")
                 kept.append(path.name)
                 continue
             aside = path.with_name(f"{path.name}.before-{work.rollout}")
@@ -38,16 +46,29 @@ class RestoreConfiguration(RolloutStep):
         return {"restored": restored, "left": kept}
 
 
-def changed(work: Work) -> dict[Path, bytes]:
+def preview(site: Site, backup: Path) -> Iterator[str]:
+    """Yield what bringing the configuration back would change, as unified diffs."""
+    found = changed(site, backup)
+    if not found:
+        yield "the configuration is the backup's, or the backup has none of this environment"
+    for path, content in found.items():
+        if problem := problem_of(site, path, content):
+            yield f"leave {path.name} as it is: {problem}"
+        else:
+            yield f"bring {path.name} back from the backup, and keep the present one beside it"
+        present = path.read_text(errors="replace") if path.exists() else ""
+        lines = present.splitlines(), content.decode(errors="replace").splitlines()
+        yield from difflib.unified_diff(*lines, path.name, f"{backup.name}/{path.name}", lineterm="")
+
+
+def changed(site: Site, backup: Path) -> dict[Path, bytes]:
     """Return the backup's configuration files that differ from those here."""
-    if work.options.backup is None:
-        return {}
-    manifest, files = read_files(Path(work.options.backup), lambda manifest: manifest.configuration)
-    if manifest.environment != work.site.environment.name:
+    manifest, files = read_files(backup, lambda manifest: manifest.configuration)
+    if manifest.environment != site.environment.name:
         return {}  # another environment's data may be wanted; its settings are not
-    here = places(work.site)
+    here = places(site)
     found = {here[Path(name).name]: content for name, content in files.items() if Path(name).name in here}
-    return {path: content for path, content in found.items() if not _same(path, content)}
+    return {path: content for path, content in found.items() if _read(path) != content}
 
 
 def places(site: Site) -> dict[str, Path]:
@@ -56,21 +77,59 @@ def places(site: Site) -> dict[str, Path]:
     return {path.name: path for path in paths}
 
 
-def problem_of(path: Path, content: bytes) -> str | None:
-    """Say why this content would be refused; None if it would not."""
+def problem_of(site: Site, path: Path, content: bytes) -> str | None:
+    """Say why this content cannot take the file's place; None if it can."""
     try:
-        text = content.decode()
-        if path.suffix == ".toml":
-            environments.parse(tomllib.loads(text), path)
-            return None
-        _, problems = gates.parse(text)
+        wanted = _meaning(path, content)
     except (ValueError, RolloutError) as error:
-        return str(error)
-    return "; ".join(f"{problem.where}: {problem.sentence}" for problem in problems) or None
-
-
-def _same(path: Path, content: bytes) -> bool:
+        return f"the backup's is not valid any more ({error})"
     try:
-        return path.read_bytes() == content
+        present = _meaning(path, _read(path) or b"")
+    except (ValueError, RolloutError):
+        return None  # what stands here is of no use to any environment
+    others = [name for name in _others(site) if _settings_of(present, name) != _settings_of(wanted, name)]
+    if others:
+        shared = f"{' and '.join(others)} would change too"
+        return f"{shared}; `unzip -p BACKUP configuration/{path.name}` prints it, to take over by hand"
+    return None
+
+
+Meaning = environments.Project | gates.GatesFile
+
+
+def _meaning(path: Path, content: bytes) -> Meaning:
+    """The settings in a configuration file. Raises `ValueError` or `RolloutError`."""
+    text = content.decode()
+    if path.suffix == ".toml":
+        return environments.parse(tomllib.loads(text), path)
+    found, problems = gates.parse(text)
+    if found is None:
+        raise ValueError("; ".join(f"{problem.where}: {problem.sentence}" for problem in problems))
+    return found
+
+
+def _settings_of(meaning: Meaning, name: str) -> object:
+    """What a configuration file says about one environment; None if nothing."""
+    try:
+        if isinstance(meaning, environments.Project):
+            return replace(meaning.environment(name), other_roots=())
+        return meaning.environment(name), meaning.global_settings
+    except RolloutError:
+        return None
+
+
+def _others(site: Site) -> list[str]:
+    """The other environments of this machine."""
+    project = environments.load(site.environment.project / "rollout.toml")
+    return [
+        name
+        for name, other in project.environments.items()
+        if name != site.environment.name and other.root.exists()
+    ]
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
-        return False
+        return None
