@@ -18,7 +18,7 @@ from guarded_rollout.config.gates import load, parse
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.export.grafana import dashboard
 from guarded_rollout.export.prometheus import as_yaml, groups_of
-from guarded_rollout.export.queries import NoQueryError, duration, quoted, series
+from guarded_rollout.export.queries import JOBS, NoQueryError, duration, quoted, series
 from tests.guarded_rollout.gatekit import SHIPPED, gates_file
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def test_the_scrape_configuration_has_a_job_for_every_source_of_the_rules() -> N
         assert any(f'job="{job["job_name"]}"' in expr for expr in asked)
         for target in job["static_configs"]:
             assert target["labels"]["environment"] == "production"
-    assert len(jobs) == len(asked) == len(Source)
+    assert len(jobs) == len(asked) == len(JOBS)
 
 
 # ---- the rules, one by one

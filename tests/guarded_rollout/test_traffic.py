@@ -2,20 +2,27 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 
 import pytest
 
 from guarded_rollout.errors import NoAnswerError, PortTakenError
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.host.proxy import configuration
+from guarded_rollout.host.proxy import PIN, configuration
+from guarded_rollout.monitor.targets import edge_log_of
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
+
+SILENT_SECONDS = 0.5
 
 
 @pytest.fixture(scope="module")
 def running_site():
     """The same release in both slots: its pid tells which one answered."""
     made = Sandbox()
+    text = (made.folder / "rollout.toml").read_text()
+    silent = f"[service]\nsilent_seconds = {SILENT_SECONDS}"
+    (made.folder / "rollout.toml").write_text(text.replace("[service]", silent, 1))
     site = made.site
     release = site.build(None)
     site.require(release, "schema_upgrade")
@@ -80,6 +87,42 @@ def test_a_dead_slot_costs_no_request_that_may_be_sent_twice(two_slots):
     answer = two_slots.public().ask("POST", "/api/dhash", body=os.urandom(20_000))
     assert answer.status == 201
     assert two_slots.public().ask("GET", "/").ok
+
+
+def test_what_clients_got_is_in_the_edges_log_and_what_checks_ask_is_not(two_slots):
+    log = edge_log_of(two_slots.environment)
+    log.begin(time.time())
+    two_slots.traffic.give("green", 100, spare=True)
+    asked = [
+        two_slots.public().ask("GET", path).status for path in ("/", "/", "/health/?a=secret", "/nowhere")
+    ]
+    pinned = {PIN: "blue"}
+    assert two_slots.public().ask("GET", "/", headers=pinned).json()["pid"] == pid(two_slots, "blue")
+    wait_until(lambda: log.counts("green").counters["requests_total"] == len(asked))
+    assert log.counts("green").counters['requests_total{route="/health/*"}'] == 1
+    assert log.counts("blue").counters["requests_total"] == 0
+    assert "secret" not in two_slots.environment.edge_log.read_text()
+
+
+def test_a_frozen_slot_costs_reads_no_more_than_a_while(two_slots):
+    log = edge_log_of(two_slots.environment)
+    log.begin(time.time())
+    two_slots.traffic.give("green", 100, spare=True)
+    frozen = pid(two_slots, "green")
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        answer = two_slots.public().ask("GET", "/")
+        assert answer.json()["pid"] == pid(two_slots, "blue")
+        assert SILENT_SECONDS <= time.monotonic() - begun < SILENT_SECONDS + 2
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    wait_until(lambda: log.counts("green").counters["passed_on_total"] == 1)
+    assert log.counts("blue").counters["requests_total"] == 1
+
+
+def pid(site, slot: str) -> int:
+    return site.processes.state(slot).pid
 
 
 @pytest.mark.parametrize("slot", ["blue", "green"])

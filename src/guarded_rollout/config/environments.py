@@ -44,6 +44,14 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredWrites:
+    """The answers by which the service confirms that it has stored something: their routes and statuses."""
+
+    routes: tuple[str, ...]
+    statuses: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """The guarded service: its source, and its commands and variables as templates."""
 
@@ -52,6 +60,9 @@ class Service:
     python: str
     token_variable: str
     retry_posts: tuple[str, ...]
+    silent_seconds: float
+    routes: tuple[str, ...]
+    writes: DeclaredWrites
     build: BuildKind
     prepare: tuple[tuple[str, ...], ...]
     build_command: tuple[str, ...]
@@ -125,6 +136,11 @@ class Environment:
     def service_logs(self) -> Path:
         """The output of the supervised processes."""
         return self.root / "logs"
+
+    @property
+    def edge_log(self) -> Path:
+        """What the proxy writes of each request to the public port."""
+        return self.root / "logs" / "edge.log"
 
     @property
     def journal(self) -> Path:
@@ -252,6 +268,9 @@ def _project(tables: Table, path: Path) -> Project:
         python=service["python"],
         token_variable=service["token_variable"],
         retry_posts=tuple(service["retry_posts"]),
+        silent_seconds=float(service["silent_seconds"]),
+        routes=tuple(service["routes"]),
+        writes=_writes(service["writes"]),
         build=_build_kind(service["build"]),
         prepare=tuple(tuple(command) for command in service["prepare"]),
         build_command=tuple(service["build_command"]),
@@ -280,6 +299,10 @@ def _project(tables: Table, path: Path) -> Project:
             for name, environment in environments.items()
         },
     )
+
+
+def _writes(table: Table) -> DeclaredWrites:
+    return DeclaredWrites(tuple(filter(None, table["routes"])), tuple(table["statuses"]))
 
 
 def _build_kind(given: str) -> BuildKind:

@@ -15,7 +15,11 @@ class Source(StrEnum):
 
     PROBE = "probe"  # asking the health endpoint
     SERVICE = "service"  # what the service counts itself
-    PROXY = "proxy"  # what the proxy in front of it counts: what clients saw
+    PROXY = "proxy"  # what the proxy in front of it counts, each attempt by itself
+    EDGE = "edge"  # what the proxy's log says: what clients got
+
+
+Counting = Literal[Source.SERVICE, Source.PROXY, Source.EDGE]
 
 
 class Action(StrEnum):
@@ -193,7 +197,7 @@ class RatioGate(DecidedGate):
     """Fails when counted bad events are too large a share, in percent, of all events in the window."""
 
     kind: Literal["ratio"]
-    source: Literal[Source.SERVICE, Source.PROXY] = Source.SERVICE
+    source: Counting = Source.SERVICE
     numerator: Metrics = Field(description="cumulative counters; several are added up")
     denominator: Metrics
     gauge: str = Field("", description="read where the counters are not published: the rate in percent")
@@ -206,7 +210,7 @@ class QuantileGate(DecidedGate):
     """Fails when a quantile of a histogram over the window is above the limit."""
 
     kind: Literal["quantile"]
-    source: Literal[Source.SERVICE, Source.PROXY] = Source.SERVICE
+    source: Counting = Source.SERVICE
     histogram: Metric
     quantile: float = Field(0.95, gt=0, lt=1)
     scale: float = Field(1.0, gt=0, description="the histogram's values times this are in the limit's unit")
@@ -223,7 +227,7 @@ class RegressionGate(Gate):
     )
 
     kind: Literal["regression"]
-    source: Literal[Source.SERVICE, Source.PROXY] = Source.SERVICE
+    source: Counting = Source.SERVICE
     numerator: Metrics | None = None
     denominator: Metrics | None = None
     histogram: Metric | None = None
@@ -300,7 +304,7 @@ class ClientErrorRateGate(RatioGate):
     """Beyond the guide: what clients saw, for a release whose own metrics lie."""
 
     kind: Literal["ratio"] = "ratio"
-    source: Literal[Source.SERVICE, Source.PROXY] = Source.PROXY
+    source: Counting = Source.PROXY
     numerator: Metrics = ("responses_failed_total",)
     denominator: Metrics = ("responses_total",)
     threshold: ErrorThreshold

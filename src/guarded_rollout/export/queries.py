@@ -27,7 +27,7 @@ JOBS = {
     Source.SERVICE: "rollout-service",
     Source.PROXY: "rollout-proxy",
 }
-"""The scrape jobs: one for each source of samples."""
+"""The scrape jobs: one for each source of samples that Prometheus can ask itself."""
 
 BY_SLOT = "by (environment, slot)"
 ON_SLOT = "on (environment, slot)"
@@ -108,6 +108,8 @@ def series(name: str, source: Source, environment: str) -> Series:
     """Return the series that a gates file means by a name. Raises `NoQueryError` for an impossible one."""
     if source is Source.PROXY:
         return _proxy_series(name, environment)
+    if source not in JOBS:
+        raise NoQueryError(f"Prometheus is not told of the {source}'s {name!r}")
     found = _SELECTOR.fullmatch(SERVICE_NAMES.get(name, name))
     if found is None:
         raise NoQueryError(f"{name!r} is no name that a metric has in Prometheus")

@@ -7,6 +7,11 @@ requests, codes and latencies per server, not per upstream; an inner server answ
 the connection, or the edge would take them for an answer instead of trying the other slot. An answer that a
 dying release has cut is asked for again as well, if its Content-Length is known and it is small (2 KB): Caddy
 has passed nothing on by then. Of a chunked answer it has.
+
+The public server writes a line for each request into the edge's log, which Caddy rolls over and
+`monitor.edge_log` reads. A release that takes a GET and says nothing is given up after `silent_seconds`, and
+the other one is asked without that limit, where either may answer. From this machine, `Rollout-Slot: green`
+asks one slot by the way that clients come.
 """
 
 import errno
@@ -22,6 +27,7 @@ from guarded_rollout.host.programs import program
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
 
 TRY_SECONDS = 3  # how long the edge looks for a slot that answers
+PIN = "Rollout-Slot"  # the header by which checks ask one slot through the public port
 ALL = "g"  # above every hexadecimal digit
 SPARE = "+"  # below every one of them: behind a share, it moves nothing
 DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
@@ -123,25 +129,41 @@ def configuration(environment: Environment) -> Json:
     share = {"handler": "vars", "share": f"{{file.{run}/green_share}}"}
     is_green = "{http.request.uuid} < {http.vars.share}"
     has_spare = f"{{http.vars.share}}.endsWith('{SPARE}')"
+    both: list[tuple[str, Slot, Slot]] = [(is_green, "green", "blue"), (f"!({is_green})", "blue", "green")]
     servers: Json = {
         "public": {
             "listen": [f":{environment.port}"],
             "automatic_https": {"disable": True},
             # Whoever ends TLS on this machine says so; from elsewhere anybody could say anything.
             "trusted_proxies": {"source": "static", "ranges": ["127.0.0.0/8", "::1/128"]},
+            "logs": {"default_logger_name": "edge"},
             "routes": [
-                {"handle": [share]},
-                _route(f"{is_green} && {has_spare}", _edge(environment, "green", "blue")),
-                _route(is_green, _edge(environment, "green")),
-                _route(has_spare, _edge(environment, "blue", "green")),
-                {"handle": [_edge(environment, "blue")]},
+                {"handle": [share, *NOTED]},
+                *(_pinned(environment, slot) for slot in SLOTS),
+                *(
+                    _route(f"{mine} && {has_spare} && {which}", _edge(environment, *order, silent=silent))
+                    for mine, *order in both
+                    for which, silent in ((READS, True), ("true", False))
+                ),
+                *(_route(mine, _edge(environment, slot)) for mine, slot, _ in both),
             ],
-            "errors": {"routes": [{"handle": [UNAVAILABLE]}]},
+            "errors": {
+                "routes": [
+                    *(
+                        _route(
+                            f"{mine} && {has_spare} && {READS} && {SILENT}",
+                            [*NOTED[1:], _edge(environment, spare)[-1]],  # what was noted before is older
+                        )
+                        for mine, _, spare in both
+                    ),
+                    {"handle": [UNAVAILABLE]},
+                ]
+            },
         }
     }
     for slot in SLOTS:
         servers[slot] = {
-            "listen": [f"unix/{_inner_socket(run, slot)}|0600"],
+            "listen": [f"{dial(run, slot)}|0600"],
             "automatic_https": {"disable": True},
             "trusted_proxies_unix": True,  # or the client's address and scheme end at the edge
             "routes": [{"handle": [_upstream(slots.socket(slot))]}],
@@ -151,7 +173,7 @@ def configuration(environment: Environment) -> Json:
         servers[SCRAPED] = _scraped(environment)
     return {
         "admin": {"listen": f"unix/{run}/admin.sock|0600", "config": {"persist": False}},
-        "logging": {"logs": {"default": {"level": "WARN"}}},
+        "logging": {"logs": _logs(environment)},
         "apps": {"http": {"grace_period": f"{DRAIN_SECONDS}s", "metrics": {}, "servers": servers}},
     }
 
@@ -165,24 +187,68 @@ UNAVAILABLE: Json = {
 }
 
 
-def _inner_socket(run: Path, slot: Slot) -> Path:
-    return run / f"in-{slot}.sock"
+READS = "{http.request.method} in ['GET', 'HEAD', 'OPTIONS']"
+SILENT = "int({http.error.status_code}) == 504"
+
+NOTED: list[Json] = [
+    {"handler": "log_append", "key": key, "value": f"{{http.{place}}}"}
+    for key, place in (
+        ("slot", "vars.slot"),
+        ("upstream", "reverse_proxy.upstream.address"),
+        ("retries", "reverse_proxy.retries"),
+    )
+]
+"""What is noted of a request in the edge's log: the slot of its share, and which one answered it."""
+
+UNSAID = ("headers", "host", "remote_ip", "remote_port", "client_ip", "proto", "tls")
+LOG_MB, LOGS_KEPT = 10, 4
 
 
-def _route(expression: str, handler: Json) -> Json:
-    return {"match": [{"expression": expression}], "handle": [handler]}
+def dial(run: Path, slot: Slot) -> str:
+    """What the edge dials for a slot, as its log names it."""
+    return f"unix/{run}/in-{slot}.sock"
 
 
-def _edge(environment: Environment, *order: Slot) -> Json:
-    """The public proxy handler: the first of these slots that answers, asked until one does."""
-    inner = [_inner_socket(environment.run, slot) for slot in order]
+def _logs(environment: Environment) -> Json:
+    """The proxy's own log, and the edge's: a line for each request, without who asked and with what."""
+    fields: Json = {f"request>{name}": {"filter": "delete"} for name in UNSAID}
+    fields |= {name: {"filter": "delete"} for name in ("resp_headers", "user_id", "level", "msg")}
+    fields["request>uri"] = {"filter": "regexp", "regexp": "[?].*", "value": ""}
+    rolled = {"roll": True, "roll_size_mb": LOG_MB, "roll_keep": LOGS_KEPT, "roll_gzip": False}
+    access, cut = "http.log.access.edge", "http.handlers.reverse_proxy"
+    edge: Json = {
+        "writer": {"output": "file", "filename": str(environment.edge_log), "mode": "0600", **rolled},
+        "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": fields},
+        "include": [access, cut],
+        "level": "INFO",
+    }
+    return {"default": {"level": "WARN", "exclude": [access]}, "edge": edge}
+
+
+def _route(expression: str, handle: list[Json]) -> Json:
+    return {"match": [{"expression": expression}], "handle": handle}
+
+
+def _pinned(environment: Environment, slot: Slot) -> Json:
+    """The way of clients to one slot, for who asks on this machine; no client's request, so not logged."""
+    match = {"header": {PIN: [slot]}, "client_ip": {"ranges": ["127.0.0.0/8", "::1/128"]}}
+    return {"match": [match], "handle": [{"handler": "vars", "log_skip": True}, *_edge(environment, slot)]}
+
+
+def _edge(environment: Environment, *order: Slot, silent: bool = False) -> list[Json]:
+    """The public proxy handler: the first of these slots that answers, asked until one does.
+
+    With `silent`, one that takes the request and says nothing is given up: see `errors` of the public server.
+    """
     safe = [
         {"method": ["GET", "HEAD", "OPTIONS"]},
         {"method": ["POST"], "path": list(environment.service.retry_posts)},
     ]
-    return {
+    seconds = environment.service.silent_seconds if silent else 0
+    proxy: Json = {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"unix/{path}"} for path in inner],
+        "upstreams": [{"dial": dial(environment.run, slot)} for slot in order],
+        "transport": {"protocol": "http", "response_header_timeout": f"{seconds:g}s"},
         "request_buffers": 1_000_000,  # a half-read body could not be sent a second time
         "load_balancing": {
             "selection_policy": {"policy": "first"},
@@ -193,6 +259,7 @@ def _edge(environment: Environment, *order: Slot) -> Json:
         # the only one there is shall be asked again at once
         "health_checks": {"passive": {"fail_duration": "2s"}} if len(order) > 1 else {},
     }
+    return [{"handler": "vars", "slot": order[0]}, proxy]
 
 
 def _upstream(path: Path) -> Json:

@@ -18,6 +18,7 @@ from guarded_rollout.gates.samples import Recording, Sample
 from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.alerts import AlertPublisher
+from guarded_rollout.monitor.edge_log import EdgeSource
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.monitor.poller import Observation, Poller, judged_gates, polls_for
 from guarded_rollout.monitor.schedule import Timeline
@@ -87,6 +88,10 @@ class GateSession:
         self.panel = Panel(gates.items(), config.monitoring.poll_intervals, self.began_at, opened_at)
         self._recall(past.samples)
         self._timeline = Timeline(clock, max((sample.at for sample in past.samples), default=-math.inf))
+        heard_until = max((one.at for one in past.samples if one.source is Source.EDGE), default=now)
+        for sampler in samplers:
+            if isinstance(sampler, EdgeSource):
+                sampler.log.begin(heard_until)
         polls = polls_for(gates, samplers, config.monitoring, timeout)
         self.poller = Poller(self.panel, polls, self.executor, self.began_at, self.now(), opened_at)
         self.log = MonitorLog.open(path, target.environment, listeners)

@@ -8,8 +8,12 @@ from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSett
 from guarded_rollout.config.kinds import ConsecutiveGate
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.host.endpoint import Endpoint
+from guarded_rollout.host.proxy import dial
 from guarded_rollout.host.site import Site
+from guarded_rollout.host.slots import SLOTS
+from guarded_rollout.monitor.edge_log import EdgeLog, EdgeSource, Writes
 from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.routes import Routes
 from guarded_rollout.monitor.sources import HealthProbe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
 
 
@@ -27,12 +31,23 @@ def samplers_of(
     if window is not None and (stable := site.slots.find(window.stable)) is not None:
         sides[Side.STABLE] = stable
     admin = endpoint_of(site.traffic.admin_socket, settings)
+    edge = edge_log_of(environment)
     found: list[Sampler] = []
     for side, slot in sides.items():
         endpoint = endpoint_of(site.slots.socket(slot), settings)
         found += of_endpoint(endpoint, config, settings, side)
         found.append(ProxyMetrics(admin, slot, side))
+        if edge.path.exists():  # a proxy that was started before there was one writes none
+            found.append(EdgeSource(edge, slot, side))
     return found
+
+
+def edge_log_of(environment: Environment) -> EdgeLog:
+    """The edge's log of an environment, read from where its session begins."""
+    service = environment.service
+    dialed = {dial(environment.run, slot): slot for slot in SLOTS}
+    writes = Writes(service.writes.routes, service.writes.statuses)
+    return EdgeLog(environment.edge_log, Routes(service.routes), dialed, writes)
 
 
 def of_endpoint(
