@@ -63,7 +63,11 @@ def test_with_the_release_warm_traffic_comes_first_of_all():
 def test_a_cold_release_gets_no_traffic_before_it_is_verified():
     steps = way(warm=False)
     assert steps.index("safety") < steps.index("stage") < steps.index("verify") < steps.index("shift")
-    assert "stage" in way(warm=False, backup=False)
+
+
+def test_only_a_backup_is_waited_for_with_a_safety_copy_before_traffic_moves():
+    steps = way(warm=False, backup=False)
+    assert steps.index("stage") < steps.index("verify") < steps.index("shift") < steps.index("safety")
 
 
 def test_where_the_store_is_exchanged_nobody_has_it_open():

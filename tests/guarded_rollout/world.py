@@ -150,6 +150,8 @@ class FakeSite:
         self._world.change()
         self._world.running |= set(self._world.standing)
 
+    start_all = ensure
+
     def start(self, slot: Slot, release: Build) -> None:
         self._world.change()
         self._world.standing[slot] = release

@@ -87,17 +87,22 @@ class Site:
 
         A release that does not answer soon is left to the supervisor: it may be what is to be replaced.
         """
+        self.start_all()
+        standing = [slot for slot in SLOTS if self.slots.release(slot)]
+        young = [slot for slot in standing if self.processes.state(slot).uptime_seconds < SETTLED_SECONDS]
+        until = self.clock.monotonic() + SETTLED_SECONDS
+        while any(not self.answers(slot) for slot in young) and self.clock.monotonic() < until:
+            self.clock.sleep(0.1)
+
+    def start_all(self) -> None:
+        """Start whatever should run and does not, without waiting for any of it."""
         self.processes.ensure()
         standing = {slot: release for slot in SLOTS if (release := self.slots.release(slot))}
         if standing:
             self.traffic.ensure()
-        young = [slot for slot in standing if self.processes.state(slot).uptime_seconds < SETTLED_SECONDS]
         for slot, release in standing.items():
             if not self.processes.wanted(slot):  # one that runs keeps the configuration it was started with
                 self.start(slot, release)
-        until = self.clock.monotonic() + SETTLED_SECONDS
-        while any(not self.answers(slot) for slot in young) and self.clock.monotonic() < until:
-            self.clock.sleep(0.1)
 
     def answers(self, slot: Slot) -> bool:
         """Return True if the release in this slot answers as healthy."""

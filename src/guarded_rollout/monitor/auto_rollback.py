@@ -151,8 +151,8 @@ class AutoRollback:
 
     def _begin(self, now: float) -> None:
         self._log.write(now, "critical", f"TRIGGERING AUTO-ROLLBACK: {self._reason}", **self._data())
+        self._start(now)  # before anything that can wait, as the outbox can
         self._publish(Kind.AUTO_ROLLBACK)
-        self._start(now)
 
     def _start(self, now: float) -> None:
         assert self._rollouts is not None

@@ -81,10 +81,12 @@ class Engine:
     def roll_back(self, release: Release, request: Request, *, validated: bool = True) -> DeployResult:
         """Return to a release, and to a backup's data if the options name one; the open rollout is closed.
 
+        A warm release gets its traffic before anything is started or waited for.
         Raises `RollbackFailedError`; run again, it resumes there.
         """
-        self.site.ensure()
         work, closes = self._way_back(release, request, validated=validated)
+        if work.steps[0] is not STEPS["shift"]:
+            self.site.start_all()
         self.say(f"rolling {self.site.environment.name} back to {release.id}")
         return advance(self._begin(work, request, closes=closes))
 
@@ -97,13 +99,15 @@ class Engine:
     def resume(self) -> DeployResult:
         """Resume a rollout that a crash interrupted or `pause` held. Raises `NothingOpenError`."""
         rollout, work = self._open()
-        self.site.ensure()
+        if begun := rollout.note(UNDOING):
+            take_back(work, begun.data["cause"])
+            if work.outgoing is not None:
+                self.site.ensure()
+            return DeployResult(work.incoming)
+        self.site.start_all() if rollout.is_rollback else self.site.ensure()
         found = window(rollout)
         if found is not None and found.paused:
             work.note(RESUMED, **mark(self.site.clock))
-        if begun := rollout.note(UNDOING):
-            take_back(work, begun.data["cause"])
-            return DeployResult(work.incoming)
         return advance(work)
 
     def rehearse_resume(self) -> Iterator[str]:
@@ -168,7 +172,7 @@ class Engine:
         rollout, work = self._open()
         if reason := decided(rollout, work):
             self.say(f"{reason}; resuming that")
-            self.site.ensure()
+            self.site.start_all()
             advance(work)
             return self.journal.rollout(rollout.id)
         take_back(work, cause)

@@ -46,17 +46,19 @@ def rollback_steps(
 ) -> tuple[str, ...]:
     """Return the steps of a rollback, in order. Pure.
 
-    With the release warm, traffic comes first of all. Where the store's own file is exchanged nobody may
-    have it open, so everything stops before and starts after. `configuration`: the
-    backup's is wanted too. `reunites`: a store that an earlier rollback
-    set aside is to be merged.
+    With the release warm, traffic comes first of all; a cold one is started first, and what serves is copied
+    afterwards unless a backup changes it. Where the store's own file is exchanged nobody may have it open, so
+    everything stops before and starts after. `configuration`: the backup's is wanted too. `reunites`: a store
+    that an earlier rollback set aside is to be merged.
     """
     if exchanged:
         order = "safety halt configuration data schema stage verify shift quarantine validate"
     elif warm:
         order = "shift safety retire configuration data schema stage quarantine validate"
-    else:
+    elif backup:
         order = "safety configuration schema stage verify shift retire data quarantine validate"
+    else:
+        order = "schema stage verify shift safety retire data quarantine validate"
     left_out = set() if validated else {"verify", "validate"}
     if not outgoing:
         left_out |= {"retire", "quarantine"}

@@ -197,11 +197,12 @@ def damage(site: Site, release: Release) -> str:
 def left_aside(site: Site, journal: Journal) -> list[Path]:
     """Stores that a failed rollback set aside, and that nothing was merged from since."""
     store = store_file(site)
-    if store is None:
-        return []
+    found = store.set_aside() if store is not None else []
+    if store is None or not found:
+        return []  # without reading the journal: traffic may be waiting
     rollouts = journal.history(site.environment.name, limit=200)
     failed = {store.aside(rollout.id) for rollout in rollouts if rollout.outcome is RolloutOutcome.FAILED}
     reunited = {
         note.data.get("aside") for rollout in rollouts for note in rollout.notes if note.name == REUNITED
     }
-    return [path for path in store.set_aside() if path in failed and str(path) not in reunited]
+    return [path for path in found if path in failed and str(path) not in reunited]

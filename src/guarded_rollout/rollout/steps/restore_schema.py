@@ -7,6 +7,7 @@ from guarded_rollout.checks.migrations import CONTRACT, MigrationPlan, Revision
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import expand, take_back
+from guarded_rollout.rollout.steps.safety_backup import SafetyBackup, keep_copy
 
 
 class RestoreSchema(RolloutStep):
@@ -22,6 +23,8 @@ class RestoreSchema(RolloutStep):
         newest = work.outgoing or work.incoming
         plan = plan_for(work.site, newest)
         taken_back = contracted(plan, work.incoming.schema)
+        if taken_back and not work.journal.rollout(work.rollout).done(SafetyBackup.name):
+            keep_copy(work)  # the way down may take rows along
         for revision in taken_back:
             take_back(work.site, newest, revision, plan)
         applied = expand(work.site, work.incoming, plan_for(work.site, work.incoming))

@@ -1,4 +1,4 @@
-"""Keep a copy of the state that a rollback leaves, before anything in it is changed."""
+"""Keep a copy of the state that a rollback leaves, before its data is changed."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -17,14 +17,18 @@ class SafetyBackup(RolloutStep):
         yield f"keep a safety copy of {work.site.environment.name} as {release.id} leaves it"
 
     def do(self, work: Work) -> Evidence:
-        """A store that cannot be copied is kept aside as it is by the step that replaces it."""
-        store = store_file(work.site)
-        if store is not None and not store.path.exists():
-            return {"safety_copy": None, "error": f"there is no {store.path}"}
-        try:
-            taken = take_backup(work.site, release=work.outgoing or work.incoming, safety=True)
-        except RolloutError as error:
-            work.say(f"no safety copy: {error.sentence}")
-            return {"safety_copy": None, "error": str(error)}
-        work.say(f"safety copy: {work.site.environment.shown(taken.entry.path)}")
-        return {"safety_copy": str(taken.entry.path), "sha256": taken.sha256}
+        return keep_copy(work)
+
+
+def keep_copy(work: Work) -> Evidence:
+    """Take a safety copy. A store that cannot be copied is kept aside by the step that replaces it."""
+    store = store_file(work.site)
+    if store is not None and not store.path.exists():
+        return {"safety_copy": None, "error": f"there is no {store.path}"}
+    try:
+        taken = take_backup(work.site, release=work.outgoing or work.incoming, safety=True)
+    except RolloutError as error:
+        work.say(f"no safety copy: {error.sentence}")
+        return {"safety_copy": None, "error": str(error)}
+    work.say(f"safety copy: {work.site.environment.shown(taken.entry.path)}")
+    return {"safety_copy": str(taken.entry.path), "sha256": taken.sha256}

@@ -31,6 +31,8 @@ class Shift(RolloutStep):
             traffic.give(
                 work.slot, step.percent, spare=not work.is_rollback
             )  # what is left for bad is no spare
+            if work.is_rollback:
+                work.site.traffic.ensure()  # only now: starting what does not run takes time
             work.note("share", release=work.incoming.id, percent=step.percent)
             work.say(f"{work.incoming.id} has {step.percent} % of the traffic")
             taken.append(step.percent)
