@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,10 @@ from tests.dhash_service.serving import Server, serving
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.pictures import jpeg
 
-from bench.clients import Address, Camera, Load, bare_server, distinct, load, rate
+from bench.clients import Address, Camera, Load, Request, bare_server, distinct, load, rate
 from bench.table import Table, Target, duration
 from dhash_service.pictures.fingerprint import FAST, fingerprint, read_picture
+from dhash_service.store.store import Store
 
 CONCURRENCY = 8
 
@@ -150,6 +152,36 @@ def filled(rows: int) -> Iterator[Path]:
         yield Path(folder)
 
 
+def while_writing(server: Server, requests: Sequence[Request]) -> Load:
+    """Searches that have to catch up first, since somebody writes all the time."""
+    ended = threading.Event()
+
+    def write() -> None:
+        picture, number = jpeg(64, 48, 5), 0
+        while not ended.is_set():
+            load(
+                port_of(server), [("POST", "/api/dhash", distinct(picture, number + n)) for n in range(20)], 1
+            )
+            number += 20
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        return load(port_of(server), requests, CONCURRENCY)
+    finally:
+        ended.set()
+        writer.join()
+
+
+def cost_of_asking(folder: Path) -> float:
+    """Seconds that it takes to see that nobody has written since the index was last brought up to date."""
+    with Store.open(f"sqlite:///{folder}/dhash.db", release="bench", algorithm=None) as store:
+        begin = time.perf_counter()
+        for _ in range(1000):
+            store.feed.version()
+        return (time.perf_counter() - begin) / 1000
+
+
 def searching(quick: bool) -> list[Table]:
     """Searches and start-up with a million rows in the store."""
     rows = 100_000 if quick else 1_000_000
@@ -167,6 +199,8 @@ def searching(quick: bool) -> list[Table]:
             ]
             seen = load(port_of(server), [("GET", path, b"") for path in paths], CONCURRENCY)
             floor = load(port_of(server), [("GET", "/health/live", b"")] * len(paths), CONCURRENCY)
+            written = while_writing(server, [("GET", path, b"") for path in paths])
+            asked = cost_of_asking(folder)
     p99 = seen.percentile(0.99)
     start = statistics.median(starts)
     return [
@@ -175,6 +209,13 @@ def searching(quick: bool) -> list[Table]:
             ("", "requests/s", "p50", "p99"),
             [
                 ("search", f"{seen.rate:.0f}", duration(seen.percentile(0.5)), duration(p99)),
+                (
+                    "search, while one client submits without a pause",
+                    f"{written.rate:.0f}",
+                    duration(written.percentile(0.5)),
+                    duration(written.percentile(0.99)),
+                ),
+                ("asking the store whether anybody has written", "", duration(asked), ""),
                 (
                     "floor: /health/live",
                     f"{floor.rate:.0f}",

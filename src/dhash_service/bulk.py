@@ -144,7 +144,7 @@ def index_files(
     """
     settings = settings.model_copy(update={"algorithm": store.algorithm.name})
     progress = Progress(len(files))
-    with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher, settings)) as keeper:
+    with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher)) as keeper:
         for path, reading in readers.read_all(files):
             error = None
             added, read = 0, None
@@ -244,11 +244,10 @@ class Keeper:
 
     GROUP = 64
 
-    def __init__(self, store: Store, matcher: Matcher, settings: Settings) -> None:
+    def __init__(self, store: Store, matcher: Matcher) -> None:
         self._store = store
         self._matcher = matcher
-        self._radius = settings.match_radius
-        self._writing: list[tuple[int, Future[Any]]] = []
+        self._writing: list[Future[Any]] = []
         self._seeing: list[Future[None]] = []
 
     def keep(self, read: "Extraction | Read | UUID", label: Label) -> int:
@@ -270,19 +269,17 @@ class Keeper:
         if self._store.by_sha256(picture.sha256):
             self._see(picture.id, label, source)
             return False
-        value = picture.fingerprint.value
-        # A picture like one that is still being written must wait until it can be found.
-        if len(self._writing) >= self.GROUP or any(
-            (value ^ other).bit_count() <= self._radius for other, _ in self._writing
-        ):
+        if len(self._writing) >= self.GROUP:
             self.flush()
+        after = self._matcher.follower.position
         match = self._matcher.match(picture.fingerprint)
-        self._writing.append((value, self._store.add_image(picture, match, source, label)))
+        unseen = self._matcher.unseen(after, lambda newer: self._matcher.match(picture.fingerprint, newer))
+        self._writing.append(self._store.add_image(picture, match, source, label, unseen))
         return True
 
     def flush(self) -> None:
         """Wait until all that was written is committed and can be found."""
-        waiting = (*(written for _, written in self._writing), *self._seeing)
+        waiting = (*self._writing, *self._seeing)
         self._writing.clear()  # first: what failed is told once, and not of every file after it
         self._seeing.clear()
         for future in waiting:

@@ -1,6 +1,6 @@
 """Matches fingerprints against an index that follows a store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 from uuid import UUID
@@ -8,9 +8,11 @@ from uuid import UUID
 from dhash_service.errors import StoreError
 from dhash_service.facts import Fingerprint, Match, Neighbour, Status
 from dhash_service.search.confidence import match
+from dhash_service.search.feed import Position
 from dhash_service.search.follower import Follower
 from dhash_service.search.index import HammingIndex
 from dhash_service.settings import Settings
+from dhash_service.store.recorder import Unseen
 from dhash_service.store.store import Store
 
 CANDIDATES = 16
@@ -63,13 +65,16 @@ class Matcher:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def match(self, fingerprint: Fingerprint) -> Match:
-        """Judge a fingerprint by the known images."""
+    def match(self, fingerprint: Fingerprint, newer: Sequence[Neighbour] = ()) -> Match:
+        """Judge a fingerprint by the known images, and by `newer` ones that the index may not have yet."""
         found = self.neighbours(fingerprint.value, self._radius, CANDIDATES)
+        near = {each.image.id: each for each in found.neighbours}
+        for each in newer:
+            near.setdefault(each.image.id, each)
         judged = match(
-            found.neighbours,
+            sorted(near.values(), key=lambda each: each.distance),
             fingerprint,
-            found.known,
+            found.known + len(near) - len(found.neighbours),
             radius=self._radius,
             review_below=self._review_below,
             crowded=found.crowded,
@@ -77,6 +82,14 @@ class Matcher:
         if judged.status is not Status.REVIEW or not self._queueing.isdisjoint(judged.reasons):
             return judged
         return replace(judged, status=Status.MATCHED if judged.nearest else Status.NEW)
+
+    def unseen(self, after: Position | None, judge: Callable[[Sequence[Neighbour]], Match]) -> Unseen | None:
+        """Tells the writer how to judge again, with what came after the index's position before matching."""
+        return Unseen(after, self._radius, judge) if after else None
+
+    def catch_up(self) -> bool:
+        """Return once everything can be found that was committed before; False where it cannot be read."""
+        return self.follower.is_current() or self.follower.catch_up()
 
     def neighbours(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
         """Known images within `radius` bits, nearest first, at most `limit` after the first `skip`."""

@@ -56,6 +56,7 @@ from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
 from dhash_service.pictures.fingerprint import read_picture
 from dhash_service.search.confidence import Reason
+from dhash_service.search.feed import Position
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Registered
 from dhash_service.store.store import Store
@@ -78,6 +79,16 @@ class Submission:
     created: bool
     lookup: UUID | None
     thumbnail: bytes | None = None
+    banks: Sequence[BankMatch] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A picture that is not known, its match with what the index held `after` a position, and its banks."""
+
+    picture: Picture
+    match: Match
+    after: Position | None
     banks: Sequence[BankMatch] = ()
 
 
@@ -155,17 +166,14 @@ class Service:
         try:
             with self.store.expecting():
                 with self._counting():
-                    looked = self._look(data)
-                    banks = self._banks_of(looked, data, register)
-                if isinstance(looked, Submission):
-                    looked = replace(looked, banks=banks)
-                else:
-                    looked = looked[0], queued_by(banks, looked[1])
-                if not isinstance(looked, Submission):
+                    looked = self._with_banks(self._look(data), data, register)
+                if isinstance(looked, Looked):
                     if register:
-                        self._keep(*looked, banks, label, answer)
+                        pass_on(
+                            self._keep(looked, label), answer, lambda written: self._kept(looked, written)
+                        )
                     else:
-                        answer.set_result(replace(only_looked_up(*looked), banks=banks))
+                        answer.set_result(only_looked_up(looked))
                 elif register and label:
                     pass_on(self.store.see(looked.picture_id, label), answer, lambda _: looked)
                 else:
@@ -173,7 +181,7 @@ class Service:
         except BaseException as error:
             answer.set_exception(error)
 
-    def _look(self, data: bytes) -> Submission | tuple[Picture, Match]:
+    def _look(self, data: bytes) -> Submission | Looked:
         sha256 = Sha256(hashlib.sha256(data).hexdigest())
         if known := self.store.by_sha256(sha256):
             return self._known(known)
@@ -185,21 +193,25 @@ class Service:
                 keep_content=self.settings.keep_originals,
                 sha256=sha256,
             )
-        return picture, self._match(picture.fingerprint)
+        return self._looked(picture)
 
-    def _match(self, fingerprint: Fingerprint) -> Match:
-        """The match of a fingerprint; the nearest image has its names."""
-        match = self.matcher.match(fingerprint)
+    def _looked(self, picture: Picture) -> Looked:
+        after = self.matcher.follower.position  # before matching: the writer looks at what came since
+        return Looked(picture, self._match(picture.fingerprint), after)
+
+    def _match(self, fingerprint: Fingerprint, newer: Sequence[Neighbour] = ()) -> Match:
+        """The match of a fingerprint, also with `newer` images; the nearest one has its names."""
+        match = self.matcher.match(fingerprint, newer)
         if match.nearest is None:
             return match
         (nearest,) = self.store.sightings.named_neighbours([match.nearest])
         return replace(match, nearest=nearest)
 
-    def _banks_of(
-        self, looked: Submission | tuple[Picture, Match], data: bytes | None, register: bool
-    ) -> Sequence[BankMatch]:
-        """The banks that a picture matches. Raises `RefusedByBankError` for one that is not to be kept."""
-        known = looked if isinstance(looked, Submission) else looked[0]
+    def _with_banks(
+        self, looked: Submission | Looked, data: bytes | None, register: bool
+    ) -> Submission | Looked:
+        """The same with the banks it matches. Raises `RefusedByBankError` for one that is not to be kept."""
+        known = looked if isinstance(looked, Submission) else looked.picture
         digests = {SHA256: str(known.sha256)}
         if data is not None and self.banks.wants_md5():
             digests[MD5] = hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -207,27 +219,32 @@ class Service:
         if register and strictest(found) is BankAction.REFUSED:
             names = sorted({each.bank.name for each in found if each.bank.action is BankAction.REFUSED})
             raise RefusedByBankError(f"It matches {', '.join(names)}.")
-        return found
+        if isinstance(looked, Looked):
+            return replace(looked, banks=found, match=queued_by(found, looked.match))
+        return replace(looked, banks=found)
 
-    def _keep(
-        self,
-        picture: Picture,
-        matched: Match,
-        banks: Sequence[BankMatch],
-        label: Label,
-        answer: Future[Submission],
-    ) -> None:
-        written = self.store.add_image(picture, matched, label=label)
-        pass_on(
-            written,
-            answer,
-            lambda registered: replace(self._kept(picture, matched, registered), banks=banks),
+    def _keep(self, looked: Looked, label: Label, source: Source | None = None) -> Future[Registered]:
+        """Write a picture; it is judged again if one like it came while it was being matched."""
+
+        def judge(newer: Sequence[Neighbour]) -> Match:
+            return queued_by(looked.banks, self._match(looked.picture.fingerprint, newer))
+
+        unseen = self.matcher.unseen(looked.after, judge)
+        return self.store.add_image(looked.picture, looked.match, source, label, unseen)
+
+    def _kept(self, looked: Looked, written: Registered) -> Submission:
+        picture = looked.picture
+        if not written.created:  # somebody else sent the same picture at the same moment
+            return replace(self._known(written.image), banks=looked.banks)
+        return Submission(
+            picture.id,
+            picture.sha256,
+            picture.fingerprint,
+            written.match,
+            True,
+            written.lookup,
+            banks=looked.banks,
         )
-
-    def _kept(self, picture: Picture, matched: Match, registered: Registered) -> Submission:
-        if not registered.created:  # somebody else sent the same picture at the same moment
-            return self._known(registered.image)
-        return Submission(picture.id, picture.sha256, picture.fingerprint, matched, True, registered.lookup)
 
     def _known(self, image: Image) -> Submission:
         (image,) = self.store.sightings.named([image])
@@ -290,26 +307,19 @@ class Service:
         self, extraction: Extraction, item: ExtractedPicture, register: bool, label: Label
     ) -> Submission:
         self.metrics.count_image(Outcome.OK)
-        looked, banks = await self.read(lambda: self._look_extracted(item.picture, register))
+        looked = await self.read(lambda: self._look_extracted(item.picture, register))
         source = Source(extraction.sha256, item.page, item.box)
         if isinstance(looked, Submission):
             if register:
                 await asyncio.wrap_future(self.store.see(looked.picture_id, label, source))
-            return replace(looked, banks=banks)
+            return looked
         if not register:
-            return replace(only_looked_up(item.picture, looked), banks=banks)
-        registered = await asyncio.wrap_future(self.store.add_image(item.picture, looked, source, label))
-        return replace(self._kept(item.picture, looked, registered), banks=banks)
+            return only_looked_up(looked)
+        return self._kept(looked, await asyncio.wrap_future(self._keep(looked, label, source)))
 
-    def _look_extracted(
-        self, picture: Picture, register: bool
-    ) -> tuple[Submission | Match, Sequence[BankMatch]]:
-        if known := self.store.by_sha256(picture.sha256):
-            submission = self._known(known)
-            return submission, self._banks_of(submission, None, register)
-        match = self._match(picture.fingerprint)
-        banks = self._banks_of((picture, match), None, register)
-        return queued_by(banks, match), banks
+    def _look_extracted(self, picture: Picture, register: bool) -> Submission | Looked:
+        known = self.store.by_sha256(picture.sha256)
+        return self._with_banks(self._known(known) if known else self._looked(picture), None, register)
 
     # ---- search
 
@@ -317,6 +327,7 @@ class Service:
         """Known images within `radius` bits, nearest first: at most `limit`, after the first `skip`."""
 
         def read() -> Neighbourhood:
+            self.matcher.catch_up()  # a search finds what was acknowledged before it, by whichever process
             found = self.matcher.neighbours(value, radius, limit, skip)
             return replace(found, neighbours=self.store.sightings.named_neighbours(found.neighbours))
 
@@ -443,10 +454,18 @@ def pass_on(future: Future[T], answer: Future[R], result: Callable[[T], R]) -> N
     future.add_done_callback(done)
 
 
-def only_looked_up(picture: Picture, matched: Match) -> Submission:
+def only_looked_up(looked: Looked) -> Submission:
     """A picture that was not to be kept."""
+    picture = looked.picture
     return Submission(
-        picture.id, picture.sha256, picture.fingerprint, matched, False, None, picture.thumbnail
+        picture.id,
+        picture.sha256,
+        picture.fingerprint,
+        looked.match,
+        False,
+        None,
+        picture.thumbnail,
+        looked.banks,
     )
 
 

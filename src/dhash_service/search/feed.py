@@ -47,3 +47,10 @@ class FingerprintFeed(Protocol):
         same each time. Raises `StoreError` when the store cannot be read; the position stays good.
         """
         ...
+
+    def version(self) -> int | None:
+        """A number that changes with every commit of anybody, asked in microseconds and without waiting.
+
+        None where no such number is at hand.
+        """
+        ...

@@ -34,7 +34,8 @@ class Follower:
     ) -> None:
         self._index, self._feed = index, feed
         self._interval, self._patience, self._clock = interval, patience, clock
-        self._position: Position | None = None
+        self.position: Position | None = None  # all that came up to here is in the index
+        self._version: int | None = None  # the feed's, before the last read that succeeded
         self._reading = threading.Lock()
         self._reads_begun = 0
         self._complete_at = clock()  # when the last read that succeeded began
@@ -72,6 +73,11 @@ class Follower:
                 self._read()
             return self.failures == 0
 
+    def is_current(self) -> bool:
+        """True if nothing was committed since the last read; False also where only reading can tell."""
+        known, version = self._version, self._feed.version()
+        return version is not None and version == known and not self.failures
+
     def _follow(self) -> None:
         while not self._stopping.is_set():
             self.catch_up()
@@ -81,7 +87,8 @@ class Follower:
         self._reads_begun += 1
         began = self._clock()
         try:
-            changes = self._feed.changes(self._position)
+            version = self._feed.version()  # before: what is committed meanwhile is read once more
+            changes = self._feed.changes(self.position)
             self._index.remove(changes.removed)
             self._index.append(changes.keys, changes.values)
         except Exception as error:
@@ -93,7 +100,7 @@ class Follower:
             return
         if self.failures:
             log.info("index_follows_again", failures=self.failures, seconds=round(self.lag_seconds, 1))
-        self._position, self._complete_at = changes.position, began
+        self.position, self._version, self._complete_at = changes.position, version, began
         self.failures, self.last_error = 0, None
         self.ready.set()
 

@@ -4,6 +4,8 @@ A position is two marks: the newest fingerprint and the newest tombstone seen. B
 they were committed (see `engine.writing`), so nothing can appear behind a mark.
 """
 
+import sqlite3
+import threading
 from itertools import chain
 from typing import Any
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select
 
 from dhash_service.search.feed import Changes, Position
-from dhash_service.store.engine import reading
+from dhash_service.store.engine import reading, sqlite_path
 from dhash_service.store.tables import fingerprints, tombstones
 from dhash_service.store.visibility import aside, stands
 
@@ -35,6 +37,7 @@ class Feed:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._probe = Probe(engine)
         key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
         self._newest = select(_newest(key), _newest(tombstones.c.seq))
@@ -49,6 +52,14 @@ class Feed:
             if after.marks[1] == now.marks[1]:
                 return self._appended(connection, after, now)
             return self._reconsidered(connection, after, now)
+
+    def version(self) -> int | None:
+        """See `FingerprintFeed.version`."""
+        return self._probe.version()
+
+    def close(self) -> None:
+        """Let go of the connection that versions are read on."""
+        self._probe.close()
 
     def _everything(self, connection: Connection, now: Position) -> Changes:
         """All rows but the few that are aside, rather than a question asked of each of a million."""
@@ -75,6 +86,46 @@ class Feed:
         left = without(is_now[is_now[:, 0] <= mark], was)
         came = without(np.concatenate([was, new]), is_now)
         return _changes(came, now, left)
+
+
+class Probe:
+    """Reads the version of a SQLite file, which every commit but this connection's own changes.
+
+    PostgreSQL has none: asking for a position there costs as much as reading what is new.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._path = sqlite_path(engine.url)
+        self._asking = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._closed = self._path is None
+
+    def version(self) -> int | None:
+        """The file's version; None where there is none, or where it cannot be read at once."""
+        if self._closed:
+            return None
+        with self._asking:
+            if self._closed:
+                return None
+            try:
+                if self._connection is None:
+                    self._connection = sqlite3.connect(
+                        f"{self._path.absolute().as_uri()}?mode=rw" if self._path else "",
+                        uri=True,
+                        timeout=0,
+                        check_same_thread=False,
+                    )
+                (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+                return int(version)
+            except sqlite3.Error:
+                return None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._asking:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
 
 
 def everything() -> Select[tuple[int, int]]:

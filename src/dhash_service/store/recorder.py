@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import Connection, Insert, Table, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -22,6 +23,7 @@ from dhash_service.facts import (
     Image,
     Label,
     Match,
+    Neighbour,
     Picture,
     Source,
     Subject,
@@ -30,6 +32,7 @@ from dhash_service.facts import (
     new_id,
     sighting_id,
 )
+from dhash_service.search.feed import Position
 from dhash_service.store.repository import chunks, images_by_id
 from dhash_service.store.tables import (
     decisions,
@@ -50,6 +53,18 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """Tells how to match a picture again with those that came `after` the position it was matched at.
+
+    Only pictures within `radius` bits count. `match` is given them, nearest first.
+    """
+
+    after: Position
+    radius: int
+    match: Callable[[Sequence[Neighbour]], Match]
+
+
+@dataclass(frozen=True, slots=True)
 class NewImage:
     """A picture to be kept, and what matching made of it."""
 
@@ -57,6 +72,7 @@ class NewImage:
     match: Match
     source: Source | None
     label: Label = UNLABELLED
+    unseen: Unseen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +89,13 @@ class Registered:
     """The result for a picture that was to be kept.
 
     `created` is False where the image stood in search already: nothing was added, and there is no lookup.
+    `match` is the one that was kept.
     """
 
     image: Image
     created: bool
     lookup: UUID | None
+    match: Match
 
 
 class Recorder:
@@ -101,20 +119,49 @@ class Recorder:
             if item.picture.id not in known:
                 firsts.setdefault(item.picture.id, item)
         hidden = [id for id in here if id not in known]
+        matches = self._matches(connection, list(firsts.values()), now)
         self._insert_images(connection, [item.picture for item in firsts.values()], hidden, now)
         kept = {id: self._image(item.picture, now) for id, item in firsts.items()}
         ids = {id: new_id() for id in firsts}
-        add(connection, lookups, [self._lookup(ids[id], item, now) for id, item in firsts.items()])
+        add(
+            connection,
+            lookups,
+            [self._lookup(ids[id], item, matches[id], now) for id, item in firsts.items()],
+        )
         answers = []
         for item in new:
             id = item.picture.id
             created = firsts.get(id) is item
             image = known[id] if id in known else kept[id]
-            answers.append(Registered(image, created, ids[id] if created else None))
+            match = matches[id] if created else item.match
+            answers.append(Registered(image, created, ids[id] if created else None, match))
         self.add_sightings(
             connection, [NewSighting(item.picture.id, item.label, item.source) for item in new]
         )
         return answers
+
+    def _matches(self, connection: Connection, new: Sequence[NewImage], now: datetime) -> dict[UUID, Match]:
+        """The match of each, made again where one near it was committed since, or stands before it here."""
+        found = {item.picture.id: item.match for item in new}
+        marks = [item.unseen.after.marks[0] for item in new if item.unseen]
+        if not marks:
+            return found
+        rows = connection.execute(NEWER, {"after": min(marks)}).all()
+        ids = [row.image_id for row in rows] + list(found)
+        values = [row.value for row in rows] + [item.picture.fingerprint.value for item in new]
+        compared = np.array(values, np.uint64)
+        here = {item.picture.id: self._image(item.picture, now) for item in new}
+        for place, item in enumerate(new, len(rows)):
+            if item.unseen is None:
+                continue
+            distances = np.bitwise_count(compared[:place] ^ compared[place])
+            near = {ids[at]: int(distances[at]) for at in np.flatnonzero(distances <= item.unseen.radius)}
+            if near:
+                images = here | images_by_id(connection, near.keys() - here.keys(), self._algorithm)
+                neighbours = [Neighbour(images[id], bits) for id, bits in near.items() if id in images]
+                neighbours.sort(key=lambda neighbour: neighbour.distance)
+                found[item.picture.id] = item.unseen.match(neighbours)
+        return found
 
     def add_sightings(self, connection: Connection, new: Sequence[NewSighting]) -> list[None]:
         """Keep what was seen where, and tags; what says nothing is passed over."""
@@ -176,8 +223,8 @@ class Recorder:
             now,
         )
 
-    def _lookup(self, id: UUID, item: NewImage, now: datetime) -> Row:
-        match, source = item.match, item.source
+    def _lookup(self, id: UUID, item: NewImage, match: Match, now: datetime) -> Row:
+        source = item.source
         return {
             "id": id,
             "image_id": item.picture.id,
@@ -373,6 +420,8 @@ def insertion(table: Table, dialect: str) -> Insert:
     statement: Insert = kind.insert(table).on_conflict_do_nothing()
     return statement
 
+
+NEWER = select(fingerprints.c.value, fingerprints.c.image_id).where(fingerprints.c.seq > bindparam("after"))
 
 PRESENT = select(images.c.id).where(images.c.id.in_(bindparam("wanted", expanding=True)))
 

@@ -41,7 +41,7 @@ from dhash_service.store.engine import (
 )
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
-from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered
+from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen
 from dhash_service.store.repository import Repository
 from dhash_service.store.review import ReviewQueue
 from dhash_service.store.sessions import Sessions
@@ -145,6 +145,7 @@ class Store(Repository):
         """Write all that was submitted, then let go of the database."""
         self._files.shutdown()
         self._writer.close()
+        self.feed.close()
         self.engine.dispose()
 
     def __enter__(self) -> Self:
@@ -175,20 +176,28 @@ class Store(Repository):
         self._writer.committed = call
 
     def add_image(
-        self, picture: Picture, match: Match, source: Source | None = None, label: Label = UNLABELLED
+        self,
+        picture: Picture,
+        match: Match,
+        source: Source | None = None,
+        label: Label = UNLABELLED,
+        unseen: Unseen | None = None,
     ) -> Future[Registered]:
         """Keep a picture, its fingerprint, thumbnail, lookup and sighting; of a known one, its sighting.
 
+        With `unseen`, it is matched again if a picture near it was committed since it was matched.
         Where originals are kept and the picture carries its bytes, they are on the disk before the rest is.
         """
-        new = NewImage(picture, match, source, label)
+        new = NewImage(picture, match, source, label, unseen)
         if self.originals is None or picture.content is None:
             return self._writer.submit(self._recorder.add_images, new)
         return self._add_with_original(self.originals, new, picture.content)
 
     def add_images(self, new: Sequence[NewImage]) -> list[Future[Registered]]:
         """Keep many, in as few commits as their number allows. Each succeeds or fails alone."""
-        return [self.add_image(item.picture, item.match, item.source, item.label) for item in new]
+        return [
+            self.add_image(item.picture, item.match, item.source, item.label, item.unseen) for item in new
+        ]
 
     def see(self, image: UUID, label: Label, source: Source | None = None) -> Future[None]:
         """Keep the sighting and tags of a known image. The same sighting again adds nothing."""

@@ -21,11 +21,15 @@ class Journal:
         self.entries: list[tuple[int, int | None]] = []
         self.reads = 0
         self.away = False
+        self.versioned = True
         self.overlap = 0  # how many entries before the position are given once more
         self.gate: threading.Event | None = None
 
     def write(self, key: int, value: int | None) -> None:
         self.entries.append((key, value))
+
+    def version(self) -> int | None:
+        return len(self.entries) if self.versioned else None
 
     def changes(self, after: Position | None) -> Changes:
         self.reads += 1
@@ -74,6 +78,23 @@ def test_everything_is_there_once_ready() -> None:
     with following(feed) as follower:
         assert follower.ready.wait(10)
         assert keys_of(follower) == set(range(100))
+
+
+def test_it_is_current_until_somebody_commits() -> None:
+    feed = Journal()
+    with following(feed, interval=60) as follower:
+        assert follower.ready.wait(10)
+        assert follower.is_current()
+        feed.write(1, 1)
+        assert not follower.is_current()
+        assert follower.catch_up()
+        assert follower.is_current()
+        feed.away = True
+        assert not follower.catch_up()
+        assert not follower.is_current()
+        feed.away, feed.versioned = False, False
+        assert follower.catch_up()
+        assert not follower.is_current()
 
 
 def test_an_empty_store_is_ready_too() -> None:
