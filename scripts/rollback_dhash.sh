@@ -1,2 +1,2 @@
 #!/bin/sh
-exec "$(dirname "$0")/../.venv/bin/rollout" rollback "$@"
+root=$(dirname "$(readlink -f "$0")")/..; ROLLOUT_TOML=${ROLLOUT_TOML:-$root/rollout.toml} exec "$root/.venv/bin/rollout" rollback "$@"

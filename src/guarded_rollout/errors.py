@@ -62,6 +62,11 @@ class ConfigurationError(RolloutError):
     advice = "src/guarded_rollout/config/rollout.example.toml documents every key."
 
 
+class NoProjectError(RolloutError):
+    message = "There is no {wanted}."
+    advice = "Go to your project's folder, or write a rollout.toml there."
+
+
 class UnknownEnvironmentError(RolloutError):
     message = "There is no environment {name!r}; {path} has {known}."
     advice = "Name one of these with --env, or add it there."
@@ -245,7 +250,7 @@ class ExactUnsupportedError(RolloutError):
 
 
 class NoPreviousError(RolloutError):
-    message = "{environment} has no previous release to return to."
+    message = "{environment} has no good release to return to.{bad}"
     advice = "Name one with --to, or a backup with --backup."
 
 

@@ -60,6 +60,7 @@ class Service:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "quality-gates-config.json").write_text(quick(health=HEALTH, error_rate=ERRORS))
+    (tmp_path / "rollout.toml").touch()
     return tmp_path
 
 

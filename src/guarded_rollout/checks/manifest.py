@@ -10,6 +10,7 @@ from typing import Any
 from guarded_rollout.errors import ArtifactsError
 from guarded_rollout.files import sha256, write_atomic
 
+FOLDER = "premerge_artifacts"
 FILE = "manifest.json"
 FORMAT = 1
 

@@ -93,8 +93,21 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rollout {version('mobius-dhash')}")
+        raise typer.Exit
+
+
 @app.callback()
-def rollout() -> None:
+def rollout(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
     """Make `rollout` a group of commands, however many are imported."""
 
 

@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from guarded_rollout.cli.app import AsJson, app
-from guarded_rollout.cli.session import Output, reporting, settings_file
+from guarded_rollout.cli.session import Output, project_gates, reporting
 from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
-from guarded_rollout.config.environments import load
 from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.describe import describe_environment, describe_file
 from guarded_rollout.gates.panel import Change, News
@@ -24,19 +23,19 @@ from guarded_rollout.monitor import log as logs
 commands = typer.Typer(no_args_is_help=True, help="Check, simulate and replay quality gates.")
 app.add_typer(commands, name="gates")
 
-SHIPPED = Path("quality-gates-config.json")
 Config = Annotated[Path | None, typer.Option("--config", help="Gates file. [that of rollout.toml]")]
 
 
 @commands.command(epilog="Example: rollout gates check custom-gates.json --env production")
 def check(
-    file: Annotated[Path, typer.Argument(help="Gates file.")] = SHIPPED,
+    file: Annotated[Path | None, typer.Argument(help="Gates file. [that of rollout.toml]")] = None,
     env: Annotated[str | None, typer.Option("--env", help="Only this environment.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say in plain words what a gates file will do, or everything that is wrong with it."""
     out = Output(as_json)
     with reporting(out):
+        file = file or project_gates()
         found = gates.load(file)
         lines = describe_environment(found.environment(env)) if env else describe_file(found)
         if as_json:
@@ -134,7 +133,7 @@ def replay_command(
     out = Output(as_json)
     with reporting(out):
         lines = list(logs.read(log))
-        file = config or next(iter(load(settings_file()).environments.values())).gates
+        file = config or project_gates()
         environment = gates.load(file).environment(env or lines[0].environment)
         found = replay(environment, logs.recording_of(lines))
         if as_json:

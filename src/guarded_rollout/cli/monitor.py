@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from guarded_rollout.cli.app import DryRun, Verbose, app
-from guarded_rollout.cli.session import Output, settings_file
+from guarded_rollout.cli.session import Output, project_gates, settings_file
 from guarded_rollout.clock import Clock, SystemClock, duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
@@ -109,7 +109,7 @@ def monitor(
 
 def _monitor(env: str | None, asked: MonitorOptions) -> int:
     project = load(settings_file())
-    file = gates.load(asked.config or next(iter(project.environments.values())).gates)
+    file = gates.load(asked.config or project_gates())
     name = env or file.default_environment or "production"
     config = file.environment(name)
     url = asked.endpoint

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks.findings import Severity
+from guarded_rollout.checks.manifest import FOLDER
 from guarded_rollout.checks.preflight import inspect
 from guarded_rollout.cli.app import From, app
 from guarded_rollout.cli.session import Session, built_aside, with_session
@@ -26,11 +27,13 @@ def preflight(
         Path | None,
         typer.Option(help="Reviews as `gh pr view --json reviews,headRefOid` prints them; checked too."),
     ] = None,
-    artifacts: Annotated[Path, typer.Option(help="Folder of the pre-merge artifacts.")] = Path(
-        "premerge_artifacts"
-    ),
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pre-merge artifacts. [premerge_artifacts, in the project]"),
+    ] = None,
 ) -> None:
     """Check everything a deployment needs, and change nothing. Exits 1 if something is missing."""
+    artifacts = artifacts or work.environment.project / FOLDER
     with built_aside(work, source) as release:
         findings = inspect(work.site, work.journal, release, reviews=reviews, artifacts=artifacts)
     for finding in findings:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks import manifest
-from guarded_rollout.checks.manifest import Ran
+from guarded_rollout.checks.manifest import FOLDER, Ran
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import Output, configured
 from guarded_rollout.clock import SystemClock
@@ -18,7 +18,9 @@ from guarded_rollout.operations.premerge import REPORT, steps, validate
 @app.command(epilog="Example: rollout premerge --env production")
 def premerge(
     env: Env = "production",
-    output: Annotated[Path, typer.Option(help="Folder for the artifacts.")] = Path("premerge_artifacts"),
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the artifacts. [premerge_artifacts, in the project]")
+    ] = None,
     dry_run: DryRun = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -28,11 +30,14 @@ def premerge(
     Writes what each check printed, a report for the pull request, and a manifest with the hash of each.
     """
     with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
-        folder = output.absolute()
+        folder = (output or environment.project / FOLDER).absolute()
         if dry_run:
             planned = steps(env, folder, environment.gates)
             out.rehearse(
-                *(f"would run `rollout {' '.join(s.words)}` into {output / s.file}" for s in planned)
+                *(
+                    f"would run `rollout {' '.join(s.words)}` into {environment.shown(folder / s.file)}"
+                    for s in planned
+                )
             )
             return
         with tempfile.TemporaryDirectory(prefix="pm-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
@@ -42,7 +47,7 @@ def premerge(
             make_writable(Path(scratch))
         manifest.write(folder, artifacts)
         outcome = "passed" if artifacts.passed else "failed"
-        out.say(f"Pre-merge validation {outcome}; see {output / REPORT}.")
+        out.say(f"Pre-merge validation {outcome}; see {environment.shown(folder / REPORT)}.")
         out.result(passed=artifacts.passed, release=artifacts.release, commit=artifacts.commit, folder=output)
         if not artifacts.passed:
             raise typer.Exit(1)

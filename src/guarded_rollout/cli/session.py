@@ -16,7 +16,7 @@ import typer
 from guarded_rollout import logs
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose
 from guarded_rollout.config.environments import Environment, load
-from guarded_rollout.errors import CancelledError, RolloutError
+from guarded_rollout.errors import CancelledError, NoProjectError, RolloutError
 from guarded_rollout.host.release import Release, make_writable
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import RolloutOutcome
@@ -252,8 +252,19 @@ def reporting(out: Output, env: str = "") -> Iterator[None]:
 
 
 def settings_file() -> Path:
-    """rollout.toml: $ROLLOUT_TOML, or the nearest one above the current folder."""
+    """rollout.toml: $ROLLOUT_TOML, or the nearest one above the current folder. Raises `NoProjectError`."""
     if given := os.environ.get("ROLLOUT_TOML"):
-        return Path(given)
+        named = Path(given)
+        if not named.exists():
+            raise NoProjectError(wanted=f"{named}, which ROLLOUT_TOML names")
+        return named.parent.resolve() / named.name  # what runs is told apart by its path
     here = Path.cwd()
-    return next((folder / FILE for folder in (here, *here.parents) if (folder / FILE).exists()), here / FILE)
+    found = (folder / FILE for folder in (here, *here.parents) if (folder / FILE).exists())
+    if (nearest := next(found, None)) is None:
+        raise NoProjectError(wanted=f"{FILE} in {here} or above it")
+    return nearest
+
+
+def project_gates() -> Path:
+    """The gates file of this project. Raises `NoProjectError`, `ConfigurationError`."""
+    return next(iter(load(settings_file()).environments.values())).gates
