@@ -118,7 +118,8 @@ def test_a_rollback_closes_the_open_rollout_in_the_same_transaction(journal):
         journal.begin("production", "rollback", operator="ops", target="0.9.0", closes=first)
     assert len(journal.history()) == 2
     journal.end(back, RolloutOutcome.COMPLETED)
-    assert journal.last_completed("production").id == back
+    journal.begin("production", "backup", operator="ops")
+    assert [one.id for one in journal.deployments("production")] == [back, first]
 
 
 def test_nothing_is_added_to_a_rollout_that_ended_or_never_was(journal):

@@ -24,6 +24,7 @@ COMMANDS = {
     "start": Listing(DEPLOY, "Start what served before a reboot.", ("start",)),
     "down": Listing(DEPLOY, "Stop everything of an environment; its data stays.", ("down",)),
     "status": Listing(OBSERVE, "What serves, what is being rolled out, and how far it is.", ("status",)),
+    "releases": Listing(OBSERVE, "Which serve, which can be returned to, and which were bad.", ("releases",)),
     "monitor": Listing(OBSERVE, "Watch a rollout and act on the quality gates.", ("monitor",)),
     "ui": Listing(OBSERVE, "Serve the dashboard.", ("ui",)),
     "history": Listing(OBSERVE, "What was done, when, by whom, why, and how it ended.", ("history",)),

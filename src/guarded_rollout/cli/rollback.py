@@ -23,7 +23,8 @@ Backup = Annotated[
     Path | None, typer.Option("--backup", help="Backup to return to: its release and its data.")
 ]
 To = Annotated[
-    str | None, typer.Option("--to", help="Release to return to, or `previous`; data is left alone.")
+    str | None,
+    typer.Option("--to", help="Release to return to, or `previous`, the last good one; data is left alone."),
 ]
 AllowOther = Annotated[bool, typer.Option("--allow-other-env", help="Accept another environment's backup.")]
 
@@ -96,7 +97,10 @@ def rollback(
 def _target(work: Session, backup: Path | None, to: str | None, allow_other: bool) -> Iterator[Release]:
     """The release to return to. A backup is verified wholly before anything is changed."""
     if backup is None:
-        yield previous(work.site, work.journal) if to == "previous" else work.site.release(to or "")
+        release = previous(work.site, work.journal) if to == "previous" else work.site.release(to or "")
+        if to == "previous":
+            work.out.say(f"The last good release before what serves is {release.id}.")
+        yield release
         return
     with scratch_folder("rollback-") as scratch:
         found = unpack(backup, scratch, allowed_signers=work.environment.allowed_signers)

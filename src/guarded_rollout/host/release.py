@@ -138,6 +138,17 @@ def releases(folder: Path) -> list[Release]:
     return sorted(found, key=lambda release: (release.built_at, release.id))
 
 
+def size(release: Release) -> tuple[int, int]:
+    """Bytes of its files, and of those alone that no other release or cache shares."""
+    whole = own = 0
+    for path, _, names in os.walk(release.folder):
+        for name in names:
+            found = (Path(path) / name).lstat()
+            whole += found.st_size
+            own += found.st_size if found.st_nlink == 1 else 0
+    return whole, own
+
+
 def remove(release: Release) -> None:
     """Delete a release's folder."""
     make_writable(release.folder)

@@ -10,6 +10,8 @@ from uuid import UUID
 
 PLAN, UNDOING = "plan", "undoing"
 """The notes that say by which steps a rollout goes, and that it is being taken back."""
+SUPERSEDED, INTERRUPTED = "superseded by", "it was interrupted"
+"""The beginnings of reasons that say nothing against the release."""
 
 
 class RolloutOutcome(StrEnum):

@@ -63,7 +63,6 @@ GUARDS = "".join(
     for verb in ("UPDATE", "DELETE")
 )
 ENDED = "EXISTS (SELECT 1 FROM event WHERE event.rollout = rollout.id AND kind = 'end')"
-COMPLETED = ENDED.replace("'end'", "'end' AND name = 'completed'")
 
 
 class Journal(Database):
@@ -174,10 +173,6 @@ class Journal(Database):
         """Return the open rollout of this environment that has a target, if there is one."""
         return self._first("environment = ? AND target IS NOT NULL AND NOT " + ENDED, environment)
 
-    def last_completed(self, environment: str) -> Rollout | None:
-        """Return the newest rollout that replaced a release and completed."""
-        return self._first("environment = ? AND target IS NOT NULL AND " + COMPLETED, environment)
-
     def rollout(self, rollout: UUID) -> Rollout:
         """Return a rollout by its id. Raises `UnknownRolloutError`."""
         found = self._first("id = ?", str(rollout))
@@ -188,6 +183,11 @@ class Journal(Database):
     def history(self, environment: str | None = None, *, limit: int = 20) -> list[Rollout]:
         """Return the newest rollouts first; of all environments if none is named."""
         return list(self._rollouts("?1 IS NULL OR environment = ?1", environment, limit))
+
+    def deployments(self, environment: str | None = None, *, limit: int = 500) -> list[Rollout]:
+        """Return the newest rollouts that replaced a release, or tried to, first."""
+        condition = "(?1 IS NULL OR environment = ?1) AND target IS NOT NULL"
+        return list(self._rollouts(condition, environment, limit))
 
     def events(self, rollout: UUID | None = None, *, after: int = 0) -> list[JournalEntry]:
         """Return the events with a higher sequence than `after`, in the order of writing."""

@@ -12,7 +12,7 @@ from guarded_rollout.errors import NothingOpenError, NotWatchedError, WindowOpen
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
-from guarded_rollout.journal.model import UNDOING, Rollout
+from guarded_rollout.journal.model import INTERRUPTED, SUPERSEDED, UNDOING, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.rollback import plan_rollback
 from guarded_rollout.rollout.runner import DeployResult, advance, decided, take_back
@@ -139,7 +139,7 @@ class Engine:
             if left <= 0:
                 self.resume()
                 return
-        self.abort(f"superseded by {request.command}" if found else "it was interrupted")
+        self.abort(f"{SUPERSEDED} {request.command}" if found else INTERRUPTED)
 
     # ---- the window
 

@@ -18,6 +18,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal.model import Rollout
+from guarded_rollout.journal.record import records, returnable
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Options
 from guarded_rollout.rollout.steps.restore_data import exchanged_first, left_aside
@@ -116,12 +117,15 @@ def _standing(site: Site, release: str) -> Release | None:
 
 
 def previous(site: Site, journal: Journal) -> Release:
-    """Return the release before the one that serves. Raises `NoPreviousError`."""
-    name = site.environment.name
-    rollout = journal.open_rollout(name) or journal.last_completed(name)
-    if rollout is None or rollout.source is None:
-        raise NoPreviousError(environment=name)
-    return site.release(rollout.source)
+    """Return the last good release before the one that serves. Raises `NoPreviousError`."""
+    rollouts = journal.deployments(site.environment.name)
+    release = next(returnable(rollouts), None)
+    if release is None:
+        bad = "".join(
+            f" {one.id} was left as bad ({one.why})." for one in records(rollouts).values() if one.bad
+        )
+        raise NoPreviousError(environment=site.environment.name, bad=bad)
+    return site.release(release)
 
 
 def release_of(site: Site, unpacked: Path, manifest: Manifest) -> Release:

@@ -11,7 +11,7 @@ from functools import partial
 from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, RolledBackError, RolloutError
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
-from guarded_rollout.journal.model import UNDOING, Rollout, RolloutOutcome, StepOutcome
+from guarded_rollout.journal.model import INTERRUPTED, UNDOING, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.rollout.steps.base import RolloutStep, Work
 from guarded_rollout.rollout.window import Window
 
@@ -120,5 +120,5 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, RolloutError):
         return error.sentence
     if isinstance(error, KeyboardInterrupt):
-        return "it was interrupted by the operator."
+        return f"{INTERRUPTED} by the operator."
     return str(error) or type(error).__name__

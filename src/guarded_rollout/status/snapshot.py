@@ -20,6 +20,7 @@ from guarded_rollout.host.release import Release, releases
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.journal.model import Rollout
+from guarded_rollout.journal.record import returnable
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import Owner, owner
 from guarded_rollout.logs import open_log
@@ -88,6 +89,7 @@ class Snapshot:
     backups: tuple[Archive, ...]  # newest first
     history: tuple[Rollout, ...]  # newest first
     rollout: Rollout | None  # the open one
+    previous: str | None  # the release that `rollback --to previous` goes to
     window: Window | None
     window_left: float
     at_work: Owner | None
@@ -188,6 +190,7 @@ class Reader:
         self._outbox: KeptOpen[Outbox] = KeptOpen(environment.root / "notifications.db", Outbox.look)
         self._history: Cached[tuple[Rollout, ...]] = Cached("the journal", ())
         self._open: Rollout | None = None
+        self._previous: str | None = None
         self._deliveries: Cached[DeliveryLog] = Cached("the outbox", DeliveryLog())
         self._share: Cached[dict[Slot, int]] = Cached("the traffic's share", {})
         self._releases: Cached[tuple[Release, ...]] = Cached("the releases", ())
@@ -231,6 +234,7 @@ class Reader:
             backups=backups,
             history=history,
             rollout=rollout,
+            previous=self._previous,
             window=found,
             window_left=left,
             at_work=owner(environment.lock),
@@ -244,6 +248,7 @@ class Reader:
 
     def _read_journal(self) -> tuple[Rollout, ...]:
         journal = self._journal.open()
+        self._previous = next(returnable(journal.deployments(self.environment.name)), None)
         history = tuple(journal.history(self.environment.name, limit=HISTORY))
         self._open = journal.open_rollout(self.environment.name)
         return history

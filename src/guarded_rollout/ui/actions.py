@@ -237,25 +237,17 @@ def _where(asked: Question, seen: Snapshot, form: Mapping[str, str]) -> list[str
 
 def _targets(seen: Snapshot) -> tuple[Choice, ...]:
     """The releases to return to, the previous one first."""
-    first = previous(seen)
+    first = seen.previous
     leave = seen.candidate or seen.serving
     built = [one for one in reversed(seen.releases) if one.id != leave]
     built.sort(key=lambda one: one.id != first)
     return tuple(
         Choice(
-            one.id, f"{one.id}{' (the one before)' if one.id == first else ''}, built {one.built_at:%F %H:%M}"
+            one.id,
+            f"{one.id}{' (the last good one)' if one.id == first else ''}, built {one.built_at:%F %H:%M}",
         )
         for one in built
     )
-
-
-def previous(seen: Snapshot) -> str | None:
-    """The release before the one that serves."""
-    if seen.rollout is not None:
-        return seen.stable
-    done = (one for one in seen.history if one.outcome == "completed" and one.target)
-    newest = next(done, None)
-    return newest.source if newest else None
 
 
 # ---- what will happen
@@ -326,7 +318,7 @@ def _abort(seen: Snapshot) -> tuple[str, ...]:
 
 
 def _rollback(seen: Snapshot) -> tuple[str, ...]:
-    first = previous(seen)
+    first = seen.previous
     back = f", {first} if you choose nothing else" if first else ""
     opened = seen.rollout is not None
     closes = (f"The open rollout of {seen.candidate} is closed as rolled back.",) if opened else ()

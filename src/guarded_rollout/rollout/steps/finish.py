@@ -1,6 +1,5 @@
 """Accept the candidate: drain and stop the old release, contract the schema, remove what nobody needs."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -8,7 +7,8 @@ from typing import ClassVar
 from guarded_rollout.backup import retention
 from guarded_rollout.backup.retention import RetentionPlan
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.host.release import Release, releases, remove
+from guarded_rollout.host.release import Release, remove
+from guarded_rollout.rollout.releases import surplus
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import describe_revisions, upgrade
 
@@ -21,7 +21,7 @@ class Finish(RolloutStep):
         if work.outgoing is not None:
             yield f"drain and stop {work.outgoing.id} in the {work.outgoing_slot} slot"
         yield from describe_revisions(plan_for(work.site, work.incoming).revisions)
-        for release in surplus(work):
+        for release in _surplus(work):
             yield f"remove the old release {release.id}"
         for _, plan in _backups(work):
             yield from (f"remove the old backup {entry.name}" for entry in plan.remove)
@@ -35,7 +35,7 @@ class Finish(RolloutStep):
         for revision in plan_for(site, work.incoming).revisions:
             upgrade(site, work.incoming, revision)
             contracted.append(revision.id)
-        removed = surplus(work)
+        removed = _surplus(work)
         for release in removed:
             remove(release)
         pruned = [
@@ -56,20 +56,7 @@ def _backups(work: Work) -> list[tuple[Path, RetentionPlan]]:
     return list(retention.surplus(work.site.environment, rollout, work.site.clock.now()))
 
 
-def surplus(work: Work) -> list[Release]:
-    """The releases beyond the newest `keep_releases` that no environment's slot has and nobody returns to.
-
-    The release that was replaced stays, however many were built since: it is the one to return to.
-    """
-    environment = work.site.environment
-    used = {
-        Path(os.readlink(link)).name
-        for root in (environment.root, *environment.other_roots)
-        for link in root.glob("slots/*")
-        if link.is_symlink()
-    }
-    built = releases(environment.releases)
-    kept = {release.id for release in built[-environment.keep_releases :]}
-    if work.outgoing is not None:
-        kept.add(work.outgoing.id)
-    return [release for release in built if release.id not in used | kept]
+def _surplus(work: Work) -> list[Release]:
+    """The releases that nobody needs; the one that is replaced stays, in a rehearsal too."""
+    kept = {work.incoming.id, work.outgoing.id if work.outgoing else None}
+    return [one for one in surplus(work.site.environment, work.journal) if one.id not in kept]
