@@ -107,6 +107,7 @@ class Sandbox:
         steps: tuple[tuple[int, float], ...] = NO_HOLDS,
         start_seconds: float = 15,
         confirm: bool = False,
+        more: str = "",
     ) -> None:
         """Write rollout.toml and the gates; checks are quick, so that tests are."""
         lock = "requirements.txt" if self._sample else "locks/service.txt"
@@ -124,6 +125,7 @@ class Sandbox:
             f"metrics_port = {self.metrics_port}",
             f"confirm = {json.dumps(confirm)}",
             f"traffic = [{traffic}]",
+            more,
             "[environments.production.checks]",
             "interval_seconds = 0.05",
             "validation_interval_seconds = 0.05",

@@ -9,7 +9,7 @@ import pytest
 
 from guarded_rollout.errors import NoAnswerError, PortTakenError
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.host.proxy import PIN, configuration
+from guarded_rollout.host.proxy import PIN, SIDE_COOKIE, TRY_COOKIE, TRY_HEADER, configuration
 from guarded_rollout.monitor.targets import edge_log_of
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 
@@ -90,9 +90,10 @@ def test_a_dead_slot_costs_no_request_that_may_be_sent_twice(two_slots):
 
 
 def test_what_clients_got_is_in_the_edges_log_and_what_checks_ask_is_not(two_slots):
+    two_slots.traffic.give("green", 100, spare=True)
+    wait_until(lambda: answers(two_slots) == "green")  # a slot that failed is left out for two seconds
     log = edge_log_of(two_slots.environment)
     log.begin(time.time())
-    two_slots.traffic.give("green", 100, spare=True)
     asked = [
         two_slots.public().ask("GET", path).status for path in ("/", "/", "/health/?a=secret", "/nowhere")
     ]
@@ -203,3 +204,118 @@ def test_a_release_learns_who_asks_and_whether_by_https(two_slots):
     assert plain["x-forwarded-proto"] == "http"
     tls = two_slots.public().ask("GET", "/forwarded", headers={"X-Forwarded-Proto": "https"}).json()
     assert tls["x-forwarded-proto"] == "https"  # as a program that ends TLS on this machine says
+
+
+# ---- who answered, and asking for the candidate
+
+
+def named(site, **headers: str) -> str:
+    """The slot whose release the answer names."""
+    answer = site.public().ask("GET", "/", headers=headers)
+    assert answer.ok
+    return answer.headers["x-release"]
+
+
+@pytest.fixture
+def two_names(two_slots):
+    """Both slots have the same release here: let the names be those of the slots."""
+    for slot in ("blue", "green"):
+        assert two_slots.slots.name_file(slot).read_text() == two_slots.slots.release(slot).id
+        two_slots.slots.name_file(slot).write_text(slot)
+    yield two_slots
+    two_slots.slots.name()
+    two_slots.traffic.give("blue", 100)
+
+
+def test_an_answer_names_the_release_that_gave_it(two_names):
+    two_names.traffic.give("green", 50, spare=True)
+    for _ in range(20):
+        answer = two_names.public().ask("GET", "/")
+        pid = two_names.processes.state(answer.headers["x-release"]).pid
+        assert answer.json()["pid"] == pid
+
+
+@pytest.mark.parametrize("candidate", ["green", "blue"])
+def test_testers_ask_for_the_candidate_by_header_or_cookie(two_names, candidate):
+    traffic = two_names.traffic
+    stable = "blue" if candidate == "green" else "green"
+    traffic.give(candidate, 1, spare=True)
+    assert traffic.candidate() == candidate
+    assert traffic.share()[candidate] == 1
+    key = traffic.open_to_testers()
+    assert traffic.open_to_testers() == key
+    for headers in ({TRY_HEADER: key}, {"Cookie": f"a=1; {TRY_COOKIE}={key}"}):
+        assert {named(two_names, **headers) for _ in range(20)} == {candidate}
+    for wrong in ("", key[:-1], "{http.vars.try}", "null"):
+        assert (
+            named(two_names, **{TRY_HEADER: wrong}) == stable
+            or named(two_names, **{TRY_HEADER: wrong}) == stable
+        )
+    assert {named(two_names) for _ in range(20)} >= {stable}
+    traffic.give(candidate, 100, spare=True)
+    assert named(two_names, **{TRY_HEADER: key}) == candidate
+    traffic.give(stable, 100)
+    assert traffic.candidate() is None
+    assert traffic.tester_key() == "", "a key ends with its rollout"
+    assert {named(two_names, **{TRY_HEADER: key}) for _ in range(10)} == {stable}
+
+
+def test_nobody_asks_for_a_candidate_that_is_not_verified_or_unless_it_was_opened(two_names):
+    key = two_names.traffic.open_to_testers()
+    two_names.traffic.share_file.write_text("0000")  # staged: not a spare yet
+    assert {named(two_names, **{TRY_HEADER: key}) for _ in range(10)} == {"blue"}
+    two_names.traffic.give("green", 1, spare=True)
+    two_names.traffic.close_to_testers()
+    assert [named(two_names, **{TRY_HEADER: ""}) for _ in range(20)].count("green") <= 5
+    assert "failed to read file" not in (two_names.environment.service_logs / "proxy.log").read_text()
+
+
+# ---- clients that keep their side
+
+
+@pytest.fixture(scope="module")
+def sticky_site():
+    made = Sandbox()
+    made.configure(more="sticky = true\nrelease_header = ''\n")
+    site = made.site
+    release = site.build(None)
+    site.require(release, "schema_upgrade")
+    for slot in ("blue", "green"):
+        site.start(slot, release)
+    site.traffic.ensure()
+    wait_until(lambda: site.answers("blue") and site.answers("green"))
+    wait_until(lambda: answers(site) == "blue")
+    yield site
+    made.close()
+
+
+def test_a_client_that_keeps_cookies_changes_sides_once_at_most(sticky_site):
+    site = sticky_site
+    slots = {site.processes.state(name).pid: name for name in ("blue", "green")}
+
+    def ask(cookie: str = "") -> tuple[str, str]:
+        answer = site.public().ask("GET", "/", headers={"Cookie": cookie} if cookie else {})
+        assert "x-release" not in answer.headers
+        return slots[answer.json()["pid"]], answer.headers.get("set-cookie", "").partition(";")[0]
+
+    assert ask()[1] == "", "there is one side alone: nobody needs a cookie"
+    site.traffic.give("green", 30, spare=True)
+    clients = [ask() for _ in range(60)]
+    sides = {cookie: [side] for side, cookie in clients}
+    assert len(sides) == 60
+    assert all(cookie.startswith(f"{SIDE_COOKIE}=") for cookie in sides)
+    for share in (30, 60, 100):
+        site.traffic.give("green", share, spare=True)
+        for cookie, seen in sides.items():
+            for _ in range(2):
+                side, again = ask(cookie)
+                assert again == "", "a client that has one keeps it"
+                seen.append(side)
+    for seen in sides.values():
+        assert seen == sorted(seen), "blue, then green for good"
+        assert seen[-1] == "green"
+    assert 5 < sum(seen[0] == "green" for seen in sides.values()) < 35  # 18 are expected
+    site.traffic.give("green", 50, spare=True)
+    assert ask(f"{SIDE_COOKIE}=forged' || true")[1].startswith(f"{SIDE_COOKIE}="), (
+        "no number of ours: a new one"
+    )

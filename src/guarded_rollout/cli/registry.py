@@ -21,6 +21,7 @@ COMMANDS = {
     "preflight": Listing(DEPLOY, "Check what a deployment needs. Changes nothing.", ("preflight",)),
     "premerge": Listing(DEPLOY, "Deploy the checkout aside and run every check on it.", ("premerge",)),
     "smoke": Listing(DEPLOY, "Run the smoke tests.", ("smoke",)),
+    "try": Listing(DEPLOY, "Ask for the candidate while traffic is shared.", ("try_candidate",)),
     "start": Listing(DEPLOY, "Start what served before a reboot.", ("start",)),
     "down": Listing(DEPLOY, "Stop everything of an environment; its data stays.", ("down",)),
     "status": Listing(OBSERVE, "What serves, what is being rolled out, and how far it is.", ("status",)),

@@ -6,6 +6,7 @@ four times what this module takes. Both say a mistake in the same words.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -99,6 +100,8 @@ class Environment:
     workers: int
     store: Secret  # its URL may hold a password
     confirm: bool
+    release_header: str  # empty: answers do not name their release
+    sticky: bool
     traffic: tuple[TrafficStep, ...]
     checks: Checks
     service: Service
@@ -325,6 +328,8 @@ def _environment(
     _require(checks.consecutive >= 1, f"{where}.checks.consecutive", "at least one check is needed")
     positive = checks.timeout_seconds > 0 and checks.start_seconds > 0
     _require(positive, f"{where}.checks", "timeout_seconds and start_seconds are above 0")
+    named = re.fullmatch(r"[A-Za-z0-9-]{0,64}", table["release_header"])
+    _require(named is not None, f"{where}.release_header", "a header's name is letters, digits and -")
     shares = [step.percent for step in steps]
     rising = shares == sorted(set(shares)) and shares[-1:] == [100] and shares[0] > 0
     _require(rising, f"{where}.traffic", "the percents rise from above 0 to 100")
@@ -338,6 +343,8 @@ def _environment(
         workers=table["workers"],
         store=Secret(os.path.expandvars(table["store"]).replace("{root}", str(root))),
         confirm=table["confirm"],
+        release_header=table["release_header"],
+        sticky=table["sticky"],
         traffic=steps,
         checks=checks,
         service=service,

@@ -12,11 +12,18 @@ The public server writes a line for each request into the edge's log, which Cadd
 `monitor.edge_log` reads. A release that takes a GET and says nothing is given up after `silent_seconds`, and
 the other one is asked without that limit, where either may answer. From this machine, `Rollout-Slot: green`
 asks one slot by the way that clients come.
+
+Two files beside the share are read as well: the id of the release that answers, which the answer names, and,
+while traffic is shared, the key by which testers ask for the candidate. With `sticky`, a client brings the
+number that is compared with the share along in a cookie: it changes sides once at most, as the share moves
+past it.
 """
 
 import errno
 import json
+import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from guarded_rollout.config.environments import Environment
@@ -30,6 +37,9 @@ TRY_SECONDS = 3  # how long the edge looks for a slot that answers
 PIN = "Rollout-Slot"  # the header by which checks ask one slot through the public port
 ALL = "g"  # above every hexadecimal digit
 SPARE = "+"  # below every one of them: behind a share, it moves nothing
+TO_BLUE = "-"  # before SPARE: the candidate is blue; below every digit as well
+TRY_HEADER, TRY_COOKIE = "X-Rollout-Try", "rollout_try"
+SIDE_COOKIE = "rollout_side"
 DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
 
 HEALTHY = "rollout_slot_healthy"
@@ -46,12 +56,13 @@ class Traffic:
         self._environment = environment
         self._processes = processes
         self.share_file = environment.run / "green_share"
+        self.try_file = environment.run / "try_key"
         self.admin_socket = environment.run / "admin.sock"
 
     def share(self) -> dict[Slot, int]:
         """Percent of the traffic per slot; a missing file sends all to blue, as the proxy does."""
         try:
-            written = self.share_file.read_text().strip().removesuffix(SPARE)
+            written = self.share_file.read_text().strip().rstrip(SPARE + TO_BLUE)
         except FileNotFoundError:
             written = ""
         green = 100 if written == ALL else round(int(written or "0", 16) * 100 / 0x10000)
@@ -66,17 +77,48 @@ class Traffic:
         """Give this slot so much of the traffic, the other one the rest, from the next request on.
 
         With a `spare`, either slot answers for the other when that does not: both must have been verified,
-        or whoever stands there would get requests as soon as the one that serves has a bad moment.
+        or whoever stands there would get requests as soon as the one that serves has a bad moment. This slot
+        is the candidate then, and testers who know the key may ask for it. Without one nobody may any more.
         """
         green = percent if slot == "green" else 100 - percent
         share = ALL if green >= 100 else f"{green * 0x10000 // 100:04x}"
-        write_atomic(self.share_file, share + (SPARE if spare else ""))
+        candidate = TO_BLUE if slot == "blue" else ""
+        write_atomic(self.share_file, share + (candidate + SPARE if spare else ""))
+        if not spare:
+            self.close_to_testers()
+
+    def open_to_testers(self) -> str:
+        """Let whoever knows this key ask for the candidate, until the rollout ends; return the key."""
+        if not (key := self.tester_key()):
+            key = secrets.token_hex(16)
+            write_atomic(self.try_file, key, mode=0o600)
+        return key
+
+    def tester_key(self) -> str:
+        """The key that testers have; empty if they have none."""
+        return self.try_file.read_text() if self.try_file.exists() else ""
+
+    def close_to_testers(self) -> None:
+        """Let nobody ask for the candidate any more."""
+        write_atomic(
+            self.try_file, "", mode=0o600
+        )  # where there is none, the proxy complains at each request
+
+    def candidate(self) -> Slot | None:
+        """The slot that testers may ask for: while clients are served by a verified candidate."""
+        written = self.share_file.read_text().strip() if self.share_file.exists() else ""
+        if not written.endswith(SPARE):
+            return None
+        return "blue" if written.endswith(TO_BLUE + SPARE) else "green"
 
     def ensure(self) -> None:
         """Start the proxy unless it runs. Raises `PortTakenError` before anything was started."""
         self.require_own_port()
         path = self._environment.root / "proxy" / "caddy.json"
         write_atomic(path, json.dumps(configuration(self._environment), indent=1))
+        Slots(self._environment).name()
+        if not self.try_file.exists():
+            self.close_to_testers()
         home = str(path.parent)
         self._processes.start(
             PROXY,
@@ -126,8 +168,7 @@ def configuration(environment: Environment) -> Json:
     """Caddy's whole configuration; the same for the life of the environment."""
     run = environment.run
     slots = Slots(environment)
-    share = {"handler": "vars", "share": f"{{file.{run}/green_share}}"}
-    is_green = "{http.request.uuid} < {http.vars.share}"
+    is_green = "{http.vars.draw} < {http.vars.share}"
     has_spare = f"{{http.vars.share}}.endsWith('{SPARE}')"
     both: list[tuple[str, Slot, Slot]] = [(is_green, "green", "blue"), (f"!({is_green})", "blue", "green")]
     servers: Json = {
@@ -138,8 +179,7 @@ def configuration(environment: Environment) -> Json:
             "trusted_proxies": {"source": "static", "ranges": ["127.0.0.0/8", "::1/128"]},
             "logs": {"default_logger_name": "edge"},
             "routes": [
-                {"handle": [share, *NOTED]},
-                *(_pinned(environment, slot) for slot in SLOTS),
+                *_before_the_share(environment),
                 *(
                     _route(f"{mine} && {has_spare} && {which}", _edge(environment, *order, silent=silent))
                     for mine, *order in both
@@ -166,7 +206,7 @@ def configuration(environment: Environment) -> Json:
             "listen": [f"{dial(run, slot)}|0600"],
             "automatic_https": {"disable": True},
             "trusted_proxies_unix": True,  # or the client's address and scheme end at the edge
-            "routes": [{"handle": [_upstream(slots.socket(slot))]}],
+            "routes": [{"handle": [_named(environment, slot) | _upstream(slots.socket(slot))]}],
             "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
         }
     if environment.metrics_port:
@@ -233,6 +273,46 @@ def _pinned(environment: Environment, slot: Slot) -> Json:
     """The way of clients to one slot, for who asks on this machine; no client's request, so not logged."""
     match = {"header": {PIN: [slot]}, "client_ip": {"ranges": ["127.0.0.0/8", "::1/128"]}}
     return {"match": [match], "handle": [{"handler": "vars", "log_skip": True}, *_edge(environment, slot)]}
+
+
+def _before_the_share(environment: Environment) -> Iterator[Json]:
+    """The files that are read, and who does not go by the share."""
+    share = {"share": f"{{file.{environment.run}/green_share}}", "draw": "{http.request.uuid}"}
+    yield {"handle": [{"handler": "vars", **share}, *NOTED]}
+    yield from (_pinned(environment, slot) for slot in SLOTS)
+    spare = f"{{http.vars.share}}.endsWith('{SPARE}')"
+    yield _route(spare, [{"handler": "vars", "try": f"{{file.{environment.run}/try_key}}"}])
+    yield from (_tried(environment, slot) for slot in SLOTS)
+    if environment.sticky:
+        yield from _sticky()
+
+
+def _tried(environment: Environment, slot: Slot) -> Json:
+    """The way of testers to this slot, while it is the candidate's and they know the key."""
+    blue = f"{{http.vars.share}}.endsWith('{TO_BLUE}{SPARE}')"
+    there = f"{{http.vars.share}}.endsWith('{SPARE}') && {blue if slot == 'blue' else '!' + blue}"
+    known = " || ".join(
+        f"{{http.request.{place}}} == {{http.vars.try}}"
+        for place in (f"header.{TRY_HEADER}", f"cookie.{TRY_COOKIE}")
+    )
+    return _route(f"{there} && {{http.vars.try}} != '' && ({known})", _edge(environment, slot))
+
+
+def _sticky() -> Iterator[Json]:
+    """A client's number is that of its cookie; while traffic is shared, one without gets one."""
+    known = f"{{http.request.cookie.{SIDE_COOKIE}}}.matches('^[0-9a-f]{{8}}-[0-9a-f-]{{27}}$')"
+    shared = "{http.vars.share}.matches('^[0-9a-f]{4}') && !{http.vars.share}.startsWith('0000')"
+    yield _route(known, [{"handler": "vars", "draw": f"{{http.request.cookie.{SIDE_COOKIE}}}"}])
+    cookie = f"{SIDE_COOKIE}={{http.request.uuid}}; Path=/; HttpOnly; SameSite=Lax"
+    given: Json = {"handler": "headers", "response": {"add": {"Set-Cookie": [cookie]}, "deferred": True}}
+    yield _route(f"{shared} && !{known}", [given])
+
+
+def _named(environment: Environment, slot: Slot) -> Json:
+    """What names the release in each answer of a slot."""
+    header = environment.release_header
+    named = {"set": {header: [f"{{file.{Slots(environment).name_file(slot)}}}"]}}
+    return {"headers": {"response": named}} if header else {}
 
 
 def _edge(environment: Environment, *order: Slot, silent: bool = False) -> list[Json]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import ReleaseDamagedError, UnknownReleaseError
-from guarded_rollout.files import sync_folder
+from guarded_rollout.files import sync_folder, write_atomic
 from guarded_rollout.host.release import Release
 
 Slot = Literal["blue", "green"]
@@ -46,6 +46,18 @@ class Slots:
         aside.symlink_to(release.folder)
         os.replace(aside, link)
         sync_folder(link.parent)
+        self.name()
+
+    def name_file(self, slot: Slot) -> Path:
+        """The file with the id of the release in this slot, which the proxy reads."""
+        return self._environment.run / f"{slot}_release"
+
+    def name(self) -> None:
+        """Write the id of each slot's release where the proxy reads it."""
+        self._environment.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for slot in SLOTS:
+            if self._link(slot).is_symlink():
+                write_atomic(self.name_file(slot), Path(os.readlink(self._link(slot))).name)
 
     def clear(self, slot: Slot) -> None:
         self._link(slot).unlink(missing_ok=True)
