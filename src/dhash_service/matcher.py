@@ -53,7 +53,7 @@ class Matcher:
             if self.follower.failures:
                 self.close()
                 raise StoreError(f"The index cannot be loaded: {self.follower.last_error}")
-        self._store.on_commit(self.follower.catch_up)
+        self._store.on_commit(self.follower.committed)
         return self
 
     def close(self) -> None:

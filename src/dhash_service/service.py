@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeVar
@@ -379,6 +379,7 @@ class Service:
             "algorithm": {"name": self.algorithm.name, "version": self.algorithm.version},
             "started_at": self.metrics.started_at,
             "known": len(self.matcher.index),
+            "failover": asdict(failover) if (failover := self.matcher.follower.failover) else None,
             "index_lag_seconds": round(self.matcher.follower.lag_seconds, 3),
             "queue_length": self.queue_length(),
             "checks": {name: check.ok for name, check in self.checks().items()},
@@ -410,7 +411,9 @@ class Service:
                 False,
                 f"The index has not seen the store for {lag:.0f} s: {self.matcher.follower.last_error}.",
             )
-        return Check(True, f"{len(self.matcher.index):,} fingerprints, {lag:.1f} s behind the store.")
+        said = f"{len(self.matcher.index):,} fingerprints, {lag:.1f} s behind the store."
+        failover = self.matcher.follower.failover
+        return Check(True, f"{said} {failover}" if failover else said)
 
     def _check_disk(self) -> Check:
         folder = Path(self.store.folder or ".")

@@ -127,9 +127,13 @@ class Bank:
         """The same fingerprints, all in one segment."""
         if not len(self.segment):
             return Bank.of(self.log.keys, self.log.values)  # the first load, spared two copies
+        return Bank.of(*self.contents())
+
+    def contents(self) -> tuple[Keys, Values]:
+        """Every key and its value, in no order."""
         keys = np.concatenate((np.delete(self.segment.keys, self.removed), self.log.keys))
         values = np.concatenate((np.delete(self.segment.everything(), self.removed), self.log.values))
-        return Bank.of(keys, values)
+        return keys, values
 
     def search(self, value: int, radius: int, limit: int) -> Found:
         """The `limit` nearest pictures that differ from `value` in at most `radius` bits."""

@@ -24,12 +24,16 @@ class Changes:
     `keys` (int64[N]) and `values` (uint64[N]) are the fingerprints that became visible: new ones, and hidden
     ones that were brought back. `removed` (int64[M]) are the keys that were hidden. No key stands in both,
     and a key keeps its value for life. Reading on from `position` gives what changed after.
+
+    `restarted` says why reading on was not possible: the database is not the one that it was, as after a
+    failover. Then this is all there is, and keys may stand for other values than before.
     """
 
     keys: NDArray[np.int64]
     values: NDArray[np.uint64]
     removed: NDArray[np.int64]
     position: Position
+    restarted: str | None = None
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.removed)

@@ -6,14 +6,41 @@ asked need not read for themselves, so a hundred writers that catch up together 
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+import numpy as np
 import structlog
 
-from dhash_service.search.feed import FingerprintFeed, Position
+from dhash_service.search.feed import Changes, FingerprintFeed, Position
 from dhash_service.search.index import HammingIndex
+from dhash_service.search.segment import Values
 
 log = structlog.get_logger()
+
+
+NAMED = 100
+"""Most lost fingerprints that are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """The database became another: when that was seen, by what, and which fingerprints it has not got.
+
+    They were acknowledged, and a standby that took over had not received them yet.
+    """
+
+    at: datetime
+    why: str
+    lost: int
+    fingerprints: tuple[str, ...]  # the first `NAMED`
+
+    def __str__(self) -> str:
+        said = f"The database failed over ({self.why}), seen at {self.at:%Y-%m-%d %H:%M:%S} UTC;"
+        if not self.lost:
+            return f"{said} nothing is missing."
+        return f"{said} {self.lost:,} acknowledged fingerprints are missing: {', '.join(self.fingerprints)}."
 
 
 class Follower:
@@ -44,6 +71,8 @@ class Follower:
         self.ready = threading.Event()
         self.last_error: Exception | None = None
         self.failures = 0  # reads failed since one succeeded
+        self._unread: list[int] = []  # committed by us, and not in the index because reading failed
+        self.failover: Failover | None = None  # the last one
 
     @property
     def lag_seconds(self) -> float:
@@ -73,6 +102,12 @@ class Follower:
                 self._read()
             return self.failures == 0
 
+    def committed(self, values: Sequence[int]) -> None:
+        """Catch up with fingerprints that were just committed, and remember those that cannot be read."""
+        with self._reading:
+            self._unread += values  # until a read succeeds, which has them
+        self.catch_up()
+
     def is_current(self) -> bool:
         """True if nothing was committed since the last read; False also where only reading can tell."""
         known, version = self._version, self._feed.version()
@@ -89,8 +124,11 @@ class Follower:
         try:
             version = self._feed.version()  # before: what is committed meanwhile is read once more
             changes = self._feed.changes(self.position)
-            self._index.remove(changes.removed)
-            self._index.append(changes.keys, changes.values)
+            if changes.restarted:
+                self._start_over(changes, changes.restarted)
+            else:
+                self._index.remove(changes.removed)
+                self._index.append(changes.keys, changes.values)
         except Exception as error:
             # Whatever the database's driver raises: searches go on, and the same changes are read again.
             self.failures += 1
@@ -100,9 +138,26 @@ class Follower:
             return
         if self.failures:
             log.info("index_follows_again", failures=self.failures, seconds=round(self.lag_seconds, 1))
+        self._unread.clear()
         self.position, self._version, self._complete_at = changes.position, version, began
         self.failures, self.last_error = 0, None
         self.ready.set()
+
+    def _start_over(self, changes: Changes, why: str) -> None:
+        """Take the database as it is now, and say what it no longer has."""
+        before = np.concatenate((self._index.contents()[1], np.array(self._unread, np.uint64)))
+        self._index.replace(changes.keys, changes.values)
+        lost = gone(before, changes.values)
+        self.failover = failover = Failover(datetime.now(UTC), why, len(lost), tuple(lost[:NAMED]))
+        log.error("store_failed_over", why=why, lost=failover.lost, fingerprints=failover.fingerprints)
+
+
+def gone(before: Values, now: Values) -> list[str]:
+    """The fingerprints (uint64) that are there less often than before: 16 hex digits each."""
+    values, counts = np.unique(np.concatenate((before, now)), return_counts=True)
+    _, left = np.unique(np.concatenate((values, now)), return_counts=True)
+    missing = counts - 2 * (left - 1)  # as often before, less as often now
+    return [f"{value:016x}" for value in values.repeat(np.maximum(missing, 0)).tolist()]
 
 
 def pause(failures: int, interval: float, patience: float) -> float:

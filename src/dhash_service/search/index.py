@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dhash_service.search.bank import CROWD, Bank, Found, Hit
-from dhash_service.search.segment import BITS
+from dhash_service.search.segment import BITS, Keys, Values
 
 __all__ = ["CROWD", "Found", "HammingIndex", "Hit"]
 
@@ -64,6 +64,15 @@ class HammingIndex:
         keys = np.array(keys, np.int64)
         if len(keys):
             self._write(partial(Bank.with_removed, keys=keys))
+
+    def replace(self, keys: ArrayLike, values: ArrayLike) -> None:
+        """Hold these and nothing else, in one step for searches. Keys may stand for other values now."""
+        keys, values = np.array(keys, np.int64), np.array(values, np.uint64)
+        self._write(lambda _: Bank.of(keys, values))
+
+    def contents(self) -> tuple[Keys, Values]:
+        """Every key (int64[N]) and its value (uint64[N]), in no order."""
+        return self._bank.contents()
 
     def search(self, value: int, radius: int, limit: int) -> Found:
         """The `limit` nearest pictures within `radius` bits (0 to 64): nearest first, ties by key."""

@@ -1,17 +1,19 @@
 """The store's feed: which fingerprints came into search, and which left it, since a position.
 
-A position is two marks: the newest fingerprint and the newest tombstone seen. Both number rows in the order
-they were committed (see `engine.writing`), so nothing can appear behind a mark.
+A position is three marks: the newest fingerprint and the newest tombstone seen, and the database's timeline.
+The first two number rows in the order they were committed (see `engine.writing`), so nothing can appear
+behind a mark, unless a PostgreSQL standby takes over that had not received all: then the timeline is another.
 """
 
 import sqlite3
 import threading
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, literal_column, select
 
 from dhash_service.search.feed import Changes, Position
 from dhash_service.store.engine import reading, sqlite_path
@@ -27,6 +29,10 @@ PACKED = """
 """
 """PostgreSQL packs 65,536 pairs into one value: a row each would cost a Python call each."""
 
+TIMELINE = """CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+    ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END"""
+"""The timeline of a PostgreSQL server, another after each promotion; anybody may ask for it."""
+
 Pairs = NDArray[np.int64]
 """int64[N, 2]: keys, and values as the signed integers that are stored."""
 NOTHING: Pairs = np.empty((0, 2), np.int64)
@@ -40,7 +46,11 @@ class Feed:
         self._probe = Probe(engine)
         key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
-        self._newest = select(_newest(key), _newest(tombstones.c.seq))
+        self._newest: Select[*tuple[Any, ...]] = select(
+            _newest(key),
+            _newest(tombstones.c.seq),
+            literal_column(TIMELINE if engine.dialect.name == "postgresql" else "0"),
+        )
         self._new = select(key, value).where(key > bindparam("after"), stands(fingerprints))
 
     def changes(self, after: Position | None) -> Changes:
@@ -49,6 +59,8 @@ class Feed:
             now = Position(tuple(connection.execute(self._newest).one()))
             if after is None:
                 return self._everything(connection, now)
+            if why := another(after, now):
+                return replace(self._everything(connection, now), restarted=why)
             if after.marks[1] == now.marks[1]:
                 return self._appended(connection, after, now)
             return self._reconsidered(connection, after, now)
@@ -79,13 +91,23 @@ class Feed:
 
     def _reconsidered(self, connection: Connection, after: Position, now: Position) -> Changes:
         """The rows that came and left, where tombstones did: those aside now, against those that were."""
-        mark, tombstone = after.marks
+        mark, tombstone, _ = after.marks
         new = pairs(connection, everything().where(fingerprints.c.seq > mark))
         was, is_now = set_aside(connection, tombstone), set_aside(connection)
         was = was[was[:, 0] <= mark]
         left = without(is_now[is_now[:, 0] <= mark], was)
         came = without(np.concatenate([was, new]), is_now)
         return _changes(came, now, left)
+
+
+def another(was: Position, now: Position) -> str | None:
+    """Why a database cannot be the one that a position was read from; None where it may be."""
+    if was.marks[2] != now.marks[2]:
+        return f"timeline {was.marks[2]} became {now.marks[2]}"
+    for what, mark, newest in zip(("fingerprint", "tombstone"), was.marks[:2], now.marks[:2], strict=True):
+        if newest < mark:
+            return f"its newest {what} was number {mark} and is {newest}"
+    return None
 
 
 class Probe:

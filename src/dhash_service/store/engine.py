@@ -31,6 +31,18 @@ LOCK_SECONDS = 30.0
 WRITE_LOCK = 0x6468_6173_6800_0001
 """PostgreSQL advisory lock that every writer of a store holds ("dhash" in ASCII)."""
 
+LIVELINESS = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+"""Seconds (`tcp_user_timeout`: milliseconds) after which a PostgreSQL server that is silent is given up.
+
+Without them, a connection to a machine that is gone waits for minutes. The URL may say otherwise.
+"""
+
 MEGABYTE = 1024**2
 
 
@@ -93,7 +105,7 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
     try:
         engine = create_engine(
             url,
-            connect_args={"connect_timeout": 10},
+            connect_args={name: value for name, value in LIVELINESS.items() if name not in url.query},
             isolation_level="READ COMMITTED",
             pool_size=8,
             max_overflow=8,

@@ -171,9 +171,17 @@ class Store(Repository):
 
     # ---- writes
 
-    def on_commit(self, call: Callable[[], object]) -> None:
-        """Call this after each of our commits, before its writes are acknowledged. It must not raise."""
-        self._writer.committed = call
+    def on_commit(self, call: Callable[[Sequence[int]], object]) -> None:
+        """Call this with the new fingerprints after each of our commits, before it is acknowledged.
+
+        It must not raise.
+        """
+
+        def committed(results: Sequence[object]) -> None:
+            new = (each for each in results if isinstance(each, Registered) and each.created)
+            call([each.image.fingerprint.value for each in new])
+
+        self._writer.committed = committed
 
     def add_image(
         self,

@@ -70,8 +70,8 @@ class Writer:
         self._gather = gather
         self._on_their_way = 0
         self._gathering = False
-        self.committed: Callable[[], object] = lambda: None
-        """Called after each commit, before its facts are acknowledged. It must not raise."""
+        self.committed: Callable[[Sequence[Any]], object] = lambda results: None
+        """Called with the results after each commit, before they are acknowledged. It must not raise."""
         self._queue: SimpleQueue[Pending | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -154,7 +154,7 @@ class Writer:
                 for item in group:
                     item.future.set_exception(error)
             return
-        self.committed()
+        self.committed(results)
         for item, result in zip(group, results, strict=True):
             item.future.set_result(result)
 

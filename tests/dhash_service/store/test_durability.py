@@ -329,7 +329,7 @@ def test_a_cut_connection_acknowledges_nothing_that_was_not_kept(postgres_url: s
 def test_a_commit_waits_a_moment_for_what_is_on_its_way(open_store: OpenStore) -> None:
     store = open_store()
     commits: list[int] = []
-    store.on_commit(lambda: commits.append(1))
+    store.on_commit(lambda _: commits.append(1))
     for number in range(20):  # a busy machine may pause us for longer than a commit waits
         commits.clear()
         with store.expecting():
@@ -352,7 +352,7 @@ def test_what_a_commit_calls_sees_it_before_anybody_is_told(open_store: OpenStor
     store = open_store()
     told: list[bool] = []
     written: list[bool] = []
-    store.on_commit(lambda: told.append(bool(written) or store.count() != 1))
+    store.on_commit(lambda _: told.append(bool(written) or store.count() != 1))
     future = store.add_image(picture("one"), NEW)
     future.add_done_callback(lambda _: written.append(True))
     future.result()
