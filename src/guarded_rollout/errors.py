@@ -149,8 +149,25 @@ class NoAnswerError(RolloutError):
 
 
 class CommandError(RolloutError):
-    message = "`{command}` of release {release} failed: {reason}."
+    message = "service.commands.{name}: `{command}` of release {release} failed: {reason}."
     advice = "Nothing further was done."
+
+
+class NoSuchCommandError(RolloutError):
+    message = (
+        "Release {release} has no command for this: service.commands.{name} was left out of rollout.toml."
+    )
+    advice = "Write it there and deploy; `rollout preflight` lists what cannot be done without it."
+
+
+class StoreFileError(RolloutError):
+    message = "The store {path} cannot be used: {reason}."
+    advice = "Nothing further was done."
+
+
+class StoreProgramError(RolloutError):
+    message = "{program} failed with the database {database}: {reason}."
+    advice = "Nothing further was done. `programs` in [service.store] names the folder of other versions."
 
 
 class NotHealthyError(RolloutError):
@@ -245,8 +262,22 @@ class MergeLosesError(RolloutError):
 
 
 class ExactUnsupportedError(RolloutError):
-    message = "--data exact works for a store in a file; this one is in a database server."
+    message = (
+        "--data exact works for a store in a file or of kind postgresql; this one is in a database server."
+    )
     advice = "Merge instead (the default), or restore the server by its own tools and use --data none."
+
+
+class MergeUnsupportedError(RolloutError):
+    message = (
+        "Release {release} cannot merge data: service.commands.store_merge was left out of rollout.toml."
+    )
+    advice = "Use --data exact, which loses what was written since the backup, or --data none."
+
+
+class NoDataError(RolloutError):
+    message = "{path} has no data to bring back."
+    advice = "Return to its release alone, with --data none."
 
 
 class NoPreviousError(RolloutError):

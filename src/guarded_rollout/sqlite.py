@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from guarded_rollout.errors import RolloutError
 
+MAGIC = b"SQLite format 3\0"
 BUSY_SECONDS = 10
 PATIENCE_SECONDS = 0.5  # a command that only reads does not wait longer for a writer
 LOCKED = 75  # exit code of the check: it could not read, which says nothing about the file
@@ -99,6 +100,12 @@ def look_at(path: Path, patience: float = PATIENCE_SECONDS) -> sqlite3.Connectio
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def is_sqlite(path: Path) -> bool:
+    """True if a file begins as an SQLite database does."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def damage_of(path: Path, *, thorough: bool = False) -> str:

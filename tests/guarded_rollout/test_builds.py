@@ -14,7 +14,7 @@ from guarded_rollout.config.recipe import BuildKind, Recipe
 from guarded_rollout.errors import BuildError, ReadableSecretsError, ReleaseDamagedError, UnsetVariableError
 from guarded_rollout.host.build import build, interpreter, rebuild
 from guarded_rollout.host.release import Release, make_writable
-from guarded_rollout.host.variables import expand, secrets_of
+from guarded_rollout.secret import expand, secrets_of
 
 RECIPE = Recipe(
     kind=BuildKind.DIRECTORY,

@@ -11,7 +11,7 @@ import pytest
 
 from dhash_service.checks.drawing import picture
 from guarded_rollout.backup.catalog import SAFETY, BackupEntry, find, latest
-from guarded_rollout.backup.verify import database_problem, verify
+from guarded_rollout.backup.verify import snapshot_problem, verify
 from guarded_rollout.host.release import remove
 from guarded_rollout.rollout.rollback import rollback_steps
 from guarded_rollout.rollout.steps.backup import take_backup
@@ -99,7 +99,7 @@ def test_a_damaged_store_is_replaced_and_what_can_be_read_of_it_is_merged(served
     kept = max(store.parent.glob("dhash.db.before-*"))  # the newest: a rollout's id sorts by time
     assert kept.read_bytes() == content
     assert f"the damaged store is kept as {kept}" in done.stdout
-    assert database_problem(store) is None
+    assert snapshot_problem(store) is None
     assert known(served) == [True, True]
 
 

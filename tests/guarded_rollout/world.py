@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
 import pytest
 
 from guarded_rollout.config.environments import TrafficStep
+from guarded_rollout.config.service import StoreKind
 from guarded_rollout.errors import NotHealthyError, ProcessError
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.model import Rollout
@@ -24,7 +26,6 @@ from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.runner import DeployResult
 from guarded_rollout.rollout.steps import STEPS, watch
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
-from guarded_rollout.secret import Secret
 from tests.guarded_rollout.manual_clock import ManualClock
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class Processes:
 @dataclass
 class FakeEnvironment:
     name: str = "production"
-    store: Secret = field(default_factory=lambda: Secret("memory://"))  # no file
+    service: Any = field(default_factory=lambda: SimpleNamespace(store=StoreKind.COMMANDS))
     traffic: tuple[TrafficStep, ...] = (TrafficStep(20, 1.0), TrafficStep(50, 1.0), TrafficStep(100, 0.0))
 
 
@@ -135,6 +136,11 @@ class FakeSite:
         self.clock = world.clock
         self.environment = FakeEnvironment()
         self.traffic, self.slots, self.processes = Traffic(world), Slots(world), Processes(world)
+
+    store_url = "memory://"  # no file
+
+    def has(self, release: Build, name: str) -> bool:
+        return True
 
     def serving(self) -> Build | None:
         return self.slots.release(self._world.serving())

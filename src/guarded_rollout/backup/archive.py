@@ -4,7 +4,7 @@ It is written aside, read back from the disk and compared, and only then gets it
 (kill -9, a full disk) leaves nothing that looks like a backup.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from guarded_rollout.backup.catalog import BackupEntry
 from guarded_rollout.backup.manifest import FORMAT, NAME, Content, Manifest, Originals
 from guarded_rollout.backup.originals import Original
 from guarded_rollout.backup.publish import BackupFolder, IncrementallyFlushedFile, run_behind_others
-from guarded_rollout.backup.verify import database_problem, read_through, require_space
+from guarded_rollout.backup.verify import read_through, require_space, snapshot_problem
 from guarded_rollout.backup.zip_writer import Written, ZipWriter
 from guarded_rollout.clock import Clock
 from guarded_rollout.errors import BackupDamagedError, NotWritableError, ReleaseDamagedError
@@ -28,12 +28,13 @@ SNAPSHOT, ORIGINALS = "data/snapshot", "originals.sha256"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The subject of a backup. `snapshot` writes a consistent copy of the data into the file it is given."""
+    """The subject of a backup. `snapshot` writes one moment of the data to the path it is given, as a file or
+    a folder; None if there is no data."""
 
     environment: str
     release: Release
     schema_revision: str | None
-    snapshot: Callable[[Path], object]
+    snapshot: Callable[[Path], object] | None
     configuration: tuple[Path, ...]
     originals: Path | None
     restore_guide: str
@@ -75,16 +76,18 @@ def _take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
 
 def _write(subject: Subject, archive: Path, folder: BackupFolder, created_at: datetime) -> Manifest:
     snapshot = archive.with_name("snapshot")
-    subject.snapshot(snapshot)
-    require_space(archive.parent, snapshot.stat().st_size)
+    if subject.snapshot is not None:
+        subject.snapshot(snapshot)
+    data = sorted(path for path in (snapshot, *snapshot.rglob("*")) if path.is_file())
+    require_space(archive.parent, sum(path.stat().st_size for path in data))
     # After the snapshot: what it names was kept before it, so the list has all of that.
     kept = originals.store(subject.originals, folder.path) if subject.originals else None
     with IncrementallyFlushedFile(archive) as file, ThreadPoolExecutor(1) as aside:
-        judged = aside.submit(database_problem, snapshot)
+        judged = aside.submit(snapshot_problem, snapshot) if data else None
         writer = ZipWriter(file, created_at)
-        written = list(_pack(subject, snapshot, kept, writer))
+        written = list(_pack(subject, {_entry(path, snapshot): path for path in data}, kept, writer))
         _require_as_built(subject.release, written)
-        if problem := judged.result():
+        if judged and (problem := judged.result()):
             raise BackupDamagedError(path="the store's snapshot", problem=problem)
         manifest = _manifest(subject, written, kept, created_at)
         writer.add(NAME, manifest.to_json())
@@ -93,7 +96,7 @@ def _write(subject: Subject, archive: Path, folder: BackupFolder, created_at: da
 
 
 def _pack(
-    subject: Subject, snapshot: Path, kept: list[Original] | None, writer: ZipWriter
+    subject: Subject, data: Mapping[str, Path], kept: list[Original] | None, writer: ZipWriter
 ) -> Iterator[Written]:
     release = subject.release
     yield _add(writer, RELEASE + MANIFEST, release.folder / MANIFEST)
@@ -101,10 +104,15 @@ def _pack(
     yield _add(writer, RELEASE + release.artifact, release.folder / release.artifact)
     for path in subject.configuration:
         yield _add(writer, CONFIGURATION + path.name, path)
-    yield _add(writer, SNAPSHOT, snapshot)
+    yield from (_add(writer, name, path) for name, path in data.items())
     yield writer.add("RESTORE.md", subject.restore_guide.encode())
     if kept is not None:
         yield writer.add(ORIGINALS, originals.listing(kept))
+
+
+def _entry(path: Path, snapshot: Path) -> str:
+    """The name of a snapshot's file in the archive."""
+    return "/".join((SNAPSHOT, *path.relative_to(snapshot).parts))
 
 
 def _manifest(
@@ -119,7 +127,7 @@ def _manifest(
         wheel=RELEASE + subject.release.artifact,
         requirements=RELEASE + REQUIREMENTS,
         release_json=RELEASE + MANIFEST,
-        snapshot=SNAPSHOT,
+        snapshot=SNAPSHOT if subject.snapshot else None,
         configuration=tuple(CONFIGURATION + path.name for path in subject.configuration),
         originals=None if kept is None else Originals(list=ORIGINALS, count=len(kept)),
         files={entry.name: Content(size=entry.size, sha256=entry.sha256) for entry in written},

@@ -45,7 +45,7 @@ class Manifest(_Value):
     wheel: str  # the path of each in the archive
     requirements: str
     release_json: str
-    snapshot: str
+    snapshot: str | None  # a file, or a folder of several; None where there is no data
     configuration: tuple[str, ...] = Field(strict=False)
     originals: Originals | None = None
     files: dict[str, Content]
@@ -63,11 +63,12 @@ class Manifest(_Value):
             where = ".".join(str(part) for part in first["loc"]) or "manifest"
             raise BackupFormatError(path=archive, problem=f"{NAME}: {where}: {first['msg']}") from None
         for name in manifest.named():
-            if name not in manifest.files:
+            if name not in manifest.files and not any(file.startswith(f"{name}/") for file in manifest.files):
                 raise BackupFormatError(path=archive, problem=f"{NAME}: {name!r} is not among its files")
         return manifest
 
     def named(self) -> tuple[str, ...]:
         """The files with a meaning."""
         listed = (self.originals.list,) if self.originals else ()
-        return self.wheel, self.requirements, self.release_json, self.snapshot, *self.configuration, *listed
+        data = (self.snapshot,) if self.snapshot else ()
+        return self.wheel, self.requirements, self.release_json, *data, *self.configuration, *listed

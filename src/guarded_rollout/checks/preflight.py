@@ -14,14 +14,25 @@ from guarded_rollout.checks.reviews import judge
 from guarded_rollout.checks.reviews import read as read_reviews
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.config import gates
+from guarded_rollout.config.service import StoreKind
 from guarded_rollout.errors import DiskFullError, PreflightError
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
+from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 
+ABILITIES = {
+    "schema_plan": "there is no migration plan, and nothing is migrated",
+    "schema_downgrade": "no migration is taken back",
+    "store_merge": "nothing is merged on a rollback to a backup: data comes back exact,"
+    " without what was written since",
+    "store_salvage": "nothing is read out of a damaged store",
+    "store_quarantine": "what a bad release wrote is not taken out of use",
+}
+"""What is not done without a command of the service."""
 PROGRAMS = ("uv", "caddy", "supervisord")
 
 
@@ -47,6 +58,8 @@ def inspect(
         rows["service health"] = lambda: _health(site)
     if release is not None:
         rows["release"] = lambda: _release(release, journal)
+        rows["data"] = lambda: _data(site, release)
+        rows["commands left out"] = lambda: _left_out(site, release)
         rows["migration plan"] = lambda: _migrations(site, release)
     if artifacts is not None:
         rows["pre-merge artifacts"] = lambda: _artifacts(site, artifacts)
@@ -96,8 +109,8 @@ def _health(site: Site) -> Iterator[Finding]:
     if serving is None:
         yield ok("nothing serves yet")
         return
-    answer = site.public().ask("GET", "/health")
-    said = f"{serving.id} answers {answer.summary()[:120]}"
+    answer = site.health(site.public())
+    said = f"{serving.id} answers {answer.said[:120]}"
     yield ok(said) if answer.ok else failed(said, "Fix it first, or deploy with --skip-health-check.")
 
 
@@ -114,6 +127,9 @@ def _gates(site: Site) -> Iterator[Finding]:
 
 
 def _backup(site: Site) -> Iterator[Finding]:
+    if site.environment.service.store is StoreKind.NONE:
+        yield ok("none is needed: the service keeps no data")
+        return
     newest = latest(site.environment.backups, site.environment.name)
     if newest is None:
         advice = "Take one with `rollout backup` or --backup-first."
@@ -131,6 +147,41 @@ def _release(release: Release, journal: Journal) -> Iterator[Finding]:
         yield warning(f"{release.id} is built from uncommitted changes", "Commit them.")
     else:
         yield ok(release.id)
+
+
+def _data(site: Site, release: Release) -> Iterator[Finding]:
+    """Say who copies the data, and whether it could be brought back."""
+    store = store_of(site)
+    if store is None:
+        yield ok("the service keeps none: nothing is backed up, and a rollback brings none back")
+    elif not store.can_copy(release):
+        advice = "Write service.commands.store_snapshot in rollout.toml."
+        yield warning("nothing copies it: no backup can be taken", advice)
+    elif isinstance(store, PostgresqlStore):
+        if store.database.may_create():
+            yield ok(f"the database {store.database.name} is dumped and restored by pg_dump and pg_restore")
+        else:
+            advice = "Let an administrator run ALTER ROLE … CREATEDB, to bring data back by --data exact."
+            yield warning(
+                f"its user may not make the database that {store.database.name} is restored in", advice
+            )
+    else:
+        by = "SQLite" if store.kind is StoreKind.SQLITE else "the service's own commands"
+        yield ok(f"{store.file.path if store.file else 'it'} is copied and checked by {by}")
+
+
+def _left_out(site: Site, release: Release) -> Iterator[Finding]:
+    """List what cannot be done because rollout.toml has no command for it."""
+    store = store_of(site)
+    missing = {
+        name: loss
+        for name, loss in ABILITIES.items()
+        if not site.has(release, name) and (store is not None or not name.startswith("store_"))
+    }
+    for name, loss in missing.items():
+        yield ok(f"{name}: {loss}")
+    if not missing:
+        yield ok("none")
 
 
 def _migrations(site: Site, release: Release) -> Iterator[Finding]:

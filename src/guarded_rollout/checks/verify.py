@@ -4,10 +4,8 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from guarded_rollout.checks.service_checks import ask, checks_of
-from guarded_rollout.clock import Clock
-from guarded_rollout.config.environments import Checks
 from guarded_rollout.config.service_checks import When
-from guarded_rollout.errors import ChecksFailedError, DoesNotStopError, NoAnswerError, NotHealthyError
+from guarded_rollout.errors import ChecksFailedError, DoesNotStopError, NotHealthyError
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
@@ -17,9 +15,8 @@ Evidence = dict[str, object]
 
 
 def require_healthy(
+    site: Site,
     endpoint: Endpoint,
-    checks: Checks,
-    clock: Clock,
     *,
     interval_seconds: float,
     consecutive: int | None = None,
@@ -30,20 +27,17 @@ def require_healthy(
     `require_running` raises when the process has gone, which ends the wait at once.
     Raises `NotHealthyError` with the last answer when `start_seconds` are over without the first healthy one.
     """
+    checks, clock = site.environment.checks, site.clock
     started, wanted = clock.monotonic(), consecutive or checks.consecutive
     in_a_row, asked, last = 0, 0, "none"
     while in_a_row < wanted:
         if in_a_row:
             clock.sleep(interval_seconds)
         require_running()
-        try:
-            answer = endpoint.ask("GET", "/health")
-            healthy, last = answer.ok, answer.summary()
-        except NoAnswerError as error:
-            healthy, last = False, f"none, it {error.data['problem']}"
-        asked += 1
-        in_a_row = in_a_row + 1 if healthy else 0
-        if not healthy:
+        health = site.health(endpoint)
+        asked, last = asked + 1, health.said
+        in_a_row = in_a_row + 1 if health.ok else 0
+        if not health.ok:
             if clock.monotonic() - started > checks.start_seconds:
                 raise NotHealthyError(endpoint=endpoint, seconds=checks.start_seconds, last=last)
             clock.sleep(min(0.1, interval_seconds))

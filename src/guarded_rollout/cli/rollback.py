@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from guarded_rollout.backup.manifest import Manifest
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.cli.app import Force, Why, app
 from guarded_rollout.cli.session import Session, with_session
@@ -38,7 +39,8 @@ def rollback(
     data: Annotated[
         Data | None,
         typer.Option(
-            help="merge keeps everything written since, exact does not, none leaves the data. [merge]"
+            help="merge keeps everything written since, exact does not, none leaves the data."
+            " [merge, or exact where the service cannot merge]"
         ),
     ] = None,
     configuration: Annotated[
@@ -62,20 +64,15 @@ def rollback(
     """
     if (backup is None) == (to is None):
         raise UsageError(detail="Say where to return: --backup FILE, or --to RELEASE.")
-    wanted = data or (Data.MERGE if backup else Data.NONE)
-    if backup is None and wanted is not Data.NONE:
-        raise UsageError(detail=f"--data {wanted} needs --backup FILE.")
+    if backup is None and data not in (None, Data.NONE):
+        raise UsageError(detail=f"--data {data} needs --backup FILE.")
     if backup is None and configuration:
         raise UsageError(detail="--configuration needs --backup FILE.")
-    options = Options(
-        backup=str(backup.absolute()) if backup else None,
-        data=wanted,
-        quarantine=quarantine,
-        configuration=configuration,
-    )
-    request = Request(command="rollback", operator=operator(), why=why, options=options)
-    engine = work.engine()
-    with _target(work, backup, to, allow_other_env) as release:
+    engine, named = work.engine(), str(backup.absolute()) if backup else None
+    with _target(work, backup, to, allow_other_env) as (release, found):
+        wanted = data or _usual(work, release, found)
+        options = Options(backup=named, data=wanted, quarantine=quarantine, configuration=configuration)
+        request = Request(command="rollback", operator=operator(), why=why, options=options)
         if work.dry_run:
             work.out.rehearse(*engine.rehearse_back(release, request, validated=not skip_validation))
             work.out.result(dry_run=True, release=release.id)
@@ -85,22 +82,30 @@ def rollback(
                 work.out.say(line)
         work.confirm(f"Roll {work.env} back to {release.id}?", "yes", force=force)
         work.confirm("This replaces what serves now.", "ROLLBACK", force=force)
-        if wanted is Data.EXACT:
-            work.confirm("What was written since the backup leaves the store.", "EXACT", force=force)
+        if wanted is Data.EXACT and found:
+            since = f"{found.created_at:%F %T} UTC"
+            why_so = "" if data else "This release has no command that merges data. "
+            lost = (
+                f"{why_so}What was written since the backup of {since} leaves the store, and is kept aside."
+            )
+            work.out.say(lost)
+            work.confirm(lost, "EXACT", force=force)
         engine.roll_back(release, request, validated=not skip_validation)
     stop_watching(work.site)
     work.out.say(f"Rollback completed: {release.id} serves {work.env}.")
-    work.out.result(environment=work.env, release=release.id, backup=options.backup, data=wanted)
+    work.out.result(environment=work.env, release=release.id, backup=named, data=wanted)
 
 
 @contextmanager
-def _target(work: Session, backup: Path | None, to: str | None, allow_other: bool) -> Iterator[Release]:
-    """The release to return to. A backup is verified wholly before anything is changed."""
+def _target(
+    work: Session, backup: Path | None, to: str | None, allow_other: bool
+) -> Iterator[tuple[Release, Manifest | None]]:
+    """The release to return to, and a backup's manifest; that is verified wholly before anything changes."""
     if backup is None:
         release = previous(work.site, work.journal) if to == "previous" else work.site.release(to or "")
         if to == "previous":
             work.out.say(f"The last good release before what serves is {release.id}.")
-        yield release
+        yield release, None
         return
     with scratch_folder("rollback-") as scratch:
         found = unpack(backup, scratch, allowed_signers=work.environment.allowed_signers)
@@ -108,4 +113,11 @@ def _target(work: Session, backup: Path | None, to: str | None, allow_other: boo
         work.out.say(f"Using backup file: {backup}")
         for check in found.checks:
             work.out.detail(f"  {check}")
-        yield release_of(work.site, scratch, found.manifest)
+        yield release_of(work.site, scratch, found.manifest), found.manifest
+
+
+def _usual(work: Session, release: Release, found: Manifest | None) -> Data:
+    """What becomes of the data where nobody says so."""
+    if found is None or found.snapshot is None:
+        return Data.NONE
+    return Data.MERGE if work.site.has(release, "store_merge") else Data.EXACT

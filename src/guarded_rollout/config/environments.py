@@ -5,7 +5,6 @@ defaults and show the types. Pydantic, which validates the gates file, would cos
 four times what this module takes. Both say a mistake in the same words.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,12 +15,29 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.config.explain import TYPES, unknown_key
-from guarded_rollout.config.recipe import BuildKind, Recipe
+from guarded_rollout.config.mistake import Mistake, require
+from guarded_rollout.config.service import Service, StoreKind, service_of
 from guarded_rollout.config.service_checks import CheckProblem, parse_check
-from guarded_rollout.errors import ConfigurationError, UnknownEnvironmentError
-from guarded_rollout.secret import Secret
+from guarded_rollout.errors import ConfigurationError, RolloutError, UnknownEnvironmentError
+from guarded_rollout.secret import Secret, expand, secrets_of
 
 Table = dict[str, Any]
+
+BYTES_MOST = 2**20  # of a rollout.toml
+TEXT_MOST = 4096  # characters of one string in it
+NUMBER_MOST = 10**9
+SHOWN_MOST = 80
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PATHS = ("releases", "backups", "logs", "gates", "signing_key", "allowed_signers")
+NOT_BEFORE = ("health", "store")  # what no file of the version before has
+LISTS: Mapping[str, list[Any]] = {  # what is in the lists that are empty in the example
+    "service.prepare": [[""]],
+    "service.build_command": [""],
+    "service.retry_posts": [""],
+    "service.routes": [""],
+    "service.writes.routes": [""],
+    "service.health.valid_status_codes": [200],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,49 +61,6 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
-class DeclaredWrites:
-    """The answers by which the service confirms that it has stored something: their routes and statuses."""
-
-    routes: tuple[str, ...]
-    statuses: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The guarded service: its source, and its commands and variables as templates."""
-
-    source: Path
-    lock: str
-    python: str
-    token_variable: str
-    retry_posts: tuple[str, ...]
-    silent_seconds: float
-    routes: tuple[str, ...]
-    writes: DeclaredWrites
-    build: BuildKind
-    prepare: tuple[tuple[str, ...], ...]
-    build_command: tuple[str, ...]
-    env_file: Path | None
-    commands: Mapping[str, tuple[str, ...]]
-    variables: Mapping[str, str]
-    checks: Mapping[str, Mapping[str, Any]]  # as they stand in the file; `config.service_checks` reads them
-
-    @property
-    def recipe(self) -> Recipe:
-        """The way a release is built and run today."""
-        return Recipe(
-            kind=self.build,
-            lock=self.lock,
-            python=self.python,
-            prepare=self.prepare,
-            command=self.build_command,
-            commands=self.commands,
-            variables=self.variables,
-            checks=self.checks,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Environment:
     """An environment on this machine: a port, a folder, and the settings of its rollouts."""
 
@@ -99,6 +72,7 @@ class Environment:
     other_roots: tuple[Path, ...]  # of the project's other environments: they share its releases
     workers: int
     store: Secret  # its URL may hold a password
+    store_is_known: bool  # False: a $NAME in it is not set here
     confirm: bool
     release_header: str  # empty: answers do not name their release
     sticky: bool
@@ -132,7 +106,7 @@ class Environment:
 
     @property
     def originals(self) -> Path:
-        """Submitted files that the service keeps, if it does; see DHASH_ORIGINALS in rollout.toml."""
+        """Submitted files that the service keeps, if it does; each is named by its SHA-256."""
         return self.data / "originals"
 
     @property
@@ -174,36 +148,64 @@ class Project:
 @cache
 def example_tables() -> Table:
     """Return the documented example: help text, defaults and schema at once."""
-    return tomllib.loads(files("guarded_rollout.config").joinpath("rollout.example.toml").read_text())
+    return _beside("rollout.example.toml")
+
+
+@cache
+def version_before() -> Table:
+    """Return what a rollout.toml without a `[service] name` means: see the file."""
+    return _beside("version_before.toml")
+
+
+def _beside(name: str) -> Table:
+    return tomllib.loads(files("guarded_rollout.config").joinpath(name).read_text())
 
 
 def load(path: Path) -> Project:
     """Read rollout.toml; a missing file means all defaults. Raises `ConfigurationError`."""
     path = path.absolute()
     try:
-        given = tomllib.loads(path.read_text()) if path.exists() else {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        given = tomllib.loads(_text(path)) if path.exists() else {}
+    except RecursionError:
+        raise ConfigurationError(path=path, where="syntax", problem="it is nested too deeply") from None
+    except ValueError as error:
         raise ConfigurationError(path=path, where="syntax", problem=str(error)) from None
     except OSError as error:
         raise ConfigurationError(path=path, where="file", problem=error.strerror) from None
     return parse(given, path)
 
 
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(BYTES_MOST + 1)
+    if len(content) > BYTES_MOST:
+        raise ValueError(f"it is larger than {BYTES_MOST >> 20} MiB")
+    return content.decode()
+
+
 def parse(given: Table, path: Path) -> Project:
     """Return the project that these tables describe."""
     try:
         check(given, example_tables())
-        tables = _merge(example_tables(), given)
-        if "checks" in given.get("service", {}):  # one's own checks stand in for the example's
-            tables["service"]["checks"] = given["service"]["checks"]
-        return _project(tables, path)
-    except _Problem as problem:
-        raise ConfigurationError(path=path, where=problem.where, problem=problem.sentence) from None
+        return _project(_whole(given), path)
+    except Mistake as mistake:
+        raise ConfigurationError(path=path, where=mistake.where, problem=mistake.sentence) from None
 
 
-class _Problem(Exception):
-    def __init__(self, where: str, sentence: str) -> None:
-        self.where, self.sentence = where, sentence
+def _whole(given: Table) -> Table:
+    """The tables with every key. A file that names no service is one of the version before."""
+    service, example = given.get("service", {}), example_tables()
+    if "name" in service:
+        named = given.get("environments", {})
+        require(bool(named), "environments", "are missing; write one, such as [environments.production]")
+        known = {name: table for name, table in example["environments"].items() if name in named}
+        return _merge({**example, "environments": known}, given)
+    for key in NOT_BEFORE:
+        require(key not in service, "service.name", f"is missing: service.{key} stands there")
+    tables = _merge(_merge(example, version_before()), given)
+    if "checks" in service:  # one's own checks stand in for those
+        tables["service"]["checks"] = service["checks"]
+    return tables
 
 
 _WANTED = {
@@ -217,28 +219,32 @@ _WANTED = {
 
 
 def check(given: Table, example: Table, where: str = "") -> None:
-    """Raise a problem for the first key or type that the example does not know."""
+    """Raise a `Mistake` for the first key or value that the example does not allow."""
     for key, value in given.items():
-        place = f"{where}.{key}" if where else key
+        place = f"{where}.{shown(key)}" if where else shown(key)
         if where == "environments":  # any name; each as the defaults are
             _check_value(value, example_tables()["defaults"], place)
         elif where == "service.variables":  # any name
             _check_value(value, "", place)
+            require(bool(VARIABLE.fullmatch(key)), place, "is no name of an environment variable")
         elif where == "service.checks":  # any name
             _check_service_check(key, value, place)
+        elif where == "service.commands" and key in example:
+            _check_value(value, [""], place)
+            require(bool(value), place, "an empty list is no command; leave the key out")
         elif key not in example:
-            raise _Problem(place, unknown_key(key, list(example)))
+            raise Mistake(place, unknown_key(shown(key), list(example)))
         else:
-            _check_value(value, example[key], place)
+            _check_value(value, LISTS.get(place, example[key]), place)
 
 
 def _check_service_check(name: str, table: object, place: str) -> None:
     if not isinstance(table, dict):
-        raise _Problem(place, f"{table!r} is not a table")
+        raise Mistake(place, f"{table!r} is not a table")
     try:
         parse_check(name, table)
     except CheckProblem as problem:
-        raise _Problem(f"{place}.{problem.key}" if problem.key else place, problem.sentence) from None
+        raise Mistake(f"{place}.{problem.key}" if problem.key else place, problem.sentence) from None
 
 
 def _check_value(value: object, example: object, where: str) -> None:
@@ -248,11 +254,22 @@ def _check_value(value: object, example: object, where: str) -> None:
         for position, item in enumerate(value):
             _check_value(item, example[0], f"{where}[{position}]")
             if isinstance(item, dict) and (missing := example[0].keys() - item.keys()):
-                raise _Problem(f"{where}[{position}]", f"needs {', '.join(sorted(missing))}")
-    elif isinstance(example, float) and type(value) is int:
-        return
-    elif type(value) is not type(example):
-        raise _Problem(where, f"{value!r} is not {_WANTED[type(example)]}, such as {example!r}")
+                raise Mistake(f"{where}[{position}]", f"needs {', '.join(sorted(missing))}")
+    elif type(value) is not type(example) and not (isinstance(example, float) and type(value) is int):
+        such = f", such as {example!r}" if example not in ("", [""], [[""]], {}) else ""
+        raise Mistake(where, f"{shown(repr(value))} is not {_WANTED[type(example)]}{such}")
+    elif isinstance(value, str):
+        require(len(value) <= TEXT_MOST, where, f"is longer than {TEXT_MOST} characters")
+        strange = next((sign for sign in value if sign < " " and sign not in "\n\t"), None)
+        require(strange is None, where, f"has the control character {strange!r}")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        require(0 <= value <= NUMBER_MOST, where, f"{shown(repr(value))} is not from 0 to {NUMBER_MOST}")
+
+
+def shown(text: str) -> str:
+    """A key or value as a sentence can hold it."""
+    plain = text if text.isprintable() else repr(text)
+    return plain if len(plain) <= SHOWN_MOST else plain[: SHOWN_MOST - 1] + "…"
 
 
 def _merge(base: Table, over: Table) -> Table:
@@ -264,31 +281,9 @@ def _merge(base: Table, over: Table) -> Table:
 
 
 def _project(tables: Table, path: Path) -> Project:
-    folder, project, service = path.parent, tables["project"], tables["service"]
-    built = Service(
-        source=folder / service["source"],
-        lock=service["lock"],
-        python=service["python"],
-        token_variable=service["token_variable"],
-        retry_posts=tuple(service["retry_posts"]),
-        silent_seconds=float(service["silent_seconds"]),
-        routes=tuple(service["routes"]),
-        writes=_writes(service["writes"]),
-        build=_build_kind(service["build"]),
-        prepare=tuple(tuple(command) for command in service["prepare"]),
-        build_command=tuple(service["build_command"]),
-        env_file=_optional(folder, service["env_file"]),
-        commands={name: tuple(words) for name, words in service["commands"].items()},
-        variables=service["variables"],
-        checks=service["checks"],
-    )
-    for name, words in built.commands.items():
-        _require(bool(words), f"service.commands.{name}", "an empty list is no command")
-    _require(
-        built.build is not BuildKind.COMMAND or bool(built.build_command),
-        "service.build_command",
-        '`build = "command"` needs the command that fills {out}',
-    )
+    folder, project = path.parent, tables["project"]
+    _require_paths(tables)
+    built = service_of(tables["service"], folder)
     environments = {
         name: _environment(name, _merge(tables["defaults"], table), project, tables["review"], built, folder)
         for name, table in tables["environments"].items()
@@ -304,13 +299,17 @@ def _project(tables: Table, path: Path) -> Project:
     )
 
 
-def _writes(table: Table) -> DeclaredWrites:
-    return DeclaredWrites(tuple(filter(None, table["routes"])), tuple(table["statuses"]))
+def _require_paths(tables: Table) -> None:
+    """Refuse a path that no file system holds."""
+    places = [("project", key) for key in PATHS if key in tables["project"]]
+    places += [("service", key) for key in ("source", "lock", "env_file")]
+    for table, key in places:
+        _require_path(tables[table][key], f"{table}.{key}")
 
 
-def _build_kind(given: str) -> BuildKind:
-    _require(given in set(BuildKind), "service.build", f"{given!r} is none of {', '.join(BuildKind)}")
-    return BuildKind(given)
+def _require_path(text: str, where: str) -> None:
+    fits = all(len(part.encode()) <= 255 for part in Path(text).parts)
+    require(fits, where, "has a part that is longer than 255 bytes")
 
 
 def _environment(
@@ -320,19 +319,21 @@ def _environment(
     root = folder / table["root"].replace("{name}", name)
     checks = Checks(**table["checks"])
     steps = tuple(TrafficStep(**step) for step in table["traffic"])
-    _require(name.isidentifier() and name.islower(), where, "a name is lower-case letters, digits and _")
-    _require(1 <= table["port"] <= 65535, f"{where}.port", "a port is 1 to 65535")
-    _require(0 <= table["metrics_port"] <= 65535, f"{where}.metrics_port", "a port is 1 to 65535, 0 is none")
-    _require(project["keep_backups"] >= 1, "project.keep_backups", "at least one backup is kept")
-    _require(1 <= table["workers"] <= 64, f"{where}.workers", "there are 1 to 64 workers")
-    _require(checks.consecutive >= 1, f"{where}.checks.consecutive", "at least one check is needed")
+    require(name.isidentifier() and name.islower(), where, "a name is lower-case letters, digits and _")
+    require(1 <= table["port"] <= 65535, f"{where}.port", "a port is 1 to 65535")
+    require(0 <= table["metrics_port"] <= 65535, f"{where}.metrics_port", "a port is 1 to 65535, 0 is none")
+    require(project["keep_backups"] >= 1, "project.keep_backups", "at least one backup is kept")
+    require(1 <= table["workers"] <= 64, f"{where}.workers", "there are 1 to 64 workers")
+    require(checks.consecutive >= 1, f"{where}.checks.consecutive", "at least one check is needed")
     positive = checks.timeout_seconds > 0 and checks.start_seconds > 0
-    _require(positive, f"{where}.checks", "timeout_seconds and start_seconds are above 0")
+    require(positive, f"{where}.checks", "timeout_seconds and start_seconds are above 0")
     named = re.fullmatch(r"[A-Za-z0-9-]{0,64}", table["release_header"])
-    _require(named is not None, f"{where}.release_header", "a header's name is letters, digits and -")
+    require(named is not None, f"{where}.release_header", "a header's name is letters, digits and -")
     shares = [step.percent for step in steps]
     rising = shares == sorted(set(shares)) and shares[-1:] == [100] and shares[0] > 0
-    _require(rising, f"{where}.traffic", "the percents rise from above 0 to 100")
+    require(rising, f"{where}.traffic", "the percents rise from above 0 to 100")
+    _require_path(table["root"], f"{where}.root")
+    store, known = _store(table["store"], root, service, f"{where}.store")
     return Environment(
         name=name,
         project=folder,
@@ -341,7 +342,8 @@ def _environment(
         root=root,
         other_roots=(),
         workers=table["workers"],
-        store=Secret(os.path.expandvars(table["store"]).replace("{root}", str(root))),
+        store=Secret(store),
+        store_is_known=known,
         confirm=table["confirm"],
         release_header=table["release_header"],
         sticky=table["sticky"],
@@ -362,13 +364,22 @@ def _environment(
     )
 
 
+def _store(given: str, root: Path, service: Service, where: str) -> tuple[str, bool]:
+    """The store's URL with each $NAME filled in, or as it stands where one is not known yet."""
+    if not given and service.store in (StoreKind.SQLITE, StoreKind.COMMANDS):
+        given = f"sqlite:///{{root}}/data/{service.name}.db"
+    try:
+        secrets = secrets_of(service.env_file)
+        url = expand(given, secrets, variable=where, values={"root": str(root)})
+    except RolloutError:
+        return given.replace("{root}", str(root)), False  # `Site.store_url` says what is missing
+    scheme = {StoreKind.SQLITE: "sqlite:///", StoreKind.POSTGRESQL: "postgres"}.get(service.store, "")
+    require(url.startswith(scheme), where, f"does not begin with {scheme}, as {service.store} asks for")
+    return url, True
+
+
 def _optional(folder: Path, name: str) -> Path | None:
     return folder / name if name else None
-
-
-def _require(holds: bool, where: str, sentence: str) -> None:
-    if not holds:
-        raise _Problem(where, sentence)
 
 
 def _require_distinct(environments: Mapping[str, Environment]) -> None:
@@ -378,9 +389,9 @@ def _require_distinct(environments: Mapping[str, Environment]) -> None:
         for name, environment in environments.items():
             if value := getattr(environment, attribute):
                 where = f"environments.{name}.{attribute}"
-                _require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
+                require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
                 seen[value] = name
     for name in environments:  # `ls backups/dhash_production_*.zip` would find production_eu's as well
         longer = next((other for other in environments if other.startswith(name + "_")), None)
         sentence = f"its backups could be taken for those of {longer}: no name may begin with another and _"
-        _require(longer is None, f"environments.{name}", sentence)
+        require(longer is None, f"environments.{name}", sentence)

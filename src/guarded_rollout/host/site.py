@@ -13,15 +13,14 @@ from pathlib import Path
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.recipe import BuildKind
-from guarded_rollout.errors import CommandError, NoAnswerError, NoReleaseError, NotWritableError
+from guarded_rollout.errors import CommandError, NoReleaseError, NoSuchCommandError, NotWritableError
 from guarded_rollout.host.build import build, rebuild
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import Processes, Spec
 from guarded_rollout.host.proxy import Traffic
 from guarded_rollout.host.release import Release, RunPlan
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
-from guarded_rollout.host.variables import expand, secrets_of
-from guarded_rollout.secret import Secret
+from guarded_rollout.secret import Secret, expand, secrets_of
 
 BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """The variables that a service inherits from the operator's shell; the rest depends on who started it."""
@@ -53,6 +52,14 @@ class CommandResult:
         """The last lines that it printed, as a reason."""
         said = (self.errors.strip() or self.output.strip()).splitlines()
         return " ".join(line.strip() for line in said[-3:]) or "it said nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A release's answer about its health."""
+
+    ok: bool
+    said: str
 
 
 class Site:
@@ -106,10 +113,17 @@ class Site:
 
     def answers(self, slot: Slot) -> bool:
         """Return True if the release in this slot answers as healthy."""
-        try:
-            return self.private(slot).ask("GET", "/health").ok
-        except NoAnswerError:
-            return False
+        return self.health(self.private(slot)).ok
+
+    def health(self, endpoint: Endpoint) -> Health:
+        """Ask a release whether it is well, as `[service.health]` says."""
+        rule = self.environment.service.health
+        answer = Endpoint(endpoint.address, rule.timeout_seconds or endpoint.timeout_seconds).fetch(
+            "GET", rule.path
+        )
+        if answer.problem:
+            return Health(False, f"none, it {answer.problem}")
+        return Health(rule.accepts(answer.status), answer.summary())
 
     # ---- where it answers
 
@@ -189,9 +203,16 @@ class Site:
     ) -> CommandResult:
         """Run one of the service's commands, as configured, with a release's own programs.
 
-        `store` is the URL of a store to use in place of the environment's.
+        `store` is the URL of a store to use in place of the environment's. Raises `NoSuchCommandError`.
         """
-        return self.run([*self.plan(release).commands[name], *arguments], release, slot=slot, store=store)
+        words = [*self._words(release, name), *arguments]
+        return self.run(words, release, slot=slot, store=store)
+
+    def _words(self, release: Release, name: str) -> tuple[str, ...]:
+        words = self.plan(release).commands.get(name, ())
+        if not words:
+            raise NoSuchCommandError(name=name, release=release.id)
+        return words
 
     def run(
         self,
@@ -232,8 +253,8 @@ class Site:
         """The same, raising `CommandError` with its own words when it fails."""
         result = self.command(release, name, *arguments, slot=slot, store=store)
         if not result.ok:
-            words = " ".join([*self.environment.service.commands[name], *arguments])
-            raise CommandError(command=words, release=release.id, reason=result.reason())
+            words = " ".join([*self._words(release, name), *arguments])
+            raise CommandError(name=name, command=words, release=release.id, reason=result.reason())
         return result
 
     def has(self, release: Release, name: str) -> bool:
@@ -258,18 +279,30 @@ class Site:
         values = self._values(release, slot, store)
         secrets = secrets_of(self.environment.service.env_file)
         return {
-            name: expand(_filled(word, values), secrets, variable=name)
+            name: expand(word, secrets, variable=name, values=values)
             for name, word in self.plan(release).variables.items()
         }
 
+    @property
+    def store_url(self) -> str:
+        """The store's URL. Raises `UnsetVariableError` if a secret in it is not known."""
+        environment = self.environment
+        if environment.store_is_known:
+            return environment.store.reveal()
+        secrets = secrets_of(environment.service.env_file)
+        where = f"environments.{environment.name}.store"
+        return expand(environment.store.reveal(), secrets, variable=where)
+
     def _values(self, release: Release, slot: Slot, store: str | None = None) -> Mapping[str, str]:
+        url = store or self.store_url
         return {
             "bin": str(release.programs),
             "app": str(release.app),
             "python": self.plan(release).python,
             "release": release.id,
             "uds": str(self.slots.socket(slot)),
-            "store": store or self.environment.store.reveal(),
+            "store": url,
+            "store_file": str(self.environment.project / url.partition(":///")[2]),
             "root": str(self.environment.root),
             "workers": str(self.environment.workers),
             "drain": str(self.environment.checks.drain_seconds),

@@ -69,6 +69,6 @@ class StoreFile:
 
 
 def store_file(site: Site) -> StoreFile | None:
-    """The environment's store, if it is a file."""
-    scheme, _, path = site.environment.store.reveal().partition(":///")
+    """The environment's store, if it is an SQLite file."""
+    scheme, _, path = site.store_url.partition(":///")
     return StoreFile(site.environment.project / path) if scheme.startswith("sqlite") and path else None

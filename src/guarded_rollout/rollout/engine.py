@@ -12,6 +12,7 @@ from guarded_rollout.errors import NothingOpenError, NotWatchedError, WindowOpen
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
+from guarded_rollout.host.stores import store_of
 from guarded_rollout.journal.model import INTERRUPTED, SUPERSEDED, UNDOING, Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.rollback import plan_rollback
@@ -223,9 +224,11 @@ class Engine:
     def _work(self, release: Release, stable: Release | None, request: Request) -> Work:
         serving = self.site.traffic.serving()
         steps = ["preflight"]
-        if request.backup and stable is not None:
+        store = store_of(self.site)
+        if request.backup and stable is not None and store is not None and store.can_copy(stable):
             steps.append("backup")
-        if request.migrate or stable is None:  # an empty machine has no old release to break
+        # an empty machine has no old release to break
+        if (request.migrate or stable is None) and self.site.has(release, "schema_plan"):
             steps.append("migrate")
         steps += ["stage", "verify", "shift"]
         if stable is not None:

@@ -21,7 +21,7 @@ from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.record import records, returnable
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Options
-from guarded_rollout.rollout.steps.restore_data import exchanged_first, left_aside
+from guarded_rollout.rollout.steps.restore_data import exchanged_first, left_aside, require_possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ def plan_rollback(
 ) -> RollbackPlan:
     """Decide from what runs how to get back to this release. Changes nothing.
 
-    Raises `ExactUnsupportedError`.
+    Raises `ExactUnsupportedError`, `MergeUnsupportedError`, `NoDataError`.
     """
+    require_possible(site, release, options)
     rollout = journal.open_rollout(site.environment.name)
     serving = site.serving()
     slot = site.slots.find(release.id)
@@ -99,7 +100,7 @@ def plan_rollback(
         validated=validated,
         backup=options.backup is not None,
         configuration=options.configuration,
-        reunites=bool(left_aside(site, journal)),
+        reunites=bool(left_aside(site, journal, release)),
     )
     return RollbackPlan(release, slot, outgoing, steps, rollout)
 

@@ -1,6 +1,7 @@
 """Take a verified backup before anything changes, so that there is something to return to."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
+from guarded_rollout.host.stores import store_of
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
 
@@ -35,13 +37,13 @@ def take_backup(
     A safety copy goes where `ls backups/dhash_*.zip` does not look.
     Raises `NoReleaseError` and whatever taking it raises.
     """
-    environment, release = site.environment, release or site.require_serving()
+    environment, release, store = site.environment, release or site.require_serving(), store_of(site)
     files = (environment.project / "rollout.toml", environment.gates)
     subject = Subject(
         environment=environment.name,
         release=release,
         schema_revision=revision_of(site, release),
-        snapshot=lambda path: site.require(release, "store_snapshot", str(path)),
+        snapshot=partial(store.snapshot, release) if store else None,
         configuration=tuple(path for path in files if path.exists()),
         originals=environment.originals if environment.originals.exists() else None,
         restore_guide=restore_guide(site, release),

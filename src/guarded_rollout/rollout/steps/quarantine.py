@@ -24,6 +24,9 @@ class Quarantine(RolloutStep):
         bad = work.outgoing
         if not work.options.quarantine or bad is None or bad.id == work.incoming.id:
             return {"quarantined": None}
+        if not work.site.has(work.incoming, "store_quarantine"):
+            work.say(f"what {bad.id} wrote stays in use: {work.incoming.id} has no store_quarantine command")
+            return {"quarantined": None}
         reason = work.journal.rollout(work.rollout).why or "rolled back"
         work.site.require(work.incoming, "store_quarantine", "--release", bad.id, "--reason", reason)
         gone = self._gone(work, bad.id)
@@ -39,6 +42,8 @@ class Quarantine(RolloutStep):
         return {"quarantined": bad.id, "again": len(again), "left": len(left), "list": str(listed or "")}
 
     def _gone(self, work: Work, release: str) -> list[str]:
+        if not work.site.has(work.incoming, "store_gone"):
+            return []
         lines = work.site.require(work.incoming, "store_gone", "--release", release).lines()
         return [str(line["sha256"]) for line in lines]
 

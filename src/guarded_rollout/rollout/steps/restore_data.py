@@ -16,15 +16,19 @@ from guarded_rollout.errors import (
     CommandError,
     ExactUnsupportedError,
     MergeLosesError,
+    MergeUnsupportedError,
+    NoDataError,
     StoreKeptError,
+    StoreProgramError,
 )
 from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.host.store_file import StoreFile, store_file
+from guarded_rollout.host.store_file import StoreFile
+from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.rollout.steps.base import Data, Evidence, RolloutStep, Work
+from guarded_rollout.rollout.steps.base import Data, Evidence, Options, RolloutStep, Work
 from guarded_rollout.rollout.steps.stop_all import StopAll, halt
 from guarded_rollout.sqlite import copy, damage_of, row_counts
 
@@ -45,7 +49,7 @@ class RestoreData(RolloutStep):
                 yield f"put the data of {work.options.backup} in the store's place, and keep the store aside"
         if work.options.data is Data.MERGE and damage(work.site, work.incoming):
             yield "keep the damaged store aside, and merge what can be read of it"
-        for aside in left_aside(work.site, work.journal):
+        for aside in left_aside(work.site, work.journal, work.incoming):
             yield f"merge what is in {aside}, which an earlier rollback set aside"
 
     def do(self, work: Work) -> Evidence:
@@ -59,19 +63,23 @@ class RestoreData(RolloutStep):
         with scratch_folder("restore-", site.environment.root) as scratch:
             signers = site.environment.allowed_signers
             found = unpack(Path(str(work.options.backup)), scratch, allowed_signers=signers)
+            store = store_of(site)
+            if store is None or found.manifest.snapshot is None:
+                raise NoDataError(path=work.options.backup)
             snapshot = scratch / found.manifest.snapshot
             if found.manifest.originals is not None:  # first: the store's facts may name them
                 listed = scratch / found.manifest.originals.list
                 originals.restore(found.archive, listed, site.environment.originals)
-            store = store_file(site)
-            if store is None or not _replaced(work, store):
-                return _merge(work, store, snapshot, scratch)
-            return _exchange(work, store, snapshot)
+            if isinstance(store, PostgresqlStore) and work.options.data is Data.EXACT:
+                return _exchange_database(work, store, snapshot)
+            if store.file is None or not _replaced(work, store.file):
+                return _merge(work, store.file, snapshot, scratch)
+            return _exchange(work, store.file, snapshot)
 
     def _reunite(self, work: Work) -> Evidence:
         """Merge what a failed rollback set aside and never brought together again."""
         reunited = []
-        for aside in left_aside(work.site, work.journal):
+        for aside in left_aside(work.site, work.journal, work.incoming):
             result = work.site.command(work.incoming, "store_salvage", str(aside))
             if result.ok:
                 work.note(REUNITED, aside=str(aside))
@@ -137,7 +145,7 @@ def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
         store.move(store.path, aside)
     url = store.prepare(snapshot)
     salvaged: Evidence = {}
-    if aside.exists() and not exact:
+    if aside.exists() and not exact and site.has(work.incoming, "store_salvage"):
         result = site.command(work.incoming, "store_salvage", str(aside), store=url)
         if not result.ok:
             store.discard()
@@ -149,6 +157,27 @@ def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
     store.publish()
     _say_what_became(work, aside, exact)
     return {"data": work.options.data, "kept_aside": str(aside) if aside.exists() else None, **salvaged}
+
+
+def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path) -> Evidence:
+    """Restore a dump beside the database, and give it the database's name once it is whole."""
+    database, site = store.database, work.site
+    aside = database.beside(f"before_{str(work.rollout)[-12:]}")
+    evidence: Evidence = {"data": Data.EXACT, "kept_aside": aside}
+    if database.exists(aside):
+        return evidence  # exchanged before; what was written since is not replaced
+    halt(site)
+    new = database.beside(f"new_{str(work.rollout)[-12:]}")
+    try:
+        database.restore(snapshot, new)
+        work.note(SET_ASIDE, store=database.name, aside=aside)
+        database.exchange(new, aside)
+    except StoreProgramError as error:
+        database.drop(new)
+        site.ensure()
+        raise StoreKeptError(release=work.incoming.id, reason=error.sentence) from None
+    work.say(f"the data is that of {work.options.backup}; the database as it was is kept as {aside}")
+    return evidence
 
 
 def _union(work: Work, snapshot: Path, aside: Path, exact: bool) -> Evidence:
@@ -173,11 +202,24 @@ def exchanged_first(site: Site, release: Release, data: Data, *, warm: bool) -> 
     """True if the store's file has to be replaced before the release can run.
 
     With the release warm, traffic does not wait for a check of the store: that comes after.
-    Raises `ExactUnsupportedError` where there is no file to exchange.
     """
-    if data is Data.EXACT and store_file(site) is None:
-        raise ExactUnsupportedError()
     return data is Data.EXACT or (data is Data.MERGE and not warm and bool(damage(site, release)))
+
+
+def require_possible(site: Site, release: Release, options: Options) -> None:
+    """Refuse, before anything is changed, data that this release cannot bring back.
+
+    Raises `NoDataError`, `ExactUnsupportedError`, `MergeUnsupportedError`.
+    """
+    if options.data is Data.NONE:
+        return
+    store = store_of(site)
+    if store is None:
+        raise NoDataError(path=options.backup)
+    if options.data is Data.EXACT and not store.can_exchange:
+        raise ExactUnsupportedError()
+    if options.data is Data.MERGE and not site.has(release, "store_merge"):
+        raise MergeUnsupportedError(release=release.id)
 
 
 def damage(site: Site, release: Release) -> str:
@@ -185,19 +227,21 @@ def damage(site: Site, release: Release) -> str:
 
     SQLite decides. A release that calls the store damaged is a reason to look thoroughly, and no more.
     """
-    store = store_file(site)
-    if store is None:
+    store = store_of(site)
+    if store is None or store.file is None:
         return ""
-    found = store.damage()
-    if found or site.command(release, "store_check").ok:
+    found = store.file.damage()
+    if found or not site.has(release, "store_check") or site.command(release, "store_check").ok:
         return found
-    return store.damage(thorough=True)
+    return store.file.damage(thorough=True)
 
 
-def left_aside(site: Site, journal: Journal) -> list[Path]:
-    """Stores that a failed rollback set aside, and that nothing was merged from since."""
-    store = store_file(site)
-    found = store.set_aside() if store is not None else []
+def left_aside(site: Site, journal: Journal, release: Release) -> list[Path]:
+    """Stores that a failed rollback set aside, that nothing was merged from since, and that this release can
+    merge."""
+    kept = store_of(site)
+    store = kept.file if kept else None
+    found = store.set_aside() if store is not None and site.has(release, "store_salvage") else []
     if store is None or not found:
         return []  # without reading the journal: traffic may be waiting
     rollouts = journal.history(site.environment.name, limit=200)

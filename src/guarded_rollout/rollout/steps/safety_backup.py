@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.host.store_file import store_file
+from guarded_rollout.host.stores import store_of
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
@@ -14,6 +14,8 @@ class SafetyBackup(RolloutStep):
 
     def describe(self, work: Work) -> Iterator[str]:
         release = work.outgoing or work.incoming
+        if store_of(work.site) is None:
+            return
         yield f"keep a safety copy of {work.site.environment.name} as {release.id} leaves it"
 
     def do(self, work: Work) -> Evidence:
@@ -22,9 +24,11 @@ class SafetyBackup(RolloutStep):
 
 def keep_copy(work: Work) -> Evidence:
     """Take a safety copy. A store that cannot be copied is kept aside by the step that replaces it."""
-    store = store_file(work.site)
-    if store is not None and not store.path.exists():
-        return {"safety_copy": None, "error": f"there is no {store.path}"}
+    store = store_of(work.site)
+    if store is None:
+        return {"safety_copy": None, "error": "the service keeps no data"}
+    if store.file is not None and not store.file.path.exists():
+        return {"safety_copy": None, "error": f"there is no {store.file.path}"}
     try:
         taken = take_backup(work.site, release=work.outgoing or work.incoming, safety=True)
     except RolloutError as error:

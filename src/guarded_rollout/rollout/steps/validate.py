@@ -29,9 +29,8 @@ class Validate(RolloutStep):
     def _validate(self, work: Work) -> Evidence:
         site, checks = work.site, work.site.environment.checks
         healthy = require_healthy(
+            site,
             site.public(),
-            checks,
-            site.clock,
             interval_seconds=checks.validation_interval_seconds,
             require_running=site.processes.ensure,
         )

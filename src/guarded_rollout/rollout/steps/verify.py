@@ -69,9 +69,8 @@ class Verify(RolloutStep):
         awaited = site.processes.ensure if work.is_rollback else require_running
         try:
             return require_healthy(
+                site,
                 site.private(work.slot),
-                checks,
-                site.clock,
                 interval_seconds=checks.interval_seconds,
                 consecutive=consecutive,
                 require_running=awaited,

@@ -1,0 +1,152 @@
+"""The guarded service as `[service]` of rollout.toml describes it. Values alone, no I/O."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from guarded_rollout.config.mistake import Mistake, require
+from guarded_rollout.config.recipe import BuildKind, Recipe
+
+Kind = TypeVar("Kind", bound=StrEnum)
+NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+
+class StoreKind(StrEnum):
+    """The ways in which a service keeps its data."""
+
+    NONE = "none"  # it keeps none
+    SQLITE = "sqlite"  # one file, copied, checked and exchanged by the guard
+    POSTGRESQL = "postgresql"  # a database, dumped and restored by PostgreSQL's own programs
+    COMMANDS = "commands"  # the service's own commands copy, check and merge it
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRule:
+    """What a well service answers. Without codes 200 to 299; without seconds as long as any check."""
+
+    path: str = "/health"
+    valid_status_codes: tuple[int, ...] = ()
+    timeout_seconds: float = 0.0
+
+    def accepts(self, status: int) -> bool:
+        """True if this status says that the service is well."""
+        return status in self.valid_status_codes if self.valid_status_codes else 200 <= status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredWrites:
+    """The answers by which the service confirms that it has stored something: their routes and statuses."""
+
+    routes: tuple[str, ...]
+    statuses: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The guarded service: its source, and its commands and variables as templates."""
+
+    name: str  # in the names of archives and logs
+    source: Path
+    lock: str
+    python: str
+    token_variable: str
+    retry_posts: tuple[str, ...]
+    silent_seconds: float
+    routes: tuple[str, ...]
+    writes: DeclaredWrites
+    build: BuildKind
+    prepare: tuple[tuple[str, ...], ...]
+    build_command: tuple[str, ...]
+    env_file: Path | None
+    health: HealthRule
+    store: StoreKind
+    store_programs: str  # the folder of psql, pg_dump and pg_restore; empty: on the PATH
+    commands: Mapping[str, tuple[str, ...]]
+    variables: Mapping[str, str]
+    checks: Mapping[str, Mapping[str, Any]]  # as they stand in the file; `config.service_checks` reads them
+
+    @property
+    def recipe(self) -> Recipe:
+        """The way a release is built and run today."""
+        return Recipe(
+            kind=self.build,
+            lock=self.lock,
+            python=self.python,
+            prepare=self.prepare,
+            command=self.build_command,
+            commands=self.commands,
+            variables=self.variables,
+            checks=self.checks,
+        )
+
+
+def service_of(table: Mapping[str, Any], folder: Path) -> Service:
+    """The service that a whole `[service]` table means. Raises `Mistake`."""
+    built = Service(
+        name=table["name"],
+        source=folder / table["source"],
+        lock=table["lock"],
+        python=table["python"],
+        token_variable=table["token_variable"],
+        retry_posts=tuple(table["retry_posts"]),
+        silent_seconds=float(table["silent_seconds"]),
+        routes=tuple(table["routes"]),
+        writes=DeclaredWrites(tuple(table["writes"]["routes"]), tuple(table["writes"]["statuses"])),
+        build=_one_of(BuildKind, table["build"], "service.build"),
+        prepare=tuple(tuple(command) for command in table["prepare"]),
+        build_command=tuple(table["build_command"]),
+        env_file=folder / table["env_file"] if table["env_file"] else None,
+        health=_health(table["health"]),
+        store=_one_of(StoreKind, table["store"]["kind"], "service.store.kind"),
+        store_programs=table["store"]["programs"],
+        commands={name: tuple(words) for name, words in table["commands"].items() if words},
+        variables=table["variables"],
+        checks=table["checks"],
+    )
+    _require_sense(built)
+    return built
+
+
+def _one_of(kinds: type[Kind], given: str, where: str) -> Kind:
+    require(given in set(kinds), where, f"{given!r} is none of {', '.join(kinds)}")
+    return kinds(given)
+
+
+def _health(table: Mapping[str, Any]) -> HealthRule:
+    rule = HealthRule(table["path"], tuple(table["valid_status_codes"]), float(table["timeout_seconds"]))
+    require(rule.path.startswith("/"), "service.health.path", f"{rule.path!r} does not begin with /")
+    require(
+        all(100 <= code <= 599 for code in rule.valid_status_codes),
+        "service.health.valid_status_codes",
+        "a status code is 100 to 599",
+    )
+    return rule
+
+
+def _require_sense(service: Service) -> None:
+    require(
+        bool(NAME.fullmatch(service.name)),
+        "service.name",
+        f"{service.name!r} is no name: small letters, digits and -, a letter first, 40 at most",
+    )
+    inside = PurePosixPath(service.lock)
+    require(
+        not inside.is_absolute() and ".." not in inside.parts,
+        "service.lock",
+        f"{service.lock!r} leads out of the source",
+    )
+    require("serve" in service.commands, "service.commands.serve", "is missing: it starts the service")
+    for number, command in enumerate(service.prepare):
+        require(bool(command), f"service.prepare[{number}]", "an empty list is no command; leave it out")
+    require(
+        service.build is not BuildKind.COMMAND or bool(service.build_command),
+        "service.build_command",
+        'is missing: `build = "command"` needs the command that fills {out}',
+    )
+    if service.store is StoreKind.NONE:
+        for name in service.commands:
+            if name.startswith("store_"):
+                raise Mistake("service.store.kind", f'"none" stands beside service.commands.{name}')

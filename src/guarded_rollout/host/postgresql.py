@@ -1,0 +1,151 @@
+"""A PostgreSQL database: dumped, restored beside and exchanged by PostgreSQL's own programs.
+
+The dump is the directory format of pg_dump (https://www.postgresql.org/docs/current/app-pgdump.html), not
+compressed: the archive that it goes into is. The password goes to the programs in their environment, where
+no other user's `ps` shows it.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from guarded_rollout.errors import MissingProgramError, StoreProgramError
+from guarded_rollout.secret import Secret
+
+CONNECT_SECONDS = 10
+NAME_BYTES_MOST = 63  # PostgreSQL's NAMEDATALEN less one
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlDatabase:
+    """A database by its URL; a driver in it (`postgresql+psycopg://`) is left out. `programs` is a folder."""
+
+    url: Secret
+    programs: str = ""
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", unquote(urlsplit(self.url.reveal()).path.lstrip("/")))
+
+    def at(self, name: str) -> Secret:
+        """The URL of another database of this server."""
+        parts = urlsplit(self.url.reveal())
+        return Secret(_url(parts.scheme, parts.netloc, name, parts.query))
+
+    def beside(self, what: str) -> str:
+        """The name of a database that belongs to this one, as long as PostgreSQL allows."""
+        room = NAME_BYTES_MOST - len(what.encode()) - 1
+        return f"{self.name.encode()[:room].decode(errors='ignore')}_{what}"
+
+    def exists(self, name: str) -> bool:
+        return self._ask(f"SELECT 1 FROM pg_database WHERE datname = {_text(name)}") == "1"
+
+    def may_create(self) -> bool:
+        """True if this user may create databases, which bringing data back needs."""
+        return self._ask("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user") == "t"
+
+    def dump(self, to: Path) -> None:
+        """Write one moment of the database into a new folder. Raises `StoreProgramError`."""
+        self._run("pg_dump", "-Fd", "-Z0", "--no-sync", "-f", str(to), "-d", self._conninfo(self.name))
+
+    def restore(self, snapshot: Path, name: str) -> None:
+        """Make a new database of a dump; one of this name that is there gives way."""
+        self.drop(name)
+        columns = "pg_encoding_to_char(encoding), datcollate, datctype"
+        told = self._ask(f"SELECT {columns} FROM pg_database WHERE datname = {_text(self.name)}")
+        made = f"CREATE DATABASE {_name(name)} TEMPLATE template0"
+        if told:
+            encoding, collate, ctype = map(_text, told.split("|"))
+            made += f" ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}"
+        self._ask(made)
+        into = ("--exit-on-error", "--no-owner", "--single-transaction")
+        self._run("pg_restore", *into, "-d", self._conninfo(name), str(snapshot))
+
+    def exchange(self, new: str, aside: str) -> None:
+        """Give a new database this one's name, and this one another, in one transaction.
+
+        Nobody may be connected: whoever is, is disconnected.
+        """
+        renames = [f"ALTER DATABASE {_name(new)} RENAME TO {_name(self.name)}"]
+        for name in (self.name, new):
+            if self.exists(name):
+                self._close(name)
+        if self.exists(self.name):
+            renames.insert(0, f"ALTER DATABASE {_name(self.name)} RENAME TO {_name(aside)}")
+        try:
+            self._ask(*renames, whole=True)
+        finally:
+            for name in (self.name, aside, new):
+                if self.exists(name):
+                    self._ask(f"ALTER DATABASE {_name(name)} ALLOW_CONNECTIONS true")
+
+    def drop(self, name: str) -> None:
+        """Remove a database that belongs to this one, whoever is connected to it."""
+        self._ask(f"DROP DATABASE IF EXISTS {_name(name)} WITH (FORCE)")
+
+    def _close(self, name: str) -> None:
+        self._ask(
+            f"ALTER DATABASE {_name(name)} ALLOW_CONNECTIONS false",
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            f" WHERE datname = {_text(name)} AND pid <> pg_backend_pid()",
+        )
+
+    def _ask(self, *statements: str, whole: bool = False) -> str:
+        """Run statements in the server's own database; `whole` in one transaction. The last answer."""
+        words = [word for statement in statements for word in ("-c", statement)]
+        once = ("-1",) if whole else ()
+        where = ("-d", self._conninfo("postgres"))
+        return self._run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", *once, *where, *words).strip()
+
+    def _conninfo(self, name: str) -> str:
+        """The URL for libpq, without the password."""
+        parts = urlsplit(self.url.reveal())
+        user, _, host = parts.netloc.rpartition("@")
+        plain = f"{user.partition(':')[0]}@{host}" if user else host
+        return _url("postgresql", plain, name, parts.query)
+
+    def _run(self, program: str, *words: str) -> str:
+        command = [self._program(program), *words]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode != 0:
+            said = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:])
+            raise StoreProgramError(program=program, database=self.name, reason=said or "it said nothing")
+        return done.stdout
+
+    def _program(self, name: str) -> str:
+        found = shutil.which(name, path=self.programs or None)
+        if found is None:
+            raise MissingProgramError(name=name)
+        return found
+
+    def _environment(self) -> Mapping[str, str]:
+        password = urlsplit(self.url.reveal()).password
+        return {
+            **os.environ,
+            "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS),
+            **({"PGPASSWORD": unquote(password)} if password else {}),
+        }
+
+
+def _url(scheme: str, netloc: str, name: str, query: str) -> str:
+    """A URL of a database; `urlunsplit` leaves `//` out where there is no host."""
+    return f"{scheme}://{netloc}/{quote(name, safe='')}" + (f"?{query}" if query else "")
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

