@@ -332,7 +332,7 @@ class UnknownGatesEnvironmentError(RolloutError):
 
 class NotALogError(RolloutError):
     message = "{path} cannot be replayed: {reason}."
-    advice = "Monitoring logs are monitor_logs/dhash_<environment>_<time>.log."
+    advice = "Monitoring logs are monitor_logs/<service>_<environment>_<time>.log."
 
 
 class NothingToJudgeError(RolloutError):

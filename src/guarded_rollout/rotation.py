@@ -27,7 +27,7 @@ LARGEST = 64 * 2**20  # bytes; a session's log above this is compressed as soon 
 OVER_AFTER = 600.0  # seconds without a line: the session is over
 LARGEST_RUNNING = 10 * 2**20  # bytes; a running process's log above this is cut
 CHUNK = 2**20
-SESSION = re.compile(r"[a-z_]+_[a-z0-9_]+_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d[\dZ-]*\.log")
+SESSION = re.compile(r"[a-z][a-z0-9_-]*_[a-z0-9_]+_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d[\dZ-]*\.log")
 """A log of one command or session: nobody writes it any more once it is over."""
 
 COMPRESSED = re.compile(rf"({SESSION.pattern}|[a-z]+-\d{{8}}T\d{{6}}\.log)\.gz")
@@ -101,7 +101,7 @@ def files_in(folder: Path) -> Iterator[Found]:
 
 def session_logs(folder: Path, environment: str, kind: str = "") -> list[Path]:
     """The session logs of an environment, of one kind or of all, by name; the compressed ones too."""
-    kinds = re.escape(kind) if kind else "[a-z_]+"
+    kinds = re.escape(kind) if kind else "[a-z][a-z0-9_-]*"
     name = re.compile(rf"{kinds}_{re.escape(environment)}_\d{{4}}-.*\.log(\.gz)?")
     return sorted(path for path in folder.iterdir() if name.fullmatch(path.name)) if folder.is_dir() else []
 

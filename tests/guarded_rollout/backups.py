@@ -84,7 +84,7 @@ class Project:
         )
 
     def backup_folder(self, folder: Path | None = None, **options: Any) -> BackupFolder:
-        return BackupFolder(folder or self.backups, self.root, **options)
+        return BackupFolder(folder or self.backups, self.root, service="dhash", **options)
 
     def take(
         self, folder: BackupFolder | None = None, clock: Clock | None = None, **changes: Any

@@ -179,7 +179,7 @@ class Rehearsal:
         self.executor = VirtualExecutor(self.clock, self.takes)
         self.engine = Engine(self.clock, self.config.monitoring.window_minutes * 60)
         self.began_at = self.clock.now().timestamp()
-        self.path = path_for(self.folder, self.environment, self.clock.now())
+        self.path = path_for(self.folder, "dhash", self.environment, self.clock.now())
         self.monitor = self.make()
 
     def age(self) -> float:

@@ -51,7 +51,9 @@ class Files:
         self.journal.intend(rollout, "watch", seconds=seconds)
 
     def log(self, rollout) -> MonitorLog:
-        log = MonitorLog.open(path_for(self.environment.logs, "production", self.clock.now()), "production")
+        log = MonitorLog.open(
+            path_for(self.environment.logs, "dhash", "production", self.clock.now()), "production"
+        )
         at = self.clock.now().timestamp()
         log.write(at, "info", "Monitoring", rollout=str(rollout), release=NEXT, began_at=at)
         return log

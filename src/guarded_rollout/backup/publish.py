@@ -25,13 +25,14 @@ NICE = 10
 
 @dataclass(frozen=True, slots=True)
 class BackupFolder:
-    """A folder of backups. `sha256sum -c` is run in `root`. A safety copy stands where nobody looks for the
-    latest backup; with a signing key (OpenSSH), checksums are signed."""
+    """A folder of backups of a service. `sha256sum -c` is run in `root`. A safety copy stands where nobody
+    looks for the latest backup; with a signing key (OpenSSH), checksums are signed."""
 
     path: Path
     root: Path
     safety: bool = False
     signing_key: Path | None = None
+    service: str = "backup"
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -58,7 +59,7 @@ class BackupFolder:
     def _claim(self, digest: str, environment: str, now: datetime) -> BackupEntry:
         """Write the checksum file first: it claims the name, and alone it is no backup."""
         while True:
-            entry = name_for(self.path, environment, now, safety=self.safety)
+            entry = name_for(self.path, environment, now, service=self.service, safety=self.safety)
             entry.path.parent.mkdir(exist_ok=True, mode=0o700)
             try:
                 signing.write(entry.path, digest, self.root)

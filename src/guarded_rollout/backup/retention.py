@@ -91,10 +91,16 @@ def rule_of(
 
 
 def decide(
-    folder: Path, environment: str, rule: RetentionRule, rollout: Rollout | None, now: datetime
+    folder: Path,
+    environment: str,
+    rule: RetentionRule,
+    rollout: Rollout | None,
+    now: datetime,
+    *,
+    service: str = "",
 ) -> RetentionPlan:
     """Apply the rule to one environment's backups in a folder, while this rollout is open."""
-    entries = find(folder, environment)
+    entries = find(folder, environment, service)
     return plan(entries, rule, now=now, needed=needed_by(rollout, entries) if rollout else ())
 
 
@@ -109,7 +115,10 @@ def surplus(
     """Apply a rule, or else the configured one, to the backups and the safety copies: folder and plan."""
     rule, backups = rule or rule_of(environment), folder or environment.backups
     for place in (backups, backups / SAFETY):
-        yield place, decide(place, environment.name, rule, rollout, now)
+        yield (
+            place,
+            decide(place, environment.name, rule, rollout, now, service=environment.service.name),
+        )
 
 
 def needed_by(rollout: Rollout, entries: list[BackupEntry]) -> set[str]:

@@ -130,7 +130,7 @@ def _backup(site: Site) -> Iterator[Finding]:
     if site.environment.service.store is StoreKind.NONE:
         yield ok("none is needed: the service keeps no data")
         return
-    newest = latest(site.environment.backups, site.environment.name)
+    newest = latest(site.environment.backups, site.environment.name, site.environment.service.name)
     if newest is None:
         advice = "Take one with `rollout backup` or --backup-first."
         yield Finding(Severity.OK if site.serving() is None else Severity.WARNING, "there is none", advice)

@@ -22,7 +22,7 @@ def review_gates(
 ) -> None:
     """Hold each gate's limit against what the last windows really saw."""
     with configured(env, as_json=as_json_) as (environment, out):
-        logs = newest_sessions(log_dir or environment.logs, env, sessions)
+        logs = newest_sessions(log_dir or environment.logs, environment.service.name, env, sessions)
         reviewed = review([lines_of(path) for path in logs])
         if not reviewed:
             out.say(f"No monitoring log of {env} has a verdict yet.")

@@ -47,7 +47,9 @@ def show(
     env: Env = "production",
     level: Annotated[str, typer.Option(help="This level and above.")] = "info",
     since: Annotated[str, typer.Option(help="Only as old as this: 30s, 10m, 2h, 7d.")] = "",
-    kind: Annotated[str, typer.Option(help="Only logs of this name: dhash, deploy, smoke_tests, …")] = "",
+    kind: Annotated[
+        str, typer.Option(help="Only logs of this name: deploy, smoke_tests, the service's, …")
+    ] = "",
     grep: Annotated[str, typer.Option(help="Only lines that this regular expression finds.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Only so many, the newest.")] = 200,
     as_json: AsJson = False,

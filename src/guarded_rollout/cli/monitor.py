@@ -18,6 +18,7 @@ from guarded_rollout.clock import Clock, SystemClock, duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
+from guarded_rollout.config.service import Service
 from guarded_rollout.errors import LockHeldError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
@@ -42,7 +43,7 @@ from guarded_rollout.status.snapshot import Reader
 from guarded_rollout.status.terminal import Terminal, above, below
 
 LOGS = Path("monitor_logs")
-REFRESH_SECONDS = 1.0  # of the picture on a terminal
+REFRESH_SECONDS = 1.0  # of what is drawn on a terminal
 FOLLOW_SECONDS = 0.5
 
 Around = tuple[list[Text], list[Text]]
@@ -120,7 +121,8 @@ def _monitor(env: str | None, asked: MonitorOptions) -> int:
         if not url:
             raise
     if url:
-        return _watch_url(url, name, config, file, asked, environment)
+        service = next(iter(project.environments.values())).service
+        return _watch_url(url, name, config, file, asked, service, environment)
     assert environment is not None
     return _watch_environment(environment, config, file, asked)
 
@@ -134,12 +136,14 @@ def _watch_url(
     config: EnvironmentGates,
     file: GatesFile,
     asked: MonitorOptions,
+    service: Service,
     known: Environment | None,
 ) -> int:
     """Watch any service at a URL: it is judged and alerts are sent; nothing can be rolled back."""
-    samplers = of_endpoint(endpoint_of(url, file.global_settings), config, file.global_settings)
+    settings = file.global_settings
+    samplers = of_endpoint(endpoint_of(url, service, settings), config, service, settings)
     clock = SystemClock()
-    path = logs.path_for(asked.log_dir or (known.logs if known else LOGS), name, clock.now())
+    path = logs.path_for(asked.log_dir or (known.logs if known else LOGS), service.name, name, clock.now())
     with (
         _publishing(known, asked.dry_run) as publisher,
         _printing(asked.verbose, file, lambda width: ([Text(url)], [])) as (view, show),
@@ -164,7 +168,7 @@ def _watch_environment(
     clock = SystemClock()
     if not _rolled_out_here(environment) and not supervised():
         url = f"http://localhost:{environment.port}"
-        return _watch_url(url, environment.name, config, file, asked, environment)
+        return _watch_url(url, environment.name, config, file, asked, environment.service, environment)
     with ExitStack() as stack:
         reader = Reader(environment)
         stack.callback(reader.close)
@@ -184,7 +188,8 @@ def _watch_environment(
         window = rollouts.open_window()
         if window is None and supervised():
             return _nothing_left(environment, rollouts, publisher, clock)
-        path = logs.path_for(asked.log_dir or environment.logs, environment.name, clock.now())
+        kind = environment.service.name
+        path = logs.path_for(asked.log_dir or environment.logs, kind, environment.name, clock.now())
         live = window is not None and not asked.dry_run
         if window is not None and live:
             path = session_log(environment, window.rollout, clock, asked.log_dir)

@@ -117,10 +117,16 @@ class EnvironmentGates(Model):
 
 
 class GlobalSettings(Model):
-    health_check_endpoint: str = Field(default="/health", pattern=r"^(/|https?://)\S*$")
+    health_check_endpoint: str = Field(
+        default="",
+        pattern=r"^((/|https?://)\S*)?$",
+        description="empty: as [service.health] in rollout.toml says",
+    )
     metrics_endpoint: str = Field(default="/metrics", pattern=r"^(/|https?://)\S*$")
     timeout_seconds: Seconds = 30
-    user_agent: str = Field(default="dhash-monitor/1.0.0", pattern=r"^[\x20-\x7e]+$")
+    user_agent: str = Field(
+        default="", pattern=r"^[\x20-\x7e]*$", description="empty: the service's name and -monitor/1.0.0"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -11,6 +11,7 @@ from guarded_rollout.config.mistake import Mistake, require
 from guarded_rollout.config.recipe import BuildKind, Recipe
 
 Kind = TypeVar("Kind", bound=StrEnum)
+LOG_NAMES = ("deploy", "rollback")  # what commands write; the service's name is that of the monitor's
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
@@ -132,6 +133,7 @@ def _require_sense(service: Service) -> None:
         "service.name",
         f"{service.name!r} is no name: small letters, digits and -, a letter first, 40 at most",
     )
+    require(service.name not in LOG_NAMES, "service.name", f"{service.name!r} is the name of other logs")
     inside = PurePosixPath(service.lock)
     require(
         not inside.is_absolute() and ".." not in inside.parts,

@@ -354,20 +354,24 @@ def _scraped(environment: Environment) -> Json:
 
         /proxy           the proxy's own metrics: what clients saw of each slot
         /<slot>/metrics  the service's own metrics
-        /<slot>/health   1 or 0 as the gauge `rollout_slot_healthy`: whether /health answered 200 in time
+        /<slot>/health   1 or 0 as the gauge `rollout_slot_healthy`: whether it is well, and says so in time
     """
     routes: list[Json] = [{"match": [{"path": ["/proxy"]}], "handle": [{"handler": "metrics"}]}]
     for slot in SLOTS:
-        for path in ("/metrics", "/health"):
+        rule = environment.service.health
+        for path, asked in (("/metrics", "/metrics"), ("/health", rule.path)):
             ask = _upstream(Slots(environment).socket(slot)) | {
                 "transport": {"protocol": "http", "response_header_timeout": f"{ANSWER_SECONDS}s"}
             }
             if path == "/health":
                 ask["handle_response"] = [
-                    {"match": {"status_code": [200]}, "routes": [{"handle": [_healthy(1)]}]},
+                    {
+                        "match": {"status_code": list(rule.valid_status_codes) or [2]},
+                        "routes": [{"handle": [_healthy(1)]}],
+                    },
                     {"routes": [{"handle": [_healthy(0)]}]},
                 ]
-            rewrite = {"handler": "rewrite", "uri": path}
+            rewrite = {"handler": "rewrite", "uri": asked}
             routes.append(
                 {"match": [{"path": [f"/{slot}{path}"]}], "handle": [rewrite, ask], "terminal": True}
             )

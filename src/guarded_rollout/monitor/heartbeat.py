@@ -81,7 +81,7 @@ def session_log(environment: Environment, rollout: str, clock: Clock, folder: Pa
     before = last(environment)
     if before is not None and before.rollout == rollout and Path(before.log).exists():
         return Path(before.log)
-    return path_for(folder or environment.logs, environment.name, clock.now())
+    return path_for(folder or environment.logs, environment.service.name, environment.name, clock.now())
 
 
 def last(environment: Environment) -> Heartbeat | None:

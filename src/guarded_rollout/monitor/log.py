@@ -97,9 +97,9 @@ def _words(change: Change) -> tuple[str, str]:
             return "info", "without data"
 
 
-def path_for(folder: Path, environment: str, at: datetime) -> Path:
-    """`dhash_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
-    return logs.path_for(folder, "dhash", environment, at)
+def path_for(folder: Path, service: str, environment: str, at: datetime) -> Path:
+    """`<service>_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
+    return logs.path_for(folder, service, environment, at)
 
 
 def read(path: Path) -> Iterator[LogLine]:

@@ -4,7 +4,7 @@ A source is asked for one sample, which also holds what goes wrong. The caller a
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from guarded_rollout.config.kinds import (
@@ -16,6 +16,7 @@ from guarded_rollout.config.kinds import (
     RegressionGate,
     Source,
 )
+from guarded_rollout.config.service import HealthRule
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor import metrics_formats
@@ -36,19 +37,24 @@ class Sampler(Protocol):
         ...
 
 
+USUAL = HealthRule()
+
+
 @dataclass(frozen=True, slots=True)
 class HealthProbe:
-    """The health endpoint: OK is status 200. `name` is the gate's own path, or empty for the usual one."""
+    """The health endpoint, judged by its rule. `name` is the gate's own path, or empty for the usual one."""
 
     endpoint: Endpoint
-    path: str = "/health"
+    rule: HealthRule = USUAL
     name: str = ""
     side: Side = Side.CANDIDATE
     source: Source = Source.PROBE
 
     def sample(self) -> Sample:
-        got = _get(self.endpoint, self.path)
-        problem = got.problem or ("" if got.status == 200 else f"answered {got.status}{_said(got)}")
+        rule = self.rule
+        seconds = rule.timeout_seconds or self.endpoint.timeout_seconds
+        got = _get(replace(self.endpoint, timeout_seconds=seconds), rule.path)
+        problem = got.problem or ("" if rule.accepts(got.status) else f"answered {got.status}{_said(got)}")
         return Sample(self.source, 0.0, self.side, self.name, problem, got.seconds)
 
 

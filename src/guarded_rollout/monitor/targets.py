@@ -1,11 +1,13 @@
 """The sources of an environment (its slots' sockets and its proxy), or of any service at a URL."""
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
 from guarded_rollout.config.kinds import ConsecutiveGate
+from guarded_rollout.config.service import Service
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.proxy import dial
@@ -30,12 +32,13 @@ def samplers_of(
     sides = {Side.CANDIDATE: candidate}
     if window is not None and (stable := site.slots.find(window.stable)) is not None:
         sides[Side.STABLE] = stable
-    admin = endpoint_of(site.traffic.admin_socket, settings)
+    service = environment.service
+    admin = endpoint_of(site.traffic.admin_socket, service, settings)
     edge = edge_log_of(environment)
     found: list[Sampler] = []
     for side, slot in sides.items():
-        endpoint = endpoint_of(site.slots.socket(slot), settings)
-        found += of_endpoint(endpoint, config, settings, side)
+        endpoint = endpoint_of(site.slots.socket(slot), service, settings)
+        found += of_endpoint(endpoint, config, service, settings, side)
         found.append(ProxyMetrics(admin, slot, side))
         if edge.path.exists():  # a proxy that was started before there was one writes none
             found.append(EdgeSource(edge, slot, side))
@@ -51,22 +54,28 @@ def edge_log_of(environment: Environment) -> EdgeLog:
 
 
 def of_endpoint(
-    endpoint: Endpoint, config: EnvironmentGates, settings: GlobalSettings, side: Side = Side.CANDIDATE
+    endpoint: Endpoint,
+    config: EnvironmentGates,
+    service: Service,
+    settings: GlobalSettings,
+    side: Side = Side.CANDIDATE,
 ) -> list[Sampler]:
     """The sources of one endpoint: its health endpoint (and each gate's own), and its metrics."""
     gates = [gate for _, gate in config.quality_gates.enabled()]
     own = {gate.path for gate in gates if isinstance(gate, ConsecutiveGate)}
+    usual = path_of(settings.health_check_endpoint) or service.health.path
     probes = [
-        HealthProbe(endpoint, name or path_of(settings.health_check_endpoint), name, side)
+        HealthProbe(endpoint, replace(service.health, path=name or usual), name, side)
         for name in sorted(own)
         if side is Side.CANDIDATE
     ]
     return [*probes, ServiceMetrics(endpoint, wanted_by(gates), path_of(settings.metrics_endpoint), side)]
 
 
-def endpoint_of(address: Path | str, settings: GlobalSettings) -> Endpoint:
+def endpoint_of(address: Path | str, service: Service, settings: GlobalSettings) -> Endpoint:
     """A slot's or the proxy's socket, or any service by its base URL."""
-    return Endpoint(address, settings.timeout_seconds, {"User-Agent": settings.user_agent})
+    agent = settings.user_agent or f"{service.name}-monitor/1.0.0"
+    return Endpoint(address, settings.timeout_seconds, {"User-Agent": agent})
 
 
 def path_of(endpoint: str) -> str:

@@ -73,9 +73,9 @@ def _reviewed(gate: str, judged: list[tuple[int, LogLine]]) -> Reviewed:
     )
 
 
-def newest_sessions(folder: Path, environment: str, number: int) -> list[Path]:
+def newest_sessions(folder: Path, service: str, environment: str, number: int) -> list[Path]:
     """Return the newest monitoring logs of an environment, the compressed ones too."""
-    return session_logs(folder, environment, "dhash")[-number:]
+    return session_logs(folder, environment, service)[-number:]
 
 
 def lines_of(path: Path) -> Iterator[LogLine]:

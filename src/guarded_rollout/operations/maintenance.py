@@ -127,7 +127,9 @@ def thresholds(work: Round) -> Iterator[tuple[str, bool]]:
     configured = gates.load(work.environment.gates).environment(work.environment.name)
     for line in describe_environment(configured):
         yield line, True
-    sessions = newest_sessions(work.environment.logs, work.environment.name, SESSIONS)
+    sessions = newest_sessions(
+        work.environment.logs, work.environment.service.name, work.environment.name, SESSIONS
+    )
     for one in review([lines_of(path) for path in sessions]):
         most = "no value" if one.most is None else f"{one.most:.4g} {one.unit}"
         yield f"{one.gate}: at most {most} in {one.windows} windows: {one.advice}", True

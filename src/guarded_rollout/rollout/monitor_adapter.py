@@ -39,7 +39,7 @@ class EngineRollouts:
         name = self._environment.name
         if self._stable:
             return f"rollout rollback --to {self._stable} --env {name} --force"
-        backup = latest(self._environment.backups, name)
+        backup = latest(self._environment.backups, name, self._environment.service.name)
         file = self._environment.shown(backup.path) if backup else "FILE"
         return f"./scripts/rollback_dhash.sh --backup {file} --env {name} --force"
 
@@ -102,7 +102,7 @@ class EngineRollouts:
             step = self._journal.rollout(UUID(self._rollout)).last("backup")
             if step is not None and step.evidence and "backup" in step.evidence:
                 return Path(str(step.evidence["backup"]))
-        entry = latest(self._environment.backups, self._environment.name)
+        entry = latest(self._environment.backups, self._environment.name, self._environment.service.name)
         return entry.path if entry else None
 
     def roll_back(self, reason: str, quarantine: bool) -> None:

@@ -257,7 +257,12 @@ class Reader:
         return self._outbox.open().log() if self._outbox.path.exists() else DeliveryLog()
 
     def _read_backups(self) -> tuple[Archive, ...]:
-        return tuple(map(_archive, catalog.find(self.environment.backups, self.environment.name)))
+        return tuple(
+            map(
+                _archive,
+                catalog.find(self.environment.backups, self.environment.name, self.environment.service.name),
+            )
+        )
 
     def _read_session(self, rollout: Rollout | None, beat: Heartbeat | None) -> SessionFacts | None:
         path = self._session_path(rollout, beat)
@@ -302,7 +307,9 @@ class Reader:
 
 def log_of(environment: Environment, rollout: Rollout) -> Path | None:
     """Find the newest monitoring log of a rollout by its first lines, compressed ones included."""
-    for path in reversed(newest_sessions(environment.logs, environment.name, HISTORY)):
+    for path in reversed(
+        newest_sessions(environment.logs, environment.service.name, environment.name, HISTORY)
+    ):
         with suppress(OSError, EOFError), open_log(path) as file:
             if any(str(rollout.id) in file.readline() for _ in range(3)):
                 return path

@@ -120,7 +120,9 @@ class Place:
         """The monitoring log of a rollout, begun."""
         at = self.clock.now().timestamp()
         began_at = at if began_at is None else began_at
-        log = MonitorLog.open(path_for(self.environment.logs, "production", self.clock.now()), "production")
+        log = MonitorLog.open(
+            path_for(self.environment.logs, "dhash", "production", self.clock.now()), "production"
+        )
         log.write(began_at, "info", "Monitoring", rollout=str(rollout), release=NEW, began_at=began_at)
         heartbeat.beat(self.environment, self.clock.instant(), str(rollout), began_at, log.path)
         return log

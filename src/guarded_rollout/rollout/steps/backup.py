@@ -34,7 +34,7 @@ def take_backup(
 ) -> TakenBackup:
     """Back up what serves, or another release with the data as it is.
 
-    A safety copy goes where `ls backups/dhash_*.zip` does not look.
+    A safety copy goes where `ls backups/*.zip` does not look.
     Raises `NoReleaseError` and whatever taking it raises.
     """
     environment, release, store = site.environment, release or site.require_serving(), store_of(site)
@@ -48,5 +48,11 @@ def take_backup(
         originals=environment.originals if environment.originals.exists() else None,
         restore_guide=restore_guide(site, release),
     )
-    into = BackupFolder(folder or environment.backups, environment.project, safety, environment.signing_key)
+    into = BackupFolder(
+        folder or environment.backups,
+        environment.project,
+        safety,
+        environment.signing_key,
+        environment.service.name,
+    )
     return take(subject, into, site.clock)
