@@ -18,7 +18,7 @@ class RolloutError(Exception):
     def __init__(self, **data: object) -> None:
         self.data: Mapping[str, object] = data
         # a cause that is a sentence itself brings its full stop along
-        self.sentence = re.sub(r"(?<!\.)\.\.(?!\.)", ".", self.message.format_map(data))
+        self.sentence = re.sub(r"(?<![./])\.\.(?=\s|$)", ".", self.message.format_map(data))
         self.hint = self.advice.format_map(data)
         super().__init__(self.sentence)
 

@@ -26,7 +26,8 @@ Table = dict[str, Any]
 BYTES_MOST = 2**20  # of a rollout.toml
 TEXT_MOST = 4096  # characters of one string in it
 NUMBER_MOST = 10**9
-SHOWN_MOST = 80
+SHOWN_MOST, SENTENCE_MOST = 80, 400  # characters
+STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PATHS = ("releases", "backups", "logs", "gates", "signing_key", "allowed_signers")
 NOT_BEFORE = ("health", "store")  # what no file of the version before has
@@ -189,7 +190,8 @@ def parse(given: Table, path: Path) -> Project:
         check(given, example_tables())
         return _project(_whole(given), path)
     except Mistake as mistake:
-        raise ConfigurationError(path=path, where=mistake.where, problem=mistake.sentence) from None
+        where, sentence = shown(mistake.where, SENTENCE_MOST), shown(mistake.sentence, SENTENCE_MOST)
+        raise ConfigurationError(path=path, where=where, problem=sentence) from None
 
 
 def _whole(given: Table) -> Table:
@@ -260,16 +262,16 @@ def _check_value(value: object, example: object, where: str) -> None:
         raise Mistake(where, f"{shown(repr(value))} is not {_WANTED[type(example)]}{such}")
     elif isinstance(value, str):
         require(len(value) <= TEXT_MOST, where, f"is longer than {TEXT_MOST} characters")
-        strange = next((sign for sign in value if sign < " " and sign not in "\n\t"), None)
-        require(strange is None, where, f"has the control character {strange!r}")
+        strange = STRANGE.search(value)
+        require(strange is None, where, f"has the character {strange[0]!r}" if strange else "")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         require(0 <= value <= NUMBER_MOST, where, f"{shown(repr(value))} is not from 0 to {NUMBER_MOST}")
 
 
-def shown(text: str) -> str:
-    """A key or value as a sentence can hold it."""
+def shown(text: str, most: int = SHOWN_MOST) -> str:
+    """A key, value or sentence as a line can hold it."""
     plain = text if text.isprintable() else repr(text)
-    return plain if len(plain) <= SHOWN_MOST else plain[: SHOWN_MOST - 1] + "…"
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
 def _merge(base: Table, over: Table) -> Table:

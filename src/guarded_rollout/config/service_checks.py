@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+TEXT_MOST = 10_000  # of one string; what is longer is a file's
 POINTER = re.compile(r"(/([^~/]|~[01])*)*")
 
 
@@ -154,6 +155,8 @@ def _string(key: str, value: object) -> str:
     text = _typed(key, value, str, "a string")
     if any(sign < " " and sign not in "\n\t" for sign in text):
         raise CheckProblem(key, "has a control character")
+    if len(text) > TEXT_MOST:
+        raise CheckProblem(key, f"is longer than {TEXT_MOST} characters")
     return str(text)
 
 
