@@ -9,7 +9,7 @@ What it prints goes straight into its log: a pipe to the supervisor would break 
 would kill the proxy.
 
 SPEC.json: {"command": [...], "environment": {...}, "folder": "...", "lock": "...", "log": "...",
-"drain_seconds": n}.
+"drain_seconds": n, "socket": "..."}.
 Only the standard library is imported: this is the first thing every process of a slot does.
 """
 
@@ -39,7 +39,10 @@ def main(spec_path: str) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(spec["folder"])
-    os.execve(spec["command"][0], spec["command"], spec["environment"])
+    if spec.get("socket"):  # of one that was killed: most servers refuse to listen where a file is
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(spec["socket"])
+    os.execvpe(spec["command"][0], spec["command"], spec["environment"])
 
 
 def _adopt(lock: int, drain_seconds: float) -> None:

@@ -38,6 +38,7 @@ class Spec:
     environment: Mapping[str, str]
     folder: str
     drain_seconds: float
+    socket: str = ""  # where it listens; what a killed one left there is removed first
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,7 @@ class Site:
                 environment=base_variables() | self._variables(release, slot),
                 folder=str(self._folder(release)),
                 drain_seconds=self.environment.checks.drain_seconds,
+                socket=str(self.slots.socket(slot)),
             ),
         )
 
