@@ -1,15 +1,21 @@
-"""`RESTORE.md`: how to bring an archive back with `unzip` and `python3 -m venv` alone."""
+"""`RESTORE.md`: how to bring an archive back by hand, by the archived release's own commands."""
 
+import re
+from collections.abc import Iterator, Mapping
+
+from guarded_rollout.config.recipe import BuildKind
+from guarded_rollout.config.service import StoreKind
 from guarded_rollout.host.release import REQUIREMENTS, Release
 from guarded_rollout.host.site import Site
+from guarded_rollout.secret import HOLE, names_in
 
-GUIDE = """\
+BEGINNING = """\
 # Restoring this backup by hand
 
 Environment **{environment}**, release **{release}**.
 
-For the day when `rollout rollback --backup FILE` cannot run: what follows needs `unzip`, Python {python} or
-later with venv, and a package index for the requirements. Set `BACKUP` to the archive's full path, then go
+For the day when `rollout rollback --backup FILE` cannot run: what follows needs `unzip` and
+{needs}. Set `BACKUP` to the archive's full path, then go
 through the blocks in order, in an empty folder.
 
 Check that it is whole. (A checksum detects accidents only; a signature, if there is one, is checked with
@@ -19,15 +25,42 @@ Check that it is whole. (A checksum detects accidents only; a signature, if ther
 test "$(sha256sum < "$BACKUP" | cut -c 1-64)" = "$(cut -c 1-64 "$BACKUP.sha256")"
 unzip -q "$BACKUP"
 ```
-
+"""
+WHEEL_NEEDS = "Python 3.11 or later with venv, and a package index for the requirements"
+FILES_NEEDS = "`tar`, and what the service itself runs on"
+WHEEL = """
 Install the release exactly as it was: every requirement is locked with its hashes.
 
 ```sh
 python3 -m venv venv
 venv/bin/python -m pip install --quiet --require-hashes -r release/{requirements}
-venv/bin/python -m pip install --quiet --no-deps release/{wheel}
+venv/bin/python -m pip install --quiet --no-deps release/{artifact}
 ```
+"""
+FILES = """
+Unpack the release's files{prepared}.
 
+```sh
+here=$PWD
+mkdir app
+tar -xzf release/{artifact} -C app
+cd app
+{prepare}
+```
+"""
+STORES = {
+    StoreKind.NONE: "\nThe service keeps no data.\n",
+    StoreKind.POSTGRESQL: """
+The snapshot is a dump by pg_dump. Set `RESTORED_URL` to the URL of a new, empty database.
+
+```sh
+: "${RESTORED_URL:?set it to the URL of an empty database}"
+plain=$(echo "$RESTORED_URL" | sed 's/^\\([a-z]*\\)+[a-z0-9]*:/\\1:/')
+pg_restore --no-owner --exit-on-error -d "$plain" data/snapshot
+```
+""",
+}
+FILE = """
 The snapshot is a whole store. Start with a copy of it, so that it stays as it is.
 
 ```sh
@@ -35,52 +68,105 @@ mkdir store
 cp data/snapshot store/restored.db
 chmod 600 store/restored.db
 ```
-
-Start the service; stop whatever else has its port before.
+"""
+SECRETS = """
+The service needs secrets that no backup holds. Set {names} first.
+"""
+START = """
+Start the service; stop whatever else has its {place} before.
 
 ```sh
-{exports}
+{lines}
 exec {serve}
 ```
-
+"""
+MERGE = """
 Data written after this backup may still be in the environment's own store, and nothing of it has to be lost:
 with the variables above, merge that store into this one, or the snapshot into that one. A merge is a union.
 
     {merge} OTHER_FILE
-
+"""
+END = """
 `configuration/` holds the rollout's own settings as they were.
 """
 
+PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 LITERAL = str.maketrans({character: "\\" + character for character in '"\\`$'})
 """Characters that the shell interprets between double quotes."""
 
 
 def restore_guide(site: Site, release: Release) -> str:
-    """The guide for one archive, with this service's own commands and variables in it."""
-    service = site.environment.service
-    values = {
-        "bin": "venv/bin",
+    """The guide for one archive: as this release was built and is run, whatever rollout.toml says today."""
+    return "".join(_parts(site, release))
+
+
+def _parts(site: Site, release: Release) -> Iterator[str]:
+    plan, service, values = site.plan(release), site.environment.service, _values(site, release)
+    wheel = release.build is BuildKind.WHEEL
+    needs = WHEEL_NEEDS if wheel else FILES_NEEDS
+    yield BEGINNING.format(environment=site.environment.name, release=release.id, needs=needs)
+    if wheel:
+        yield WHEEL.format(requirements=REQUIREMENTS, artifact=release.artifact)
+    else:
+        prepare = "\n".join([*(_command(words, values) for words in plan.prepare), 'cd "$here"'])
+        prepared = ", and prepare them as they were" if plan.prepare else ""
+        yield FILES.format(artifact=release.artifact, prepared=prepared, prepare=prepare)
+    yield STORES.get(service.store, FILE)
+    by_port = bool(service.port_variable)
+    kept = {name: text for name, text in plan.variables.items() if not (by_port and "{uds}" in text)}
+    secrets = sorted({secret for text in kept.values() for secret in names_in(text)})
+    if secrets:
+        yield SECRETS.format(names=", ".join(f"`{name}`" for name in secrets))
+    lines = [f': "${{{name}:?is a secret: set it first}}"' for name in secrets]
+    lines += [f"export {name}={_word(text, values, secrets=True)}" for name, text in kept.items()]
+    if by_port:
+        default = f"${{{service.port_variable}:-{site.environment.port}}}"
+        lines.append(f'export {service.port_variable}="{default}"')
+    if not wheel:
+        lines.append("cd app")
+    place = "port" if by_port else "socket, `service.sock`,"
+    yield START.format(place=place, lines="\n".join(lines), serve=_command(plan.commands["serve"], values))
+    if merge := plan.commands.get("store_merge"):
+        words = [word for word in merge if not word.startswith("--")]
+        yield MERGE.format(merge=_command(words, values))
+    yield END
+
+
+def _values(site: Site, release: Release) -> Mapping[str, str]:
+    """What stands for each `{name}`, for the shell, in the folder where the archive was unpacked."""
+    wheel = release.build is BuildKind.WHEEL
+    here = "$PWD" if wheel else "$here"
+    database = site.environment.service.store is StoreKind.POSTGRESQL
+    return {
+        "bin": "venv/bin" if wheel else "",
+        "app": f"{here}/app",
+        "python": "python3",
         "release": release.id,
-        "store": "sqlite:///$PWD/store/restored.db",
-        "root": "$PWD",
+        "store": "$RESTORED_URL" if database else f"sqlite:///{here}/store/restored.db",
+        "store_file": f"{here}/store/restored.db",
+        "root": here,
         "workers": str(site.environment.workers),
         "drain": str(site.environment.checks.drain_seconds),
-        "uds": "",  # by hand it serves on its own port
+        "uds": f"{here}/service.sock",
     }
-    exports = (
-        f'export {name}="{word.translate(LITERAL).format_map(values)}"'
-        for name, word in service.variables.items()
-        if "{uds}" not in word
-    )
-    return GUIDE.format(
-        environment=site.environment.name,
-        release=release.id,
-        python="3.11",
-        requirements=REQUIREMENTS,
-        wheel=release.artifact,
-        exports="\n".join(exports),
-        serve=" ".join(word.format_map(values) for word in service.commands["serve"]),
-        merge=" ".join(
-            word.format_map(values) for word in service.commands["store_merge"] if not word.startswith("--")
-        ),
-    )
+
+
+def _command(words: tuple[str, ...] | list[str], values: Mapping[str, str]) -> str:
+    return " ".join(_word(word, values, secrets=False) for word in words)
+
+
+def _word(text: str, values: Mapping[str, str], *, secrets: bool) -> str:
+    """One word for the shell. A secret's name is left for the shell to fill in, and nothing else is."""
+    made, end = "", 0
+    for found in HOLE.finditer(text):
+        made += text[end : found.start()].translate(LITERAL)
+        name = found[1] or found[2]
+        if hole := found["hole"]:
+            made += values.get(hole, found[0])
+        elif secrets:
+            made += f"${{{name}}}" if name else r"\$"
+        else:
+            made += found[0].translate(LITERAL)
+        end = found.end()
+    made += text[end:].translate(LITERAL)
+    return made if PLAIN.fullmatch(made) else f'"{made}"'

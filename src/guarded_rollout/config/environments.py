@@ -16,7 +16,7 @@ from typing import Any
 
 from guarded_rollout.config.explain import TYPES, unknown_key
 from guarded_rollout.config.mistake import Mistake, require
-from guarded_rollout.config.service import Service, StoreKind, service_of
+from guarded_rollout.config.service import VARIABLE, Service, StoreKind, service_of
 from guarded_rollout.config.service_checks import CheckProblem, parse_check
 from guarded_rollout.errors import ConfigurationError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.secret import Secret, expand, secrets_of
@@ -28,7 +28,6 @@ TEXT_MOST = 4096  # characters of one string in it
 NUMBER_MOST = 10**9
 SHOWN_MOST, SENTENCE_MOST = 80, 400  # characters
 STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PATHS = ("releases", "backups", "logs", "gates", "signing_key", "allowed_signers")
 NOT_BEFORE = ("health", "store")  # what no file of the version before has
 LISTS: Mapping[str, list[Any]] = {  # what is in the lists that are empty in the example

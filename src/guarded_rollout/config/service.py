@@ -11,6 +11,7 @@ from guarded_rollout.config.mistake import Mistake, require
 from guarded_rollout.config.recipe import BuildKind, Recipe
 
 Kind = TypeVar("Kind", bound=StrEnum)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LOG_NAMES = ("deploy", "rollback")  # what commands write; the service's name is that of the monitor's
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -54,6 +55,7 @@ class Service:
     lock: str
     python: str
     token_variable: str
+    port_variable: str  # of one that can serve on a port of its own
     retry_posts: tuple[str, ...]
     silent_seconds: float
     routes: tuple[str, ...]
@@ -92,6 +94,7 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
         lock=table["lock"],
         python=table["python"],
         token_variable=table["token_variable"],
+        port_variable=table["port_variable"],
         retry_posts=tuple(table["retry_posts"]),
         silent_seconds=float(table["silent_seconds"]),
         routes=tuple(table["routes"]),
@@ -140,6 +143,8 @@ def _require_sense(service: Service) -> None:
         "service.lock",
         f"{service.lock!r} leads out of the source",
     )
+    for key, name in (("token_variable", service.token_variable), ("port_variable", service.port_variable)):
+        require(not name or bool(VARIABLE.fullmatch(name)), f"service.{key}", f"{name!r} names no variable")
     require("serve" in service.commands, "service.commands.serve", "is missing: it starts the service")
     for number, command in enumerate(service.prepare):
         require(bool(command), f"service.prepare[{number}]", "an empty list is no command; leave it out")
