@@ -102,7 +102,7 @@ def test_a_name_says_environment_and_time(moment, environment):
         "dhash_production_20260101.zip",
         "dhash__20260101_000000.zip",
         "dhash_production_20260101_000000.zip.sha256",
-        "xdhash_production_20260101_000000.zip",
+        "x.dhash_production_20260101_000000.zip",
         ".dhash_production_20260101_000000.zip.abc123",
     ],
 )
@@ -136,3 +136,12 @@ def test_a_name_is_never_given_twice_and_always_sorts_last(tmp_path):
     assert first.name < second.name < earlier.name
     assert name_for(tmp_path, "staging", NOW).taken_at == NOW
     assert name_for(tmp_path, "production", NOW, safety=True).taken_at == NOW
+
+
+def test_another_services_backups_are_not_ours(tmp_path):
+    for name in ("dhash_production_20260101_000000.zip", "shop_production_20260102_000000.zip"):
+        (tmp_path / name).touch()
+    assert latest(tmp_path, "production", "dhash").name == "dhash_production_20260101_000000.zip"
+    assert [entry.service for entry in find(tmp_path, "production", "shop")] == ["shop"]
+    made = name_for(tmp_path, "production", NOW, service="shop")
+    assert made.name.startswith("shop_production_")

@@ -36,7 +36,6 @@ LISTS: Mapping[str, list[Any]] = {  # what is in the lists that are empty in the
     "service.retry_posts": [""],
     "service.routes": [""],
     "service.writes.routes": [""],
-    "service.health.valid_status_codes": [200],
 }
 
 

@@ -27,15 +27,15 @@ class StoreKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HealthRule:
-    """What a well service answers. Without codes 200 to 299; without seconds as long as any check."""
+    """What a well service answers; without seconds, as soon as any check."""
 
     path: str = "/health"
-    valid_status_codes: tuple[int, ...] = ()
+    valid_status_codes: tuple[int, ...] = (200,)
     timeout_seconds: float = 0.0
 
     def accepts(self, status: int) -> bool:
         """True if this status says that the service is well."""
-        return status in self.valid_status_codes if self.valid_status_codes else 200 <= status < 300
+        return status in self.valid_status_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ def _health(table: Mapping[str, Any]) -> HealthRule:
     rule = HealthRule(table["path"], tuple(table["valid_status_codes"]), float(table["timeout_seconds"]))
     require(rule.path.startswith("/"), "service.health.path", f"{rule.path!r} does not begin with /")
     require(
-        all(100 <= code <= 599 for code in rule.valid_status_codes),
+        bool(rule.valid_status_codes) and all(100 <= code <= 599 for code in rule.valid_status_codes),
         "service.health.valid_status_codes",
-        "a status code is 100 to 599",
+        "is a list of status codes, each from 100 to 599, such as [200, 204]",
     )
     return rule
 

@@ -55,6 +55,12 @@ class PostgresqlDatabase:
     def restore(self, snapshot: Path, name: str) -> None:
         """Make a new database of a dump; one of this name that is there gives way."""
         self.drop(name)
+        self.create(name)
+        into = ("--exit-on-error", "--no-owner", "--single-transaction")
+        self._run("pg_restore", *into, "-d", self._conninfo(name), str(snapshot))
+
+    def create(self, name: str) -> None:
+        """Make an empty database as this one is."""
         columns = "pg_encoding_to_char(encoding), datcollate, datctype"
         told = self._ask(f"SELECT {columns} FROM pg_database WHERE datname = {_text(self.name)}")
         made = f"CREATE DATABASE {_name(name)} TEMPLATE template0"
@@ -62,8 +68,6 @@ class PostgresqlDatabase:
             encoding, collate, ctype = map(_text, told.split("|"))
             made += f" ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}"
         self._ask(made)
-        into = ("--exit-on-error", "--no-owner", "--single-transaction")
-        self._run("pg_restore", *into, "-d", self._conninfo(name), str(snapshot))
 
     def exchange(self, new: str, aside: str) -> None:
         """Give a new database this one's name, and this one another, in one transaction.

@@ -366,7 +366,7 @@ def _scraped(environment: Environment) -> Json:
             if path == "/health":
                 ask["handle_response"] = [
                     {
-                        "match": {"status_code": list(rule.valid_status_codes) or [2]},
+                        "match": {"status_code": list(rule.valid_status_codes)},
                         "routes": [{"handle": [_healthy(1)]}],
                     },
                     {"routes": [{"handle": [_healthy(0)]}]},

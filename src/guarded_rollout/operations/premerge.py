@@ -13,6 +13,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.service_checks import When
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.site import Site
+from guarded_rollout.host.stores import PostgresqlStore, store_of
 
 PATIENCE_SECONDS = 600
 REPORT = "report.md"
@@ -63,21 +65,38 @@ def validate(
 ) -> Artifacts:
     """Run everything, and write what each printed into `folder`. What fails does not stop the others."""
     _empty(folder)
-    settings = set_up(project, scratch)
-    environment = load(settings).environment(project.name)
     checks = []
-    try:
-        for ran in _all(environment, settings, folder):
-            tell(ran)
-            checks.append(ran)
-        serving = Site(environment).serving()
-    finally:
-        run(PremergeStep("down", "", ("down", "--env", project.name)), settings, os.devnull)
+    with _scratch_store(project, scratch) as store:
+        settings = set_up(project, scratch, store)
+        environment = load(settings).environment(project.name)
+        try:
+            for ran in _all(environment, settings, folder):
+                tell(ran)
+                checks.append(ran)
+            serving = Site(environment).serving()
+        finally:
+            run(PremergeStep("down", "", ("down", "--env", project.name)), settings, os.devnull)
     commit, dirty = revision(project.service.source)
     release = serving.id if serving else ""
     artifacts = Artifacts(project.name, release, commit, dirty, at.isoformat(), tuple(checks))
     (folder / REPORT).write_text(report(artifacts, folder))
     return artifacts
+
+
+@contextmanager
+def _scratch_store(project: Environment, scratch: Path) -> Iterator[str]:
+    """The URL of an empty store; empty where that is a file in the scratch project, or nothing."""
+    store = store_of(Site(project))
+    if not isinstance(store, PostgresqlStore):
+        yield ""
+        return
+    database = store.database
+    name = database.beside(f"premerge_{scratch.name[-8:]}")
+    try:
+        database.create(name)
+        yield database.at(name).reveal()
+    finally:
+        database.drop(name)
 
 
 def _all(environment: Environment, settings: Path, folder: Path) -> Iterator[Ran]:
@@ -126,7 +145,7 @@ def declared(site: Site, log: Path) -> Ran:
 # ---- the scratch project
 
 
-def set_up(project: Environment, scratch: Path) -> Path:
+def set_up(project: Environment, scratch: Path, store: str = "") -> Path:
     """A project folder with the real one's settings, but its own port and folders, and no holds.
 
     Returns its rollout.toml.
@@ -138,13 +157,20 @@ def set_up(project: Environment, scratch: Path) -> Path:
         "gates": "gates.json",
         "minimum_free_mb": project.minimum_free_mb,
     }
-    tables["service"] = {**tables.get("service", {}), "source": str(project.service.source.absolute())}
+    service = project.service
+    files = {
+        "source": str(service.source.absolute()),
+        "env_file": str((service.env_file or Path()).absolute()),
+    }
+    tables["service"] = {**tables.get("service", {}), **files}
+    if service.env_file is None:
+        del tables["service"]["env_file"]
     tables["environments"] = {
         project.name: {
             **tables.get("environments", {}).get(project.name, {}),
             "port": _free_port(),
             "root": "e",  # short: it holds unix sockets
-            "store": "sqlite:///{root}/data/dhash.db",
+            "store": store.replace("$", "$$"),
             "confirm": False,
             "traffic": [{"percent": 100, "hold_seconds": 0.0}],
         }
@@ -156,12 +182,12 @@ def set_up(project: Environment, scratch: Path) -> Path:
 
 def as_toml(tables: Mapping[str, Any]) -> Iterator[str]:
     """The lines of a TOML document (v1.0), every table an inline one."""
-    yield from (f"{key} = {_toml_value(value)}" for key, value in tables.items())
+    yield from (f"{_toml_value(key)} = {_toml_value(value)}" for key, value in tables.items())
 
 
 def _toml_value(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(as_toml(value)) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml_value, value)) + "]"
     # Texts, numbers and booleans are written alike, but for one character.
