@@ -74,6 +74,8 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
         expect(page.locator("#link")).to_have_text("live")
         gate = page.locator('[data-section="gate-extraction_failure_rate"]')
         expect(gate).to_contain_text("passes", timeout=15_000)
+        expect(page.locator('[data-gate="edge requests"] canvas')).to_be_visible()
+        page.get_by_text("Every gate’s chart and values").click()
         expect(page.locator('[data-gate="extraction_failure_rate"] canvas')).to_be_visible()
         picture(page, "watching")
         heard: list[str] = []
@@ -94,7 +96,7 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
         picture(page, "rolled-back")
 
         page.get_by_role("link", name="See its steps and gates").click()
-        expect(page.get_by_role("heading", name="up rolled back")).to_be_visible()
+        expect(page.get_by_role("heading", name=f"{candidate} was taken back")).to_be_visible()
         expect(page.locator(".gate", has_text="extraction_failure_rate").first).to_contain_text("fails")
         for name, bound in (
             ("failure percentage", "90"),
@@ -134,7 +136,7 @@ def test_an_operator_aborts_a_release_by_its_button(
         page.locator("#do-abort").press("Enter")
         page.get_by_label("Reason").fill("pictures fail; users wait")
         page.get_by_label("Reason").press("Enter")
-        expect(page.locator('[data-section="jobs"]')).to_contain_text("ended well", timeout=30_000)
+        expect(page.locator('[data-section="jobs"]')).to_contain_text("succeeded", timeout=30_000)
         expect(page.locator("#headline")).to_have_text(f"{candidate} was taken back")
         expect(page.locator('[data-section="jobs"] pre').first).to_contain_text(f"{stable} serves production")
         expect(page.locator('[data-section="history"] tbody tr').first).to_contain_text("users wait")
@@ -197,7 +199,7 @@ def test_a_rollback_that_is_under_way_outlives_the_dashboard(stack: Sandbox, pag
         page.goto(f"{running.address}/env/production")
         expect(page.locator("#headline")).to_have_text(f"{candidate} was rolled back", timeout=30_000)
         jobs = page.locator('[data-section="jobs"]')
-        expect(jobs.locator("details").first).to_contain_text("ended well", timeout=20_000)
+        expect(jobs.locator("details").first).to_contain_text("succeeded", timeout=20_000)
     assert stack.served_by() == stable
 
 

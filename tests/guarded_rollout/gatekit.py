@@ -74,6 +74,21 @@ def proxy(at: float, failed: float, total: float, side: Side = Side.CANDIDATE) -
     return Sample(Source.PROXY, at, side, counters=counters)
 
 
+def edge(
+    at: float,
+    side: Side = Side.CANDIDATE,
+    *,
+    requests: float,
+    failed: float = 0.0,
+    seconds: Histogram | None = None,
+    since: float = 0.0,
+) -> Sample:
+    """What the edge's log counted up to a moment."""
+    counters = {"requests_total": requests, "failed_total": failed}
+    histograms = {"seconds": seconds} if seconds else {}
+    return Sample(Source.EDGE, at, side, counters=counters, histograms=histograms, started_at=since)
+
+
 def probe(at: float, ok: bool = True) -> Sample:
     return Sample(Source.PROBE, at, problem="" if ok else "answered 503")
 

@@ -204,7 +204,7 @@ def test_the_view_shows_each_gate_against_its_limit_the_traffic_and_the_time_lef
     assert re.search(r"\d+ min( \d+ s)? left", screen)
     for name, _ in shipped("production").quality_gates.enabled():
         assert name in screen
-    assert "90 of 85 %" in screen
+    assert "90 % (limit 85 %)" in screen
     assert "fail" in screen
 
 

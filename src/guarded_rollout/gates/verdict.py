@@ -13,6 +13,10 @@ FIELDS = {"verdict": "outcome", "actual_value": "value", "threshold": "limit", "
 """The names in JSON that are not those of the fields."""
 
 
+IN_A_ROW = "failures in a row"
+"""The unit of a gate that counts failed probes."""
+
+
 class GateOutcome(StrEnum):
     """The outcome of a verdict."""
 
@@ -51,9 +55,17 @@ class Verdict:
 
     @property
     def measured(self) -> str:
-        """Value against limit, in short."""
+        """The value and its limit, in short: `0.4 % (limit 5 %)`."""
+        value = "–" if self.value is None else f"{self.value:.4g} {self.unit}".rstrip()
+        if " " in self.unit:  # words rather than a unit, said once
+            return f"{value} (limit {self.limit:g})"
+        return f"{value} (limit {self.limit:g} {self.unit}".rstrip() + ")"
+
+    @property
+    def short(self) -> str:
+        """The same for a narrow terminal: `0.4/5 %`."""
         value = "–" if self.value is None else f"{self.value:.4g}"
-        return f"{value} of {self.limit:g} {self.unit}".rstrip()
+        return f"{value}/{self.limit:g} {self.unit}".rstrip()
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for the log and for notifications."""

@@ -91,7 +91,7 @@ class Endpoint:
             sent = {"Connection": "close", **_credentials(url), **self.headers, **(headers or {})}
             answer = self._exchange(method, url, body, sent, began + self.timeout_seconds)
         except TimeoutError:
-            answer = Answer(problem=f"gave no whole answer within {self.timeout_seconds:g} s")
+            answer = Answer(problem=f"timed out after {self.timeout_seconds:g} s")
         except (OSError, http.client.HTTPException, ValueError) as error:
             answer = Answer(problem=f"does not answer: {str(error) or type(error).__name__}")
         return replace(answer, seconds=time.monotonic() - began)

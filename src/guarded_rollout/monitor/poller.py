@@ -116,7 +116,7 @@ def missing(poll: Poll, problem: str = "") -> Sample:
     """Return the sample that stands for an answer that did not come."""
     sampler = poll.sampler
     name = str(getattr(sampler, "name", ""))
-    why = problem or f"gave no whole answer within {poll.timeout:g} s"
+    why = problem or f"timed out after {poll.timeout:g} s"
     return Sample(sampler.source, 0.0, sampler.side, name, why, poll.timeout)
 
 

@@ -1,8 +1,9 @@
-"""A gate's values for one side, for its chart."""
+"""The values of one side over time, for a chart."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.series import Point
 from guarded_rollout.gates.verdict import Verdict
 
@@ -20,7 +21,7 @@ class Dot(NamedTuple):
 
 @dataclass(slots=True)
 class ChartLine:
-    """A gate's values for one side, with their extremes."""
+    """The values of a gate, or of the edge's log, for one side, with their extremes."""
 
     at: list[float] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
@@ -29,14 +30,18 @@ class ChartLine:
     latest: Verdict | None = None
 
     def take(self, point: Point) -> Dot:
-        """Add a point; the older half is thinned when there are too many."""
-        value = None if point.verdict.value is None else float(f"{point.verdict.value:.4g}")
+        """Add a judged point."""
         self.latest = point.verdict
-        self.at.append(round(point.at, 1))
+        return self.add(point.verdict.gate, point.side, point.at, point.verdict.value)
+
+    def add(self, name: str, side: Side, at: float, exact: float | None) -> Dot:
+        """Add a point to the line of this name; the older half is thinned when there are too many."""
+        value = None if exact is None else float(f"{exact:.4g}")
+        self.at.append(round(at, 1))
         self.values.append(value)
         if value is not None:
             self.lowest = value if self.lowest is None else min(value, self.lowest)
             self.highest = value if self.highest is None else max(value, self.highest)
         if len(self.at) > MOST:
             del self.at[: MOST // 2 : 2], self.values[: MOST // 2 : 2]
-        return Dot(point.verdict.gate, point.side.value, self.at[-1], value)
+        return Dot(name, side.value, self.at[-1], value)

@@ -12,6 +12,7 @@ from guarded_rollout.status.rows import OUTCOMES
 BARS = "▁▂▃▄▅▆▇█"
 REMEMBERED = 24  # values of each gate, for its sparkline
 ROOM_FOR_REASONS = 40  # columns that a reason needs beside its gate, or it gets a line of its own
+NARROW = 80  # columns below which a measurement is told in as few signs as it can be
 WORD = max(len(shown.words) for shown in OUTCOMES.values())
 URGENCY = (GateOutcome.FAIL, GateOutcome.NO_DATA, GateOutcome.INSUFFICIENT)
 """The outcomes whose reason is shown first where there are not lines enough for all."""
@@ -54,18 +55,24 @@ class Columns:
     measured: int
     trail: int
     reason: int
+    narrow: bool = False
+
+    def said(self, verdict: Verdict) -> str:
+        """The measurement, in as many words as there is room for."""
+        return verdict.short if self.narrow else verdict.measured
 
 
 def columns_for(width: int, verdicts: Sequence[Verdict]) -> Columns:
     """Fit a gate's line into so many columns: the mark, the name and the value first, then the rest."""
     name = min(max((len(one.gate) for one in verdicts), default=0), 28)
-    measured = max((len(one.measured) for one in verdicts), default=0)
+    narrow = width < NARROW
+    measured = max((len(one.short if narrow else one.measured) for one in verdicts), default=0)
     left = width - 2 - name - measured - 4
     word = WORD if left >= WORD + 8 + 4 else 0
     left -= word + 2 if word else 0
     trail = min(REMEMBERED, left) if left >= 8 else 0
     reason = left - trail - 2
-    return Columns(word, name, measured, trail, reason if reason >= ROOM_FOR_REASONS else 0)
+    return Columns(word, name, measured, trail, reason if reason >= ROOM_FOR_REASONS else 0, narrow)
 
 
 def gate_lines(verdicts: Sequence[Verdict], trail: Trail, width: int, height: int = 100) -> Iterator[Text]:
@@ -88,7 +95,7 @@ def _gate_line(verdict: Verdict, trail: Trail, columns: Columns) -> Text:
         line.append(f"{shown.words:<{columns.word}}  ", style=style)
     name = verdict.gate if len(verdict.gate) <= columns.name else verdict.gate[: columns.name - 1] + "…"
     line.append(f"{name:<{columns.name}}  ", style="default not bold")
-    line.append(f"{verdict.measured:>{columns.measured}}  ", style="default not bold")
+    line.append(f"{columns.said(verdict):>{columns.measured}}  ", style="default not bold")
     line.append(f"{trail.line(verdict.gate, columns.trail):<{columns.trail}}", style="cyan not bold")
     if columns.reason:
         line.append(f"  {verdict.reason}", style="dim")

@@ -8,6 +8,7 @@ from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.journal.model import UNDOING
+from guarded_rollout.status.rows import shaky
 from guarded_rollout.status.session_log import Judged
 from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot
 
@@ -139,11 +140,25 @@ def _sentence(words: str) -> str:
 def _rolling_out(seen: Snapshot) -> Headline:
     note = seen.rollout.note("gate") if seen.rollout else None
     stays = f"{seen.stable} serves until it has earned its place." if seen.stable else ""
-    title = f"{seen.candidate} is being rolled out: {seen.step or 'it begins'}"
+    title = f"{seen.candidate} is being rolled out: {_progress(seen)}"
     if note is not None and note.data.get("news") in ("failed", "silent"):
         words = f"Quality gate {note.data.get('news')}: {note.data.get('gate')}: {note.data.get('reason')}"
         return Headline("bad", title, words, "The engine takes it back, or holds the share where it asks.")
     return Headline("accent", title, stays, "Nothing: it is taken back if a step fails.")
+
+
+def _progress(seen: Snapshot) -> str:
+    """The step that is being done; of shifting traffic the share, and when the next comes."""
+    if seen.rollout is None or seen.step != "shift":
+        return seen.step or "it begins"
+    note = seen.rollout.note("share")
+    if note is None:
+        return "shift"
+    percent = int(str(note.data.get("percent", 0)))
+    hold = next((one.hold_seconds for one in seen.environment.traffic if one.percent == percent), 0.0)
+    left = hold - (seen.read_at - note.at.timestamp())
+    following = f", next step in {duration(left)}" if left > 0 else ""
+    return f"shift, {percent} % of the traffic{following}"
 
 
 def _watching(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
@@ -177,6 +192,9 @@ def _watching(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
         return Headline("warn", f"{seen.candidate} is being watched, with no data for {', '.join(silent)}")
     if seen.phase is Phase.CLOSING:
         return Headline("accent", f"The window of {seen.candidate} is over", "It is being accepted.")
+    if unwell := [one.verdict for one in judged if shaky(one.verdict)]:
+        said = "; ".join(one.reason for one in unwell)
+        return Headline("warn", f"{seen.candidate} is unwell", f"{said}.", "Look at its log, or Abort.")
     passing = sum(one.verdict.outcome is GateOutcome.PASS for one in judged)
     waiting = len(judged) - passing
     words = f"{passing} {'gate passes' if passing == 1 else 'gates pass'}"

@@ -1,15 +1,15 @@
 """Rows for the terminal and the pages: a rollout's steps, the gates. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Gate
+from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate
 from guarded_rollout.gates.describe import describe_gate
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.gates.verdict import GateOutcome, Verdict
+from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict
 from guarded_rollout.journal.model import Rollout, StepOutcome, StepRun
 from guarded_rollout.status.chart_line import ChartLine
 from guarded_rollout.status.session_log import Judged
@@ -33,6 +33,9 @@ OUTCOMES = {
     GateOutcome.NO_DATA: Shown("?", "warn", "no data"),
 }
 NOT_JUDGED = Shown("○", "", "not judged yet")
+URGENCY = {"bad": 0, "warn": 1, "": 2, "good": 3}
+SHAKY = Shown("!", "warn", "fails, not for long enough")
+TRAIL_POINTS, TRAIL_WIDTH, TRAIL_HEIGHT = 60, 96, 20  # of a gate's small line, in units of its picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,13 @@ class GateRow:
     judged_at: float | None
     samples: str
     sides: tuple[SideRow, ...]
+    following: str = ""
+    trail: str = ""
+
+    @property
+    def urgency(self) -> int:
+        """The place in a list that begins with what needs an eye."""
+        return URGENCY.get(self.tone, 2)
 
 
 def timeline(rollout: Rollout, at_work: bool) -> tuple[StepRow, ...]:
@@ -153,6 +163,8 @@ def gate_row(
         f"{verdict.samples:g} samples, {verdict.needed} needed" if verdict and verdict.needed > 1 else ""
     )
     shown = OUTCOMES[GateOutcome.FAIL if bad else verdict.outcome] if verdict else NOT_JUDGED
+    if verdict and not bad and shaky(verdict):
+        shown = SHAKY
     return GateRow(
         name=name,
         tone=shown.tone,
@@ -173,6 +185,45 @@ def gate_row(
             )
             for side, line in sorted(lines.items())  # the candidate first
         ),
+        following=following(gate, verdict, bad, rolls_back),
+        trail=trail(lines[Side.CANDIDATE].values) if Side.CANDIDATE in lines else "",
+    )
+
+
+def shaky(verdict: Verdict) -> bool:
+    """True if probes fail now, if not yet often enough in a row to fail the gate."""
+    return verdict.outcome is GateOutcome.PASS and verdict.unit == IN_A_ROW and bool(verdict.value)
+
+
+def following(gate: Gate | None, verdict: Verdict | None, bad: bool, rolls_back: bool) -> str:
+    """Say what a gate does next, where it is in breach or close to it; else nothing."""
+    if gate is None or verdict is None:
+        return ""
+    backs = rolls_back and Action.AUTO_ROLLBACK in gate.actions
+    if bad:
+        return "Rolls back" if backs else "Alerts, and changes nothing"
+    if isinstance(gate, ConsecutiveGate) and verdict.value:
+        more = round(verdict.limit - verdict.value) + 1
+        counted = "one more failure" if more == 1 else f"{more} more failures"
+        return f"{counted} {'rolls' if more == 1 else 'roll'} back" if backs else f"{counted}, and it alerts"
+    if verdict.outcome is GateOutcome.INSUFFICIENT and verdict.needed > verdict.samples:
+        return f"decides after {verdict.needed - verdict.samples:g} more samples"
+    return ""
+
+
+def trail(values: Sequence[float | None]) -> str:
+    """The newest values as points of a polyline, `x,y` each, from the lowest to the highest of them."""
+    newest = [(at, value) for at, value in enumerate(values[-TRAIL_POINTS:]) if value is not None]
+    if len(newest) < 2:
+        return ""
+    known = [value for _, value in newest]
+    low, span = min(known), max(known) - min(known)
+    step = TRAIL_WIDTH / max(1, newest[-1][0])
+    return " ".join(
+        f"{at * step:.1f},{TRAIL_HEIGHT - 1 - (value - low) / span * (TRAIL_HEIGHT - 2):.1f}"
+        if span
+        else f"{at * step:.1f},{TRAIL_HEIGHT - 1}"
+        for at, value in newest
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from guarded_rollout.clock import duration
 from guarded_rollout.errors import ActionRefusedError
 from guarded_rollout.status.headline import failing, unknown, unwatched
+from guarded_rollout.status.rows import shaky
 from guarded_rollout.status.snapshot import Phase, Snapshot
 
 LONGEST = 500  # characters of a reason or a source
@@ -83,7 +84,8 @@ def reasons(found: tuple[Offer, ...]) -> dict[str, list[Offer]]:
 
 def alarming(seen: Snapshot) -> bool:
     """Return True if an operator should consider rolling back."""
-    return bool(failing(seen)) or unwatched(seen) or seen.phase is Phase.INTERRUPTED
+    unwell = any(shaky(one.verdict) for one in seen.session.judged) if seen.session else False
+    return unwell or bool(failing(seen)) or unwatched(seen) or seen.phase is Phase.INTERRUPTED
 
 
 def why_not(action: str, seen: Snapshot) -> str:

@@ -24,7 +24,7 @@ from guarded_rollout.ui.access import Access, Visitor
 from guarded_rollout.ui.jobs import Jobs
 from guarded_rollout.ui.live import RECENT_SECONDS, Live, Reading, Sections, etag_of
 from guarded_rollout.ui.past import PastRollouts
-from guarded_rollout.ui.sections import Renderer, templates
+from guarded_rollout.ui.sections import TABS, Renderer, templates
 from web_assets import Assets, page_headers
 
 STATIC = Path(__file__).parent / "static"
@@ -57,6 +57,7 @@ class Dashboard:
                 Route("/env/{env}/do/{action}", self.do, methods=["POST"]),
                 Route("/env/{env}/rollouts/{id}", self.rollout),
                 Route("/env/{env}/rollouts/{id}/series", self.past_series),
+                Route("/env/{env}/rollouts/{id}/report.md", self.report),
                 Mount("/static", self._assets),
             ],
             middleware=[
@@ -87,14 +88,20 @@ class Dashboard:
     async def environment(self, request: Request) -> Response:
         """Show one environment."""
         polls = _polls(request)
+        asked = request.query_params.get("tab", "")
+        tab = asked if asked in TABS else next(iter(TABS))
         reading, sections = await self._live_of(request).sections(RECENT_SECONDS if polls else 0.0)
         if polls and request.query_params.get("shows") != reading.structure:
             return Response(headers={"HX-Refresh": "true", **page_headers})
         if polls:
-            return self._changes(request, sections)
+            hidden = {name for other, group in TABS.items() if other != tab for name, _ in group}
+            shown = {name: html for name, html in sections.items() if name not in hidden}
+            return self._changes(request, shown)
         return self._page(
             request,
             "environment.html",
+            tab=tab,
+            tabs=TABS,
             seen=reading.seen,
             sections=sections,
             gates=self._renderer.gates(reading),
@@ -114,6 +121,12 @@ class Dashboard:
         past, identity = self._past_of(request)
         shown = await asyncio.to_thread(past.show, identity, dict(request.query_params))
         return self._page(request, "rollout.html", **shown)
+
+    async def report(self, request: Request) -> Response:
+        """A rollout's story for an incident's ticket."""
+        past, identity = self._past_of(request)
+        told = await asyncio.to_thread(past.report, identity)
+        return Response(told, media_type="text/markdown", headers=dict(page_headers))
 
     # ---- data for the charts
 

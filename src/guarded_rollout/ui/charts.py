@@ -12,6 +12,7 @@ from guarded_rollout.logs import open_log, parse
 from guarded_rollout.monitor.log import sample_of
 from guarded_rollout.status.chart_line import ChartLine, Dot
 from guarded_rollout.status.session_log import IS_SAMPLE, Tail
+from guarded_rollout.ui.edge_lines import UNITS, EdgeLines
 
 RECENT = 3000  # points that a page may have missed while it was away
 
@@ -30,6 +31,7 @@ class Charts:
         self.epoch = uuid4().hex[:8]
         self.sequence = 0
         self.lines: dict[str, dict[Side, ChartLine]] = {}
+        self.edge = EdgeLines()
         self._series = GateSeries(self.gates.quality_gates.enabled(), self._began_at)
         self._recent: deque[tuple[int, Dot]] = deque(maxlen=RECENT)
 
@@ -52,10 +54,11 @@ class Charts:
     def _take(self, text: str) -> None:
         if IS_SAMPLE not in text or (line := parse(text)) is None or (sample := sample_of(line)) is None:
             return
+        dots = self.edge.take(sample)
         for point in self._series.take(sample):
-            dot = (
-                self.lines.setdefault(point.verdict.gate, {}).setdefault(point.side, ChartLine()).take(point)
-            )
+            drawn = self.lines.setdefault(point.verdict.gate, {}).setdefault(point.side, ChartLine())
+            dots.append(drawn.take(point))
+        for dot in dots:
             self.sequence += 1
             self._recent.append((self.sequence, dot))
 
@@ -77,14 +80,18 @@ class Charts:
     def whole(self) -> dict[str, Any]:
         """Return every line, for the page's script."""
         limits = {name: gate.threshold.limit for name, gate in self.gates.quality_gates.enabled()}  # type: ignore[attr-defined]
+        units = dict(UNITS) | {
+            name: next(iter(sides.values())).latest.unit  # type: ignore[union-attr]
+            for name, sides in self.lines.items()
+        }
         return {
             "cursor": self.cursor,
             "gates": {
                 name: {
-                    "limit": limits[name],
-                    "unit": next(iter(sides.values())).latest.unit,  # type: ignore[union-attr]
+                    "limit": limits.get(name),
+                    "unit": units[name],
                     **{side.value: [line.at, line.values] for side, line in sides.items()},
                 }
-                for name, sides in self.lines.items()
+                for name, sides in (self.edge.lines | self.lines).items()
             },
         }

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,23 +11,18 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import NotALogError, RolloutError, UnknownRolloutError
 from guarded_rollout.gates.samples import Recording
-from guarded_rollout.journal.model import JournalEntry, Rollout
+from guarded_rollout.host.git import git
+from guarded_rollout.host.release import releases
+from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import owner
 from guarded_rollout.status import rows
 from guarded_rollout.status.session_log import Judged, SessionReader
 from guarded_rollout.status.snapshot import log_of
-from guarded_rollout.ui import replaying
+from guarded_rollout.ui import postmortem, replaying
 from guarded_rollout.ui.charts import Charts
 
-
-@dataclass(frozen=True, slots=True)
-class NoteRow:
-    """A note of the journal in words."""
-
-    at: Any
-    name: str
-    words: str
+COMMITS = 30  # listed of those between two releases
 
 
 class PastRollouts:
@@ -47,15 +41,36 @@ class PastRollouts:
             return {
                 "rollout": rollout,
                 "steps": rows.timeline(rollout, owner(self._environment.lock) is not None),
-                "notes": [
-                    NoteRow(one.at, one.name, _words(one)) for one in rollout.notes if one.name != "plan"
-                ],
+                "told": self._told(rollout, log),
                 "log": log,
                 "no_log": "No monitoring log belongs to this rollout: nothing can be judged again.",
                 "now": SystemClock().now().timestamp(),
-                "gates": self._gates(log),
+                "gates": sorted(self._gates(log), key=lambda row: row.urgency),
                 **self._replay(log, asked),
             }
+
+    def report(self, identity: UUID) -> str:
+        """Return the rollout's story as Markdown."""
+        with self._turn:
+            rollout = self._rollout(identity)
+            log = log_of(self._environment, rollout)
+            gates = sorted(self._gates(log), key=lambda row: row.urgency)
+            return self._told(rollout, log).markdown(rollout, gates)
+
+    def _told(self, rollout: Rollout, log: Path | None) -> postmortem.Postmortem:
+        charts = self._charts_of(log) if log else None
+        return postmortem.tell(rollout, charts.edge.totals if charts else {}, self._commits(rollout))
+
+    def _commits(self, rollout: Rollout) -> list[str]:
+        """The commits that the target has and the source has not, newest first; none where git knows none."""
+        known = {one.id: one.commit for one in releases(self._environment.releases)}
+        before, after = known.get(rollout.source or ""), known.get(rollout.target or "")
+        if not before or not after or before == after:
+            return []
+        source = self._environment.service.source
+        return git(
+            source, "log", "--oneline", f"--max-count={COMMITS}", f"{before}..{after}", "--"
+        ).splitlines()
 
     def series(self, identity: UUID) -> dict[str, Any]:
         """The lines of its charts."""
@@ -130,7 +145,3 @@ def _judged(log: Path) -> dict[str, Judged]:
     for one in SessionReader(log).read().judged:
         found[one.verdict.gate] = one
     return found
-
-
-def _words(note: JournalEntry) -> str:
-    return ", ".join(f"{name} {value}" for name, value in note.data.items())

@@ -18,6 +18,14 @@ from guarded_rollout.ui.jobs import Job, Jobs
 from guarded_rollout.ui.live import Reading
 
 TEMPLATES = Path(__file__).parent / "templates"
+TABS = {
+    "history": (("history", "History"),),
+    "releases": (("releases", "Releases"), ("schema", "Migrations")),
+    "backups": (("backups", "Backups"),),
+    "system": (("processes", "Processes"),),
+}
+"""The sections of an environment's page of which one group is shown at a time."""
+
 SHOWN_JOBS = 3
 FRESH_SECONDS = 3600.0  # what ended longer ago is in the history
 
@@ -75,7 +83,8 @@ class Renderer:
             "headline": parts.headline(seen, headline(seen, reading.config), unknown(seen)),
             "actions": parts.actions(seen, offers(seen), reasons(offers(seen))),
             "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),
-            "steps": parts.steps(seen, rollout, steps),
+            "steps": parts.steps(seen, rollout, steps, view.share(seen)),
+            "gates": self._macros.gate_list(self.gates(reading)),
             "traffic": parts.traffic(seen),
             "moves": parts.moves(seen, view.shares(seen.rollout) if seen.rollout else ()),
             "deliveries": parts.deliveries(seen, view.channel_problems(seen.deliveries)),

@@ -24,6 +24,11 @@ def shares(rollout: Rollout) -> tuple[tuple[float, int], ...]:
     return tuple(sorted(moves))
 
 
+def share(seen: Snapshot) -> int | None:
+    """The candidate's traffic share now, in percent; None if it has none to have."""
+    return next((one.percent for one in seen.slots if one.release and one.release == seen.candidate), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """The schema's revision by the journal, the revisions that releases need, and those that were applied."""

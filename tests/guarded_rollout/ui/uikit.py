@@ -21,7 +21,7 @@ from guarded_rollout.monitor.log import MonitorLog, path_for
 from guarded_rollout.ui.access import Access
 from guarded_rollout.ui.app import Dashboard
 from guarded_rollout.ui.jobs import Jobs
-from tests.guarded_rollout.gatekit import probe, proxy, service, times
+from tests.guarded_rollout.gatekit import edge, probe, proxy, service, times
 from tests.guarded_rollout.manual_clock import ManualClock
 
 OLD, NEW = "1.0.0-wheel-aaaaaaaa", "1.1.0-wheel-bbbbbbbb"
@@ -169,7 +169,7 @@ def samples(at: float, done: float, failed: float) -> list[Sample]:
             memory_usage_percentage=memory,
             low_confidence_queue_length=12,
         )
-        found += [said, proxy(at, bad / 10, done, side)]
+        found += [said, proxy(at, bad / 10, done, side), edge(at, side, requests=done, failed=bad / 10)]
     return found
 
 

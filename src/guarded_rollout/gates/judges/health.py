@@ -6,7 +6,7 @@ from dataclasses import replace
 from guarded_rollout.config.kinds import ConsecutiveGate, Decision, Source
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.gates.verdict import GateOutcome, Verdict
+from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict
 
 
 class ConsecutiveJudge(Judge):
@@ -36,7 +36,7 @@ class ConsecutiveJudge(Judge):
         return True
 
     def _judge(self, now: float, decision: Decision) -> Verdict:
-        said = Verdict(self.name, GateOutcome.PASS, "healthy", self._limit, "in a row", value=self._failures)
+        said = Verdict(self.name, GateOutcome.PASS, "healthy", self._limit, IN_A_ROW, value=self._failures)
         said = replace(said, samples=self._asked, needed=1, full=True)
         if self._failures > self._limit:
             reason = f"{self._failures} checks in a row were not OK, more than {self._limit}: {self._problem}"

@@ -98,7 +98,7 @@ function merged(gate) {
 
 function limitLine(gate, sides) {
   const times = sides.flatMap(([at]) => (at.length ? [at[0], at.at(-1)] : []));
-  if (!times.length) return [[], []];
+  if (!times.length || gate.limit == null) return [[], []];
   const ends = [Math.min(...times), Math.max(...times)];
   return ends[0] === ends[1] ? [[ends[0]], [gate.limit]] : [ends, [gate.limit, gate.limit]];
 }
@@ -122,8 +122,9 @@ function options(gate) {
   return {
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
-    scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, gate.limit) * 1.12 || 1] } },
+    scales: { x: { time: true }, y: { range: (plot) => [Math.min(0, measured(plot, Math.min)), top(gate, measured(plot, Math.max))] } },
     axes: axes(gate.unit),
+    hooks: { drawClear: [(plot) => band(plot, gate)], draw: [moved] },
     series: [
       {},
       { stroke: colour("--candidate"), width: 2, points: { show: false } },
@@ -131,6 +132,36 @@ function options(gate) {
       { stroke: colour("--bad"), width: 1.5, dash: [6, 4], spanGaps: true, points: { show: false } },
     ],
   };
+}
+
+// The axis fits what was measured; the limit is drawn where it is not far above that.
+const measured = (plot, pick) => pick(0, ...plot.data.slice(1, 3).flatMap((side) => side.filter((one) => one != null)));
+function top(gate, high) {
+  const near = gate.limit != null && gate.limit <= high * 3;
+  return (near ? Math.max(high, gate.limit) : high) * 1.15 || (gate.unit === "%" ? 1 : 0.5);
+}
+
+// What is beyond the limit, as a band.
+function band(plot, gate) {
+  if (gate.limit == null || gate.limit >= plot.scales.y.max) return;
+  const { left, top: above, width } = plot.bbox;
+  plot.ctx.fillStyle = colour("--bad-ground");
+  plot.ctx.fillRect(left, above, width, plot.valToPos(gate.limit, "y", true) - above);
+}
+
+// A mark where the candidate's share of the traffic changed.
+function moved(plot) {
+  const table = document.querySelector("table[data-shares]");
+  const { left, top: above, width, height } = plot.bbox;
+  for (const [when, percent] of table ? JSON.parse(table.dataset.shares) : []) {
+    const x = plot.valToPos(when, "x", true);
+    if (x < left || x > left + width || !percent) continue;
+    plot.ctx.fillStyle = colour("--muted");
+    plot.ctx.fillRect(x, above, 1, height);
+    const late = x > left + width * 0.85;
+    plot.ctx.textAlign = late ? "right" : "left";
+    plot.ctx.fillText(`${percent} %`, x + (late ? -4 : 4), above + 12 * devicePixelRatio);
+  }
 }
 
 function trafficOptions() {

@@ -83,7 +83,7 @@ function answered({ detail: { xhr } }) {
 function lost() {
   const seconds = (performance.now() - heard) / 1000;
   say("lost", "connection lost");
-  stale.textContent = `The dashboard does not answer: what you see is from ${words(seconds)} ago. It is asked again and again.`;
+  stale.textContent = `The dashboard does not answer: what you see is from ${words(seconds)} ago. Retrying…`;
   stale.hidden = seconds < 2;
   document.body.classList.toggle("stale", seconds >= 2);
 }
