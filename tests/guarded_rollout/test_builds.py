@@ -191,3 +191,19 @@ def test_a_file_of_secrets_that_others_may_read_is_refused(tmp_path: Path) -> No
     file.chmod(0o644)
     with pytest.raises(ReadableSecretsError, match="can be read by other users"):
         secrets_of(file)
+
+
+def test_what_is_the_guards_own_is_no_source_though_it_lies_there(checkout: Path, tmp_path: Path) -> None:
+    def again() -> Release:
+        own = (checkout / "releases", checkout / "rollout.toml")
+        return build(
+            str(checkout), tmp_path / "all", checkout=checkout, recipe=RECIPE, clock=SystemClock(), apart=own
+        )
+
+    first = again()
+    (checkout / "releases").mkdir()
+    (checkout / "releases" / "one").write_text("built")
+    (checkout / "rollout.toml").write_text("[service]")
+    assert again() == first, "neither another release nor a dirty one"
+    (checkout / "releases.txt").write_text("the service's")
+    assert again() != first

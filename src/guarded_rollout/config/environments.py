@@ -95,6 +95,12 @@ class Environment:
         return str(path.relative_to(self.project) if path.is_relative_to(self.project) else path)
 
     @property
+    def own_places(self) -> tuple[Path, ...]:
+        """What is the guard's and not the service's, though it may lie in the service's folder."""
+        folders = (self.releases, self.backups, self.logs, self.root, *self.other_roots)
+        return (*folders, self.project / "rollout.toml", self.gates)
+
+    @property
     def run(self) -> Path:
         """Sockets and the share file."""
         return self.root / "run"

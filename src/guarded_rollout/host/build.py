@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,14 +64,17 @@ def build(
     recipe: Recipe,
     clock: Clock,
     known: Path | None = None,
+    apart: Collection[Path] = (),
 ) -> Release:
     """Build a release from a folder, a wheel or `git:REVISION` of the checkout, unless it is built already.
 
-    `known` is another folder of releases that may have it: a rehearsal builds nothing twice.
+    `known` is another folder of releases that may have it: a rehearsal builds nothing twice. What is `apart`
+    belongs to the guard and not to the source, though it lies in the checkout.
     For a wheel the lock is `requirements.txt` beside it, or else the checkout's. Raises `BuildError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _building(folder) as work, _source(spec, checkout, recipe, work) as source:
+    left_out = [str(path.relative_to(checkout)) for path in apart if path.is_relative_to(checkout)]
+    with _building(folder) as work, _source(spec, checkout, recipe, work, left_out) as source:
         run = RunPlan(
             interpreter(recipe.python), recipe.prepare, recipe.commands, recipe.variables, recipe.checks
         )
@@ -133,6 +136,27 @@ def interpreter(wanted: str) -> str:
     return found.strip()
 
 
+def lock_requirements(source: Path, lock: Path) -> None:
+    """Write the exact versions and hashes of what a folder's pyproject.toml requires. Raises `BuildError`."""
+    words = [
+        program("uv"),
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--generate-hashes",
+        "--no-emit-index-url",
+    ]
+    words += [
+        "--no-emit-find-links",
+        "--no-header",
+        "--output-file",
+        str(lock),
+        str(source / "pyproject.toml"),
+    ]
+    _run(words, str(source), cwd=source)
+
+
 @contextmanager
 def _building(folder: Path) -> Iterator[Path]:
     """A scratch folder on the same file system, one build at a time; what a killed build left is removed."""
@@ -148,7 +172,9 @@ def _building(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _source(spec: str, checkout: Path, recipe: Recipe, work: Path) -> Iterator[BuildSource]:
+def _source(
+    spec: str, checkout: Path, recipe: Recipe, work: Path, left_out: Sequence[str]
+) -> Iterator[BuildSource]:
     """Resolve a spec to one file to build from."""
     path = Path(spec).absolute()
     if path.suffix == ".whl" and recipe.kind is BuildKind.WHEEL:
@@ -161,7 +187,7 @@ def _source(spec: str, checkout: Path, recipe: Recipe, work: Path) -> Iterator[B
         commit = _commit(checkout, spec)
     else:
         tree, commit = path, git(path, "rev-parse", "--verify", "--quiet", "HEAD") if path.is_dir() else ""
-        dirty = bool(commit and git(path, "status", "--porcelain", "--", "."))
+        dirty = bool(commit and git(path, "status", "--porcelain", "--", ".", *_without(left_out)))
     if recipe.kind is BuildKind.WHEEL:
         if not (tree / "pyproject.toml").is_file():
             raise BuildError(source=spec, problem="it is neither a wheel nor a folder with a pyproject.toml")
@@ -174,7 +200,8 @@ def _source(spec: str, checkout: Path, recipe: Recipe, work: Path) -> Iterator[B
         raise BuildError(source=spec, problem="it is no folder")
     lock_file = _require_file(tree / recipe.lock, spec) if recipe.lock else _nothing_locked(work)
     filled = _made(tree, recipe, spec, work) if recipe.kind is BuildKind.COMMAND else tree
-    archive = _packed(filled, work / ARCHIVE, spec)
+    names = _names(filled, left_out if filled is tree else ())
+    archive = _packed(filled, names, work / ARCHIVE, spec)
     yield BuildSource(archive, lock_file, commit or None, dirty, _declared_version(tree))
 
 
@@ -219,9 +246,8 @@ def _made(tree: Path, recipe: Recipe, spec: str, work: Path) -> Path:
     return out
 
 
-def _packed(tree: Path, archive: Path, spec: str) -> Path:
+def _packed(tree: Path, names: list[str], archive: Path, spec: str) -> Path:
     """A folder as one archive: the same bytes for the same files, whoever packs them and when."""
-    names = sorted(_names(tree))
     if not names:
         raise BuildError(source=spec, problem="there is no file in it")
     with (
@@ -229,7 +255,7 @@ def _packed(tree: Path, archive: Path, spec: str) -> Path:
         gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for name in names:
+        for name in sorted(names):
             info = tar.gettarinfo(str(tree / name), arcname=name)
             info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
             info.mode = 0o755 if info.mode & 0o100 else 0o644
@@ -241,16 +267,25 @@ def _packed(tree: Path, archive: Path, spec: str) -> Path:
     return archive
 
 
-def _names(tree: Path) -> list[str]:
+def _without(left_out: Sequence[str]) -> list[str]:
+    return [f":(exclude){name}" for name in left_out]
+
+
+def _names(tree: Path, left_out: Sequence[str] = ()) -> list[str]:
     """The files of a source: those git knows or would add; outside of a checkout all but the usual litter."""
-    listed = git(tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
+    listed = git(
+        tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", *_without(left_out)
+    )
     if listed:
         names = [name for name in listed.split("\0") if name]
         return [name for name in names if (tree / name).is_file() or (tree / name).is_symlink()]
     found = []
     for folder, folders, files in os.walk(tree):
-        folders[:] = [name for name in folders if name not in NEVER_PACKED]
-        found += [str((Path(folder) / name).relative_to(tree)) for name in files]
+        here = Path(folder).relative_to(tree)
+        folders[:] = [
+            name for name in folders if name not in NEVER_PACKED and str(here / name) not in left_out
+        ]
+        found += [str(here / name) for name in files if str(here / name) not in left_out]
     return found
 
 

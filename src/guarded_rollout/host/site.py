@@ -163,6 +163,7 @@ class Site:
             recipe=service.recipe,
             clock=self.clock,
             known=self.environment.releases,
+            apart=self.environment.own_places,
         )
 
     def rebuild(self, origin: Path) -> Release:
