@@ -26,7 +26,8 @@ install: .venv/.installed ## .venv with the commands dhash and rollout
 
 run: install ## a guarded rollout of this checkout on http://localhost:3000
 	@$(BIN)/rollout up
-	@cat docs/welcome.txt
+	@port=$$(sed -n '/^\[environments.production\]/,/^\[/s/^port *= *\([0-9]*\).*/\1/p' rollout.toml); \
+	sed "s/:3000/:$${port:-3000}/" docs/welcome.txt
 
 demo: .venv/.development ## the whole story in three minutes: a good release, a bad one, nothing lost
 	@$(BIN)/python -m bench.demo
