@@ -64,7 +64,12 @@ class ConfigurationError(RolloutError):
 
 class NoProjectError(RolloutError):
     message = "There is no {wanted}."
-    advice = "Go to your project's folder, or write a rollout.toml there."
+    advice = "Go to your project's folder, or begin one there: `rollout init`."
+
+
+class ProjectExistsError(RolloutError):
+    message = "{path} is there already."
+    advice = "Edit it, or move it away first. `rollout init --keys` prints every key with its meaning."
 
 
 class UnknownEnvironmentError(RolloutError):

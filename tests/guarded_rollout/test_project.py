@@ -61,7 +61,7 @@ def test_without_a_project_a_command_says_how_to_begin_and_leaves_nothing(
         done = CliRunner().invoke(app, words)
     assert done.exit_code in (1, 3), done.output
     assert f"There is no rollout.toml in {tmp_path} or above it." in done.output
-    assert "Go to your project's folder" in done.output
+    assert "rollout init" in done.output
     assert not list(tmp_path.iterdir())
 
 

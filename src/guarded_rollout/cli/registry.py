@@ -15,6 +15,7 @@ class Listing(NamedTuple):
 DEPLOY, OBSERVE, RECOVER, MAINTAIN = "Deploy", "Observe", "Recover", "Maintain"
 
 COMMANDS = {
+    "init": Listing(DEPLOY, "Begin to guard the service in this folder.", ("init",)),
     "up": Listing(DEPLOY, "Back up, migrate, deploy, and watch in the background.", ("deploy",)),
     "deploy": Listing(DEPLOY, "Build a release, verify it, and shift the traffic to it.", ("deploy",)),
     "migrate": Listing(DEPLOY, "Run a release's migrations, or take the newest back.", ("migrate",)),
