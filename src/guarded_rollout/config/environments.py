@@ -98,7 +98,8 @@ class Environment:
     def own_places(self) -> tuple[Path, ...]:
         """What is the guard's and not the service's, though it may lie in the service's folder."""
         folders = (self.releases, self.backups, self.logs, self.root, *self.other_roots)
-        return (*folders, self.project / "rollout.toml", self.gates)
+        secrets = (self.service.env_file,) if self.service.env_file else ()
+        return (*folders, self.project / "rollout.toml", self.gates, *secrets)
 
     @property
     def run(self) -> Path:

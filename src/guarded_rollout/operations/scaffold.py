@@ -10,6 +10,7 @@ from guarded_rollout.host.git import git
 from guarded_rollout.operations.service_sketch import OURS, ServiceSketch
 
 GATES = "quality-gates-config.json"
+ENV_FILE = ".env"
 
 
 def rollout_toml(service: ServiceSketch) -> str:
@@ -39,6 +40,8 @@ def rollout_toml(service: ServiceSketch) -> str:
         f"commands.serve = {json.dumps(list(service.serve))}",
         *(f"variables.{name} = {_quoted(value)}" for name, value in (service.variables or {}).items()),
     ]
+    if service.store == "postgresql":
+        lines.append(f"env_file = {_quoted(ENV_FILE)}   # DATABASE_URL=…, with mode 0600")
     if service.health not in ("", "/health"):
         lines.append(f"health.path = {_quoted(service.health)}   # answers 200 when the service is well")
     else:
@@ -51,9 +54,7 @@ def rollout_toml(service: ServiceSketch) -> str:
         )
     lines += ["", "[environments.production]", f"port = {service.port}   # where clients come"]
     if service.store == "postgresql":
-        lines.append(
-            'store = "$DATABASE_URL"   # read from your environment when the service starts, never kept'
-        )
+        lines.append('store = "$DATABASE_URL"   # read when the service starts, never kept')
     lines += [
         "# A new release gets 10 %, 50 % and then all of the traffic, as the gates decide.",
         "# traffic = [{ percent = 100, hold_seconds = 0.0 }]   # all of it at once",
@@ -134,7 +135,8 @@ def write(service: ServiceSketch, folder: Path) -> list[Path]:
     if git(folder, "rev-parse", "--is-inside-work-tree") == "true":
         ignored = folder / ".gitignore"
         has = ignored.read_text() if ignored.exists() else ""
-        lacks = [name for name in OURS if name not in has.splitlines()]
+        ours = (*OURS, ENV_FILE) if service.store == "postgresql" else OURS
+        lacks = [name for name in ours if name not in has.splitlines()]
         if lacks:
             write_atomic(
                 ignored, has + ("" if has.endswith("\n") or not has else "\n") + "\n".join(lacks) + "\n"
@@ -153,4 +155,4 @@ def hints(service: ServiceSketch, folder: Path) -> Iterator[str]:
     if not service.health:
         yield "Nothing here looks like a health endpoint: /health must answer 200 when the service is well."
     if service.store == "postgresql":
-        yield "Set DATABASE_URL to your database's address before the next command."
+        yield f"Write DATABASE_URL=… into {ENV_FILE} (chmod 600): the watcher has not your shell."
