@@ -4,10 +4,13 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from guarded_rollout.checks.findings import Severity
+from guarded_rollout.checks.preflight import about_release
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.environments import Project, load
 from guarded_rollout.errors import NoPreviousError, RolloutError
@@ -99,12 +102,28 @@ def test_a_release_that_was_aborted_is_bad_and_one_that_was_superseded_is_not(ma
     assert known[first.id].good
 
 
+def said_of(machine: Machine, build: Build) -> tuple[Severity, str]:
+    """What preflight says of a release."""
+    with machine.journal() as journal:
+        [finding] = about_release(SimpleNamespace(id=build.id, dirty=False), journal)
+    return finding.level, finding.detail
+
+
+def test_preflight_says_why_a_release_was_left(machine: Machine) -> None:
+    accept(machine)
+    aborted = machine.build()
+    machine.deploy(aborted)
+    machine.run(lambda engine: engine.abort("slow"))
+    assert said_of(machine, aborted) == (Severity.WARNING, f"{aborted.id} was left as bad: slow")
+
+
 def test_a_release_that_never_ran_is_not_bad(machine: Machine) -> None:
     accept(machine)
     candidate = machine.build()
     with pytest.raises(RolloutError):
         machine.run(lambda engine: engine.deploy(candidate, Request("up", "test")), failing="preflight")
     assert candidate.id not in records(machine.history())
+    assert said_of(machine, candidate) == (Severity.OK, candidate.id)
 
 
 def test_an_interrupted_rollback_goes_where_it_was_going(machine: Machine) -> None:

@@ -21,7 +21,7 @@ from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.stores import PostgresqlStore, store_of
-from guarded_rollout.journal.model import RolloutOutcome
+from guarded_rollout.journal.record import records
 from guarded_rollout.journal.store import Journal
 
 ABILITIES = {
@@ -57,7 +57,7 @@ def inspect(
     if health:
         rows["service health"] = lambda: _health(site)
     if release is not None:
-        rows["release"] = lambda: _release(release, journal)
+        rows["release"] = lambda: about_release(release, journal)
         rows["data"] = lambda: _data(site, release)
         rows["commands left out"] = lambda: _left_out(site, release)
         rows["migration plan"] = lambda: _migrations(site, release)
@@ -139,10 +139,11 @@ def _backup(site: Site) -> Iterator[Finding]:
     yield ok(f"{newest.name} is verified")
 
 
-def _release(release: Release, journal: Journal) -> Iterator[Finding]:
-    tried = [past for past in journal.history(limit=50) if past.target == release.id]
-    if any(past.outcome is RolloutOutcome.ROLLED_BACK for past in tried):
-        yield warning(f"{release.id} was rolled back before", "See `rollout history`.")
+def about_release(release: Release, journal: Journal) -> Iterator[Finding]:
+    """Say whether it was left as bad before, or is built from what is committed nowhere."""
+    record = records(journal.deployments()).get(release.id)
+    if record is not None and record.bad:
+        yield warning(f"{release.id} was left as bad: {record.why}", "See `rollout releases`.")
     elif release.dirty:
         yield warning(f"{release.id} is built from uncommitted changes", "Commit them.")
     else:
