@@ -128,11 +128,6 @@ def test_what_is_written_can_be_loaded_and_its_gates_need_the_proxy_alone(
     sources = {gate.source for _, gate in watched.quality_gates.enabled()}
     assert sources <= {Source.PROBE, Source.PROXY}
     assert watched.auto_rollback.enabled
-    assert len(lines_of(tmp_path / "rollout.toml")) <= 12
-
-
-def lines_of(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
 
 
 def test_at_most_four_things_are_asked_and_the_answers_are_taken(tmp_path: Path) -> None:
