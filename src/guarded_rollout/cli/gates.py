@@ -14,7 +14,8 @@ from guarded_rollout.cli.app import AsJson, app
 from guarded_rollout.cli.session import Output, project_gates, reporting
 from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
-from guarded_rollout.errors import UsageError
+from guarded_rollout.config.gates import GatesFile
+from guarded_rollout.errors import NoProjectError, UnknownEnvironmentError, UsageError
 from guarded_rollout.gates.describe import describe_environment, describe_file
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
@@ -38,11 +39,33 @@ def check(
         file = file or project_gates()
         found = gates.load(file)
         lines = describe_environment(found.environment(env)) if env else describe_file(found)
+        warnings = [line for name in ([env] if env else found.environments) for line in _doubts(found, name)]
         if as_json:
-            out.result(file=file, valid=True, environments=list(found.environments))
+            out.result(file=file, valid=True, environments=list(found.environments), warnings=warnings)
             return
         for line in lines:
             typer.echo(line)
+        for warning in warnings:
+            typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW)
+
+
+def _doubts(file: GatesFile, name: str) -> list[str]:
+    """What is odd about an environment's gates, beside what the service publishes where one serves."""
+    from guarded_rollout.cli.session import settings_file
+    from guarded_rollout.config.environments import load
+    from guarded_rollout.host.site import Site
+    from guarded_rollout.monitor.published import doubts, published_by
+    from guarded_rollout.monitor.targets import path_of
+
+    published: frozenset[str] = frozenset()
+    try:
+        site = Site(load(settings_file()).environment(name))
+    except (NoProjectError, UnknownEnvironmentError):
+        site = None
+    if site is not None and site.serving() is not None:
+        place = site.private(site.traffic.serving())
+        published = published_by(place, path_of(file.global_settings.metrics_endpoint))
+    return [f"{name}: {line}" for line in doubts(file.environment(name), published)]
 
 
 @commands.command("schema", epilog="Example: rollout gates schema > schemas/quality-gates.schema.json")

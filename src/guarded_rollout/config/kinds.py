@@ -4,6 +4,7 @@ The guide's gate names are presets of five generic kinds; a gate of any other na
 """
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -118,6 +119,35 @@ class RegressionThreshold(WindowThreshold):
     limit: float = Field(alias="max_ratio", ge=1, le=1000, description="candidate's value over stable's")
 
 
+# ---- units
+
+
+class MetricUnit(StrEnum):
+    """The units that a metric and its limit can be converted between."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    BYTES = "bytes"
+    KIB = "KiB"
+    MIB = "MiB"
+    GIB = "GiB"
+
+
+TIMES: Mapping[str, float] = {"s": 1.0, "ms": 1e-3}
+SIZES: Mapping[str, float] = {"bytes": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+MEASURED = Field(default=None, description="the metric's own unit, where the limit's `unit` is another")
+
+
+def factor_of(metric: MetricUnit | None, unit: str) -> float:
+    """What converts a metric's unit into the limit's. Raises `ValueError` if nothing does."""
+    if metric is None:
+        return 1.0
+    for known in (TIMES, SIZES):
+        if metric in known and unit in known:
+            return known[metric] / known[unit]
+    raise ValueError(f"{metric} cannot be compared with a limit in {unit!r}; say the limit's unit in `unit`")
+
+
 # ---- gates: the generic kinds
 
 
@@ -189,8 +219,19 @@ class GaugeGate(Gate):
     source: Literal[Source.SERVICE] = Source.SERVICE
     metric: Metric
     unit: str = ""
+    metric_unit: MetricUnit | None = MEASURED
     decision: Literal[Decision.LITERAL] = Decision.LITERAL
     threshold: GaugeThreshold
+
+    @property
+    def factor(self) -> float:
+        """The metric's values times this are in the limit's unit."""
+        return factor_of(self.metric_unit, self.unit)
+
+    @model_validator(mode="after")
+    def _units_fit(self) -> Self:
+        self.factor  # noqa: B018  # raises
+        return self
 
 
 class RatioGate(DecidedGate):
@@ -215,8 +256,21 @@ class QuantileGate(DecidedGate):
     quantile: float = Field(0.95, gt=0, lt=1)
     scale: float = Field(1.0, gt=0, description="the histogram's values times this are in the limit's unit")
     unit: str = ""
+    metric_unit: MetricUnit | None = MEASURED
     gauge: str = Field("", description="read where the histogram is not published: the quantile itself")
     threshold: QuantileThreshold
+
+    @property
+    def factor(self) -> float:
+        """The histogram's values times this are in the limit's unit."""
+        return factor_of(self.metric_unit, self.unit) if self.metric_unit else self.scale
+
+    @model_validator(mode="after")
+    def _units_fit(self) -> Self:
+        if self.metric_unit and "scale" in self.model_fields_set:
+            raise ValueError("metric_unit stands beside scale; give one of the two")
+        self.factor  # noqa: B018  # raises
+        return self
 
 
 class RegressionGate(Gate):

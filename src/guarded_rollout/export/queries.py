@@ -85,7 +85,8 @@ def query_of(gate: Gate, environment: str) -> Query:
         case ConsecutiveGate():
             return _consecutive(gate, environment)
         case GaugeGate():
-            return Query(f"max {BY_SLOT} ({series(gate.metric, gate.source, environment)})")
+            newest = f"max {BY_SLOT} ({series(gate.metric, gate.source, environment)})"
+            return Query(newest if gate.factor == 1 else f"{gate.factor:.15g} * {newest}")
         case RatioGate() | RegressionGate(numerator=tuple()):
             return _ratio(gate, environment)
         case QuantileGate() | RegressionGate():
@@ -164,7 +165,7 @@ def _quantile(gate: QuantileGate | RegressionGate, environment: str) -> Query:
     window = gate.threshold.window_seconds
     buckets = _increase([whole.part("_bucket")], gate.source, window, "by (environment, slot, le)")
     value = f"histogram_quantile({gate.quantile:g}, {buckets})"
-    scale = gate.scale if isinstance(gate, QuantileGate) else 1
+    scale = gate.factor if isinstance(gate, QuantileGate) else 1
     scaled = value if scale == 1 else f"{scale:.15g} * {value}"
     return Query(scaled, _increase([whole.part("_count")], gate.source, window, BY_SLOT))
 

@@ -35,6 +35,7 @@ class Wanted:
     counters: Collection[str] = ()
     gauges: Collection[str] = ()
     histograms: Collection[str] = ()
+    beside: Mapping[str, Collection[str]] = field(default_factory=dict)  # a counter's denominators
 
 
 def read(body: bytes, content_type: str, wanted: Wanted) -> Metrics:
@@ -138,10 +139,10 @@ def selector(text: str) -> Selector:
 
 def read_prometheus(text: str, wanted: Wanted) -> Metrics:
     """Prometheus's text format; the values of all series that match a name are added up."""
-    found = series(text)
-    if not found:
+    found, declared = _published(text)
+    if not declared:
         raise NotMetricsError("answered no metrics")
-    counters = {name: count(_sum(found, selector(name))) for name in wanted.counters}
+    counters = _counters(found, declared, wanted)
     gauges = {name: number(_sum(found, selector(name))) for name in wanted.gauges}
     return Metrics(
         counters={name: value for name, value in counters.items() if value is not None},
@@ -156,14 +157,52 @@ def read_prometheus(text: str, wanted: Wanted) -> Metrics:
 Series = tuple[str, Mapping[str, str], float]
 
 
+def _counters(
+    found: Iterable[Series], declared: Collection[str], wanted: Wanted
+) -> Mapping[str, float | None]:
+    """The counters' values. A client library publishes no series before its first event, so one that is not
+    there is 0: if its family is declared, or if it is told apart by labels and what it is a part of is there.
+    """
+    values = {name: count(_sum(found, selector(name))) for name in wanted.counters}
+    for name, value in values.items():
+        if value is None:
+            whole = any(values.get(other) is not None for other in wanted.beside.get(name, ()))
+            if selector(name).name in declared or (whole and selector(name).labels):
+                values[name] = 0.0
+    return values
+
+
+def names_in(body: bytes) -> frozenset[str]:
+    """The names of all metrics that an answer publishes, without labels. Raises `NotMetricsError`."""
+    text = body.decode(errors="replace").lstrip("\ufeff \t\r\n")
+    if not text.startswith("{"):
+        return _published(text)[1]
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotMetricsError(f"answered no valid JSON: {error}") from None
+    inside = (_object(document.get(key)) for key in ("counters", "histograms"))
+    top = {name for name, value in document.items() if number(value) is not None}
+    return frozenset(top.union(*inside))
+
+
 def series(text: str) -> list[Series]:
     """Return all series of Prometheus's text. Raises `NotMetricsError`."""
+    return _published(text)[0]
+
+
+def _published(text: str) -> tuple[list[Series], frozenset[str]]:
+    """All series, and the names of all families, those without a series too."""
     try:
-        return [
+        families = list(text_string_to_metric_families(text))
+        found: list[Series] = [
             (sample.name, sample.labels, float(sample.value))
-            for family in text_string_to_metric_families(text)
+            for family in families
             for sample in family.samples
         ]
+        # the parser takes `_total` off a counter's name
+        names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+        return found, frozenset(names | {name for name, _, _ in found})
     except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise NotMetricsError(f"answered neither JSON nor Prometheus's text: {error}") from None
 

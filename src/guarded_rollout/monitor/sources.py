@@ -153,6 +153,7 @@ def wanted_by(gates: Iterable[Gate]) -> Wanted:
     counters: set[str] = set()
     gauges: set[str] = set()
     histograms: set[str] = set()
+    beside: dict[str, set[str]] = {}
     for gate in gates:
         match gate:
             case RatioGate():
@@ -166,7 +167,10 @@ def wanted_by(gates: Iterable[Gate]) -> Wanted:
                 histograms |= {gate.histogram} if gate.histogram else set()
             case GaugeGate():
                 gauges.add(gate.metric)
-    return Wanted(frozenset(counters), frozenset(gauges), frozenset(histograms))
+        if isinstance(gate, RatioGate | RegressionGate):
+            for name in gate.numerator or ():
+                beside.setdefault(name, set()).update(gate.denominator or ())
+    return Wanted(frozenset(counters), frozenset(gauges), frozenset(histograms), beside)
 
 
 def source_of(gate: Gate) -> Source:

@@ -14,7 +14,7 @@ class GaugeJudge(Judge):
     def __init__(self, name: str, gate: GaugeGate, began_at: float) -> None:
         super().__init__(name, gate, gate.source, began_at)
         self._metric, self._unit = gate.metric, gate.unit
-        self._limit = gate.threshold.limit
+        self._limit, self._factor = gate.threshold.limit, gate.factor
         self._newest = -math.inf
         self._value: float | None = None
         self._readings = 0
@@ -24,7 +24,7 @@ class GaugeJudge(Judge):
         if value is None:
             return f"the gauge {self._metric} is not published"
         if sample.at > self._newest:
-            self._newest, self._value = sample.at, value
+            self._newest, self._value = sample.at, value * self._factor
             self._readings += 1
         return ""
 

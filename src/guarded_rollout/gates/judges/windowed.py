@@ -163,7 +163,7 @@ class QuantileJudge(WindowJudge):
 
     def __init__(self, name: str, gate: QuantileGate, began_at: float) -> None:
         super().__init__(name, gate, 1 - gate.quantile, began_at)
-        self._histogram, self._q, self._scale = gate.histogram, gate.quantile, gate.scale
+        self._histogram, self._q, self._scale = gate.histogram, gate.quantile, gate.factor
         self._edges: tuple[float, ...] = ()
         self._sure_edge = 0  # values beyond this edge are surely beyond the limit
 
