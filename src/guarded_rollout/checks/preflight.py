@@ -13,6 +13,7 @@ from guarded_rollout.checks.migrations import lint
 from guarded_rollout.checks.reviews import judge
 from guarded_rollout.checks.reviews import read as read_reviews
 from guarded_rollout.checks.schema import plan_for
+from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.config import gates
 from guarded_rollout.config.service import StoreKind
 from guarded_rollout.errors import DiskFullError, PreflightError
@@ -60,6 +61,7 @@ def inspect(
         rows["release"] = lambda: about_release(release, journal)
         rows["data"] = lambda: _data(site, release)
         rows["commands left out"] = lambda: _left_out(site, release)
+        rows["variables"] = lambda: _variables(site, release)
         rows["migration plan"] = lambda: _migrations(site, release)
     if artifacts is not None:
         rows["pre-merge artifacts"] = lambda: _artifacts(site, artifacts)
@@ -183,6 +185,12 @@ def _left_out(site: Site, release: Release) -> Iterator[Finding]:
         yield ok(f"{name}: {loss}")
     if not missing:
         yield ok("none")
+
+
+def _variables(site: Site, release: Release) -> Iterator[Finding]:
+    """List what would change in the service's environment variables."""
+    for change in variable_changes(site, release) or ["as those of what serves"]:
+        yield ok(change)
 
 
 def _migrations(site: Site, release: Release) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, Why, app
 from guarded_rollout.cli.session import Session, built_aside, session, settings_file, with_session
 from guarded_rollout.clock import duration
@@ -124,6 +125,8 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
     work.out.detail(
         f"built {release.id} (wheel {release.artifact_sha256[:12]}, lock {release.lock_sha256[:12]})"
     )
+    for change in variable_changes(work.site, release):
+        work.out.say(f"variable {change}")
     result = work.engine(guarded=True).deploy(release, request)
     left = result.window.left(work.site.clock.instant()) if result.window else 0.0
     if result.serving_already:
