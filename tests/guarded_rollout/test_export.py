@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from guarded_rollout.cli.app import app
+from guarded_rollout.config import environments
 from guarded_rollout.config.gates import load, parse
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.export.grafana import dashboard
@@ -24,6 +25,7 @@ from tests.guarded_rollout.gatekit import SHIPPED, gates_file
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "quality-gates.rules.yml"
 FILE = load(SHIPPED)
+EXPORTED = environments.load(ROOT / "rollout.toml").environment("production").service.exported
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool (Debian's package prometheus) is not installed"
 )
@@ -205,7 +207,7 @@ def test_promtool_would_see_a_rule_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "laxer.json"
     path.write_text(laxer)
     other = tmp_path / "rules.yml"
-    other.write_text(as_yaml(groups_of(load(path))))
+    other.write_text(as_yaml(groups_of(load(path), EXPORTED.names)))
     wrong = [in_promtool(case, breach(case)) for case in CASES if case.gate == "memory_usage"]
     with pytest.raises(AssertionError, match="QualityGateMemoryUsage"):
         judge(tmp_path, wrong, other)
@@ -322,7 +324,7 @@ OWN: dict[str, Any] = {
 
 def rule_file(gates: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "own.rules.yml"
-    path.write_text(as_yaml(groups_of(gates_file(**gates))))
+    path.write_text(as_yaml(groups_of(gates_file(**gates), EXPORTED.names)))
     return path
 
 
@@ -367,12 +369,12 @@ def test_no_name_breaks_out_of_its_place(name: str, environment: str, words: str
     text = json.dumps({"environments": {environment: {"quality_gates": {f"own {name}": gauge}}}})
     file, problems = parse(text)
     assert file is not None, problems
-    (group,) = yaml.safe_load(as_yaml(groups_of(file)))["groups"]
+    (group,) = yaml.safe_load(as_yaml(groups_of(file, EXPORTED.names)))["groups"]
     breach, silence = group["rules"]
     assert breach["labels"] == {"severity": "warning", "environment": environment, "gate": f"own {name}"}
     assert breach["expr"] == f"max by (environment, slot) (depth{{environment={quoted(environment)}}}) > 3"
     assert silence["alert"] == "QualityGateNoData"
-    json.loads(json.dumps(dashboard(environment, file.environment(environment))))
+    json.loads(json.dumps(dashboard(environment, file.environment(environment), EXPORTED)))
 
 
 @needs_promtool

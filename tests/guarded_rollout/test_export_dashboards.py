@@ -12,7 +12,7 @@ from guarded_rollout.config.gates import GatesFile, load
 from guarded_rollout.export.grafana import dashboard
 from guarded_rollout.export.panels import GRAFANA_UNITS, SOURCE, WIDTH
 from tests.guarded_rollout.gatekit import SHIPPED, gates_file
-from tests.guarded_rollout.test_export import OWN
+from tests.guarded_rollout.test_export import EXPORTED, OWN
 
 ROOT = Path(__file__).parents[2]
 FILE = load(SHIPPED)
@@ -31,7 +31,7 @@ def test_the_dashboards_are_what_the_command_prints(name: str) -> None:
 def board(request: pytest.FixtureRequest) -> dict[str, Any]:
     file: GatesFile = gates_file(**OWN) if request.param == "own" else FILE
     name = "production" if request.param == "own" else request.param
-    made: dict[str, Any] = json.loads(json.dumps(dashboard(name, file.environment(name))))
+    made: dict[str, Any] = json.loads(json.dumps(dashboard(name, file.environment(name), EXPORTED)))
     return made
 
 
@@ -75,7 +75,7 @@ def test_every_unit_is_one_that_grafana_knows(board: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("environment", list(FILE.environments))
 def test_a_gates_panel_shows_its_limit_for_both_slots(environment: str) -> None:
-    made = dashboard(environment, FILE.environment(environment))
+    made = dashboard(environment, FILE.environment(environment), EXPORTED)
     panels = {panel["title"]: panel for panel in made["panels"]}
     for name, gate in FILE.environment(environment).quality_gates.enabled():
         steps = panels[name]["fieldConfig"]["defaults"]["thresholds"]["steps"]
@@ -87,7 +87,7 @@ def test_a_gates_panel_shows_its_limit_for_both_slots(environment: str) -> None:
 
 
 def test_a_gate_that_cannot_be_drawn_says_so() -> None:
-    made = dashboard("production", gates_file(**OWN).environment("production"))
+    made = dashboard("production", gates_file(**OWN).environment("production"), EXPORTED)
     panels = {panel["title"]: panel for panel in made["panels"]}
     assert "Not shown: 'queue-depth'" in panels["depth"]["options"]["content"]
     assert "thresholds" in panels["rejected_share"]["fieldConfig"]["defaults"]  # both slots, no limit

@@ -21,7 +21,7 @@ from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from guarded_rollout.status.gate_lines import Trail, gate_lines
 from guarded_rollout.status.session_log import Judged, SessionFacts
 from guarded_rollout.status.snapshot import Snapshot, read
-from guarded_rollout.status.terminal import above, below, picture, verdicts_of
+from guarded_rollout.status.terminal import above, below, drawn, verdicts_of
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 from tests.guarded_rollout.terminal import COLOUR, Terminal
@@ -236,7 +236,7 @@ def test_whatever_gates_say_the_picture_stays_within_the_terminal(
     config = load(SHIPPED).environment("production")
     with console.capture() as captured:
         over, under = above(seen, config, columns), [*below(seen)]
-        console.print(picture(verdicts_of(seen), Trail(), over, under, columns, lines))
+        console.print(drawn(verdicts_of(seen), Trail(), over, under, columns, lines))
     shown = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in captured.get().splitlines()]
     assert len(shown) < lines
     assert all(cell_len(line) <= columns for line in shown)

@@ -34,8 +34,8 @@ def smoke(
 ) -> None:
     """Smoke tests, the critical ones first. Leaves nothing behind.
 
-    $DHASH_TOKEN is the bearer token for a service that is locked. An admin's lets the one picture that is
-    kept and found again be taken out of search afterwards; without one it stays, the same in every run.
+    A locked service's bearer token is read from the variable that `token_variable` in rollout.toml names.
+    What a check writes and may not take away again stays, the same in every run.
     """
     with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
         address = _address(endpoint or f"http://127.0.0.1:{environment.port}")

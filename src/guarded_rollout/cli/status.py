@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 
 Watch = Annotated[
     bool,
-    typer.Option("--watch", "-w", help="Go on until Ctrl-C: a picture on a terminal, else a line a change."),
+    typer.Option("--watch", "-w", help="Go on until Ctrl-C: drawn on a terminal, else a line a change."),
 ]
 
 
@@ -93,7 +93,7 @@ def _somebody_reads() -> bool:
 
 @contextmanager
 def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
-    """A picture on a terminal, lines elsewhere, objects for programs."""
+    """Drawn on a terminal, lines elsewhere, objects for programs."""
     config, console = _gates_of(work.environment), Console()
     changes = Changes(config)
 

@@ -16,7 +16,9 @@ def verify(
     backup: Annotated[Path, typer.Argument(help="The archive; its .sha256 stands beside it.")],
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Also restore it aside, start it, and ask for a golden fingerprint."),
+        typer.Option(
+            "--deep", help="Also restore it aside, start it, and ask it for the checks that it declares."
+        ),
     ] = False,
     env: Env = "production",
     dry_run: DryRun = False,

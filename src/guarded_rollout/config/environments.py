@@ -36,6 +36,7 @@ LISTS: Mapping[str, list[Any]] = {  # what is in the lists that are empty in the
     "service.retry_posts": [""],
     "service.routes": [""],
     "service.writes.routes": [""],
+    "service.prometheus.panels": [{"title": "", "metric": "", "by": "", "unit": ""}],
 }
 
 
@@ -234,6 +235,8 @@ def check(given: Table, example: Table, where: str = "") -> None:
         elif where == "service.variables":  # any name
             _check_value(value, "", place)
             require(bool(VARIABLE.fullmatch(key)), place, "is no name of an environment variable")
+        elif where == "service.prometheus.names":  # any name
+            _check_value(value, "", place)
         elif where == "service.checks":  # any name
             _check_service_check(key, value, place)
         elif where == "service.commands" and key in example:
@@ -398,7 +401,7 @@ def _require_distinct(environments: Mapping[str, Environment]) -> None:
                 where = f"environments.{name}.{attribute}"
                 require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
                 seen[value] = name
-    for name in environments:  # `ls backups/dhash_production_*.zip` would find production_eu's as well
+    for name in environments:  # `ls backups/NAME_production_*.zip` would find production_eu's as well
         longer = next((other for other in environments if other.startswith(name + "_")), None)
         sentence = f"its backups could be taken for those of {longer}: no name may begin with another and _"
         require(longer is None, f"environments.{name}", sentence)

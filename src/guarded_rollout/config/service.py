@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -47,6 +47,26 @@ class DeclaredWrites:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedPanel:
+    """A panel of the dashboard about the service: a counter's rate by a label, or quantiles of buckets."""
+
+    title: str
+    metric: str
+    by: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The service's metrics as Prometheus knows them. `names` is what gates call them otherwise."""
+
+    started: str = "process_start_time_seconds"
+    build_info: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+    panels: tuple[ExportedPanel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """The guarded service: its source, and its commands and variables as templates."""
 
@@ -56,6 +76,7 @@ class Service:
     python: str
     token_variable: str
     port_variable: str  # of one that can serve on a port of its own
+    resubmit: str  # the path that takes a kept original again; empty: none does
     retry_posts: tuple[str, ...]
     silent_seconds: float
     routes: tuple[str, ...]
@@ -65,6 +86,7 @@ class Service:
     build_command: tuple[str, ...]
     env_file: Path | None
     health: HealthRule
+    exported: Exported
     store: StoreKind
     store_programs: str  # the folder of psql, pg_dump and pg_restore; empty: on the PATH
     commands: Mapping[str, tuple[str, ...]]
@@ -95,6 +117,7 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
         python=table["python"],
         token_variable=table["token_variable"],
         port_variable=table["port_variable"],
+        resubmit=table["resubmit"],
         retry_posts=tuple(table["retry_posts"]),
         silent_seconds=float(table["silent_seconds"]),
         routes=tuple(table["routes"]),
@@ -104,6 +127,7 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
         build_command=tuple(table["build_command"]),
         env_file=folder / table["env_file"] if table["env_file"] else None,
         health=_health(table["health"]),
+        exported=_exported(table["prometheus"]),
         store=_one_of(StoreKind, table["store"]["kind"], "service.store.kind"),
         store_programs=table["store"]["programs"],
         commands={name: tuple(words) for name, words in table["commands"].items() if words},
@@ -130,6 +154,11 @@ def _health(table: Mapping[str, Any]) -> HealthRule:
     return rule
 
 
+def _exported(table: Mapping[str, Any]) -> Exported:
+    panels = tuple(ExportedPanel(**panel) for panel in table["panels"])
+    return Exported(table["started"], table["build_info"], table["names"], panels)
+
+
 def _require_sense(service: Service) -> None:
     require(
         bool(NAME.fullmatch(service.name)),
@@ -145,6 +174,7 @@ def _require_sense(service: Service) -> None:
     )
     for key, name in (("token_variable", service.token_variable), ("port_variable", service.port_variable)):
         require(not name or bool(VARIABLE.fullmatch(name)), f"service.{key}", f"{name!r} names no variable")
+    require(service.resubmit[:1] in ("", "/"), "service.resubmit", "does not begin with /")
     require("serve" in service.commands, "service.commands.serve", "is missing: it starts the service")
     for number, command in enumerate(service.prepare):
         require(bool(command), f"service.prepare[{number}]", "an empty list is no command; leave it out")

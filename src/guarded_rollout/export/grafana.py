@@ -7,16 +7,27 @@ from collections.abc import Iterator
 
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import ConsecutiveGate, Gate, RegressionGate
+from guarded_rollout.config.service import Exported
 from guarded_rollout.export.panels import SOURCE, Json, numbers, placed, quantiles, row, series, states, text
-from guarded_rollout.export.queries import BY_SLOT, NoQueryError, answers, healthy, query_of, quoted
+from guarded_rollout.export.queries import (
+    BY_SLOT,
+    NoQueryError,
+    answers,
+    healthy,
+    in_prometheus,
+    query_of,
+    quoted,
+)
 from guarded_rollout.gates.describe import condition
 
 SCHEMA_VERSION = 39
+USUAL = Exported()
 
 
-def dashboard(name: str, config: EnvironmentGates) -> Json:
+def dashboard(name: str, config: EnvironmentGates, exported: Exported = USUAL) -> Json:
     """Return the dashboard of an environment."""
-    panels = list(placed([*_overview(name), *_gates(name, config), *_traffic(name), *_service(name)]))
+    gates = _gates(name, config, exported)
+    panels = list(placed([*_overview(name, exported), *gates, *_traffic(name), *_service(name, exported)]))
     return {
         "uid": f"rollout-{name}"[:40],
         "title": f"Rollout gates, {name}",
@@ -30,7 +41,7 @@ def dashboard(name: str, config: EnvironmentGates) -> Json:
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "",
         "templating": {"list": [_data_source_variable()]},
-        "annotations": {"list": [_starts(name)]},
+        "annotations": {"list": [_starts(name, exported)]},
         "panels": panels,
     }
 
@@ -47,14 +58,14 @@ def _data_source_variable() -> Json:
     }
 
 
-def _starts(environment: str) -> Json:
+def _starts(environment: str, exported: Exported) -> Json:
     """A mark at each start of a release."""
     return {
         "name": "A release starts",
         "datasource": SOURCE,
         "enable": True,
         "iconColor": "purple",
-        "expr": f"dhash_start_time_seconds{{environment={quoted(environment)}}} * 1000",
+        "expr": f"{exported.started}{{environment={quoted(environment)}}} * 1000",
         "useValueForTime": "on",
         "titleFormat": "{{slot}} starts",
     }
@@ -63,22 +74,23 @@ def _starts(environment: str) -> Json:
 # ---- what is shown
 
 
-def _overview(environment: str) -> Iterator[Json]:
+def _overview(environment: str, exported: Exported) -> Iterator[Json]:
     mine = f"environment={quoted(environment)}"
     firing = f'count(ALERTS{{alertstate="firing",{mine}}}) or vector(0)'
     yield numbers("Alerts", firing, 4)
     health = f"max {BY_SLOT} ({healthy(environment)})"
     yield states("Health", health, "{{slot}}", 10, {0: ("not healthy", "red"), 1: ("healthy", "green")})
-    releases = f"dhash_build_info{{{mine}}}"
-    yield states("Releases", releases, "{{slot}}: {{release}}", 10, {1: ("runs", "blue")})
+    releases = f"{exported.build_info}{{{mine}}}"
+    if exported.build_info:
+        yield states("Releases", releases, "{{slot}}: {{release}}", 10, {1: ("runs", "blue")})
 
 
-def _gates(environment: str, config: EnvironmentGates) -> Iterator[Json]:
+def _gates(environment: str, config: EnvironmentGates, exported: Exported) -> Iterator[Json]:
     yield row("Gates, each over its own window")
     for name, gate in config.quality_gates.enabled():
         told = ". ".join(filter(None, (gate.description, f"Fails {condition(gate)}.")))
         try:
-            yield _gate_panel(name, gate, environment, told)
+            yield _gate_panel(name, in_prometheus(gate, exported.names), environment, told)
         except NoQueryError as error:
             yield text(name, f"{told}\n\nNot shown: {error}.")
 
@@ -105,14 +117,17 @@ def _traffic(environment: str) -> Iterator[Json]:
     yield quantiles("Time to answer", rate("_bucket", "by (environment, slot, le)"), 6)
 
 
-def _service(environment: str) -> Iterator[Json]:
+def _service(environment: str, exported: Exported) -> Iterator[Json]:
     def rate(metric: str, by: str) -> str:
         mine = f"{metric}{{environment={quoted(environment)}}}"
         return f"sum by (environment, slot, {by}) (rate({mine}[$__rate_interval]))"
 
-    yield row("The service, as it sees itself")
-    images = rate("dhash_images_total", "outcome")
-    yield series("Images by outcome", images, "{{slot}} {{outcome}}", 8, unit="ops")
-    requests = rate("dhash_requests_total", "route")
-    yield series("Requests by route", requests, "{{slot}} {{route}}", 8, unit="reqps")
-    yield quantiles("Time to fingerprint one image", rate("dhash_hash_seconds_bucket", "le"), 8)
+    if exported.panels:
+        yield row("The service, as it sees itself")
+    for panel in exported.panels:
+        told = rate(panel.metric, panel.by)
+        if panel.by == "le":
+            yield quantiles(panel.title, told, 8)
+        else:
+            legend = f"{{{{slot}}}} {{{{{panel.by}}}}}"
+            yield series(panel.title, told, legend, 8, unit=panel.unit)

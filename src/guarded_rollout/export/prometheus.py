@@ -6,6 +6,7 @@ Early decisions, on conclusive evidence, stay with the monitor: PromQL has no me
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, NoDataPolicy, RegressionGate, Source
@@ -16,6 +17,7 @@ from guarded_rollout.export.queries import (
     answers,
     duration,
     healthy,
+    in_prometheus,
     query_of,
     quoted,
 )
@@ -49,9 +51,9 @@ class Group:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def groups_of(file: GatesFile) -> tuple[Group, ...]:
-    """Return a group for each environment that has gates."""
-    groups = (_group(name, environment) for name, environment in file.environments.items())
+def groups_of(file: GatesFile, names: Mapping[str, str] = MappingProxyType({})) -> tuple[Group, ...]:
+    """Return a group for each environment that has gates; `names` are those of the series, see `Exported`."""
+    groups = (_group(name, environment, names) for name, environment in file.environments.items())
     return tuple(group for group in groups if group.rules or group.left_out)
 
 
@@ -60,7 +62,7 @@ def as_yaml(groups: tuple[Group, ...]) -> str:
     return "\n".join(_lines(groups)) + "\n"
 
 
-def _group(environment: str, config: EnvironmentGates) -> Group:
+def _group(environment: str, config: EnvironmentGates, names: Mapping[str, str]) -> Group:
     rules: list[Rule] = []
     left_out: dict[str, str] = {}
     silences: dict[tuple[Source, NoDataPolicy], list[str]] = {}
@@ -69,14 +71,14 @@ def _group(environment: str, config: EnvironmentGates) -> Group:
         if not gate.actions:
             continue
         try:
-            rules.append(_breach(name, gate, environment))
+            rules.append(_breach(name, gate, environment, names))
         except NoQueryError as error:
             left_out[name] = str(error)
             continue
         for policy in gate.no_data_policies:
             if policy.actions:
                 silences.setdefault((source_of(gate), policy), []).append(name)
-    rules += [_silence(source, policy, names, environment) for (source, policy), names in silences.items()]
+    rules += [_silence(source, policy, silent, environment) for (source, policy), silent in silences.items()]
     return Group(f"quality-gates-{environment}", _interval(config), tuple(rules), left_out)
 
 
@@ -90,10 +92,10 @@ def _interval(config: EnvironmentGates) -> float:
     return min([config.monitoring.poll_intervals.initial_interval_seconds, *own])
 
 
-def _breach(name: str, gate: Gate, environment: str) -> Rule:
+def _breach(name: str, gate: Gate, environment: str, names: Mapping[str, str]) -> Rule:
     if isinstance(gate, RegressionGate):
         raise NoQueryError("only the monitor compares two releases: its sequential test needs a memory")
-    query = query_of(gate, environment)
+    query = query_of(in_prometheus(gate, names), environment)
     threshold = gate.threshold  # type: ignore[attr-defined]
     if isinstance(gate, ConsecutiveGate):
         # The first failing check begins the wait, so more than N in a row is N intervals of it.

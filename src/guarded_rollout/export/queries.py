@@ -6,7 +6,7 @@ for the slot.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from guarded_rollout.config.kinds import (
@@ -33,18 +33,6 @@ BY_SLOT = "by (environment, slot)"
 ON_SLOT = "on (environment, slot)"
 
 PROXY_LABELS = {"handler": ("=", "reverse_proxy"), "server": ("=~", "|".join(SLOTS))}
-
-SERVICE_NAMES = {
-    **{
-        f"images_{outcome}_total": f'dhash_images_total{{outcome="{outcome}"}}'
-        for outcome in ("ok", "rejected", "failed")
-    },
-    "requests_total": "dhash_requests_total",
-    "server_errors_total": 'dhash_requests_total{code=~"5.."}',
-    "hash_seconds": "dhash_hash_seconds",
-    **{name: f"dhash_{name}" for name in ("low_confidence_queue_length", "memory_usage_percentage")},
-}
-"""Names in the service's JSON → series with labels in its Prometheus text."""
 
 _SELECTOR = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:\s*\w+(?:=~|=)"[^"]*"\s*,?)*)\s*\})?')
 _BREAKS = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -94,6 +82,20 @@ def query_of(gate: Gate, environment: str) -> Query:
     raise NoQueryError(f"there is no query for a {type(gate).__name__}")
 
 
+def in_prometheus(gate: Gate, names: Mapping[str, str]) -> Gate:
+    """The gate with the service's metrics under the names that they have in Prometheus."""
+    if getattr(gate, "source", None) is not Source.SERVICE:
+        return gate
+    called: dict[str, object] = {}
+    for key in ("numerator", "denominator"):
+        if given := getattr(gate, key, None):
+            called[key] = tuple(names.get(name, name) for name in given)
+    for key in ("histogram", "metric"):
+        if name := getattr(gate, key, None):
+            called[key] = names.get(name, name)
+    return gate.model_copy(update=called)
+
+
 def healthy(environment: str) -> Series:
     """Return the series of each slot's health: 1 if its endpoint answers 200, else 0."""
     return Series(HEALTHY, (("environment", "=", environment),))
@@ -111,7 +113,7 @@ def series(name: str, source: Source, environment: str) -> Series:
         return _proxy_series(name, environment)
     if source not in JOBS:
         raise NoQueryError(f"Prometheus is not told of the {source}'s {name!r}")
-    found = _SELECTOR.fullmatch(SERVICE_NAMES.get(name, name))
+    found = _SELECTOR.fullmatch(name)
     if found is None:
         raise NoQueryError(f"{name!r} is no name that a metric has in Prometheus")
     labels = tuple((label, how, value) for label, how, value in _LABEL.findall(found[2] or ""))

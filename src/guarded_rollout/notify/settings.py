@@ -31,7 +31,7 @@ SETTINGS = (
     Setting("SLACK_WEBHOOK_URL", "", "incoming webhook of a Slack app", secret=True),
     Setting("SLACK_CHANNEL", "", "another channel than the webhook's own"),
     Setting("SLACK_USERNAME", "", "shown as the sender"),
-    Setting("SLACK_ICON", "", "the sender's emoji, such as :shield:, or the address of a picture"),
+    Setting("SLACK_ICON", "", "the sender's emoji, such as :shield:, or the address of an image"),
     Setting("TEAMS_WEBHOOK_URL", "", "workflow or old connector address of a Teams channel", secret=True),
     Setting("DISCORD_WEBHOOK_URL", "", "webhook of a Discord channel", secret=True),
     Setting("DISCORD_USERNAME", "", "shown as the sender"),

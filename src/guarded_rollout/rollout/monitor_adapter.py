@@ -41,7 +41,9 @@ class EngineRollouts:
             return f"rollout rollback --to {self._stable} --env {name} --force"
         backup = latest(self._environment.backups, name, self._environment.service.name)
         file = self._environment.shown(backup.path) if backup else "FILE"
-        return f"./scripts/rollback_dhash.sh --backup {file} --env {name} --force"
+        front = f"scripts/rollback_{self._environment.service.name}.sh"  # the guide's name, where it stands
+        command = f"./{front}" if (self._environment.project / front).exists() else "rollout rollback"
+        return f"{command} --backup {file} --env {name} --force"
 
     @property
     def returns_to(self) -> str:

@@ -26,7 +26,7 @@ FOOT = ("window_left", "watched_by", "at_work", "notifications", "last_backup", 
 
 
 class Terminal:
-    """Draws one picture after another in the same place; the last one stays when it is left."""
+    """Draws one view after another in the same place; the last one stays when it is left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -52,15 +52,15 @@ class Terminal:
         """Draw the gates between these lines."""
         self.take(verdicts)
         size = self._console.size
-        made = picture(verdicts, self._trail, above, below, size.width, size.height)
+        made = drawn(verdicts, self._trail, above, below, size.width, size.height)
         self._live.update(made, refresh=True)
 
     def print(self, text: Text) -> None:
-        """Print a line above the picture."""
+        """Print a line above what is drawn."""
         self._live.console.print(text)
 
 
-def picture(
+def drawn(
     verdicts: Sequence[Verdict],
     trail: Trail,
     above: Sequence[Text],

@@ -1,4 +1,4 @@
-"""Take an outgoing release's fingerprints out of search and compute again those whose original is kept."""
+"""Take what an outgoing release wrote out of use, and have it made again of what is kept as submitted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +9,14 @@ from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 
-PATH = "/api/dhash"
-
 
 class Quarantine(RolloutStep):
     name: ClassVar[str] = "quarantine"
 
     def describe(self, work: Work) -> Iterator[str]:
         if work.options.quarantine and work.outgoing is not None:
-            yield f"take the fingerprints that {work.outgoing.id} computed out of search"
-            yield f"let {work.incoming.id} compute those again whose original is kept, and list the others"
+            yield f"take what {work.outgoing.id} wrote out of use"
+            yield f"send {work.incoming.id} again what is kept as it was submitted, and list the others"
 
     def do(self, work: Work) -> Evidence:
         bad = work.outgoing
@@ -30,13 +28,11 @@ class Quarantine(RolloutStep):
         reason = work.journal.rollout(work.rollout).why or "rolled back"
         work.site.require(work.incoming, "store_quarantine", "--release", bad.id, "--reason", reason)
         gone = self._gone(work, bad.id)
-        originals = find(work.site.environment.data / "originals")
+        originals = find(work.site.environment.originals) if work.site.environment.service.resubmit else {}
         again = [digest for digest in gone if digest in originals and submit(work, originals[digest])]
         left = self._gone(work, bad.id)
         listed = self._list(work, left) if left else None
-        work.say(
-            f"quarantined what {bad.id} wrote: {len(again)} pictures fingerprinted again, {len(left)} left"
-        )
+        work.say(f"quarantined what {bad.id} wrote: {len(again)} submitted again, {len(left)} left")
         if listed:
             work.say(f"send these again, by their SHA-256: {work.site.environment.shown(listed)}")
         return {"quarantined": bad.id, "again": len(again), "left": len(left), "list": str(listed or "")}
@@ -56,9 +52,11 @@ class Quarantine(RolloutStep):
 
 def submit(work: Work, original: Path) -> bool:
     """Send a kept original to the release that is returned to. One that it refuses stays in the list."""
-    token = work.site.token()
-    headers = {"Content-Type": "image/*"} | ({"Authorization": f"Bearer {token.reveal()}"} if token else {})
+    token, path = work.site.token(), work.site.environment.service.resubmit
+    headers = {"Content-Type": "application/octet-stream"} | (
+        {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+    )
     try:
-        return work.site.private(work.slot).ask("POST", PATH, body=original.read_bytes(), headers=headers).ok
+        return work.site.private(work.slot).ask("POST", path, body=original.read_bytes(), headers=headers).ok
     except NoAnswerError:
         return False
