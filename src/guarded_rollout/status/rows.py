@@ -35,7 +35,7 @@ OUTCOMES = {
 NOT_JUDGED = Shown("○", "", "not judged yet")
 URGENCY = {"bad": 0, "warn": 1, "": 2, "good": 3}
 SHAKY = Shown("!", "warn", "fails, not for long enough")
-TRAIL_POINTS, TRAIL_WIDTH, TRAIL_HEIGHT = 60, 96, 20  # of a gate's small line, in units of its picture
+TRAIL_POINTS, TRAIL_WIDTH, TRAIL_HEIGHT = 60, 96, 20  # of a gate's small line, in units of its drawing
 
 
 @dataclass(frozen=True, slots=True)
