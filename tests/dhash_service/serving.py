@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
+from tests.forked import Forked
 
 
 def free_port() -> int:
@@ -24,20 +25,22 @@ def free_port() -> int:
 
 def dhash(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "dhash_service", *map(str, arguments)],
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    words = list(map(str, arguments))
+    with tempfile.TemporaryDirectory(prefix="said-") as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = Forked(words, {**os.environ, **(env or {})}, out, err)
+        try:
+            code = process.wait(120)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(["dhash", *words], code, out.read_text(), err.read_text())
 
 
 @dataclass
 class Server:
     """A running service. `url` is where it listens; `env` is what it was told."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     url: str
     env: dict[str, str]
     log: Path
@@ -95,13 +98,7 @@ def start(folder: Path, *, store: str | None = None, **settings: object) -> Serv
         **{f"DHASH_{name.upper()}": str(value) for name, value in settings.items()},
     }
     log = Path(tempfile.mkstemp(dir=folder, prefix="serve-", suffix=".log")[1])
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dhash_service", "serve", "--migrate"],
-            env={**os.environ, **env},
-            stdout=output,
-            stderr=output,
-        )
+    process = Forked(["serve", "--migrate"], {**os.environ, **env}, log)
     return Server(process, f"http://127.0.0.1:{port}", env, log)
 
 
