@@ -9,6 +9,7 @@ from tests.pictures import photo, samples
 
 from dhash_service.errors import RejectedError
 from dhash_service.pictures.fingerprint import EXACT, FAST, read_picture
+from dhash_service.pictures.formats import Opening
 from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require
 
@@ -24,9 +25,9 @@ def opened() -> Iterator[Check]:
 def check(data: bytes) -> None:
     """Both algorithms take it or refuse it; what they take has the same value every time."""
     try:
-        found = read_picture(data, FAST, max_pixels=MAX_PIXELS)
-        again = read_picture(data, FAST, max_pixels=MAX_PIXELS)
-        exact = read_picture(data, EXACT, max_pixels=MAX_PIXELS, thumbnail=False)
+        found = read_picture(data, FAST, opening=Opening(MAX_PIXELS))
+        again = read_picture(data, FAST, opening=Opening(MAX_PIXELS))
+        exact = read_picture(data, EXACT, opening=Opening(MAX_PIXELS), thumbnail=False)
     except RejectedError as error:
         require(400 <= error.status < 500, repr(error))
         return

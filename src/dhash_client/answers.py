@@ -25,6 +25,7 @@ class Near(Answer):
     distance: int
     names: list[str]
     tags: list[str]
+    turn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

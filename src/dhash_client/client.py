@@ -65,9 +65,11 @@ class Client:
         """The known pictures near a hash, nearest first."""
         return self._send(requests.search(hash, radius, limit))
 
-    def search_picture(self, data: bytes, *, radius: int = 10, limit: int = 20) -> list[Near]:
-        """The known pictures near a picture, which is not kept."""
-        return self._send(requests.search_picture(data, radius, limit))
+    def search_picture(
+        self, data: bytes, *, radius: int = 10, limit: int = 20, variants: bool = False
+    ) -> list[Near]:
+        """The known pictures near a picture, which is not kept; turned and mirrored ones too if asked for."""
+        return self._send(requests.search_picture(data, radius, limit, variants=variants))
 
     def sightings(self, *, name: str | None = None, tag: str | None = None) -> Iterator[Sighted]:
         """Every place that matching pictures were seen at, the newest first."""
@@ -158,9 +160,11 @@ class AsyncClient:
         """The known pictures near a hash, nearest first."""
         return await self._send(requests.search(hash, radius, limit))
 
-    async def search_picture(self, data: bytes, *, radius: int = 10, limit: int = 20) -> list[Near]:
-        """The known pictures near a picture, which is not kept."""
-        return await self._send(requests.search_picture(data, radius, limit))
+    async def search_picture(
+        self, data: bytes, *, radius: int = 10, limit: int = 20, variants: bool = False
+    ) -> list[Near]:
+        """The known pictures near a picture, which is not kept; turned and mirrored ones too if asked for."""
+        return await self._send(requests.search_picture(data, radius, limit, variants=variants))
 
     async def thumbnail(self, id: str) -> bytes:
         """A known picture, at most 256 px."""

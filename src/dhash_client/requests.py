@@ -100,10 +100,9 @@ def search(hash: str, radius: int, limit: int) -> Call[list[Near]]:
     return Call("GET", "/api/dhash/search", read_near, asked)
 
 
-def search_picture(data: bytes, radius: int, limit: int) -> Call[list[Near]]:
-    return Call(
-        "POST", "/api/dhash/search", read_near, {"radius": radius, "limit": limit}, data, headers=BYTES
-    )
+def search_picture(data: bytes, radius: int, limit: int, *, variants: bool) -> Call[list[Near]]:
+    asked = {"radius": radius, "limit": limit, "variants": str(variants).lower()}
+    return Call("POST", "/api/dhash/search", read_near, asked, data, headers=BYTES)
 
 
 def read_near(answer: httpx.Response) -> list[Near]:

@@ -7,13 +7,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from dhash_service.errors import BadRequestError, NotFoundError
-from dhash_service.facts import BankAction, BankEntry, BankMatch, PictureBank
+from dhash_service.errors import BadRequestError, NotFoundError, RefusedByBankError
+from dhash_service.facts import BankAction, BankEntry, BankMatch, Match, PictureBank, Status
+from dhash_service.search.confidence import Reason
 from dhash_service.search.index import HammingIndex
 from dhash_service.store.banks import Banks, Mark
 from dhash_service.store.sightings import require_words
@@ -253,6 +254,20 @@ def exported(entries: Iterable[BankEntry], *, as_json: bool) -> Iterator[str]:
             line = io.StringIO()
             csv.writer(line, lineterminator="\n").writerow(row)
             yield line.getvalue()
+
+
+def require_admitted(matches: Sequence[BankMatch]) -> None:
+    """Raises `RefusedByBankError` where a bank refuses the picture."""
+    if strictest(matches) is BankAction.REFUSED:
+        names = sorted({each.bank.name for each in matches if each.bank.action is BankAction.REFUSED})
+        raise RefusedByBankError(f"It matches {', '.join(names)}.")
+
+
+def queued_by(matches: Sequence[BankMatch], match: Match) -> Match:
+    """The match, waiting for a person if a bank says so."""
+    if strictest(matches) in (None, BankAction.TOLD):
+        return match
+    return replace(match, status=Status.REVIEW, reasons=(Reason.BANKED, *match.reasons))
 
 
 def strictest(matches: Sequence[BankMatch]) -> BankAction | None:

@@ -13,22 +13,24 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pebble import ProcessPool
 
+from dhash_service.banks import MD5, SHA256, BankMatcher, queued_by, require_admitted
 from dhash_service.documents import DocumentReader, Extraction, is_document
-from dhash_service.documents.extraction import HEADER_WITHIN
-from dhash_service.errors import DecoderFailedError, DhashError, as_error
-from dhash_service.facts import Label, Picture, Sha256, Source, sighting_id
+from dhash_service.documents.extraction import HEADER_WITHIN, PictureReading
+from dhash_service.errors import DhashError, RefusedByBankError, as_error
+from dhash_service.facts import Label, Match, Neighbour, Picture, Sha256, Source, sighting_id
 from dhash_service.files import read_file
 from dhash_service.matcher import Matcher
 from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, read_picture
-from dhash_service.pictures.formats import SUFFIXES, sniff
+from dhash_service.pictures.formats import SUFFIXES, is_apart, sniff
 from dhash_service.settings import Settings
 from dhash_service.store.sightings import path_label
 from dhash_service.store.store import Store
@@ -144,19 +146,21 @@ def index_files(
     """
     settings = settings.model_copy(update={"algorithm": store.algorithm.name})
     progress = Progress(len(files))
-    with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher)) as keeper:
+    with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher, settings.max_body_bytes)) as keeper:
         for path, reading in readers.read_all(files):
             error = None
             added, read = 0, None
             try:
                 read = reading.result()
-                added = keeper.keep(read, path_label(path, root))
+                added = keeper.keep(read, path_label(path, root), path)
             except Exception as caught:  # whatever it is, it is this file's
                 error = as_error(caught)
             empty = isinstance(read, Extraction) and not read.pictures
             skipped = Counter(progress.skipped)
             if isinstance(read, Extraction):
                 skipped.update({reason.value: number for reason, number in read.skipped.items()})
+                skipped.update({"refused": keeper.refused} if keeper.refused else {})
+                keeper.refused = 0
             progress = replace(
                 progress,
                 done=progress.done + 1,
@@ -168,6 +172,14 @@ def index_files(
             )
             yield Step(path, progress, error)
 
+
+class Elsewhere(Enum):
+    """The answer for a file that is not to be read in the pool."""
+
+    APART = "apart"
+
+
+APART = Elsewhere.APART
 
 Read = Sequence[tuple[Picture, Source | None]]
 """The pictures of one file that may be new; none where the file and its path are known."""
@@ -200,24 +212,34 @@ class Readers:
         yield from ahead
 
     def _read(self, path: Path) -> "Future[Any]":
-        if path.suffix.lower() == ".pdf":
-            return self._read_document(path)
+        """Read in the pool; what turns out to be a document or a further format, in the limited processes."""
+        read: Future[Any] = Future()
         future: Future[Any] = self._pool.schedule(
             _read_file, args=(path, path_label(path, self._root)), timeout=120
         )
-        return future
 
-    def _read_document(self, path: Path) -> "Future[Any]":
-        try:
-            return self._documents.extract(
-                read_file(path, self._settings.max_body_bytes),
-                ALGORITHMS[self._settings.algorithm or NEW.name],
-                keep_content=self._settings.keep_originals,
-            )
-        except Exception as error:
-            failed: Future[Any] = Future()
-            failed.set_exception(error)
-            return failed
+        def done(future: "Future[Any]") -> None:
+            try:
+                result = future.result()
+                if result is not APART:
+                    read.set_result(result)
+                    return
+                self._read_apart(path).add_done_callback(lambda other: pass_on(other, read))
+            except BaseException as error:
+                read.set_exception(error)
+
+        future.add_done_callback(done)
+        return read
+
+    def _read_apart(self, path: Path) -> "Future[Any]":
+        data = read_file(path, self._settings.max_body_bytes)
+        algorithm = ALGORITHMS[self._settings.algorithm or NEW.name]
+        keep = self._settings.keep_originals
+        if is_document(data):
+            return self._documents.extract(data, algorithm, keep_content=keep)
+        return self._documents.apart(
+            data, PictureReading(algorithm, self._settings.opening, keep_content=keep)
+        )
 
     def close(self) -> None:
         # The few files ahead are read to their end: a process stopped while it starts complains on stderr.
@@ -244,36 +266,57 @@ class Keeper:
 
     GROUP = 64
 
-    def __init__(self, store: Store, matcher: Matcher) -> None:
+    def __init__(self, store: Store, matcher: Matcher, longest: int) -> None:
         self._store = store
         self._matcher = matcher
+        self._banks = BankMatcher(store.banks, store.algorithm.name)
+        self._longest = longest
+        self.refused = 0  # pictures of documents, by banks
         self._writing: list[Future[Any]] = []
         self._seeing: list[Future[None]] = []
 
-    def keep(self, read: "Extraction | Read | UUID", label: Label) -> int:
+    def keep(self, read: "Extraction | Picture | Read | UUID", label: Label, path: Path) -> int:
         """Write a file's pictures under its label; returns the number of those that were not known.
 
-        Of a file that is known, its image's id is enough.
+        Of a file that is known, its image's id is enough. Raises `RefusedByBankError` where a bank refuses
+        the file's only picture; those of a document are counted in `refused`.
         """
         if isinstance(read, UUID):
             self._see(read, label, None)
             return 0
-        return sum(self._keep(picture, source, label) for picture, source in pictures_of(read))
+        added = 0
+        for picture, source in pictures_of(read):
+            try:
+                added += self._keep(picture, source, label, path)
+            except RefusedByBankError:
+                if source is None:
+                    raise
+                self.refused += 1
+        return added
 
     def _see(self, image: UUID, label: Label, source: Source | None) -> None:
         if len(self._seeing) >= self.GROUP:
             self.flush()
         self._seeing.append(self._store.see(image, label, source))
 
-    def _keep(self, picture: Picture, source: Source | None, label: Label) -> bool:
+    def _keep(self, picture: Picture, source: Source | None, label: Label, path: Path) -> bool:
         if self._store.by_sha256(picture.sha256):
             self._see(picture.id, label, source)
             return False
+        digests = {SHA256: str(picture.sha256)}
+        if source is None and self._banks.wants_md5():
+            digests[MD5] = hashlib.md5(read_file(path, self._longest), usedforsecurity=False).hexdigest()
+        banks = self._banks.matches(picture.fingerprint.value, digests, datetime.now(UTC))
+        require_admitted(banks)
         if len(self._writing) >= self.GROUP:
             self.flush()
         after = self._matcher.follower.position
-        match = self._matcher.match(picture.fingerprint)
-        unseen = self._matcher.unseen(after, lambda newer: self._matcher.match(picture.fingerprint, newer))
+
+        def judge(newer: Sequence[Neighbour] = ()) -> Match:
+            return queued_by(banks, self._matcher.match(picture.fingerprint, newer))
+
+        match = judge()
+        unseen = self._matcher.unseen(after, judge)
         self._writing.append(self._store.add_image(picture, match, source, label, unseen))
         return True
 
@@ -289,8 +332,18 @@ class Keeper:
         self.flush()
 
 
-def pictures_of(read: Extraction | Read) -> Read:
+def pass_on(future: "Future[Any]", read: "Future[Any]") -> None:
+    """Resolve one future as another one was."""
+    if error := future.exception():
+        read.set_exception(error)
+    else:
+        read.set_result(future.result())
+
+
+def pictures_of(read: Extraction | Picture | Read) -> Read:
     """A document's pictures with their places, or those of a plain file."""
+    if isinstance(read, Picture):
+        return ((read, None),)
     if not isinstance(read, Extraction):
         return read
     return [(item.picture, Source(read.sha256, item.page, item.box)) for item in read.pictures]
@@ -306,18 +359,20 @@ def _start_worker(settings: Settings) -> None:
     _worker = settings, Store.open_from(settings)
 
 
-def _read_file(path: Path, label: Label) -> Read | UUID:
+def _read_file(path: Path, label: Label) -> "Read | UUID | Literal[Elsewhere.APART]":
     settings, store = _worker
     data = read_file(path, settings.max_body_bytes)
     if is_document(data):
-        raise DecoderFailedError("It is a PDF.", "Rename it to end in .pdf.")
+        return APART
     if known := store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
         seen = store.sightings.has(sighting_id(known.id, label.name, label.source, None, None))
         return () if seen else known.id
+    if is_apart(data, settings.opening.formats):
+        return APART
     picture = read_picture(
         data,
         ALGORITHMS[settings.algorithm or NEW.name],
-        max_pixels=settings.max_pixels,
+        settings.opening,
         keep_content=settings.keep_originals,
     )
     return ((picture, None),)

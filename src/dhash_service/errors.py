@@ -128,16 +128,16 @@ class TooManyPicturesError(RejectedError):
 
 class DocumentTimeoutError(DhashError):
     type = "document-timeout"
-    title = "Reading the PDF took too long"
+    title = "Reading the file took too long"
     status = 422
     advice = "Split it, or raise DHASH_DOCUMENT_SECONDS."
 
 
 class DocumentMemoryError(RejectedError):
-    """Reading the PDF needs more memory than one may take: a bomb, or pictures beyond any measure."""
+    """Reading the file needs more memory than one may take: a bomb, or pictures beyond any measure."""
 
     type = "document-memory"
-    title = "Reading the PDF takes too much memory"
+    title = "Reading the file takes too much memory"
     status = 413
     advice = "Split it, or raise DHASH_DOCUMENT_MEMORY_BYTES."
 
@@ -146,7 +146,7 @@ class DocumentWorkerDiedError(DhashError):
     """The worker process crashed; only this request is affected."""
 
     type = "document-worker-died"
-    title = "Reading the PDF failed"
+    title = "Reading the file failed"
     status = 422
     advice = "Split it or save it again; the service itself is unharmed."
 

@@ -194,10 +194,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A known image near a queried fingerprint. `distance` counts the bits that differ, 0 to 64."""
+    """A known image near a queried fingerprint. `distance` counts the bits that differ, 0 to 64.
+
+    `turn` says which of the query's orientations this one is near to, where all eight were asked about.
+    """
 
     image: Image
     distance: int
+    turn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

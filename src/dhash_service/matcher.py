@@ -1,6 +1,6 @@
 """Matches fingerprints against an index that follows a store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 from uuid import UUID
@@ -30,6 +30,17 @@ class Neighbourhood:
     total: int
     crowded: bool
     known: int
+
+
+def nearest_turn(found: Iterable[tuple[str, Sequence[Neighbour]]]) -> list[Neighbour]:
+    """The neighbours of a picture's orientations together, each image once: by its nearest, then first."""
+    nearest: dict[UUID, Neighbour] = {}
+    for turn, neighbours in found:
+        for each in neighbours:
+            known = nearest.get(each.image.id)
+            if known is None or each.distance < known.distance:
+                nearest[each.image.id] = replace(each, turn=turn)
+    return sorted(nearest.values(), key=lambda each: each.distance)
 
 
 class Matcher:
@@ -90,6 +101,16 @@ class Matcher:
     def catch_up(self) -> bool:
         """Return once everything can be found that was committed before; False where it cannot be read."""
         return self.follower.is_current() or self.follower.catch_up()
+
+    def neighbours_turned(self, turns: Sequence[tuple[str, int]], radius: int, limit: int) -> Neighbourhood:
+        """Known images near a picture in any of its orientations, each given with its value; nearest first.
+
+        `total` counts the images found, of at most `limit` for each orientation.
+        """
+        found = [(turn, self.neighbours(value, radius, limit)) for turn, value in turns]
+        near = nearest_turn((turn, each.neighbours) for turn, each in found)
+        crowded = any(each.crowded for _, each in found)
+        return Neighbourhood(near[:limit], len(near), crowded, len(self.index))
 
     def neighbours(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
         """Known images within `radius` bits, nearest first, at most `limit` after the first `skip`."""

@@ -14,14 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 from uuid import UUID
 
 from PIL import Image as PILImage
 
-from dhash_service.banks import MD5, SHA256, BankMatcher, strictest
+from dhash_service.banks import MD5, SHA256, BankMatcher, queued_by, require_admitted
 from dhash_service.documents import DocumentReader, ExtractedPicture, Extraction, Skip
+from dhash_service.documents.extraction import PictureReading
 from dhash_service.duplicates import Duplicates
 from dhash_service.errors import (
     BatchTooLargeError,
@@ -30,11 +32,11 @@ from dhash_service.errors import (
     NotFoundError,
     RefusedByBankError,
     StoreError,
+    as_error,
 )
 from dhash_service.facts import (
     UNLABELLED,
     Algorithm,
-    BankAction,
     BankMatch,
     Decision,
     Fingerprint,
@@ -55,7 +57,6 @@ from dhash_service.facts import (
 from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
 from dhash_service.pictures.fingerprint import read_picture
-from dhash_service.search.confidence import Reason
 from dhash_service.search.feed import Position
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Registered
@@ -155,10 +156,25 @@ class Service:
         Returns once the store has committed. Raises the errors of `read_picture`, and `StoreError`.
         """
         answer: Future[Submission] = Future()
-        self._hashers.submit(self._submit, data, register, label, answer)
+        apart = await self._read_apart(data) if self.documents.is_apart(data) else None
+        self._hashers.submit(self._submit, data, apart, register, label, answer)
         return await asyncio.wrap_future(answer)
 
-    def _submit(self, data: bytes, register: bool, label: Label, answer: Future[Submission]) -> None:
+    async def _read_apart(self, data: bytes) -> Picture | None:
+        """A picture whose decoder runs in a worker process, so that no hasher waits for it; None if known."""
+        sha256 = Sha256(hashlib.sha256(data).hexdigest())
+        if await self.read(lambda: self.store.by_sha256(sha256)):
+            return None
+        reading = PictureReading(
+            self.algorithm, self.settings.opening, keep_content=self.settings.keep_originals
+        )
+        with self._counting(number=0):
+            picture: Picture = await asyncio.wrap_future(self.documents.apart(data, reading))
+        return picture
+
+    def _submit(
+        self, data: bytes, apart: Picture | None, register: bool, label: Label, answer: Future[Submission]
+    ) -> None:
         """In a hasher's thread, from the bytes to the writer's queue: going back to the event loop in between
         would cost a tenth of a millisecond each time."""
         if not answer.set_running_or_notify_cancel():
@@ -166,7 +182,7 @@ class Service:
         try:
             with self.store.expecting():
                 with self._counting():
-                    looked = self._with_banks(self._look(data), data, register)
+                    looked = self._with_banks(self._look(data, apart), data, register)
                 if isinstance(looked, Looked):
                     if register:
                         pass_on(
@@ -179,19 +195,15 @@ class Service:
                 else:
                     answer.set_result(looked)
         except BaseException as error:
-            answer.set_exception(error)
+            answer.set_exception(carried(error))
 
-    def _look(self, data: bytes) -> Submission | Looked:
-        sha256 = Sha256(hashlib.sha256(data).hexdigest())
+    def _look(self, data: bytes, apart: Picture | None) -> Submission | Looked:
+        sha256 = apart.sha256 if apart else Sha256(hashlib.sha256(data).hexdigest())
         if known := self.store.by_sha256(sha256):
             return self._known(known)
         with self.metrics.hashing():
-            picture = read_picture(
-                data,
-                self.algorithm,
-                max_pixels=self.settings.max_pixels,
-                keep_content=self.settings.keep_originals,
-                sha256=sha256,
+            picture = apart or self.documents.picture(
+                data, self.algorithm, keep_content=self.settings.keep_originals, sha256=sha256
             )
         return self._looked(picture)
 
@@ -216,9 +228,8 @@ class Service:
         if data is not None and self.banks.wants_md5():
             digests[MD5] = hashlib.md5(data, usedforsecurity=False).hexdigest()
         found = self.banks.matches(known.fingerprint.value, digests, datetime.now(UTC))
-        if register and strictest(found) is BankAction.REFUSED:
-            names = sorted({each.bank.name for each in found if each.bank.action is BankAction.REFUSED})
-            raise RefusedByBankError(f"It matches {', '.join(names)}.")
+        if register:
+            require_admitted(found)
         if isinstance(looked, Looked):
             return replace(looked, banks=found, match=queued_by(found, looked.match))
         return replace(looked, banks=found)
@@ -263,8 +274,8 @@ class Service:
         async def one(read: Callable[[], bytes], label: Label) -> Submission | DhashError:
             try:
                 return await self.submit(read(), register=register, label=label)
-            except DhashError as error:
-                return error
+            except Exception as error:  # whatever it is, it is this item's
+                return as_error(error)
 
         return await asyncio.gather(*(one(*item) for item in items))
 
@@ -332,6 +343,26 @@ class Service:
             return replace(found, neighbours=self.store.sightings.named_neighbours(found.neighbours))
 
         return await self.read(read)
+
+    async def search_turned(self, data: bytes, radius: int, limit: int) -> tuple[int, Neighbourhood]:
+        """Known images near a picture or a turned or mirrored copy of it; and the picture's own fingerprint.
+
+        Raises the errors of `read_picture`, and `StoreError`.
+        """
+        with self._counting():
+            if self.documents.is_apart(data):
+                reading = PictureReading(self.algorithm, self.settings.opening, turns=True)
+                prints = await asyncio.wrap_future(self.documents.apart(data, reading))
+            else:
+                draw = partial(self.documents.variants, data, self.algorithm)
+                prints = await asyncio.get_running_loop().run_in_executor(self._hashers, draw)
+        turns = [(each.turn, each.fingerprint.value) for each in prints]
+
+        def read() -> Neighbourhood:
+            found = self.matcher.neighbours_turned(turns, radius, limit)
+            return replace(found, neighbours=self.store.sightings.named_neighbours(found.neighbours))
+
+        return turns[0][1], await self.read(read)
 
     def image(self, id: UUID) -> Image | None:
         """The known image with this id and its names. Reads the store: call it outside the event loop."""
@@ -438,11 +469,9 @@ class Service:
         self.metrics.count_image(Outcome.OK, number)
 
 
-def queued_by(banks: Sequence[BankMatch], match: Match) -> Match:
-    """The match, waiting for a person if a bank says so."""
-    if strictest(banks) in (None, BankAction.TOLD):
-        return match
-    return replace(match, status=Status.REVIEW, reasons=(Reason.BANKED, *match.reasons))
+def carried(error: BaseException) -> BaseException:
+    """The error as one that a future of asyncio can carry: `StopIteration` would leave it waiting forever."""
+    return as_error(error) if isinstance(error, StopIteration) else error
 
 
 def pass_on(future: Future[T], answer: Future[R], result: Callable[[T], R]) -> None:
@@ -450,9 +479,12 @@ def pass_on(future: Future[T], answer: Future[R], result: Callable[[T], R]) -> N
 
     def done(future: Future[T]) -> None:
         if error := future.exception():
-            answer.set_exception(error)
+            answer.set_exception(carried(error))
         else:
-            answer.set_result(result(future.result()))
+            try:
+                answer.set_result(result(future.result()))
+            except Exception as error:
+                answer.set_exception(carried(error))
 
     future.add_done_callback(done)
 

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dhash_service.errors import SettingError
+from dhash_service.pictures.formats import BY_PILLOW, FURTHER, Opening, allowed
 
 STORE_URL = re.compile(r"(sqlite|postgres(ql)?)(\+\w+)?://", re.ASCII)
 PASSWORD = re.compile(r"(://[^:@/]*:)[^@/]*(?=@)|([?&]password=)[^&]*")
@@ -21,9 +22,9 @@ REASONS = frozenset({"far_from_certain", "low_quality", "small_margin", "crowded
 Bytes = Annotated[int, Field(gt=0)]
 
 
-def split(reasons: str) -> list[str]:
+def split(names: str) -> list[str]:
     """The names in a list with commas; none for `none`."""
-    return [name.strip() for name in reasons.split(",") if name.strip() not in ("", "none")]
+    return [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
 
 
 class Settings(BaseSettings):
@@ -60,14 +61,22 @@ class Settings(BaseSettings):
         le=178_956_970,
         description="largest picture, width × height; Pillow opens no larger",
     )
+    formats: str = Field(
+        BY_PILLOW,
+        description="formats read besides JPEG, PNG, WebP, GIF, BMP and TIFF, with commas between them: also"
+        " `heic`, `jxl` and `raw` where their extras are installed; `none`; `all` that are installed",
+    )
+    take_cut: bool = Field(
+        False, description="take a JPEG whose end is missing, with less quality, where half of it is there"
+    )
     max_pages: int = Field(1000, gt=0, description="longest PDF")
     max_pictures: int = Field(2000, gt=0, description="most pictures taken from one PDF")
     max_batch: int = Field(100, gt=0, description="most items in one batch")
     max_in_flight: int = Field(256, gt=0, description="most requests being worked on; more answer 503")
     max_in_flight_per_caller: int = Field(64, gt=0, description="the same for one caller; more answer 429")
-    document_workers: int = Field(2, gt=0, description="processes that read PDFs")
-    document_seconds: float = Field(30, gt=0, description="longest time for one PDF")
-    document_memory_bytes: Bytes = Field(1024**3, description="most memory of a process that reads PDFs")
+    document_workers: int = Field(2, gt=0, description="processes that read PDFs and further formats")
+    document_seconds: float = Field(30, gt=0, description="longest time for one file in them")
+    document_memory_bytes: Bytes = Field(1024**3, description="most memory of one of them")
 
     match_radius: int = Field(10, ge=0, le=32, description="how many differing bits still make a candidate")
     review_below: float = Field(0.9, ge=0, le=1, description="lookups less confident than this go to review")
@@ -96,6 +105,27 @@ class Settings(BaseSettings):
         if unknown := set(split(reasons)) - REASONS:
             raise ValueError(f"{min(unknown)} is none of {', '.join(sorted(REASONS))}")
         return reasons
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, formats: str) -> str:
+        for name in split(formats):
+            if name == "all":
+                continue
+            if name not in FURTHER:
+                raise ValueError(f"{name} is none of {', '.join(FURTHER)}")
+            if not FURTHER[name].installed:
+                raise ValueError(
+                    f"{name} needs `mobius-dhash[{FURTHER[name].extra}]`, which is not installed"
+                )
+        return formats
+
+    @property
+    def opening(self) -> Opening:
+        """The rules for opening a picture."""
+        names = split(self.formats)
+        wanted = allowed(FURTHER) if "all" in names else allowed(names)
+        return Opening(self.max_pixels, wanted, self.take_cut)
 
     @property
     def queueing(self) -> frozenset[str]:

@@ -46,6 +46,11 @@ class Near(BaseModel):
     distance: int = Field(ge=0, le=64, description="bits that differ")
     names: Names = []
     tags: Tags = []
+    turn: str | None = Field(
+        None,
+        description="with `variants`: the orientation of the sent picture that this one is near to (`same`,"
+        " `turned_90` clockwise, `mirrored`, …)",
+    )
 
     @classmethod
     def of(cls, neighbour: Neighbour) -> Self:
@@ -57,6 +62,7 @@ class Near(BaseModel):
             distance=neighbour.distance,
             names=list(image.names),
             tags=list(image.tags),
+            turn=neighbour.turn,
         )
 
 

@@ -41,9 +41,17 @@ async def search_by_hash(
     "/search", summary="Known pictures near a picture, which is not kept", openapi_extra=bodies.schema()
 )
 async def search_by_picture(
-    request: Request, service: Running, client: Client, radius: Radius = 10, limit: Limit = 20
+    request: Request,
+    service: Running,
+    client: Client,
+    radius: Radius = 10,
+    limit: Limit = 20,
+    variants: Annotated[bool, Query(description="turned and mirrored copies of the picture, too")] = False,
 ) -> SearchAnswer:
     sent = await bodies.one_file(request, service.algorithm.name)
+    if variants:
+        value, found = await service.search_turned(sent.read(), radius, limit)
+        return SearchAnswer.of(value, radius, service.algorithm.name, found)
     value = (await service.submit(sent.read(), register=False)).fingerprint.value
     found = await service.search(value, radius, limit)
     return SearchAnswer.of(value, radius, service.algorithm.name, found)

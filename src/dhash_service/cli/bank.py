@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 bank = typer.Typer(no_args_is_help=True, help="Banks of known pictures: list, set, import, export, add.")
 app.add_typer(bank, name="bank")
+
+LONGEST_LIST = 1 << 30  # bytes
 
 Name = Annotated[str, typer.Argument(help="The bank's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -61,11 +63,12 @@ def import_(
 ) -> None:
     """Put a list of hashes into a bank. Refused lines are named; then the exit code is 1."""
     from dhash_service.errors import UnreadableFileError
+    from dhash_service.files import read_file
 
     try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        data = sys.stdin.buffer.read() if str(file) == "-" else read_file(file, LONGEST_LIST)
         text = data.decode()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UnreadableFileError(f"{file}: {error}.", "Give a file in UTF-8.") from None
     with opened() as banks:
         tell(banks.load(name, text, removed=remove), as_json=as_json)
@@ -93,16 +96,18 @@ def add(
     """Put pictures into a bank by their fingerprint and SHA-256; the pictures are not kept."""
     import hashlib
 
-    from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
+    from dhash_service.documents import DocumentReader
+    from dhash_service.files import read_file
+    from dhash_service.pictures.fingerprint import ALGORITHMS
     from dhash_service.settings import Settings
 
     settings = Settings.load()
     lines = []
-    with opened() as banks:
+    with opened() as banks, closing(DocumentReader(settings)) as reader:
         algorithm = ALGORITHMS[banks.algorithm]
         for file in files:
-            data = file.read_bytes()
-            print_ = fingerprint(data, algorithm, max_pixels=settings.max_pixels)
+            data = read_file(file, settings.max_body_bytes)
+            print_ = reader.fingerprint(data, algorithm)
             for kind, value in (("dhash", print_.hex), ("sha256", hashlib.sha256(data).hexdigest())):
                 lines.append(json.dumps({"kind": kind, "value": value, "label": label, "severity": severity}))
         tell(banks.load(name, "\n".join(lines), removed=remove), as_json=as_json)

@@ -106,7 +106,7 @@ def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_conte
     """Raises `UnreadableFileError`, `BodyTooLargeError`, and what reading a picture or a PDF raises."""
     from dhash_service.documents import is_document
     from dhash_service.files import read_file
-    from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, read_picture
+    from dhash_service.pictures.fingerprint import ALGORITHMS, NEW
 
     algorithm = ALGORITHMS[settings.algorithm or NEW.name]
     data = read_file(path, settings.max_body_bytes)
@@ -114,9 +114,7 @@ def _read(path: Path, settings: "Settings", reader: "DocumentReader", keep_conte
         held = reader.extract(data, algorithm, keep_content=keep_content, thumbnails=False).result()
         found = [Found(item.picture, item.page, item.box) for item in held.pictures]
         return Reading(found, {str(reason): number for reason, number in held.skipped.items()})
-    picture = read_picture(
-        data, algorithm, max_pixels=settings.max_pixels, thumbnail=False, keep_content=keep_content
-    )
+    picture = reader.picture(data, algorithm, thumbnail=False, keep_content=keep_content)
     return Reading([Found(picture)], {})
 
 

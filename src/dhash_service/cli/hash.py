@@ -87,14 +87,16 @@ def _facts(found: "Fingerprint") -> dict[str, object]:
 
 def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str, "Fingerprint | DhashError"]]:
     """Each path with what became of it, one after the other, computed on every core."""
+    from dhash_service.documents import DocumentReader
     from dhash_service.errors import as_error
-    from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, fingerprint
+    from dhash_service.pictures.fingerprint import ALGORITHMS, NEW
 
     way = ALGORITHMS[settings.algorithm or NEW.name]
+    reader = DocumentReader(settings)
 
     def one(path: str) -> "Fingerprint | DhashError":
         try:
-            return fingerprint(_read(path, settings.max_body_bytes), way, max_pixels=settings.max_pixels)
+            return reader.fingerprint(_read(path, settings.max_body_bytes), way)
         except Exception as error:  # whatever it is, it is this file's
             return as_error(error)
 
@@ -103,6 +105,7 @@ def _fingerprints(files: list[str], settings: "Settings") -> Iterator[tuple[str,
             yield from zip(files, pool.map(one, files), strict=True)
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C, too
+            reader.close()
 
 
 def _read(path: str, limit: int) -> bytes:

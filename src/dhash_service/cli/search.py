@@ -3,12 +3,23 @@
 import json
 import os
 import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dhash_service.cli.app import app
+
+if TYPE_CHECKING:
+    from dhash_service.facts import Neighbour
+    from dhash_service.settings import Settings
+    from dhash_service.store.store import Store
+
+HASH = re.compile(r"[0-9a-fA-F]{16}", re.ASCII)
+TURNLESS = "A fingerprint alone cannot be turned."
 
 
 @app.command(epilog="Example: dhash search 8f0f0f1f3f7fff00 --radius 8; or: dhash search holiday.jpg --json")
@@ -16,70 +27,96 @@ def search(
     what: Annotated[str, typer.Argument(help="A picture's file, or a fingerprint of 16 hex digits.")],
     radius: Annotated[int, typer.Option(min=0, max=64, help="Most differing bits.")] = 10,
     limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Turned and mirrored copies of the picture, too.")
+    ] = False,
     url: Annotated[
         str | None, typer.Option(help="Ask the service at this address, with the token in DHASH_TOKEN.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Find the nearest known pictures in the store that DHASH_STORE names, nearest first."""
-    if url is not None:
-        search_service(what, radius, limit, url, as_json=as_json)
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from dhash_service.errors import BadRequestError
-    from dhash_service.facts import Neighbour
-    from dhash_service.pictures.fingerprint import fingerprint
-    from dhash_service.search.index import HammingIndex
+    from dhash_service.files import read_file
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
 
     settings = Settings.load()
     data = None
-    if re.fullmatch(r"[0-9a-fA-F]{16}", what):
-        value = int(what, 16)
-    elif (path := Path(what)).is_file():
-        data = path.read_bytes()
-    else:
-        raise BadRequestError(
-            f"{what} is neither a file nor 16 hex digits.", "Give a picture's path, or a fingerprint."
-        )
-
+    if not HASH.fullmatch(what):
+        if not (path := Path(what)).exists():
+            raise BadRequestError(
+                f"{what} is neither a file nor 16 hex digits.", "Give a picture's path, or a fingerprint."
+            )
+        data = read_file(path, settings.max_body_bytes)
+    elif variants:
+        raise BadRequestError(TURNLESS, "Give the picture's file.")
+    if url is not None:
+        search_service(url, what, data, radius, limit, variants=variants, as_json=as_json)
+        return
     with Store.open_from(settings) as store:
-        if data is not None:
-            value = fingerprint(data, store.algorithm, max_pixels=settings.max_pixels).value
-        everything = store.feed.changes(None)
-        index = HammingIndex()
-        index.append(everything.keys, everything.values)
-        hits = index.search(value, radius, limit).hits
-        images = store.images_by_key([hit.key for hit in hits])
-        near = [Neighbour(images[hit.key], hit.distance) for hit in hits if hit.key in images]
-        near = store.sightings.named_neighbours(near)
+        values = fingerprints_of(data, store, settings) if data is not None else [("same", int(what, 16))]
+        found, known = near(store, values if variants else values[:1], radius, limit)
+    tell(found if variants else [replace(each, turn=None) for each in found], as_json=as_json)
+    if not found and not as_json:
+        typer.echo(f"Nothing within {radius} bits among {known:,} known fingerprints.")
 
-    found = [(each.distance, each.image) for each in near]
-    if as_json:
-        for distance, image in found:
+
+def fingerprints_of(data: bytes, store: "Store", settings: "Settings") -> list[tuple[str, int]]:
+    """The fingerprints of a picture's eight orientations, its own first."""
+    from dhash_service.documents import DocumentReader
+
+    with closing(DocumentReader(settings)) as reader:
+        return [(each.turn, each.fingerprint.value) for each in reader.variants(data, store.algorithm)]
+
+
+def near(
+    store: "Store", values: Sequence[tuple[str, int]], radius: int, limit: int
+) -> "tuple[list[Neighbour], int]":
+    """The known pictures near any of these fingerprints, nearest first, and how many are known."""
+    from dhash_service.facts import Neighbour
+    from dhash_service.matcher import nearest_turn
+    from dhash_service.search.index import HammingIndex
+
+    everything = store.feed.changes(None)
+    index = HammingIndex()
+    index.append(everything.keys, everything.values)
+    hits = {turn: index.search(value, radius, limit).hits for turn, value in values}
+    images = store.images_by_key([hit.key for each in hits.values() for hit in each])
+    found = nearest_turn(
+        (turn, [Neighbour(images[hit.key], hit.distance) for hit in each if hit.key in images])
+        for turn, each in hits.items()
+    )
+    return store.sightings.named_neighbours(found[:limit]), len(index)
+
+
+def tell(found: "Sequence[Neighbour]", *, as_json: bool) -> None:
+    """Print neighbours, with the turn that each was found by, if any."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    turns = any(each.turn for each in found)
+    table = Table("distance", "hash", "size", "id", "names", *(["turn"] if turns else []))
+    for each in found:
+        image = each.image
+        if as_json:
             line = {"id": str(image.id), "sha256": image.sha256, "hash": image.fingerprint.hex}
-            words = {"names": image.names, "tags": image.tags}
-            typer.echo(json.dumps({"distance": distance, **line, **words}))
-        return
-    if not found:
-        typer.echo(f"Nothing within {radius} bits among {len(index):,} known fingerprints.")
-        return
-    table = Table("distance", "hash", "size", "id", "names")
-    for distance, image in found:
+            words = {"names": image.names, "tags": image.tags, **({"turn": each.turn} if turns else {})}
+            typer.echo(json.dumps({"distance": each.distance, **line, **words}))
+            continue
         shape = f"{image.fingerprint.width}×{image.fingerprint.height}"
-        table.add_row(
-            str(distance), image.fingerprint.hex, shape, str(image.id), escape(", ".join(image.names))
-        )
-    Console().print(table)
+        row = [str(each.distance), image.fingerprint.hex, shape, str(image.id)]
+        table.add_row(*row, escape(", ".join(image.names)), *([each.turn or ""] if turns else []))
+    if found and not as_json:
+        Console().print(table)
 
 
-def search_service(what: str, radius: int, limit: int, url: str, *, as_json: bool) -> None:
+def search_service(
+    url: str, hash: str, data: bytes | None, radius: int, limit: int, *, variants: bool, as_json: bool
+) -> None:
     """Print what a running service finds. Raises `ServiceAnswerError`, `NotInstalledError`."""
-    from dhash_service.errors import BadRequestError, NotInstalledError, ServiceAnswerError
+    from dhash_service.errors import NotInstalledError, ServiceAnswerError
 
     try:
         import httpx
@@ -90,17 +127,17 @@ def search_service(what: str, radius: int, limit: int, url: str, *, as_json: boo
 
     try:
         with Client(url, token=os.environ.get("DHASH_TOKEN")) as client:
-            if re.fullmatch(r"[0-9a-fA-F]{16}", what):
-                found = client.search(what, radius=radius, limit=limit)
-            elif (path := Path(what)).is_file():
-                found = client.search_picture(path.read_bytes(), radius=radius, limit=limit)
+            if data is None:
+                found = client.search(hash, radius=radius, limit=limit)
             else:
-                raise BadRequestError(f"{what} is neither a file nor 16 hex digits.", "Give one of them.")
+                found = client.search_picture(data, radius=radius, limit=limit, variants=variants)
     except (ProblemError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServiceAnswerError(f"{url}: {error}") from None
     for near in found:
+        turn = {"turn": near.turn} if near.turn else {}
         if as_json:
             line = {"id": near.id, "sha256": near.sha256, "hash": near.hash, "names": near.names}
-            typer.echo(json.dumps({"distance": near.distance, **line, "tags": near.tags}))
+            typer.echo(json.dumps({"distance": near.distance, **line, "tags": near.tags, **turn}))
         else:
-            typer.echo(f"{near.distance:>2}  {near.hash}  {near.id}  {', '.join(near.names)}")
+            names = ", ".join(near.names)
+            typer.echo(f"{near.distance:>2}  {near.hash}  {near.id}  {'  '.join([names, *turn.values()])}")

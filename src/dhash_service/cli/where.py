@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -55,9 +56,10 @@ def where(
 
 def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
     """The known images of a file, an id, a SHA-256 or a fingerprint. Raises `BadRequestError`."""
+    from dhash_service.documents import DocumentReader
     from dhash_service.errors import BadRequestError
     from dhash_service.facts import Sha256
-    from dhash_service.pictures.fingerprint import fingerprint
+    from dhash_service.files import read_file
 
     if re.fullmatch(r"[0-9a-fA-F]{16}", what):
         return store.with_fingerprint(int(what, 16))
@@ -67,14 +69,15 @@ def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
     if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", what):
         found = store.image(UUID(what))
         return [found] if found else []
-    if not (path := Path(what)).is_file():
+    if not (path := Path(what)).exists():
         raise BadRequestError(
             f"{what} is no file, id, SHA-256 or fingerprint.", "Give a picture's path, or 16 hex digits."
         )
-    data = path.read_bytes()
+    data = read_file(path, settings.max_body_bytes)
     if found := store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
         return [found]
-    return store.with_fingerprint(fingerprint(data, store.algorithm, max_pixels=settings.max_pixels).value)
+    with closing(DocumentReader(settings)) as reader:
+        return store.with_fingerprint(reader.fingerprint(data, store.algorithm).value)
 
 
 def tell(seen: "Sequence[Sighting]", images: "dict[UUID, Image]", *, as_json: bool) -> None:

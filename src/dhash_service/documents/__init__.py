@@ -4,6 +4,7 @@ reader      documents in, futures out
 lane        the parent's side of one process, replaced when it dies, hangs or eats too much
 worker      the process's side: its limits, and its end when the parent is gone
 pdf         PDF → pictures with page and box, by pdfium
+tiles       strips and tiles → one picture
 bitmap      decoded pixels → one canonical file
 extraction  the values that cross the border
 """

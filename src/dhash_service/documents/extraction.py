@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dhash_service.facts import Algorithm, Picture, Sha256
+from dhash_service.pictures.formats import Opening
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top in points (1/72 inch), in the page's own coordinates: y grows upwards."""
@@ -39,6 +40,7 @@ class Limits:
     max_pages: int
     max_pictures: int
     max_pixels: int
+    take_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,17 @@ class Reading:
     limits: Limits
     keep_content: bool = False  # each picture's bytes as well
     thumbnails: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PictureReading:
+    """Instructions for reading a picture by itself; `turns` asks for its variants' fingerprints instead."""
+
+    algorithm: Algorithm
+    opening: Opening
+    thumbnail: bool = True
+    keep_content: bool = False
+    turns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ import signal
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from dhash_service.documents import worker
-from dhash_service.documents.extraction import Extraction, Reading
+from dhash_service.documents.extraction import PictureReading, Reading
 from dhash_service.errors import (
     BusyError,
     DhashError,
@@ -38,14 +39,14 @@ class Lane:
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
 
-    def read(self, data: bytes, reading: Reading) -> Extraction:
-        """Read one document. Raises as `DocumentReader.extract` says."""
+    def read(self, data: bytes, reading: Reading | PictureReading) -> Any:
+        """Read one file: an `Extraction`, a `Picture` or its variants. Raises as `DocumentReader` says."""
         pipe = self._hand_over(data, reading)
         try:
             if not pipe.poll(self._seconds):
                 self._end()
                 raise DocumentTimeoutError(f"Reading it took more than {self._seconds:g} seconds.")
-            answer: Extraction | DhashError = pipe.recv()
+            answer = pipe.recv()
         except (EOFError, OSError):
             raise self._died(self._end()) from None
         if isinstance(answer, DhashError):
@@ -75,7 +76,7 @@ class Lane:
             process.kill()
             process.join()
 
-    def _hand_over(self, data: bytes, reading: Reading) -> Connection:
+    def _hand_over(self, data: bytes, reading: Reading | PictureReading) -> Connection:
         """Give the document to a process. One that dies before it took it did not die of it."""
         for _ in range(2):
             pipe = self.warm()

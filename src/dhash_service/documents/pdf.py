@@ -1,7 +1,8 @@
 """PDF → pictures, by pdfium. Called in a worker process: hostile bytes may crash or exhaust it.
 
 What is taken: every image that a page draws, in its content, through form XObjects and annotations, inline
-images too; a picture that fills a shape as a tiling pattern; and a stencil mask that covers a quarter of its
+images too; a picture that fills a shape as a tiling pattern; strips and tiles that touch,
+as the one picture that they show; and a stencil mask that covers a quarter of its
 page, which is how black-and-white scans are kept. Type 3 glyphs are not looked into.
 
 What is not taken, and counted instead (`Skip`): other stencil masks, which are shapes rather than pictures,
@@ -23,7 +24,7 @@ import ctypes
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from hashlib import sha256
 from typing import Any
@@ -43,6 +44,7 @@ from dhash_service.documents.extraction import (
     Skip,
     is_document,
 )
+from dhash_service.documents.tiles import Tile, around, is_seamless, joined, layout, mosaic
 from dhash_service.errors import (
     DamagedDocumentError,
     DamagedPictureError,
@@ -57,6 +59,7 @@ from dhash_service.errors import (
 from dhash_service.facts import Picture, Sha256
 from dhash_service.pictures.appearance import is_blank
 from dhash_service.pictures.fingerprint import VISUAL, VISUAL_FAST, fingerprint, read_picture
+from dhash_service.pictures.formats import Opening
 
 SHORTEST_SIDE = 32  # pixels; see above
 DEEPEST_FORM = 8  # forms within forms; pdfium itself stops at 40, which cuts cycles as well
@@ -64,6 +67,7 @@ JPEG_START = b"\xff\xd8\xff"
 STENCIL_SHARE = 0.25  # of the page; a smaller stencil is a shape
 SHOWN_BITS = 4  # that a file may be away from its rendering, and still be what the page shows
 SHOWN_SIDE = 512  # pixels; the longest side of a rendering that is only compared
+ASKEW = 0.001  # of a matrix's larger half; more is an angle
 PLAIN = 24  # colours, of 4 bits a channel: a pattern of fewer is hatching
 TILING = re.compile(rb"/PatternType\s*1\b")  # in the dictionary of a stream, which is never compressed
 UNFINISHED_REVISION = re.compile(rb"\d{1,10} \d{1,5} obj\b")
@@ -163,23 +167,62 @@ class _Album:
     def add_page(self, number: int, page: Any) -> None:
         rotation = max(0, pdfium.FPDFPage_GetRotation(page))
         whole = page.get_width() * page.get_height()
-        for image, matrix in self._drawn(page, page, pypdfium2.PdfMatrix(), 0):
-            if (box := _box(matrix)) is None:
+        drawn = list(self._drawn(page, page, pypdfium2.PdfMatrix(), 0))
+        cut = [_tile(image, matrix) for image, matrix in drawn]
+        groups = {group[0]: group for group in joined(cut) if self._is_one_picture(group, cut)}
+        done: set[int] = set()
+        for place, (image, matrix) in enumerate(drawn):
+            if place in done:
+                continue
+            box = _box(matrix)
+            if box is None:
                 self.skipped[Skip.NOWHERE] += 1
                 continue
             try:
-                if image.type == pdfium.FPDF_PAGEOBJ_PATH:
+                taken: Picture | Skip | None = None
+                if group := groups.get(place):
+                    tiles = [tile for tile in (cut[each] for each in group) if tile]
+                    parts = [drawn[each] for each in group]
+                    box = around([tile.box for tile in tiles])
+                    taken = self._take_joined(parts, tiles, rotation, _area(box) / whole)
+                    done.update(group if taken else ())
+                if taken is None and image.type == pdfium.FPDF_PAGEOBJ_PATH:
                     taken = self._take_pattern(image)
-                else:
+                elif taken is None:
+                    box = _box(matrix) or box
                     taken = self._take(image, upright(matrix, rotation), _area(box) / whole)
             except (pypdfium2.PdfiumError, UnicodeDecodeError):  # no pixels, or a filter named in no encoding
                 taken = Skip.DAMAGED
-            if taken is None:
-                continue
             if isinstance(taken, Skip):
                 self.skipped[taken] += 1
-            else:
+            elif taken:
                 self._add(ExtractedPicture(number, box, taken))
+
+    def _is_one_picture(self, group: Sequence[int], tiles: Sequence[Tile | None]) -> bool:
+        """True where images that touch may be joined. What can stand alone is joined for a visual algorithm
+        only: the others keep the pictures that they had."""
+        return self._visual or any(
+            tile and min(tile.width, tile.height) < SHORTEST_SIDE
+            for tile in (tiles[place] for place in group)
+        )
+
+    def _take_joined(
+        self, parts: Sequence[tuple[Any, Any]], tiles: Sequence[Tile], rotation: int, share: float
+    ) -> Picture | Skip | None:
+        """The picture that images show together; None where they are pictures of their own."""
+        (width, height), _ = layout(tiles)
+        if min(width, height) < SHORTEST_SIDE:
+            return None
+        if width * height > self._reading.limits.max_pixels:
+            return Skip.TOO_MANY_PIXELS
+        if share < STENCIL_SHARE and all(_is_stencil(image) for image, _ in parts):
+            return None
+        shown = [self._shown(image, upright(matrix, 0), max(image.get_px_size())) for image, matrix in parts]
+        whole = mosaic(tiles, shown)
+        if is_blank(whole) or not is_seamless(whole, tiles):
+            return None
+        turn = _TURNS[rotation] if self._visual else None
+        return self._kept(_bmp(whole if turn is None else whole.transpose(turn)))
 
     def _add(self, picture: ExtractedPicture) -> None:
         allowed = self._reading.limits.max_pictures
@@ -282,7 +325,7 @@ class _Album:
             return read_picture(
                 content,
                 reading.algorithm,
-                max_pixels=reading.limits.max_pixels,
+                Opening(reading.limits.max_pixels, take_cut=reading.limits.take_cut),
                 thumbnail=reading.thumbnails,
                 keep_content=reading.keep_content,
             )
@@ -339,6 +382,27 @@ def _may_be_pattern(path: Any) -> bool:
 def _unit_to(bounds: tuple[float, float, float, float]) -> Any:
     left, bottom, right, top = bounds
     return pypdfium2.PdfMatrix(right - left, 0, 0, top - bottom, left, bottom)
+
+
+_TURNS = (None, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_90)
+"""By a page's rotation, in quarters clockwise."""
+
+
+def _tile(image: Any, matrix: Any) -> Tile | None:
+    """The image as a tile of a larger one; None where it can be none: no pixels, or drawn at an angle."""
+    box = _box(matrix)
+    if box is None or image.type == pdfium.FPDF_PAGEOBJ_PATH:
+        return None
+    try:
+        width, height = image.get_px_size()
+    except pypdfium2.PdfiumError:
+        return None
+    a, b, c, d, _, _ = matrix.get()
+    if not (0 < width < 2**31 and 0 < height < 2**31):
+        return None
+    if abs(b) + abs(c) <= ASKEW * (abs(a) + abs(d)):
+        return Tile(box, width, height)
+    return Tile(box, height, width) if abs(a) + abs(d) <= ASKEW * (abs(b) + abs(c)) else None
 
 
 def _area(box: Box) -> float:

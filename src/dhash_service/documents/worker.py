@@ -1,4 +1,4 @@
-"""The process that reads documents: its limits, and a loop."""
+"""The process that reads documents, and pictures whose decoders are not trusted: its limits, and a loop."""
 
 import multiprocessing
 import os
@@ -11,8 +11,10 @@ from multiprocessing.connection import Connection, wait
 from PIL import Image
 
 from dhash_service.documents import pdf
-from dhash_service.documents.extraction import Extraction, Reading
+from dhash_service.documents.extraction import Extraction, PictureReading, Reading
 from dhash_service.errors import DecoderFailedError, DhashError, DocumentMemoryError
+from dhash_service.facts import Picture
+from dhash_service.pictures.fingerprint import Variant, read_picture, variants
 
 READY, TAKEN = "ready", "taken"
 DOCUMENTS = 500  # then this process gives way to a fresh one, against what native libraries leak
@@ -40,16 +42,29 @@ def serve(pipe: Connection, memory_bytes: int) -> None:
             return
 
 
-def _read(data: bytes, reading: Reading) -> Extraction | DhashError:
-    """`pdf.extract`, where every failure is one of our errors and none is a server error."""
+Answer = Extraction | Picture | tuple[Variant, ...]
+
+
+def _read(data: bytes, reading: Reading | PictureReading) -> Answer | DhashError:
+    """What was asked for; every failure is one of our errors, and none is a server error."""
     try:
-        return pdf.extract(data, reading)
+        if isinstance(reading, Reading):
+            return pdf.extract(data, reading)
+        if reading.turns:
+            return variants(data, reading.algorithm, reading.opening)
+        return read_picture(
+            data,
+            reading.algorithm,
+            reading.opening,
+            thumbnail=reading.thumbnail,
+            keep_content=reading.keep_content,
+        )
     except DhashError as error:
         return error
     except MemoryError:
         return _full()
     except Exception as error:
-        return DecoderFailedError(f"Reading the PDF failed: {type(error).__name__} {error}.")
+        return DecoderFailedError(f"Reading it failed: {type(error).__name__} {error}.")
 
 
 def _full() -> DocumentMemoryError:

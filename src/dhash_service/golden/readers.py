@@ -14,7 +14,7 @@ from dhash_service.documents import DocumentReader, is_document
 from dhash_service.errors import BadRequestError, GoldenRecordError, ServiceAnswerError
 from dhash_service.facts import Algorithm
 from dhash_service.golden.record import Values
-from dhash_service.pictures.fingerprint import ALGORITHMS, fingerprint
+from dhash_service.pictures.fingerprint import ALGORITHMS
 from dhash_service.settings import Settings
 
 ATTEMPTS = 5  # at a service that answers 429 or 503: it is alive, and says when to come again
@@ -35,7 +35,6 @@ class LocalReader:
     """Reads with the code at hand; documents in a worker process, as the service does."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._documents = DocumentReader(settings)
 
     def __enter__(self) -> Self:
@@ -46,7 +45,7 @@ class LocalReader:
 
     def read(self, file: str, data: bytes, algorithm: Algorithm) -> Values:
         if not is_document(data):
-            return (fingerprint(data, algorithm, max_pixels=self._settings.max_pixels).hex,)
+            return (self._documents.fingerprint(data, algorithm).hex,)
         extraction = self._documents.extract(data, algorithm, thumbnails=False).result()
         return tuple(found.picture.fingerprint.hex for found in extraction.pictures)
 

@@ -11,7 +11,6 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 
 from PIL import Image, ImageFile, UnidentifiedImageError, _imaging
@@ -24,22 +23,7 @@ from dhash_service.errors import (
     UnsupportedFormatError,
 )
 from dhash_service.pictures import bombs
-from dhash_service.pictures.formats import ALWAYS, is_camera_tiff, refusal, sniff
-
-MAX_PIXELS = 100_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The rules for opening a picture.
-
-    `formats` are allowed beyond `ALWAYS`, by Pillow's names. `take_cut` takes a JPEG whose end is missing.
-    """
-
-    max_pixels: int = MAX_PIXELS
-    formats: frozenset[str] = frozenset()
-    take_cut: bool = False
-
+from dhash_service.pictures.formats import ALWAYS, Opening, is_camera_tiff, refusal, sniff
 
 # What Pillow finds strange in a file it tells by warning and logging. Here a file is answered, with a
 # fingerprint or an error; once and for all, because changing filters per call is not safe in threads.
@@ -67,12 +51,11 @@ _BROKEN_DATA = (
 """Raised by Pillow on bytes that make no sense. Anything else is a defect of the decoder."""
 
 
-def open_picture(data: bytes, opening: Opening | None = None) -> ImageFile.ImageFile:
+def open_picture(data: bytes, opening: Opening) -> ImageFile.ImageFile:
     """Read a picture's header; no pixel is decoded yet. The bytes alone decide the format.
 
     Raises `UnsupportedFormatError`, `DamagedPictureError`, `TooManyPixelsError`, `DecoderFailedError`.
     """
-    opening = opening or Opening()
     format = _format(data, opening)
     with _our_errors(format):
         if format == "TIFF":
@@ -89,6 +72,9 @@ def open_picture(data: bytes, opening: Opening | None = None) -> ImageFile.Image
     return image
 
 
+_DECODED_BY_OTHERS = ("HEIF", "JXL", "RAW")
+"""By libraries that say in errors of any kind that bytes make no sense to them."""
+
 _PLUGINS = {"HEIF": "pillow_heif.HeifImagePlugin", "JXL": "pillow_jxl"}
 """Modules that teach Pillow a format when they are imported."""
 
@@ -103,7 +89,7 @@ def _format(data: bytes, opening: Opening) -> str:
     if format == "TIFF" and "RAW" in opening.formats and is_camera_tiff(data):
         return "RAW"
     if format not in ALWAYS and format not in opening.formats:
-        raise UnsupportedFormatError(refusal(format) or f"It is {format}.")
+        raise UnsupportedFormatError(*refusal(format))
     return format
 
 
@@ -111,11 +97,14 @@ def _camera_preview(data: bytes, opening: Opening) -> ImageFile.ImageFile:
     """The JPEG that a camera keeps within its raw file."""
     import rawpy
 
-    with rawpy.imread(io.BytesIO(data)) as raw:
-        preview = raw.extract_thumb()
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            preview = raw.extract_thumb()
+    except rawpy.LibRawNonFatalError as error:  # such as that there is none
+        raise UnsupportedFormatError(f"The raw file holds no preview that can be read: {error}.") from error
     if preview.format != rawpy.ThumbFormat.JPEG:
         raise UnsupportedFormatError("The raw file holds no JPEG preview.")
-    return open_picture(preview.data, Opening(opening.max_pixels))
+    return open_picture(bytes(preview.data), Opening(opening.max_pixels))
 
 
 def format_of(image: Image.Image) -> str:
@@ -145,4 +134,7 @@ def _our_errors(format: str) -> Iterator[None]:
             raise DecoderFailedError(f"{format}: {error}.") from error
         raise DamagedPictureError(f"{format}: {error or type(error).__name__}.") from error
     except Exception as error:
-        raise DecoderFailedError(f"{format}: {type(error).__name__} {error}.") from error
+        said = f"{format}: {type(error).__name__} {error}".partition("\n")[0].rstrip(". ")
+        if format in _DECODED_BY_OTHERS:
+            raise DamagedPictureError(f"{said}.") from error
+        raise DecoderFailedError(f"{said}.") from error

@@ -24,7 +24,8 @@ from PIL import Image
 
 from dhash_service.facts import Algorithm, Fingerprint, Picture, Sha256
 from dhash_service.pictures.appearance import Box, turned
-from dhash_service.pictures.decoding import MAX_PIXELS, Opening, decoding
+from dhash_service.pictures.decoding import decoding
+from dhash_service.pictures.formats import AS_USUAL, Opening
 from dhash_service.pictures.luma import Decoded, decode
 from dhash_service.pictures.quality import quality
 from dhash_service.pictures.thumbnail import thumbnail as draw_thumbnail
@@ -62,26 +63,22 @@ class Variant:
     fingerprint: Fingerprint
 
 
-def fingerprint(
-    data: bytes, algorithm: Algorithm = FAST, *, max_pixels: int = MAX_PIXELS, opening: Opening | None = None
-) -> Fingerprint:
-    """The fingerprint of the picture in these bytes; `opening` holds further rules than `max_pixels`.
+def fingerprint(data: bytes, algorithm: Algorithm = FAST, opening: Opening = AS_USUAL) -> Fingerprint:
+    """The fingerprint of the picture in these bytes.
 
     Raises `UnsupportedFormatError`, `DamagedPictureError`, `TooManyPixelsError`, `DecoderFailedError`.
     """
-    decoded = _decoded(data, algorithm, opening or Opening(max_pixels), color=False)
+    decoded = _decoded(data, algorithm, opening, color=False)
     return _compare(decoded, decoded.gray, decoded.box, algorithm)
 
 
-def variants(
-    data: bytes, algorithm: Algorithm = FAST, *, max_pixels: int = MAX_PIXELS, opening: Opening | None = None
-) -> tuple[Variant, ...]:
+def variants(data: bytes, algorithm: Algorithm = FAST, opening: Opening = AS_USUAL) -> tuple[Variant, ...]:
     """The picture's fingerprints in its eight orientations, from one decoding; the first is its own.
 
     Raises what `fingerprint` does. The fingerprint of a copy that somebody turned is within a few bits of the
     variant that is turned the same way.
     """
-    decoded = _decoded(data, algorithm, opening or Opening(max_pixels), color=False)
+    decoded = _decoded(data, algorithm, opening, color=False)
     return tuple(
         Variant(name, _compare(decoded, *turned(decoded.gray, decoded.box, turn), algorithm))
         for name, turn in TURNS.items()
@@ -91,9 +88,8 @@ def variants(
 def read_picture(
     data: bytes,
     algorithm: Algorithm = FAST,
+    opening: Opening = AS_USUAL,
     *,
-    max_pixels: int = MAX_PIXELS,
-    opening: Opening | None = None,
     thumbnail: bool = True,
     keep_content: bool = False,
     sha256: Sha256 | None = None,
@@ -104,7 +100,7 @@ def read_picture(
 
     Raises what `fingerprint` does, and gives the same fingerprint.
     """
-    decoded = _decoded(data, algorithm, opening or Opening(max_pixels), color=thumbnail)
+    decoded = _decoded(data, algorithm, opening, color=thumbnail)
     small = None
     if decoded.color is not None:
         with decoding(decoded.color):

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+MAX_PIXELS = 100_000_000
 ALWAYS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """By Pillow's names."""
 
@@ -17,13 +18,14 @@ ALWAYS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 class Format:
     """A further format: Pillow's name of it (RAW is ours), the usual one, and its files' suffixes.
 
-    `module` is what has to be installed.
+    `module` has to be installed, by our `extra`; None where Pillow itself reads it.
     """
 
     pillow: str
     title: str
     suffixes: tuple[str, ...]
     module: str | None = None
+    extra: str | None = None
 
     @property
     def installed(self) -> bool:
@@ -39,11 +41,29 @@ FURTHER = {
     "tga": Format("TGA", "TGA", (".tga",)),
     "pnm": Format("PPM", "PPM/PGM", (".ppm", ".pgm", ".pbm", ".pnm")),
     "ico": Format("ICO", "ICO", (".ico",)),
-    "heic": Format("HEIF", "HEIC", (".heic", ".heif", ".hif"), "pillow_heif"),
-    "jxl": Format("JXL", "JPEG XL", (".jxl",), "pillow_jxl"),
-    "raw": Format("RAW", "camera raw", RAW_SUFFIXES, "rawpy"),
+    "heic": Format("HEIF", "HEIC", (".heic", ".heif", ".hif"), "pillow_heif", "heif"),
+    "jxl": Format("JXL", "JPEG XL", (".jxl",), "pillow_jxl", "jxl"),
+    "raw": Format("RAW", "camera raw", RAW_SUFFIXES, "rawpy", "raw"),
 }
 """By a short name."""
+
+BY_PILLOW = ",".join(name for name, format in FURTHER.items() if format.module is None)
+"""The short names of those that Pillow itself reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The rules for opening a picture.
+
+    `formats` are allowed beyond `ALWAYS`, by Pillow's names. `take_cut` takes a JPEG whose end is missing.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    formats: frozenset[str] = frozenset()
+    take_cut: bool = False
+
+
+AS_USUAL = Opening()
 
 SUFFIXES = frozenset(
     [
@@ -72,10 +92,22 @@ def allowed(names: Collection[str]) -> frozenset[str]:
     return frozenset(FURTHER[name].pillow for name in names if FURTHER[name].installed)
 
 
-def refusal(pillow: str) -> str | None:
-    """The sentence for a further format; None where Pillow's name is not one of theirs."""
-    titles = {format.pillow: format.title for format in FURTHER.values()}
-    return f"It is {titles[pillow]}, which is not read here." if pillow in titles else None
+def refusal(pillow: str) -> tuple[str, str]:
+    """What to say of a further format that is not read here, and how it can be."""
+    name, format = next((name, format) for name, format in FURTHER.items() if format.pillow == pillow)
+    needs = f" with `mobius-dhash[{format.extra}]` installed" if format.extra else ""
+    return (
+        f"It is {format.title}, which is not read here.",
+        f"Send JPEG, PNG, WebP, GIF, BMP or TIFF; an operator allows it by DHASH_FORMATS={name}{needs}.",
+    )
+
+
+def is_apart(data: bytes, formats: frozenset[str]) -> bool:
+    """True for a picture in one of these further formats: it is to be decoded in a worker process."""
+    if not formats:
+        return False
+    format = sniff(data)
+    return format in formats or (format == "TIFF" and "RAW" in formats and is_camera_tiff(data))
 
 
 def sniff(data: bytes) -> str | None:

@@ -16,8 +16,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from dhash_service.errors import DamagedPictureError, UnsupportedFormatError
 from dhash_service.pictures.appearance import SIDES_EXCHANGED, Box, go_to_first_frame, shown, turned
-from dhash_service.pictures.decoding import Opening, decoding, format_of, open_picture
-from dhash_service.pictures.formats import sniff
+from dhash_service.pictures.decoding import decoding, format_of, open_picture
+from dhash_service.pictures.formats import Opening, sniff
 from dhash_service.pictures.thumbnail import upright
 
 _DRAFT = (256, 224)

@@ -10,7 +10,8 @@ from PIL import Image as PILImage
 
 from dhash_service.api.auth import Running
 from dhash_service.errors import NotFoundError
-from dhash_service.pictures.decoding import Opening, decoding, open_picture
+from dhash_service.pictures.decoding import decoding, open_picture
+from dhash_service.pictures.formats import Opening
 from dhash_service.pictures.thumbnail import upright
 from dhash_service.web.visitors import Reader
 
@@ -46,7 +47,7 @@ async def large(
     def draw() -> tuple[bytes, str] | None:
         image, originals = service.store.image(id), service.store.originals
         content = originals.get(image.sha256) if image and originals else None
-        return shrunk(content, service.settings.max_pixels) if content else None
+        return shrunk(content, Opening(service.settings.max_pixels)) if content else None
 
     async with places:
         drawn = await asyncio.to_thread(draw)
@@ -57,12 +58,12 @@ async def large(
     return Response(drawn[0], media_type=drawn[1], headers=headers)
 
 
-def shrunk(content: bytes, max_pixels: int) -> tuple[bytes, str]:
+def shrunk(content: bytes, opening: Opening) -> tuple[bytes, str]:
     """The picture upright and at most 1024 px, as JPEG, or as WebP where it is transparent; its media type.
 
     Nothing of the file's own bytes is passed on. Raises the errors of `open_picture`.
     """
-    picture: PILImage.Image = open_picture(content, Opening(max_pixels))
+    picture: PILImage.Image = open_picture(content, opening)
     with decoding(picture):
         turn = upright(picture)
         picture.draft("RGB", (SIDE, SIDE))

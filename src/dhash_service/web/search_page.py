@@ -18,7 +18,7 @@ from dhash_service.api import bodies
 from dhash_service.api import search as api
 from dhash_service.api.auth import ANONYMOUS, Running
 from dhash_service.documents import is_document
-from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError
+from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError, as_error
 from dhash_service.facts import Image
 from dhash_service.service import Service, Submission
 from dhash_service.store.sightings import SightingFilter, file_label
@@ -152,8 +152,8 @@ async def page(
 async def answer_or_problem(service: Service, file: UploadFile, keep: bool) -> Answered:
     try:
         return await answer_to(service, file, keep)
-    except DhashError as error:
-        return Answered.failed(str(file.filename), error)
+    except Exception as error:  # whatever it is, it is this file's
+        return Answered.failed(str(file.filename), as_error(error))
 
 
 async def answer_to(service: Service, file: UploadFile, keep: bool) -> Answered:

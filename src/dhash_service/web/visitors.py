@@ -85,10 +85,28 @@ async def reviewing_session(session: Annotated[Session, Depends(session)]) -> Se
     return session
 
 
+async def admin_session(session: Annotated[Session, Depends(session)]) -> Session:
+    """The same, of an admin. Raises `ForbiddenError` for the others."""
+    if session.role is not Role.ADMIN:
+        raise ForbiddenError(f"{session.name} has the role {session.role.value}; this needs admin.")
+    return session
+
+
+async def reviewing_visitor(visitor: Annotated[Visitor, Depends(reader)]) -> Visitor:
+    """Admit who signed in and may decide. Raises `UnauthenticatedError`, `ForbiddenError`."""
+    if not visitor.known:
+        raise UnauthenticatedError("Nobody is signed in.", "Sign in.")
+    if not visitor.may_decide:
+        raise ForbiddenError(f"{visitor.name} has the role {visitor.role.value}; this needs reviewer.")
+    return visitor
+
+
 Anyone = Annotated[Visitor, Depends(visit)]
 Reader = Annotated[Visitor, Depends(reader)]
 SignedIn = Annotated[Session, Depends(session)]
 Reviewer = Annotated[Session, Depends(reviewing_session)]
+Reviewing = Annotated[Visitor, Depends(reviewing_visitor)]
+Admin = Annotated[Session, Depends(admin_session)]
 
 
 def require_same_origin(request: Request) -> None:

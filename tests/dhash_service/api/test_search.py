@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.dhash_service.api.test_submit import problem, seeds, send
-from tests.pictures import jpeg
+from tests.pictures import encode, jpeg, photo
 
 NOBODY = "00000000-0000-8000-8000-000000000000"
 
@@ -86,3 +86,26 @@ def test_a_hidden_picture_leaves_search_until_it_is_sent_again(
     assert send(client, data).status_code == 201
     found = client.get("/api/dhash/search", params=search).json()["results"]
     assert [near["id"] for near in found] == [body["id"]]
+
+
+def test_turned_and_mirrored_copies_are_found_and_told_how(client: httpx.Client) -> None:
+    picture = photo(260, 180, next(seeds))
+    known = send(client, encode(picture, "PNG")).json()
+    turns = {"turned_90": Image.Transpose.ROTATE_270, "mirrored": Image.Transpose.FLIP_LEFT_RIGHT}
+    for turn, transpose in turns.items():
+        copy = encode(picture.transpose(transpose), "PNG")
+        plain = client.post("/api/dhash/search", content=copy, params={"radius": 4}).json()
+        assert known["id"] not in [near["id"] for near in plain["results"]]
+        found = client.post("/api/dhash/search", content=copy, params={"radius": 4, "variants": True}).json()
+        (near,) = (near for near in found["results"] if near["id"] == known["id"])
+        back = {"turned_90": "turned_270", "mirrored": "mirrored"}[turn]
+        assert (near["turn"], found["hash"]) == (back, plain["hash"])
+
+
+def test_a_further_format_is_searched_with_variants_too(client: httpx.Client) -> None:
+    picture = photo(270, 190, next(seeds))
+    known = send(client, encode(picture, "AVIF")).json()
+    found = client.post(
+        "/api/dhash/search", content=encode(picture.rotate(180), "AVIF"), params={"variants": True}
+    ).json()
+    assert (known["id"], "turned_180") in [(near["id"], near["turn"]) for near in found["results"]]

@@ -1,5 +1,6 @@
 """Whole folders into the store, interrupted and resumed; then searched and decided from the terminal."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -64,6 +65,35 @@ def test_what_is_named_is_tried_whatever_it_is_called(env: dict[str, str], tmp_p
     summary, run = index(env, odd)
     assert run.returncode == 0
     assert summary["pictures"] == 1
+
+
+def test_what_a_file_is_called_does_not_matter(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(document())
+    (tmp_path / "report.pdf").write_bytes(jpeg(200, 150, 31))
+    (tmp_path / "phone.jpg").write_bytes(encode(photo(200, 150, 32), "AVIF"))
+    summary, run = index(env, tmp_path / "photo.jpg", tmp_path / "report.pdf", tmp_path / "phone.jpg")
+    assert (run.returncode, summary["pictures"], summary["failed"]) == (0, 4, 0)
+    summary, run = index({**env, "DHASH_FORMATS": "none"}, tmp_path / "phone.jpg")
+    assert (summary["known"], summary["failed"]) == (1, 0)  # by its bytes
+    (tmp_path / "other.avif").write_bytes(encode(photo(200, 150, 33), "AVIF"))
+    _, run = index({**env, "DHASH_FORMATS": "none"}, tmp_path / "other.avif")
+    assert (run.returncode, "DHASH_FORMATS=avif" in run.stderr) == (1, True)
+
+
+def test_banks_queue_and_refuse_what_is_indexed(env: dict[str, str], tmp_path: Path) -> None:
+    pictures = {
+        name: jpeg(200, 150, 40 + number) for number, name in enumerate(("told", "queued", "refused"))
+    }
+    for name, data in pictures.items():
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+        (tmp_path / f"{name}.csv").write_text(f"kind,value\nmd5,{hashlib.md5(data).hexdigest()}\n")
+        dhash("bank", "set", name, "--action", name, env=env)
+        dhash("bank", "import", name, tmp_path / f"{name}.csv", env=env)
+    summary, run = index(env, *(tmp_path / f"{name}.jpg" for name in pictures))
+    assert (run.returncode, summary["pictures"], summary["failed"]) == (1, 2, 1)
+    assert "refused.jpg: It matches refused." in run.stderr
+    queue = dhash("queue", "list", "--json", env=env).stdout
+    assert queue.count('"banked"') == 1
 
 
 def test_near_pictures_of_one_run_are_matched_with_each_other(env: dict[str, str], folder: Path) -> None:

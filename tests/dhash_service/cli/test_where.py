@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from dhash_service.cli import main  # noqa: F401  (registers the commands)
 from dhash_service.cli.app import app
-from dhash_service.errors import BadRequestError
+from dhash_service.errors import BadRequestError, UnreadableFileError
 from dhash_service.pictures.fingerprint import ALGORITHMS, read_picture
 from dhash_service.store.sightings import label_of
 from dhash_service.store.store import Store
@@ -71,3 +72,18 @@ def test_indexed_files_are_placed_relative_to_the_root_once_each(
     odd.write_bytes(data)
     assert CliRunner().invoke(app, ["index", str(folder), "--root", str(tmp_path)]).exit_code == 0
     assert {line["name"] for line in where(str(folder / "a.jpg"))} == {"a.jpg", "b.jpg", "c\\xff\\x07.jpg"}
+
+
+def test_search_finds_the_turned_copy_and_refuses_what_it_cannot_read(picture: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned.png"
+    with Image.open(picture) as whole:
+        whole.transpose(Image.Transpose.ROTATE_90).save(turned)
+    lines = CliRunner().invoke(app, ["search", str(turned), "--variants", "--json"]).stdout.splitlines()
+    assert [json.loads(line)["turn"] for line in lines] == ["turned_90"]
+    assert CliRunner().invoke(app, ["search", str(turned), "--json"]).stdout == ""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for command in (["search"], ["where"]):
+        for path in (tmp_path, tmp_path / "pipe.jpg", Path("/dev/zero")):
+            result = CliRunner().invoke(app, [*command, str(path)])
+            assert isinstance(result.exception, UnreadableFileError), (command, path)
+    assert isinstance(CliRunner().invoke(app, ["search", "0" * 16, "--variants"]).exception, BadRequestError)

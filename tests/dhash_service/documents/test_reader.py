@@ -19,6 +19,8 @@ from dhash_service.documents import DocumentReader, Extraction, pdf, worker
 from dhash_service.documents.extraction import Limits, Reading, Skip
 from dhash_service.errors import (
     BusyError,
+    DamagedPictureError,
+    DecoderFailedError,
     DhashError,
     DocumentMemoryError,
     DocumentTimeoutError,
@@ -26,12 +28,13 @@ from dhash_service.errors import (
     EncryptedDocumentError,
     TooManyPagesError,
     TooManyPicturesError,
+    UnsupportedFormatError,
 )
 from dhash_service.facts import Outcome
-from dhash_service.pictures.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST, VISUAL
 from dhash_service.settings import Settings
 from tests.dhash_service.documents import pdfs
-from tests.pictures import jpeg
+from tests.pictures import encode, jpeg, photo
 
 MEBIBYTE = 2**20
 PICTURE = jpeg(200, 150)
@@ -302,7 +305,7 @@ import sys, time
 from concurrent.futures import Future
 from pathlib import Path
 from dhash_service.documents import DocumentReader
-from dhash_service.pictures.fingerprint import FAST
+from dhash_service.pictures.fingerprint import FAST, VISUAL
 from dhash_service.settings import Settings
 
 reader = DocumentReader(Settings.load(document_workers=1, document_seconds=600))
@@ -338,3 +341,35 @@ def test_processes_end_with_a_parent_that_was_killed(
             process.kill()
         assert not alive
         assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def avif(side: int) -> bytes:
+    return encode(photo(side, side), "AVIF")
+
+
+def test_a_further_format_is_decoded_in_the_limited_process(open_reader: Open) -> None:
+    reader = open_reader(formats="avif,heic")
+    found = reader.picture(avif(96), VISUAL)
+    assert (found.format, found.thumbnail is not None) == ("AVIF", True)
+    assert reader.fingerprint(avif(96), VISUAL) == found.fingerprint
+    assert [each.turn for each in reader.variants(avif(96), VISUAL)][:2] == ["same", "turned_90"]
+    with pytest.raises(DamagedPictureError):
+        reader.picture(avif(96)[:-300], VISUAL)
+    with pytest.raises(UnsupportedFormatError, match="JPEG 2000"):
+        reader.picture(encode(photo(96, 96), "JPEG2000"), VISUAL)
+    assert len(workers()) == 1
+
+
+def test_an_ordinary_picture_needs_no_process(open_reader: Open) -> None:
+    assert open_reader().picture(PICTURE, FAST).format == "JPEG"
+    assert workers() == []
+
+
+def test_one_that_takes_too_much_memory_or_time_fails_alone(open_reader: Open) -> None:
+    data = avif(2000)
+    with pytest.raises((DocumentMemoryError, DecoderFailedError)):
+        open_reader(document_memory_bytes=8 * MEBIBYTE).fingerprint(data, VISUAL)
+    reader = open_reader(document_seconds=0.001)
+    with pytest.raises(DocumentTimeoutError):
+        reader.fingerprint(data, VISUAL)
+    assert reader.fingerprint(PICTURE, VISUAL)

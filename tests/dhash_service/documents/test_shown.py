@@ -1,5 +1,7 @@
 """What the page shows is what is fingerprinted: pdfium's rendering of a picture's box is the truth."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pypdfium2
 import pytest
@@ -28,7 +30,7 @@ def rendered(data: bytes, box: tuple[float, float, float, float], scale: float =
     """The box on the first page, as pdfium renders the page."""
     with pypdfium2.PdfDocument(data) as document:
         page = document[0]
-        picture = page.render(scale=scale, may_draw_forms=False).to_pil().convert("RGB")
+        picture: Image.Image = page.render(scale=scale, may_draw_forms=False).to_pil().convert("RGB")
         turns, height = page.get_rotation() // 90, page.get_mediabox()[3]
         width = page.get_mediabox()[2]
     left, bottom, right, top = box
@@ -36,12 +38,13 @@ def rendered(data: bytes, box: tuple[float, float, float, float], scale: float =
         left, bottom, right, top = bottom, width - right, top, width - left
         width, height = height, width
     edges = (left, height - top, right, height - bottom)
-    return picture.crop(tuple(round(edge * scale) for edge in edges))
+    left, top, right, bottom = (round(edge * scale) for edge in edges)
+    return picture.crop((left, top, right, bottom))
 
 
-def drawn(image: object, content: bytes = BOX, **page: object) -> bytes:
+def drawn(image: Callable[[Draft], Object], content: bytes = BOX, **page: object) -> bytes:
     draft = Draft()
-    draft.page(content, {"I": image(draft)}) if callable(image) else draft.page(content, {"I": image})
+    draft.page(content, {"I": image(draft)})
     for name, value in page.items():
         draft.pdf.pages[0].obj["/" + name] = value
     return draft.save()
@@ -51,7 +54,7 @@ def negative(picture: Image.Image) -> Image.Image:
     return ImageOps.invert(picture)
 
 
-WAYS = {
+WAYS: dict[str, Callable[[Draft], Object]] = {
     "JPEG": lambda draft: draft.jpeg(encode(PICTURE, "JPEG", quality=92)),
     "gray JPEG, Decode turned": lambda draft: draft.jpeg(
         encode(negative(PICTURE.convert("L")), "JPEG"), Decode=Array([1, 0])

@@ -30,6 +30,7 @@ from dhash_service.pictures.fingerprint import (
     fingerprint,
     read_picture,
 )
+from dhash_service.pictures.formats import Opening
 from tests import hostile
 from tests.pictures import Sample, encode, graphic, jpeg, page, photo, samples, turned, varied_jpegs
 
@@ -261,8 +262,8 @@ def test_too_many_pixels_are_refused_from_the_header_alone() -> None:
     for sample in samples(photo(100, 50)):
         header_only = sample.data[: len(sample.data) * 2 // 3] if sample.format == "BMP" else sample.data
         with pytest.raises(TooManyPixelsError, match="100 × 50 is more than 4,999 pixels"):
-            fingerprint(header_only, max_pixels=4_999)
-        fingerprint(sample.data, max_pixels=5_000)
+            fingerprint(header_only, opening=Opening(4_999))
+        fingerprint(sample.data, opening=Opening(5_000))
 
 
 STARVED = """
@@ -298,7 +299,7 @@ def _run(program: str) -> tuple[int, str, str]:
 
 def _accepted_or_rejected(sample: Sample) -> None:
     try:
-        read_picture(sample.data, max_pixels=10_000_000)
+        read_picture(sample.data, opening=Opening(10_000_000))
     except RejectedError:
         pass
     except DhashError as error:
@@ -335,7 +336,7 @@ kibibytes = 1024 if sys.platform == "darwin" else 1  # what ru_maxrss counts in
 for sample in bombs():
     before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
-        read_picture(sample.data, max_pixels=10_000_000)
+        read_picture(sample.data, opening=Opening(10_000_000))
     except RejectedError:
         pass
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / kibibytes / 1024
