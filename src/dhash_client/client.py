@@ -71,11 +71,13 @@ class Client:
         """The known pictures near a picture, which is not kept; turned and mirrored ones too if asked for."""
         return self._send(requests.search_picture(data, radius, limit, variants=variants))
 
-    def sightings(self, *, name: str | None = None, tag: str | None = None) -> Iterator[Sighted]:
-        """Every place that matching pictures were seen at, the newest first."""
+    def sightings(
+        self, *, image: str | None = None, name: str | None = None, tag: str | None = None
+    ) -> Iterator[Sighted]:
+        """Every place that a picture, or matching pictures, were seen at, the newest first."""
         cursor: str | None = None
         while True:
-            found, cursor = self._send(requests.sightings(name, tag, cursor))
+            found, cursor = self._send(requests.sightings(image, name, tag, cursor))
             yield from found
             if cursor is None:
                 return

@@ -110,11 +110,12 @@ def read_near(answer: httpx.Response) -> list[Near]:
 
 
 def sightings(
-    name: str | None, tag: str | None, cursor: str | None
+    image: str | None, name: str | None, tag: str | None, cursor: str | None
 ) -> Call[tuple[list[Sighted], str | None]]:
     given = {"name": name, "tag": tag, "cursor": cursor, "limit": 200}
     asked = {word: value for word, value in given.items() if value is not None}
-    return Call("GET", "/api/dhash/sightings", read_sightings, asked)
+    path = f"/api/dhash/{image}/sightings" if image else "/api/dhash/sightings"
+    return Call("GET", path, read_sightings, asked)
 
 
 def read_sightings(answer: httpx.Response) -> tuple[list[Sighted], str | None]:

@@ -29,6 +29,10 @@ def test_a_picture_is_sent_found_and_placed(server: Server) -> None:
         assert (near.id, near.names, near.tags) == (sent.id, ["sea.jpg"], ["2019", "sea"])
         assert client.search_picture(data, radius=0) == [near]
         assert [each.name for each in client.sightings(tag="sea")] == ["sea.jpg"]
+        assert [each.name for each in client.sightings(image=sent.id)] == ["sea.jpg"]
+        assert list(client.sightings(image=sent.id, tag="land")) == []
+        (turned,) = client.search_picture(data, radius=0, variants=True)
+        assert (turned.id, turned.turn) == (sent.id, "same")
         assert client.thumbnail(sent.id).startswith(b"\xff\xd8")
         with pytest.raises(ProblemError, match="Not a supported picture") as caught:
             client.submit(b"no picture")
@@ -146,3 +150,15 @@ def test_the_command_line_asks_a_running_service(server: Server, tmp_path: Path)
     assert "sea.jpg" in json.loads(said.stdout.splitlines()[0])["names"]
     gone = dhash("search", "0" * 16, "--url", "http://127.0.0.1:1")
     assert (gone.returncode, "did not answer" in gone.stderr) == (1, True)
+
+
+def test_where_asks_a_running_service(server: Server, tmp_path: Path) -> None:
+    data = jpeg(242, 180, 3)
+    with Client(server.url) as client:
+        sent = client.submit(data, name="cliff.jpg", source="/albums/cliff.jpg", tags=["cliff"])
+    (tmp_path / "a.jpg").write_bytes(data)
+    for what in (str(tmp_path / "a.jpg"), sent.hash, sent.sha256, sent.id):
+        said = dhash("where", what, "--tag", "cliff", "--url", server.url, "--json")
+        assert [json.loads(line)["source"] for line in said.stdout.splitlines()] == ["/albums/cliff.jpg"], what
+    assert dhash("where", "--name", "cliff.j", "--url", server.url).stdout.count("/albums/cliff.jpg") == 1
+    assert dhash("where", "--name", "no such name", "--url", server.url).returncode == 1

@@ -1,5 +1,10 @@
-"""The OpenAPI document: what clients are generated from, without a warning and with names that last."""
+"""The OpenAPI document: what clients are generated from, without a warning and with names that last.
 
+`examples.json` holds what a running service was asked and answered, by operation.
+"""
+
+import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,14 +31,30 @@ def operation_id(route: APIRoute) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Say in the document that the API takes a token where none is a must."""
+    """Say in the document that the API takes a token where none is a must; and an example of each call."""
     made = app.openapi
+    examples = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
 
     def openapi() -> dict[str, Any]:
         document = made()
         for path, methods in document["paths"].items():
             for operation in methods.values() if path.startswith("/api/") else ():
                 operation.setdefault("security", OPTIONAL)
+            for operation in methods.values():
+                exemplify(operation, examples.get(operation["operationId"], {}))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def exemplify(operation: dict[str, Any], example: dict[str, Any]) -> None:
+    """Put an example into each of an operation's bodies that there is one for."""
+    described = [(operation.get("requestBody", {}), example.get("request", {}))]
+    described += [
+        (operation["responses"].get(status, {}), bodies)
+        for status, bodies in example.get("answers", {}).items()
+    ]
+    for body, bodies in described:
+        for kind, value in bodies.items():
+            if kind in body.get("content", {}):
+                body["content"][kind]["example"] = value

@@ -18,6 +18,8 @@ router = APIRouter(prefix="/api/dhash", tags=["search"], responses=PROBLEMS)
 
 Cursor = Annotated[UUID | None, Query(description="`next` of the page before")]
 PageLength = Annotated[int, Query(ge=1, le=200, description="most items on a page")]
+Part = Annotated[str | None, Query(min_length=1, max_length=255, description="a part of the name or source")]
+Tag = Annotated[str | None, Query(min_length=1, max_length=64, description="only with this tag")]
 Radius = Annotated[int, Query(ge=0, le=32, description="most differing bits")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="most results")]
 Hash = Annotated[
@@ -69,10 +71,8 @@ async def picture(service: Running, client: Client, id: UUID) -> Known:
 async def sightings(
     service: Running,
     client: Client,
-    name: Annotated[
-        str | None, Query(min_length=1, max_length=255, description="a part of the name or source")
-    ] = None,
-    tag: Annotated[str | None, Query(min_length=1, max_length=64, description="only with this tag")] = None,
+    name: Part = None,
+    tag: Tag = None,
     document: Annotated[str | None, Query(pattern=DIGEST, description="only in this PDF")] = None,
     cursor: Cursor = None,
     limit: PageLength = 50,
@@ -85,9 +85,17 @@ async def sightings(
 
 @router.get("/{id:uuid}/sightings", summary="The names and places that a known picture was seen under")
 async def sightings_of_image(
-    service: Running, client: Client, id: UUID, cursor: Cursor = None, limit: PageLength = 50
+    service: Running,
+    client: Client,
+    id: UUID,
+    name: Part = None,
+    tag: Tag = None,
+    cursor: Cursor = None,
+    limit: PageLength = 50,
 ) -> SightingsPage:
-    wanted = SightingFilter(image=id)
+    for words in (name, tag):
+        require_words("search", words or "", 255)
+    wanted = SightingFilter(name, tag, image=id)
     return SightingsPage.of(await service.read(lambda: service.store.sightings.page(wanted, cursor, limit)))
 
 

@@ -1,7 +1,6 @@
 """`dhash search`: known pictures near a picture or a fingerprint."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dhash_service.cli.app import app
+from dhash_service.cli.remote import Url, asking
 
 if TYPE_CHECKING:
     from dhash_service.facts import Neighbour
@@ -30,9 +30,7 @@ def search(
     variants: Annotated[
         bool, typer.Option("--variants", help="Turned and mirrored copies of the picture, too.")
     ] = False,
-    url: Annotated[
-        str | None, typer.Option(help="Ask the service at this address, with the token in DHASH_TOKEN.")
-    ] = None,
+    url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Find the nearest known pictures in the store that DHASH_STORE names, nearest first."""
@@ -115,24 +113,12 @@ def tell(found: "Sequence[Neighbour]", *, as_json: bool) -> None:
 def search_service(
     url: str, hash: str, data: bytes | None, radius: int, limit: int, *, variants: bool, as_json: bool
 ) -> None:
-    """Print what a running service finds. Raises `ServiceAnswerError`, `NotInstalledError`."""
-    from dhash_service.errors import NotInstalledError, ServiceAnswerError
-
-    try:
-        import httpx
-
-        from dhash_client import Client, ProblemError
-    except ModuleNotFoundError:
-        raise NotInstalledError("--url needs httpx.", "Install `mobius-dhash[client]`.") from None
-
-    try:
-        with Client(url, token=os.environ.get("DHASH_TOKEN")) as client:
-            if data is None:
-                found = client.search(hash, radius=radius, limit=limit)
-            else:
-                found = client.search_picture(data, radius=radius, limit=limit, variants=variants)
-    except (ProblemError, httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServiceAnswerError(f"{url}: {error}") from None
+    """Print what a running service finds. Raises as `asking`."""
+    with asking(url) as client:
+        if data is None:
+            found = client.search(hash, radius=radius, limit=limit)
+        else:
+            found = client.search_picture(data, radius=radius, limit=limit, variants=variants)
     for near in found:
         turn = {"turn": near.turn} if near.turn else {}
         if as_json:

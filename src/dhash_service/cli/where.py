@@ -12,11 +12,16 @@ from uuid import UUID
 import typer
 
 from dhash_service.cli.app import app
+from dhash_service.cli.remote import Url, asking
 
 if TYPE_CHECKING:
     from dhash_service.facts import Image, Sighting
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
+
+
+HASH, DIGEST = re.compile(r"[0-9a-fA-F]{16}", re.ASCII), re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 
 @app.command(epilog="Example: dhash where holiday.jpg; or: dhash where --name 2019/ --tag logo --json")
@@ -28,6 +33,7 @@ def where(
     name: Annotated[str | None, typer.Option(help="Only where name or source has this part.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only pictures with this tag.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most lines.")] = 100,
+    url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show where known pictures were seen: names, paths and documents. Exit code 1 where there is nothing."""
@@ -39,6 +45,9 @@ def where(
     if what is name is tag is None:
         raise BadRequestError("Nothing is asked for.", "Give a picture, or --name or --tag.")
     settings = Settings.load()
+    if url is not None:
+        where_service(url, what, name, tag, limit, settings, as_json=as_json)
+        return
     with Store.open_from(settings) as store:
         if what is None:
             seen = store.sightings.page(SightingFilter(name, tag), limit=limit).sightings
@@ -61,12 +70,12 @@ def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
     from dhash_service.facts import Sha256
     from dhash_service.files import read_file
 
-    if re.fullmatch(r"[0-9a-fA-F]{16}", what):
+    if HASH.fullmatch(what):
         return store.with_fingerprint(int(what, 16))
-    if re.fullmatch(r"[0-9a-fA-F]{64}", what):
+    if DIGEST.fullmatch(what):
         found = store.by_sha256(Sha256(what.lower()))
         return [found] if found else []
-    if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", what):
+    if ID.fullmatch(what):
         found = store.image(UUID(what))
         return [found] if found else []
     if not (path := Path(what)).exists():
@@ -78,6 +87,47 @@ def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
         return [found]
     with closing(DocumentReader(settings)) as reader:
         return store.with_fingerprint(reader.fingerprint(data, store.algorithm).value)
+
+
+def where_service(
+    url: str,
+    what: str | None,
+    name: str | None,
+    tag: str | None,
+    limit: int,
+    settings: "Settings",
+    *,
+    as_json: bool,
+) -> None:
+    """Print where a running service's pictures were seen. Raises as `asking`."""
+    from itertools import islice
+
+    from dhash_service.facts import Sha256, image_id
+    from dhash_service.files import read_file
+
+    with asking(url) as client:
+        images: list[str | None] = [None]
+        if what is not None and HASH.fullmatch(what):
+            images = [near.id for near in client.search(what, radius=0, limit=1000)]
+        elif what is not None and DIGEST.fullmatch(what):
+            images = [str(image_id(Sha256(what.lower())))]
+        elif what is not None and ID.fullmatch(what):
+            images = [what]
+        elif what is not None:
+            data = read_file(Path(what), settings.max_body_bytes)
+            images = [near.id for near in client.search_picture(data, radius=0, limit=1000)]
+        places = (place for image in images for place in client.sightings(image=image, name=name, tag=tag))
+        seen = list(islice(places, limit))
+    for each in seen:
+        place = {"document": each.document, "page": each.page, "created_at": each.created_at}
+        if as_json:
+            typer.echo(json.dumps({"image": each.image, "name": each.name, "source": each.source} | place))
+            continue
+        page = f", page {each.page}" if each.page else ""
+        shown = each.source or each.name or f"PDF {each.document}"
+        typer.echo(f"{each.image}  {each.created_at[:16].replace('T', ' ')}  {shown}{page}")
+    if not seen:
+        raise typer.Exit(1)
 
 
 def tell(seen: "Sequence[Sighting]", images: "dict[UUID, Image]", *, as_json: bool) -> None:

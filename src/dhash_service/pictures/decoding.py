@@ -100,8 +100,8 @@ def _camera_preview(data: bytes, opening: Opening) -> ImageFile.ImageFile:
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
             preview = raw.extract_thumb()
-    except rawpy.LibRawNonFatalError as error:  # such as that there is none
-        raise UnsupportedFormatError(f"The raw file holds no preview that can be read: {error}.") from error
+    except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError) as error:
+        raise UnsupportedFormatError("The raw file holds no preview that can be read.") from error
     if preview.format != rawpy.ThumbFormat.JPEG:
         raise UnsupportedFormatError("The raw file holds no JPEG preview.")
     return open_picture(bytes(preview.data), Opening(opening.max_pixels))

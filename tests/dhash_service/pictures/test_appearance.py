@@ -10,7 +10,6 @@ from dhash_service.errors import DamagedPictureError
 from dhash_service.facts import Algorithm
 from dhash_service.golden.draw import _without_adobe as without_adobe
 from dhash_service.pictures.appearance import turned as turn_box
-from dhash_service.pictures.decoding import Opening
 from dhash_service.pictures.fingerprint import (
     EXACT,
     FAST,
@@ -21,6 +20,7 @@ from dhash_service.pictures.fingerprint import (
     read_picture,
     variants,
 )
+from dhash_service.pictures.formats import Opening
 from tests.pictures import encode, graphic, photo, samples, turned
 
 PHOTO = photo(320, 240, 5)

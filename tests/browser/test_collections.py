@@ -1,0 +1,67 @@
+"""Duplicates and banks in a browser: found, decided and changed with the keyboard, readable by anybody."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import overflows
+from tests.browser.reviewkit import Desk, desk, sign_in
+from tests.pictures import encode, photo
+
+Accessible = Callable[[Page], None]
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A service that knows two photographs, one of them three times over, under names made to hurt."""
+    with desk(tmp_path_factory.mktemp("collections"), 0) as running:
+        picture = photo(480, 360, 5)
+        for number, quality in enumerate((92, 70, 40)):
+            words = {"name": f"<img src=x onerror=alert({number})>.jpg", "source": f"/albums/{number}"}
+            data = encode(picture, "JPEG", quality=quality)
+            assert running.server.client.post("/api/dhash", content=data, params=words).is_success
+        running.server.client.post("/api/dhash", content=encode(photo(480, 360, 6), "JPEG"))
+        yield running
+
+
+def test_a_group_is_found_read_and_decided(page: Page, at: Desk, accessible: Accessible) -> None:
+    page.goto(f"{at.url}/duplicates")
+    group = page.get_by_role("region", name=re.compile("3 pictures"))
+    expect(group.get_by_text("/albums/0")).to_be_visible()
+    expect(group.locator("strong", has_text="keep")).to_have_count(1)
+    expect(group.get_by_role("button")).to_have_count(0)
+    accessible(page)
+    assert not overflows(page)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    sign_in(page, at, at.token("dora"), "/duplicates")
+    page.get_by_role("button", name="Same: group 1").press("Enter")
+    expect(page.get_by_role("region", name=re.compile("3 pictures")).locator(".badge")).to_have_text("same")
+    page.get_by_label("Name or path has").fill("nowhere")
+    page.get_by_role("button", name="Find").press("Enter")
+    expect(page.get_by_text("No duplicates were found.")).to_be_visible()
+
+
+def test_a_bank_is_made_filled_and_holds(
+    page: Page, at: Desk, accessible: Accessible, tmp_path: Path
+) -> None:
+    page.goto(f"{at.url}/banks")
+    expect(page.get_by_text("There is no bank yet.")).to_be_visible()
+    sign_in(page, at, at.token("ada", "admin"), "/banks")
+    page.get_by_label("Name", exact=True).fill("<b>logos</b>")
+    page.get_by_label("A match is").select_option("refused")
+    page.get_by_label("Within bits").fill("0")
+    page.get_by_role("button", name="Save").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("<b>logos</b>: matches within 0 bits are refused.")
+    data = encode(photo(480, 360, 7), "JPEG")
+    (tmp_path / "list.csv").write_text(f"kind,value\nsha256,{hashlib.sha256(data).hexdigest()}\nmd5,no\n")
+    page.get_by_label("List of hashes").set_input_files(tmp_path / "list.csv")
+    page.get_by_role("button", name="Import into").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("2 lines read, 1 entries changed, 1 refused.")
+    accessible(page)
+    assert not overflows(page)
+    refused = at.server.client.post("/api/dhash", content=data)
+    assert refused.json()["type"] == "/problems/refused-by-bank"
