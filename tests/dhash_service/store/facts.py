@@ -13,6 +13,7 @@ from dhash_service.facts import (
     BankEntry,
     Decision,
     Fingerprint,
+    GroupDecision,
     Image,
     Label,
     Match,
@@ -32,6 +33,7 @@ from dhash_service.facts import (
     new_id,
 )
 from dhash_service.store.engine import writing
+from dhash_service.store.groups import group_id
 from dhash_service.store.leases import Request
 from dhash_service.store.store import Store
 from dhash_service.store.tables import FACTS
@@ -97,7 +99,7 @@ def emptied(store: Store) -> Store:
 
 Step = tuple[str, int]
 PICTURES = ["add", "see", "queue", "hide", "show", "quarantine", "lift"]
-REVIEW = ["decide", "withdraw", "claim", "token", "revoke", "sign in", "sign out", "bank"]
+REVIEW = ["decide", "withdraw", "claim", "token", "revoke", "sign in", "sign out", "bank", "group"]
 STEPS = st.lists(st.tuples(st.sampled_from(PICTURES + REVIEW), st.integers(0, 4)), max_size=12)
 
 
@@ -115,6 +117,11 @@ def play(store: Store, steps: Sequence[Step]) -> None:
             label = Label(f"{which}.jpg", f"/{number % 2}/{which}.jpg", (f"t{number % 3}",))
             place = Source(Sha256("ab" * 32), number + 1, (0, 0, 1, 1)) if number % 2 else None
             store.see(image.id, label, place).result(10)
+        elif step == "group" and image and (other := store.image(picture((which + 1) % 5).id)):
+            members = [image.id, other.id]
+            verdict = list(Verdict)[number % 3]
+            group = GroupDecision(new_id(), group_id(members), image.id, verdict, "ada", "", "r1", at)
+            store.groups.record(group, members).result(10)
         elif step == "bank":
             store.banks.set(PictureBank(f"b{which}", list(BankAction)[which % 3], which, ""), at).result(10)
             entry = BankEntry(f"b{which}", "sha256", "ab" * 32, str(number % 2), 0, "", None)

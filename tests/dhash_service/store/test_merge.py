@@ -125,7 +125,10 @@ def test_two_stores_merged_either_way_hold_the_same_facts(
 
 
 def test_a_snapshot_holds_every_fact_and_is_a_store_itself(store: Store, tmp_path: Path) -> None:
-    play(store, [("add", 0), ("add", 1), ("queue", 0), ("decide", 2), ("token", 1), ("hide", 1)])
+    steps = [("add", 0), ("add", 1), ("see", 0), ("see", 1), ("queue", 0), ("group", 0), ("bank", 2)]
+    play(store, [*steps, ("decide", 2), ("withdraw", 0), ("token", 1), ("sign in", 0), ("hide", 1)])
+    kept = {"sightings", "tags", "group_decisions", "banks", "bank_entries", "withdrawals"}
+    assert all(facts_of(store.engine)[table] for table in kept)
     taken = take(store.engine, tmp_path / "copy.db")
     assert taken.revision == KNOWN[-1][0]
     assert taken.rows["images"] == 3

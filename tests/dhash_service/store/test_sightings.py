@@ -1,6 +1,7 @@
 """Names, sources, documents and tags of pictures, on both databases."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -8,7 +9,7 @@ from dhash_service.errors import BadRequestError
 from dhash_service.facts import Label, Sha256, Source
 from dhash_service.store.sightings import SightingFilter, file_label, label_of
 from dhash_service.store.store import Store
-from tests.dhash_service.store.facts import NEW, add, hide_image, picture, queued
+from tests.dhash_service.store.facts import NEW, NOON, add, hide_image, picture, quarantine, queued
 
 PDF = Sha256("cd" * 32)
 
@@ -56,6 +57,14 @@ def test_what_is_out_of_search_is_not_shown_and_comes_back_with_its_names(store:
     assert sources(store) == sources(store, tag="logo") == []
     store.add_tombstone(hide_image(image, hidden=False)).result(10)
     assert sources(store) == ["/a.jpg"]
+
+
+def test_the_names_of_what_a_quarantined_release_wrote_are_not_shown(store: Store) -> None:
+    image = store.add_image(picture("q"), NEW, label=label_of("q.jpg", "/q.jpg", ["q"])).result(10).image
+    store.add_tombstone(quarantine(image.release)).result(10)
+    assert store.sightings.page(SightingFilter("q.jpg")).sightings == []
+    store.add_tombstone(quarantine(image.release, hidden=False, at=NOON + timedelta(1))).result(10)
+    assert [each.name for each in store.sightings.page(SightingFilter("q.jpg")).sightings] == ["q.jpg"]
 
 
 def test_pages_meet_every_sighting_once(store: Store) -> None:
