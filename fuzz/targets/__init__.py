@@ -4,7 +4,7 @@ from importlib import import_module
 
 from fuzz.engine import Target
 
-NAMES = ("pictures", "documents", "backups", "kills", "gates", "metrics", "templates", "api")
+NAMES = ("pictures", "formats", "documents", "backups", "kills", "gates", "metrics", "templates", "api")
 
 
 def load(name: str) -> Target:

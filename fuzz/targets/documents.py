@@ -7,11 +7,12 @@ from contextlib import contextmanager
 import pikepdf
 from tests.dhash_service.documents.pdfs import showing
 from tests.dhash_service.documents.test_fuzz import RICH
+from tests.dhash_service.documents.test_tiles import PICTURE, cut
 from tests.pictures import jpeg
 
 from dhash_service.documents import DocumentReader
 from dhash_service.errors import DhashError
-from dhash_service.pictures.fingerprint import FAST
+from dhash_service.pictures.fingerprint import VISUAL_FAST
 from dhash_service.settings import Settings
 from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require
@@ -32,6 +33,7 @@ def settled(data: bytes) -> bytes:
 FILES = [
     settled(RICH),
     PLAIN,
+    settled(cut(PICTURE, 320, 20)),
     showing(jpeg(64, 48), linearize=True, deterministic_id=True),
     showing(jpeg(64, 48), object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True),
 ]
@@ -52,7 +54,8 @@ def opened() -> Iterator[Check]:
         _read(reader, data)
         if tried % AGAIN == 0:
             require(
-                len(reader.extract(PLAIN, FAST).result().pictures) == 1, "a good one is not read any more"
+                len(reader.extract(PLAIN, VISUAL_FAST).result().pictures) == 1,
+                "a good one is not read any more",
             )
             require(reader.health()[0], reader.health()[1])
 
@@ -64,7 +67,7 @@ def opened() -> Iterator[Check]:
 
 def _read(reader: DocumentReader, data: bytes) -> None:
     try:
-        found = reader.extract(data, FAST).result(timeout=60)
+        found = reader.extract(data, VISUAL_FAST).result(timeout=60)
     except DhashError as error:
         require(400 <= error.status < 500, f"{error!r} is told as the service's failure")
         return
