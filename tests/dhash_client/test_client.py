@@ -159,6 +159,7 @@ def test_where_asks_a_running_service(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     for what in (str(tmp_path / "a.jpg"), sent.hash, sent.sha256, sent.id):
         said = dhash("where", what, "--tag", "cliff", "--url", server.url, "--json")
-        assert [json.loads(line)["source"] for line in said.stdout.splitlines()] == ["/albums/cliff.jpg"], what
+        sources = [json.loads(line)["source"] for line in said.stdout.splitlines()]
+        assert sources == ["/albums/cliff.jpg"], what
     assert dhash("where", "--name", "cliff.j", "--url", server.url).stdout.count("/albums/cliff.jpg") == 1
     assert dhash("where", "--name", "no such name", "--url", server.url).returncode == 1
