@@ -146,7 +146,10 @@ def index_files(
     """
     settings = settings.model_copy(update={"algorithm": store.algorithm.name})
     progress = Progress(len(files))
-    with closing(Readers(settings, root)) as readers, closing(Keeper(store, matcher, settings.max_body_bytes)) as keeper:
+    with (
+        closing(Readers(settings, root)) as readers,
+        closing(Keeper(store, matcher, settings.max_body_bytes)) as keeper,
+    ):
         for path, reading in readers.read_all(files):
             error = None
             added, read = 0, None
