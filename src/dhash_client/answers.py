@@ -79,3 +79,18 @@ class Submitted(Answer):
         banks = [BankHit.of(hit) for hit in body.get("banks", ())]
         known = {field.name: body[field.name] for field in fields(cls) if field.name in body}
         return cls(**{**known, "match": match, "banks": banks})
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted(Answer):
+    """The results for the pictures of a document, and how many were left out for which reason."""
+
+    sha256: str
+    pages: int
+    pictures: list[Submitted]
+    skipped: dict[str, int]
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Self:
+        pictures = [Submitted.of(each) for each in body["pictures"]]
+        return cls(body["sha256"], body["pages"], pictures, body["skipped"])

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from dhash_client import requests
-from dhash_client.answers import Near, Sighted, Submitted
+from dhash_client.answers import Extracted, Near, Sighted, Submitted
 from dhash_client.requests import Call, Item, ProblemError, batches, read_answer, wait
 
 T = TypeVar("T")
@@ -42,6 +42,10 @@ class Client:
     def submit(self, data: bytes, *, register: bool = True, **words: Any) -> Submitted:
         """Send a picture, with `name`, `source` and `tags`. Raises `ProblemError`, `httpx.TransportError`."""
         return self._send(requests.submit(Item(data, **words), register=register))
+
+    def extract(self, data: bytes, *, register: bool = True, **words: Any) -> Extracted:
+        """Send a PDF, or a picture as one of its own, with `name`, `source` and `tags`."""
+        return self._send(requests.extract(Item(data, **words), register=register))
 
     def submit_many(
         self, items: Iterable[Item], *, register: bool = True, progress: Progress = lambda done: None
@@ -132,6 +136,10 @@ class AsyncClient:
     async def submit(self, data: bytes, *, register: bool = True, **words: Any) -> Submitted:
         """Send a picture, with `name`, `source` and `tags`. Raises `ProblemError`, `httpx.TransportError`."""
         return await self._send(requests.submit(Item(data, **words), register=register))
+
+    async def extract(self, data: bytes, *, register: bool = True, **words: Any) -> Extracted:
+        """Send a PDF, or a picture as one of its own, with `name`, `source` and `tags`."""
+        return await self._send(requests.extract(Item(data, **words), register=register))
 
     async def submit_many(
         self, items: Iterable[Item], *, register: bool = True, progress: Progress = lambda done: None

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
-from dhash_client.answers import Near, Sighted, Submitted
+from dhash_client.answers import Extracted, Near, Sighted, Submitted
 
 T = TypeVar("T")
 
@@ -59,16 +59,32 @@ BYTES = {"content-type": "application/octet-stream"}
 
 
 def submit(item: Item, *, register: bool) -> Call[Submitted]:
-    words = {"name": item.name, "source": item.source, "tag": list(item.tags) or None}
-    params = {name: value for name, value in words.items() if value is not None}
     return Call(
         "POST",
         "/api/dhash",
         lambda answer: Submitted.of(answer.json()),
-        params | {"register": str(register).lower()},
+        asked(item, register),
         item.data,
         headers=BYTES,
     )
+
+
+def extract(item: Item, *, register: bool) -> Call[Extracted]:
+    return Call(
+        "POST",
+        "/api/dhash/extract",
+        lambda answer: Extracted.of(answer.json()),
+        asked(item, register),
+        item.data,
+        headers=BYTES,
+    )
+
+
+def asked(item: Item, register: bool) -> Mapping[str, Any]:
+    """The query that goes with an item's bytes."""
+    words = {"name": item.name, "source": item.source, "tag": list(item.tags) or None}
+    given = {name: value for name, value in words.items() if value is not None}
+    return given | {"register": str(register).lower()}
 
 
 def submit_batch(items: Sequence[Item], *, register: bool) -> Call[list[Submitted | ProblemError]]:
@@ -96,13 +112,12 @@ def read_batch(answer: httpx.Response) -> list[Submitted | ProblemError]:
 
 
 def search(hash: str, radius: int, limit: int) -> Call[list[Near]]:
-    asked = {"hash": hash, "radius": radius, "limit": limit}
-    return Call("GET", "/api/dhash/search", read_near, asked)
+    return Call("GET", "/api/dhash/search", read_near, {"hash": hash, "radius": radius, "limit": limit})
 
 
 def search_picture(data: bytes, radius: int, limit: int, *, variants: bool) -> Call[list[Near]]:
-    asked = {"radius": radius, "limit": limit, "variants": str(variants).lower()}
-    return Call("POST", "/api/dhash/search", read_near, asked, data, headers=BYTES)
+    params = {"radius": radius, "limit": limit, "variants": str(variants).lower()}
+    return Call("POST", "/api/dhash/search", read_near, params, data, headers=BYTES)
 
 
 def read_near(answer: httpx.Response) -> list[Near]:
@@ -113,9 +128,9 @@ def sightings(
     image: str | None, name: str | None, tag: str | None, cursor: str | None
 ) -> Call[tuple[list[Sighted], str | None]]:
     given = {"name": name, "tag": tag, "cursor": cursor, "limit": 200}
-    asked = {word: value for word, value in given.items() if value is not None}
+    params = {word: value for word, value in given.items() if value is not None}
     path = f"/api/dhash/{image}/sightings" if image else "/api/dhash/sightings"
-    return Call("GET", path, read_sightings, asked)
+    return Call("GET", path, read_sightings, params)
 
 
 def read_sightings(answer: httpx.Response) -> tuple[list[Sighted], str | None]:

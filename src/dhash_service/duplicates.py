@@ -157,7 +157,10 @@ def grouped(keys: NDArray[np.int64], values: NDArray[np.uint64], radius: int) ->
     """The keys of each group of at least two, connected by steps of at most `radius` bits; largest first."""
     distinct, places = np.unique(values, return_inverse=True)
     labels = components(len(distinct), *near_pairs(distinct, radius))[places]
+    del distinct, places
+    several = np.bincount(labels)[labels] > 1  # most have no duplicate, and are dropped before all else
+    keys, labels = keys[several], labels[several]
     order = np.lexsort((keys, labels))
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
-    found = [group for group in np.split(keys[order], starts[1:]) if len(group) > 1]
+    found = np.split(keys[order], starts[1:]) if len(keys) else []
     return sorted(found, key=lambda group: (-len(group), int(group[0])))

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from dhash_client import AsyncClient, Client, Item, ProblemError, requests
+from tests.dhash_service.documents.pdfs import showing
 from tests.dhash_service.serving import Server, dhash, serving
 from tests.pictures import jpeg
 
@@ -163,3 +164,19 @@ def test_where_asks_a_running_service(server: Server, tmp_path: Path) -> None:
         assert sources == ["/albums/cliff.jpg"], what
     assert dhash("where", "--name", "cliff.j", "--url", server.url).stdout.count("/albums/cliff.jpg") == 1
     assert dhash("where", "--name", "no such name", "--url", server.url).returncode == 1
+
+
+def test_a_folder_is_sent_to_a_running_service_and_each_file_fails_alone(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(244, 180, 4))
+    (tmp_path / "b.pdf").write_bytes(showing(jpeg(245, 180, 5), jpeg(246, 180, 6)))
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    run = dhash("index", tmp_path, "--root", tmp_path, "--url", server.url, "--json")
+    told = json.loads(run.stdout)
+    assert (run.returncode, told["pictures"], told["failed"], told["known"]) == (1, 3, 1, 0)
+    assert "c.png: Not a supported picture" in run.stderr
+    again = json.loads(dhash("index", tmp_path, "--url", server.url, "--json").stdout)
+    assert (again["pictures"], again["failed"], again["known"]) == (0, 1, 2)
+    with Client(server.url) as client:
+        assert {each.source for each in client.sightings(name="b.pdf")} >= {"b.pdf"}

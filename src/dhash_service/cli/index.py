@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from click import format_filename
 
 from dhash_service.cli.app import app
+from dhash_service.cli.remote import Url, asking, send_files
 
 if TYPE_CHECKING:
     from dhash_service.bulk import LeftOut
@@ -22,9 +24,10 @@ def index(
     root: Annotated[
         Path | None, typer.Option(help="Keep paths relative to this folder, as pictures' sources.")
     ] = None,
+    url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:
-    """Add pictures to the store that DHASH_STORE names, using every core.
+    """Add pictures to the store that DHASH_STORE names, using every core; or send them to a service.
 
     Each file's path is kept, so that `dhash where` finds it. What is known is skipped, so an interrupted run
     goes on where it was by being started again. A file that
@@ -60,9 +63,15 @@ def index(
         disable=not sys.stderr.isatty(),
     )
     interrupted = False
-    with Store.open_from(settings) as store, Matcher(store, settings) as matcher, bar:
+    with ExitStack() as stack:
+        if url is not None:
+            steps = send_files(files, stack.enter_context(asking(url)), settings, root)
+        else:
+            store = stack.enter_context(Store.open_from(settings))
+            matcher = stack.enter_context(Matcher(store, settings))
+            steps = index_files(files, settings, store, matcher, root)
+        stack.enter_context(bar)
         task = bar.add_task("Indexing", total=len(files), rate="")
-        steps = index_files(files, settings, store, matcher, root)
         try:
             for step in steps:
                 standing = step.progress
