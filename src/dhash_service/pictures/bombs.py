@@ -112,6 +112,8 @@ def check_tags(data: bytes) -> None:
                     raise DamagedPictureError(f"Tag {tag} of the TIFF holds {count:,} numbers.")
                 if tag in _DIRECTORIES and value not in seen:
                     pending.append(value)
+    except OverflowError as error:
+        raise DamagedPictureError("A directory of the TIFF lies beyond any end of it.") from error
     except struct.error:
         return  # a directory that ends early: Pillow says so, and how
 
