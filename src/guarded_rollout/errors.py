@@ -201,7 +201,9 @@ class MigrationRefusedError(RolloutError):
 
 
 class MigrationFailedError(RolloutError):
-    message = "Migration {revision} failed and left the schema at {current}: {reason}."
+    message = (
+        "Migration {revision} failed and left the schema at {current}: service.commands.{name}: {reason}."
+    )
     advice = "Fix the revision and run it again; what was applied before it suits the old release too."
 
 

@@ -74,6 +74,11 @@ def expand(
     return HOLE.sub(value, text)
 
 
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """A template with each `{name}` that is known filled in; other braces stay."""
+    return re.sub(r"\{([a-z_]+)\}", lambda found: values.get(found[1], found[0]), text)
+
+
 def names_in(text: str) -> list[str]:
     """The names that a value needs."""
     return [found[1] or found[2] for found in NAMED.finditer(text) if found[0] != "$$"]

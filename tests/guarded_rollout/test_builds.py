@@ -101,9 +101,18 @@ def test_a_command_fills_the_folder_that_is_released(checkout: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        (replace(RECIPE, prepare=(("sh", "-c", "echo no such thing >&2; exit 3"),)), "no such thing"),
-        (replace(RECIPE, prepare=(("no-such-program",),)), "no-such-program"),
-        (replace(RECIPE, kind=BuildKind.COMMAND, command=("true",)), "put nothing into {out}"),
+        (
+            replace(RECIPE, prepare=(("sh", "-c", "echo no such thing >&2; exit 3"),)),
+            "service.prepare[0]: `sh -c echo no such thing >&2; exit 3` failed: no such thing",
+        ),
+        (
+            replace(RECIPE, prepare=(("no-such-program",),)),
+            "service.prepare[0]: no-such-program: No such file",
+        ),
+        (
+            replace(RECIPE, kind=BuildKind.COMMAND, command=("true",)),
+            "service.build_command: `true` put nothing into {out}",
+        ),
         (replace(RECIPE, lock="requirements.txt"), "requirements.txt is missing"),
         (replace(RECIPE, python="2.1"), "2.1"),
     ],
@@ -115,6 +124,22 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
         built(checkout, tmp_path / "releases", recipe)
     assert says in str(error.value)
     assert [name for name in os.listdir(tmp_path / "releases") if name != ".lock"] == []
+
+
+def test_a_release_is_asked_for_its_revision_where_it_runs_and_with_its_variables(
+    checkout: Path, tmp_path: Path
+) -> None:
+    told = "import json, os; assert os.path.exists('app.py'); print(json.dumps({'head': os.environ['CONF']}))"
+    commands = {**RECIPE.commands, "schema_current": ("{python}", "-c", told)}
+    recipe = replace(RECIPE, commands=commands, variables={"CONF": '{"of": "$NAME", "{store_file}": 1}'})
+    made = build(
+        str(checkout), tmp_path / "releases", checkout=checkout, recipe=recipe, clock=SystemClock(),
+        secrets={"NAME": "ours"},
+    )  # fmt: skip
+    assert str(made.schema).startswith('{"of": "ours", "/')
+    again = replace(recipe, commands={**commands, "schema_current": ("{python}", "-c", "print(1)")})
+    with pytest.raises(BuildError, match=r"service\.commands\.schema_current: .* told no head"):
+        built(checkout, tmp_path / "releases", again)
 
 
 def test_a_version_is_looked_up_on_this_machine(tmp_path: Path) -> None:

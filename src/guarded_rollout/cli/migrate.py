@@ -9,7 +9,7 @@ from guarded_rollout.checks.migrations import MigrationPlan
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.cli.app import Force, From, app
 from guarded_rollout.cli.session import Session, built_aside, with_session
-from guarded_rollout.errors import UsageError
+from guarded_rollout.errors import NoSuchCommandError, UsageError
 from guarded_rollout.host.release import Release
 from guarded_rollout.rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
 
@@ -48,6 +48,8 @@ def migrate(
 
 
 def _plan(work: Session, release: Release, direction: str) -> MigrationPlan:
+    if not work.site.has(release, "schema_plan"):
+        raise NoSuchCommandError(name="schema_plan", release=release.id)
     plan = plan_for(work.site, release)
     if direction == "down":
         return replace(plan, revisions=plan.applied[-1:])

@@ -39,6 +39,7 @@ from guarded_rollout.host.release import (
     make_writable,
     releases,
 )
+from guarded_rollout.secret import expand, filled, names_in
 
 FORMAT = 1
 ARCHIVE = "source.tar.gz"
@@ -65,11 +66,14 @@ def build(
     clock: Clock,
     known: Path | None = None,
     apart: Collection[Path] = (),
+    store: str = "",
+    secrets: Mapping[str, str] = os.environ,
 ) -> Release:
     """Build a release from a folder, a wheel or `git:REVISION` of the checkout, unless it is built already.
 
     `known` is another folder of releases that may have it: a rehearsal builds nothing twice. What is `apart`
-    belongs to the guard and not to the source, though it lies in the checkout.
+    belongs to the guard and not to the source, though it lies in the checkout. `store` is the URL at
+    which the release is asked for its newest revision, an empty SQLite file if there is none.
     For a wheel the lock is `requirements.txt` beside it, or else the checkout's. Raises `BuildError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +100,7 @@ def build(
             "wheel": {"name": source.artifact.name, "sha256": hashes[0]},
             "lock": {"name": REQUIREMENTS, "sha256": hashes[1]},
             "run": run.as_json(),
-            "schema": _schema_head(staging, identity, recipe.kind, run, work),
+            "schema": _schema_head(staging, identity, run, work, store, secrets),
         }
         write_atomic(staging / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         _publish(staging, target)
@@ -240,9 +244,11 @@ def _made(tree: Path, recipe: Recipe, spec: str, work: Path) -> Path:
     """The folder that the build's own command fills."""
     out = work / "out"
     out.mkdir()
-    _run([word.replace("{out}", str(out)) for word in recipe.command], spec, cwd=tree)
+    key = "service.build_command"
+    _run([filled(word, {"out": str(out)}) for word in recipe.command], spec, cwd=tree, key=key)
     if not any(out.iterdir()):
-        raise BuildError(source=spec, problem=f"`{' '.join(recipe.command)}` put nothing into {{out}}")
+        problem = f"{key}: `{' '.join(recipe.command)}` put nothing into {{out}}"
+        raise BuildError(source=spec, problem=problem)
     return out
 
 
@@ -337,9 +343,9 @@ def _unpack(staging: Path, archive: Path, run: RunPlan) -> None:
     app.mkdir()
     with tarfile.open(archive) as tar:
         tar.extractall(app, filter="data")
-    for command in run.prepare:
-        words = [word.replace("{python}", run.python).replace("{app}", str(app)) for word in command]
-        _run(words, staging.name, cwd=app)
+    for number, command in enumerate(run.prepare):
+        words = [filled(word, {"python": run.python, "app": str(app)}) for word in command]
+        _run(words, staging.name, cwd=app, key=f"service.prepare[{number}]")
 
 
 def _twin(folder: Path, lock: Path, python: str) -> Release | None:
@@ -391,7 +397,9 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _schema_head(staging: Path, identity: str, kind: BuildKind, run: RunPlan, work: Path) -> str | None:
+def _schema_head(
+    staging: Path, identity: str, run: RunPlan, work: Path, store: str, secrets: Mapping[str, str]
+) -> str | None:
     """The newest revision that the release's own migrations reach, asked of the release itself."""
     template = run.commands.get("schema_current", ())
     if not template:
@@ -401,19 +409,26 @@ def _schema_head(staging: Path, identity: str, kind: BuildKind, run: RunPlan, wo
         "app": str(staging / APP),
         "python": run.python,
         "release": identity,
-        "store": f"sqlite:///{work}/scratch.db",
+        "store": store or f"sqlite:///{work}/scratch.db",
+        "store_file": f"{work}/scratch.db",
         "root": str(work),
         "uds": str(work / "none.sock"),
         "workers": "1",
         "drain": "0",
     }
-    command = [word.format_map(values) for word in template]
-    environment = os.environ | {name: value.format_map(values) for name, value in run.variables.items()}
-    answer = _run(command, identity, environment=environment, cwd=work)
+    command = [filled(word, values) for word in template]
+    variables = {}
+    for name, text in run.variables.items():
+        known = {**{one: f"${one}" for one in names_in(text)}, **secrets}  # to start it, all must be known
+        variables[name] = expand(text, known, variable=name, values=values)
+    key = "service.commands.schema_current"
+    app = staging / APP
+    where = app if app.is_dir() else work  # as it will run
+    answer = _run(command, identity, environment=os.environ | variables, cwd=where, key=key)
     try:
         head = json.loads(answer)["head"]
     except (ValueError, KeyError, TypeError):
-        raise BuildError(source=identity, problem=f"`{' '.join(template)}` told no head revision") from None
+        raise BuildError(source=identity, problem=f"{key}: `{' '.join(template)}` told no head") from None
     return None if head is None else str(head)
 
 
@@ -439,13 +454,16 @@ def _run(
     *,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    key: str = "",
 ) -> str:
+    """Run a command of the build; `key` is where rollout.toml has it. Raises `BuildError` with its words."""
+    where = f"{key}: " if key else ""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=cwd)
     except OSError as error:
-        raise BuildError(source=source, problem=f"{command[0]}: {error.strerror}") from None
+        raise BuildError(source=source, problem=f"{where}{command[0]}: {error.strerror}") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        ran = " ".join([Path(command[0]).name, *command[1:2]])
-        raise BuildError(source=source, problem=f"`{ran}` failed: " + " ".join(said[-5:]))
+        ran = " ".join(command if key else [Path(command[0]).name, *command[1:2]])
+        raise BuildError(source=source, problem=f"{where}`{ran}` failed: " + " ".join(said[-5:]))
     return done.stdout

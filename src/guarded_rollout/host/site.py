@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.recipe import BuildKind
+from guarded_rollout.config.service import StoreKind
 from guarded_rollout.errors import CommandError, NoReleaseError, NoSuchCommandError, NotWritableError
 from guarded_rollout.host.build import build, rebuild
 from guarded_rollout.host.endpoint import Endpoint
@@ -20,7 +20,7 @@ from guarded_rollout.host.processes import Processes, Spec
 from guarded_rollout.host.proxy import Traffic
 from guarded_rollout.host.release import Release, RunPlan
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
-from guarded_rollout.secret import Secret, expand, secrets_of
+from guarded_rollout.secret import Secret, expand, filled, secrets_of
 
 BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """The variables that a service inherits from the operator's shell; the rest depends on who started it."""
@@ -164,6 +164,8 @@ class Site:
             clock=self.clock,
             known=self.environment.releases,
             apart=self.environment.own_places,
+            store=self.store_url if service.store is StoreKind.POSTGRESQL else "",
+            secrets=secrets_of(service.env_file),
         )
 
     def rebuild(self, origin: Path) -> Release:
@@ -178,7 +180,7 @@ class Site:
         self.processes.start(
             slot,
             Spec(
-                command=[_filled(word, values) for word in self.plan(release).commands["serve"]],
+                command=[filled(word, values) for word in self._words(release, "serve")],
                 environment=base_variables() | self._variables(release, slot),
                 folder=str(self._folder(release)),
                 drain_seconds=self.environment.checks.drain_seconds,
@@ -228,7 +230,7 @@ class Site:
     ) -> CommandResult:
         """Run a command of a release; `more` fills further `{names}` of its template."""
         values = {**self._values(release, slot, store), **(more or {})}
-        words = [_filled(word, values) for word in template]
+        words = [filled(word, values) for word in template]
         environment = base_variables() | self._variables(release, slot, store)
         if token := self.token():
             environment[self.environment.service.token_variable] = token.reveal()
@@ -309,11 +311,6 @@ class Site:
             "workers": str(self.environment.workers),
             "drain": str(self.environment.checks.drain_seconds),
         }
-
-
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    """A template with each `{name}` that is known filled in."""
-    return re.sub(r"\{([a-z_]+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
 def base_variables() -> dict[str, str]:

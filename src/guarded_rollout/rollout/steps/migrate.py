@@ -76,7 +76,8 @@ def _run(site: Site, release: Release, command: str, revision: Revision, *, to: 
     result = site.command(release, command, to)
     if not result.ok:
         at = revision_of(site, release)
-        raise MigrationFailedError(revision=revision.id, reason=result.reason(), current=at)
+        reason = result.reason()
+        raise MigrationFailedError(revision=revision.id, name=command, reason=reason, current=at)
 
 
 def describe_revisions(revisions: tuple[Revision, ...], direction: str = "up") -> Iterator[str]:
