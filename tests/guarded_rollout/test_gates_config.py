@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guarded_rollout.config.gates import PollIntervals, load, parse, schema
@@ -273,6 +273,7 @@ def paths(value: object, where: tuple[str | int, ...] = ()) -> list[tuple[str | 
     return [where, *(path for key, one in inner for path in paths(one, (*where, key)))]
 
 
+@settings(deadline=None)  # a busy machine takes longer once
 @given(st.sampled_from([path for path in paths(DOCUMENT) if path]), LEAVES)
 def test_models_and_published_schema_refuse_and_accept_the_same(path: tuple[Any, ...], leaf: object) -> None:
     document = copy.deepcopy(DOCUMENT)

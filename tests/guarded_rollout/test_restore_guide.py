@@ -122,3 +122,19 @@ def test_each_kind_of_store_has_its_own_way(
     assert there in guide
     assert not_there not in guide
     assert "merge" not in guide  # it has no command for that
+
+
+def test_a_wheels_variables_are_taken_literally_by_the_shell(tmp_path: Path) -> None:
+    plan = RunPlan(
+        python="/gone/python3",
+        commands={"serve": ("{bin}/shop", "serve"), "store_merge": ("{bin}/shop", "merge", "--json")},
+        variables={"ODD": 'a "b" `c` \\ $$HOME {store}', "UDS": "{uds}"},
+    )
+    wheel = replace(make_release(tmp_path / "releases"), run=plan)
+    guide = restore_guide(site(tmp_path, port_variable="PORT"), wheel)
+    (export,) = [line for line in guide.splitlines() if line.startswith("export ODD")]
+    script = f'{export}\nprintf %s "$ODD"'
+    said = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True).stdout
+    assert said == f'a "b" `c` \\ $HOME sqlite:///{tmp_path}/store/restored.db'
+    assert "--require-hashes" in guide
+    assert "    venv/bin/shop merge OTHER_FILE" in guide
