@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from guarded_rollout.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
+UNITS = sorted((ROOT / "src" / "guarded_rollout" / "operations" / "units").glob("*@.*"))
 WORKFLOW = ROOT / ".github" / "workflows" / "premerge.yml"
 
 

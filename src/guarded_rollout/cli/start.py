@@ -1,8 +1,10 @@
 """`rollout start`: after a reboot, start what served; nothing is built or deployed."""
 
 from guarded_rollout.cli.app import app
-from guarded_rollout.cli.session import Session, with_session
+from guarded_rollout.cli.session import Session, settings_file, with_session
 from guarded_rollout.host.slots import SLOTS
+from guarded_rollout.monitor.supervised import start_watching
+from guarded_rollout.rollout.window import window
 
 
 @app.command(epilog="Example: rollout start --env production")
@@ -16,6 +18,8 @@ def start(work: Session) -> None:
         work.out.rehearse(f"start {', '.join(standing)} behind the proxy, unless they run")
         return
     work.site.ensure()
+    if (rollout := work.journal.open_rollout(work.env)) is not None:
+        start_watching(work.site, settings_file(), stand_by=window(rollout) is None)
     serving = work.site.require_serving()
     work.out.say(f"{serving.id} serves {work.env} on port {work.environment.port}.")
     work.out.result(environment=work.env, release=serving.id, standing=standing)

@@ -1,0 +1,104 @@
+"""systemd units of a project: written from the shipped templates, so that a reboot brings everything back."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from guarded_rollout.errors import SystemdError, UnitTakenError
+from guarded_rollout.files import write_atomic
+
+FOLDER, USER, PROGRAM = "/srv/dhash", "dhash", "/srv/dhash/.venv/bin/rollout"
+"""What the templates name, for this project's own values to take the place of."""
+NEEDS_ROOT = (
+    "User=", "ProtectSystem=", "Private", "ProtectClock=", "ProtectHostname=", "ProtectKernel",
+    "ProtectControlGroups=", "CapabilityBoundingSet=",
+)  # fmt: skip
+"""Directives that a user's own manager cannot follow."""
+PRIVILEGED = 1024  # ports below need a capability
+SERVICES = ("rollout", "rollout-notify")
+TIMERS = ("rollout-backup", "rollout-logs", "rollout-weekly", "rollout-monthly")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The units of one project: for the system, to run as `user`, or for this user's own manager."""
+
+    project: Path
+    program: Path
+    user: str
+    system: bool
+    port: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """The folder that systemd reads units from."""
+        if self.system:
+            return Path("/etc/systemd/system")
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+
+    def units(self) -> dict[str, str]:
+        """Return each unit's text by its name. Pure but for reading the templates."""
+        shipped = files("guarded_rollout.operations") / "units"
+        return {unit.name: self._filled(unit.read_text()) for unit in shipped.iterdir() if "@." in unit.name}
+
+    def write(self, *, replace: bool = False) -> list[Path]:
+        """Write the units that are missing or older; returns them.
+
+        Raises `UnitTakenError` for one that is another project's, unless it is to be replaced.
+        """
+        written = []
+        for name, text in sorted(self.units().items()):
+            path = self.folder / name
+            known = path.read_text() if path.exists() else ""
+            ours = f"WorkingDirectory={self.project}\n" in known or not name.endswith(".service")
+            if known and not ours and not replace:
+                raise UnitTakenError(path=path)
+            if known != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, text)
+                written.append(path)
+        return written
+
+    def commands(self, environment: str, *, serves: bool) -> Iterator[list[str]]:
+        """Yield what makes systemd know the units, start the timers now and the services at boot."""
+        systemctl = ["systemctl", *([] if self.system else ["--user"])]
+        yield [*systemctl, "daemon-reload"]
+        yield [*systemctl, "enable", "--now", *(f"{name}@{environment}.timer" for name in TIMERS)]
+        now = ["--now"] if serves else []
+        yield [*systemctl, "enable", *now, *(f"{name}@{environment}.service" for name in SERVICES)]
+        if not self.system:
+            yield ["loginctl", "enable-linger", self.user]  # or it starts when this user logs in
+
+    def _filled(self, text: str) -> str:
+        lines = text.replace(PROGRAM, str(self.program)).replace(FOLDER, str(self.project)).splitlines()
+        if not self.system:
+            lines = [line for line in lines if not line.startswith(NEEDS_ROOT)]
+        changed = {f"User={USER}": f"User={self.user}"}
+        if not self.system:
+            changed["WantedBy=multi-user.target"] = "WantedBy=default.target"
+        elif 0 < self.port < PRIVILEGED:
+            capability = "CAP_NET_BIND_SERVICE"
+            changed["CapabilityBoundingSet="] = (
+                f"CapabilityBoundingSet={capability}\nAmbientCapabilities={capability}"
+            )
+        return "\n".join(changed.get(line, line) for line in lines) + "\n"
+
+
+def owner_of(project: Path) -> str:
+    """Return the name of the user that a project's folder belongs to."""
+    return pwd.getpwuid(project.stat().st_uid).pw_name
+
+
+def run(command: list[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Run one of systemd's commands. Raises `SystemdError` with its own words."""
+    if shutil.which(command[0], path=environment.get("PATH")) is None:
+        raise SystemdError(command=" ".join(command), problem=f"there is no {command[0]} here")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip() or f"it ended with {done.returncode}"
+        raise SystemdError(command=" ".join(command), problem=said)
