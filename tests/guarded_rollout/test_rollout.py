@@ -101,7 +101,7 @@ def test_a_contracting_migration_waits_until_the_release_is_accepted(sandbox):
     sandbox.add_revision("contract", "DROP INDEX IF EXISTS old")
     sandbox.deploy(migrate=True)
     told = sandbox.rollout("status", "--json")
-    assert json.loads(told.stdout)["schema"] == "0001", "the old release may still be needed"
+    assert json.loads(told.stdout)["schema_revision"] == "0001", "the old release may still be needed"
     with sandbox.engine() as engine:
         engine.promote()
     assert last(sandbox).last("finish").evidence["contracted"] == ["0002"]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from guarded_rollout.cli import tables
 from guarded_rollout.cli.app import AsJson, app
 from guarded_rollout.cli.session import Output, project_gates, reporting
 from guarded_rollout.clock import duration
@@ -128,7 +128,7 @@ def simulate_command(
             late = "–" if math.isinf(one.median_delay) else f"{one.median_delay:.1f} s"
             caught = "–" if then is None else f"{(one.decided - one.too_early) / windows:.1%}"
             table.add_row(one.rule, f"{one.false_share:.2%}", caught, "–" if then is None else late)
-        Console().print(table)
+        tables.show(table)
 
 
 def share(text: str, option: str) -> float:
@@ -190,7 +190,7 @@ def _print_gates(found: Replay) -> None:
             f"{number} {outcome.replace('_', ' ')}" for outcome, number in record.verdicts.items()
         )
         table.add_row(name, f"{record.limit:g} {record.unit}".strip(), worst, counted or "never judged")
-    Console().print(table)
+    tables.show(table)
 
 
 def _as_json(found: Replay) -> dict[str, object]:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from guarded_rollout.cli import tables
 from guarded_rollout.cli.app import AsJson, Env
 from guarded_rollout.cli.gates import commands
 from guarded_rollout.cli.session import configured
@@ -27,7 +27,7 @@ def review_gates(
         if not reviewed:
             out.say(f"No monitoring log of {env} has a verdict yet.")
         else:
-            Console(stderr=as_json_, width=None).print(table(reviewed))
+            tables.show(table(reviewed), err=as_json_)
         out.result(environment=env, sessions=len(logs), gates=as_json(reviewed))
 
 

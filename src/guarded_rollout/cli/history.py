@@ -1,16 +1,17 @@
 """`rollout history`: who did what, when, how long it took, why, and how it ended."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.clock import duration
-from guarded_rollout.journal.model import Rollout
+from guarded_rollout.display import fit
+from guarded_rollout.host.release import short
+from guarded_rollout.journal.model import OVERRIDDEN, Rollout, RolloutOutcome
 
 
 @app.command(epilog="Example: rollout history --env production --limit 5 --verbose")
@@ -19,38 +20,52 @@ def history(
     work: Session,
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
 ) -> None:
-    """List what was done to an environment; --verbose lists each step."""
+    """List what was done to an environment, one line each; --verbose has whole ids and each step."""
     found = work.journal.history(work.env, limit=limit)
     if work.out.as_json:
         work.out.result(environment=work.env, rollouts=[to_json(rollout) for rollout in found])
     elif not found:
         work.out.say(f"Nothing was done to {work.env} yet.")
     else:
-        Console().print(table(found, verbose=work.out.verbose))
+        for line in lines(found, verbose=work.out.verbose):
+            work.out.say(fit(line) if not work.out.verbose else line)
 
 
-def table(rollouts: list[Rollout], *, verbose: bool) -> Table:
-    """Build a table with a row for each rollout, and for each step under it."""
-    rows = Table(box=None, pad_edge=False)
-    for column in ("when (UTC)", "what", "from → to", "took", "outcome", "who", "why"):
-        rows.add_column(column, overflow="fold")
+MARKS = {
+    RolloutOutcome.COMPLETED: "✓",
+    RolloutOutcome.ROLLED_BACK: "↶",
+    RolloutOutcome.FAILED: "✕",
+    None: "●",
+}
+
+
+def lines(rollouts: list[Rollout], *, verbose: bool) -> Iterator[str]:
+    """Yield a line for each rollout: when, what, of which releases, how it ended and why.
+
+    With `verbose` releases have their whole ids, and each step has a line.
+    """
+    name = str if verbose else short
     for rollout in rollouts:
-        releases = f"{rollout.source or 'nothing'} → {rollout.target}" if rollout.target else ""
-        outcome = rollout.outcome or "open"
-        rows.add_row(
-            f"{rollout.started_at:%F %T}",
-            rollout.command,
-            releases,
+        releases = f"{name(rollout.source or 'nothing')} → {name(rollout.target)}" if rollout.target else ""
+        why = "; ".join(part for part in (rollout.why, overridden(rollout), rollout.reason) if part)
+        mark = MARKS[rollout.outcome]
+        parts = (
+            f"{rollout.started_at:%m-%d %H:%M} {mark} {rollout.command:<8} {releases}".rstrip(),
+            rollout.outcome or "open",
             took(rollout),
-            outcome,
             rollout.operator,
-            "; ".join(part for part in (rollout.why, rollout.reason) if part),
+            why,
         )
+        yield "  ".join(part for part in parts if part)
         for step in rollout.steps if verbose else ():
-            rows.add_row(
-                "", f"  {step.name}", "", took(step), step.outcome or "unfinished", "", error_of(step)
-            )
-    return rows
+            words = (step.name, step.outcome or "unfinished", took(step), error_of(step))
+            yield "    " + "  ".join(part for part in words if part)
+
+
+def overridden(rollout: Rollout) -> str:
+    """Say who overrode what preflight failed, and why; empty if nobody did."""
+    note = rollout.note(OVERRIDDEN)
+    return f"preflight overridden by {note.data['operator']}: {note.data['reason']}" if note else ""
 
 
 def took(what: Any) -> str:

@@ -2,9 +2,9 @@
 
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
+from guarded_rollout.cli import tables
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.rollout.releases import ReleaseStanding, standings
@@ -23,7 +23,7 @@ def releases(work: Session) -> None:
     elif not found:
         work.out.say(f"There is no release yet: `rollout up --env {work.env}` builds one.")
     else:
-        Console().print(table(found))
+        tables.show(table(found))
 
 
 def table(found: list[ReleaseStanding]) -> Table:

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.cli.app import AsJson, Env, app
@@ -20,7 +18,8 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.interrupts import interruptible
-from guarded_rollout.status.facts import Asked, Changes, as_json, gates, rows
+from guarded_rollout.status.document import as_json as in_json
+from guarded_rollout.status.facts import Asked, Changes, gates, rows
 from guarded_rollout.status.snapshot import Reader, Snapshot, read
 
 POLL_SECONDS = 0.5
@@ -48,13 +47,13 @@ def _once(work: Session) -> None:
     seen = read(work.environment, work.site.clock)
     asked = _ask(work, seen)
     if work.out.as_json:
-        work.out.result(**as_json(seen, asked))
+        work.out.result(**in_json(seen, asked))
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, fact in (rows(seen, asked) | gates(seen, _gates_of(work.environment))).items():
-        if fact is not None:
-            table.add_row(name.replace("_", " "), Text(fact.text))
-    Console().print(table)
+    found = rows(seen, asked) | gates(seen, _gates_of(work.environment))
+    shown = {name.replace("_", " "): fact.text for name, fact in found.items() if fact is not None}
+    wide = max(map(len, shown))
+    for name, words in shown.items():  # never cut: a path is copied, a line is searched
+        work.out.say(f"{name:<{wide}}  {words}")
 
 
 def _ask(work: Session, seen: Snapshot) -> Asked:
@@ -64,7 +63,8 @@ def _ask(work: Session, seen: Snapshot) -> Asked:
     if serving is None:
         return Asked(healthy)
     try:
-        return Asked(healthy, revision_of(work.site, serving))
+        revision = revision_of(work.site, serving)
+        return Asked(healthy, revision, revision)
     except RolloutError as error:
         return Asked(healthy, f"unknown: {error.sentence}")
 
@@ -100,7 +100,7 @@ def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
     def tell(seen: Snapshot) -> None:
         lines = changes.since(seen)
         if work.out.as_json and lines:
-            work.out.result(**as_json(seen))
+            work.out.result(**in_json(seen))
         elif not work.out.as_json:
             for line in lines:
                 typer.echo(line)

@@ -8,6 +8,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,9 @@ from guarded_rollout.files import sha256
 
 MANIFEST = "RELEASE.json"
 REQUIREMENTS = "requirements.txt"
+ID = re.compile(
+    r"(?P<version>.+?)-(?P<commit>[0-9a-f]{8}|wheel|files)(?P<dirty>-dirty)?-(?P<content>[0-9a-f]{8})"
+)
 APP = "app"  # the files of a release that is no wheel
 
 
@@ -159,3 +163,23 @@ def make_writable(folder: Path) -> None:
     """Let a release's folders be changed again."""
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o755)
+
+
+def short(identity: str) -> str:
+    """Return a release's name for people: its commit, or its version and the beginning of its digest."""
+    found = ID.fullmatch(identity)
+    if found is None:
+        return identity
+    if found["commit"] in ("wheel", "files"):
+        return f"{found['version']}+{found['content'][:4]}"
+    return found["commit"][:7] + (f"+{found['content'][:4]}" if found["dirty"] else "")
+
+
+def resolve(folder: Path, name: str) -> str:
+    """Return the id of the release that a short name or the beginning of an id means, if it is one alone."""
+    if (folder / name / MANIFEST).exists():
+        return name
+    found = [
+        one.id for one in releases(folder) if short(one.id) == name or (name and one.id.startswith(name))
+    ]
+    return found[0] if len(found) == 1 else name

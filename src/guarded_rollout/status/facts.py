@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.slots import Slot
-from guarded_rollout.status.headline import headline
+from guarded_rollout.status.headline import UNWATCHED_SECONDS, headline, next_command
 from guarded_rollout.status.rows import gate_rows
 from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot, Standing
 
@@ -26,10 +26,17 @@ class Asked:
     """Answers of the running programs: `healthy` by slot; None where they were not asked."""
 
     healthy: Mapping[Slot, bool] | None = None
-    schema: str | None = None
+    schema: str | None = None  # for people: it may say why nobody knows
+    revision: str | None = None
 
 
 NOBODY = Asked()
+PHASES = {
+    Phase.STOPPED: "stopped on purpose",
+    Phase.KILLED: "killed: what serves should run, and does not",
+    Phase.DEGRADED: "degraded: the proxy or the supervisor does not run",
+}
+"""The phases that a word alone does not explain."""
 
 
 def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
@@ -37,7 +44,8 @@ def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
     backup = seen.backups[0].entry.path.name if seen.backups else "none"
     return {
         "environment": _plain(f"{seen.environment.name}, http://localhost:{seen.environment.port}"),
-        "phase": _plain(seen.phase.value),
+        "phase": _plain(PHASES.get(seen.phase, seen.phase.value)),
+        "next": _plain(next_command(seen)),
         "stable": _plain(seen.stable or "nothing serves yet"),
         "candidate": _plain(seen.candidate),
         **{one.slot: _slot(one, asked) for one in seen.slots},
@@ -62,19 +70,6 @@ def gates(seen: Snapshot, config: EnvironmentGates | None) -> dict[str, Fact]:
     }
 
 
-def as_json(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Any]:
-    """Return a snapshot for programs."""
-    judged = seen.session.judged if seen.session else ()
-    return {
-        **{name: fact.text if fact else None for name, fact in rows(seen, asked).items()},
-        "unreadable": [
-            {"what": one.what, "reason": one.reason, "since": one.since} for one in seen.unreadable
-        ],
-        "gates": [{**one.verdict.as_json(), "failing": one.failing} for one in judged],
-        "read_at": datetime.fromtimestamp(seen.read_at, UTC).isoformat(timespec="milliseconds"),
-    }
-
-
 class Changes:
     """The facts that changed since the previous snapshot, as lines; all of them for the first."""
 
@@ -88,7 +83,7 @@ class Changes:
         said = Fact(" ".join(filter(None, (f"{now.title}.", now.detail))), now.title)
         unreadable = {f"unreadable: {one.what}": _plain(one.reason) for one in seen.unreadable}
         facts = {"now": said, **rows(seen), **gates(seen, self._config), **unreadable}
-        known = {name: fact for name, fact in facts.items() if fact is not None}
+        known = {name: fact for name, fact in facts.items() if fact is not None and name != "next"}
         lines = list(self._lines(known, datetime.fromtimestamp(seen.read_at, UTC)))
         self._known = {name: fact.mark for name, fact in known.items()}
         return lines
@@ -139,6 +134,8 @@ def _watched_by(seen: Snapshot) -> Fact | None:
         return None
     if seen.beat is not None and not seen.unwatched_seconds:
         return _plain(f"process {seen.beat.pid}, its log is {seen.beat.log}")
+    if (starting := seen.processes.get(WATCHER)) and seen.unwatched_seconds < UNWATCHED_SECONDS:
+        return Fact(f"process {starting}, which is starting", "starting")
     command = f"rollout monitor --env {seen.environment.name}"
     return Fact(f"nobody, for {duration(seen.unwatched_seconds)}: run `{command}`", "nobody")
 

@@ -57,8 +57,11 @@ def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
             if any(one.outcome == "failed" for one in seen.history[:1]):
                 return _steady(seen)
             return Headline("", f"Nothing serves in {seen.environment.name} yet", "", "Roll out a release.")
-        case Phase.STEADY:
+        case Phase.STEADY | Phase.KILLED | Phase.DEGRADED:
             return _outage(seen) or _steady(seen)
+        case Phase.STOPPED:
+            start = f"`rollout start --env {seen.environment.name}` starts it."
+            return Headline("warn", f"{seen.serving} is stopped", "It was stopped on purpose.", start)
         case Phase.ROLLING_OUT:
             return _rolling_out(seen)
         case Phase.TAKING_BACK:
@@ -104,6 +107,25 @@ def cautions(seen: Snapshot) -> tuple[str, ...]:
     if seen.rollout is not None and seen.stable and not (stable and stable.pid):
         found.append(f"{seen.stable} is not warm: going back starts it first.")
     return tuple(found)
+
+
+def next_command(seen: Snapshot) -> str | None:
+    """Return the command that an operator would type next; None while somebody is at work."""
+    env = f"--env {seen.environment.name}"
+    if seen.at_work is not None:
+        return None
+    match seen.phase:
+        case Phase.EMPTY | Phase.STEADY:
+            return f"rollout up {env}"
+        case Phase.STOPPED | Phase.KILLED | Phase.DEGRADED:
+            return f"rollout start {env}"
+        case Phase.INTERRUPTED | Phase.PAUSED:
+            return f"rollout resume {env}"
+    if _outage(seen):
+        return f"rollout start {env}"
+    if failing(seen):
+        return f"rollout abort {env}"
+    return f"rollout monitor {env}" if unwatched(seen) else f"rollout status --watch {env}"
 
 
 def _steady(seen: Snapshot) -> Headline:

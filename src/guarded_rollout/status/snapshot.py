@@ -15,7 +15,7 @@ from guarded_rollout.backup.catalog import BackupEntry
 from guarded_rollout.clock import Clock, Instant, SystemClock
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.host import launcher
-from guarded_rollout.host.processes import PROXY, WATCHER
+from guarded_rollout.host.processes import PROGRAMS, PROXY, WATCHER
 from guarded_rollout.host.release import Release, releases
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
@@ -42,7 +42,10 @@ class Phase(StrEnum):
     """The state of an environment in one word."""
 
     EMPTY = "empty"  # nothing serves yet
-    STEADY = "steady"  # no rollout is open
+    STEADY = "steady"  # no rollout is open, and all that should run runs
+    STOPPED = "stopped"  # on purpose: `rollout down`
+    KILLED = "killed"  # what has the traffic should run, and does not
+    DEGRADED = "degraded"  # it serves, but the proxy or the supervisor does not run
     ROLLING_OUT = "rolling out"  # steps are being done, by somebody who is at work
     WATCHING = "watching"  # the window is open
     PAUSED = "paused"  # its clock stands still
@@ -97,6 +100,7 @@ class Snapshot:
     unwatched_seconds: float
     session: SessionFacts | None
     deliveries: DeliveryLog
+    wanted: frozenset[str] = frozenset()  # the programs that should run
 
     @property
     def serving(self) -> str | None:
@@ -138,7 +142,7 @@ class Snapshot:
     @property
     def phase(self) -> Phase:
         if self.rollout is None:
-            return Phase.STEADY if self.serving else Phase.EMPTY
+            return self._phase_without_rollout
         if self.back or self.undoing:
             return Phase.TAKING_BACK if self.at_work else Phase.INTERRUPTED
         if self.window is None:
@@ -146,6 +150,16 @@ class Snapshot:
         if self.window.paused:
             return Phase.PAUSED
         return Phase.WATCHING if self.window_left > 0 else Phase.CLOSING
+
+    @property
+    def _phase_without_rollout(self) -> Phase:
+        serving = [one for one in self.slots if one.release and one.percent]
+        if not serving:
+            return Phase.EMPTY
+        if not all(one.pid for one in serving):
+            return Phase.KILLED if self.wanted & {one.slot for one in serving} else Phase.STOPPED
+        whole = self.processes.get(PROXY) and self.processes.get(SUPERVISOR)
+        return Phase.STEADY if whole else Phase.DEGRADED
 
     @property
     def planned_steps(self) -> tuple[str, ...]:
@@ -242,6 +256,7 @@ class Reader:
             unwatched_seconds=_unwatched(rollout, found, beat, now),
             session=session,
             deliveries=deliveries,
+            wanted=frozenset(name for name in PROGRAMS if self._site.processes.wanted(name)),
         )
 
     # ---- its sources

@@ -3,7 +3,8 @@
 Fits into 60 columns and 24 lines; what does not fit is left out, never wrapped into the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.display import Display
 from guarded_rollout.gates.verdict import Verdict
 from guarded_rollout.status.facts import rows
 from guarded_rollout.status.gate_lines import STYLES, Trail, gate_lines
@@ -31,14 +33,15 @@ class Terminal:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._trail = Trail()
+        self._display = Display(drops=True)
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self._draw(self._live.start)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._draw(self._live.stop)
 
     @property
     def width(self) -> int:
@@ -53,11 +56,17 @@ class Terminal:
         self.take(verdicts)
         size = self._console.size
         made = drawn(verdicts, self._trail, above, below, size.width, size.height)
-        self._live.update(made, refresh=True)
+        self._draw(lambda: self._live.update(made, refresh=True))
 
     def print(self, text: Text) -> None:
         """Print a line above what is drawn."""
-        self._live.console.print(text)
+        self._draw(lambda: self._live.console.print(text))
+
+    def _draw(self, draw: Callable[[], None]) -> None:
+        """Draw where the terminal takes it: one that has gone or was stopped holds nobody up."""
+        if self._display.takes(self._console.file):
+            with suppress(OSError, ValueError):
+                draw()
 
 
 def drawn(
