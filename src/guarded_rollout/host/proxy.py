@@ -21,6 +21,7 @@ past it.
 
 import errno
 import json
+import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from pathlib import Path
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import PortTakenError
 from guarded_rollout.files import write_atomic
+from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, Processes, Spec
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
@@ -45,6 +47,11 @@ DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is st
 HEALTHY = "rollout_slot_healthy"
 SCRAPED = "metrics"  # the name of the scrapers' server in the proxy's own metrics
 ANSWER_SECONDS = 5  # below Prometheus's usual timeout of 10 s: a service that hangs is an answer, 0
+
+IN_FLIGHT = re.compile(
+    r'^caddy_http_requests_in_flight\{[^}]*server="(?P<slot>\w+)"[^}]*\} (?P<count>\S+)$', re.MULTILINE
+)
+"""The proxy's gauge: a line for each handler that a request passes, so the highest counts them all."""
 
 Json = dict[str, object]
 
@@ -110,6 +117,12 @@ class Traffic:
         if not written.endswith(SPARE):
             return None
         return "blue" if written.endswith(TO_BLUE + SPARE) else "green"
+
+    def in_flight(self, slot: Slot) -> int:
+        """Return how many requests this slot is answering; 0 where the proxy does not say."""
+        answer = Endpoint(self.admin_socket, ANSWER_SECONDS).fetch("GET", "/metrics")
+        found = IN_FLIGHT.finditer(answer.body.decode(errors="replace"))
+        return max((int(float(one["count"])) for one in found if one["slot"] == slot), default=0)
 
     def ensure(self) -> None:
         """Start the proxy unless it runs. Raises `PortTakenError` before anything was started."""

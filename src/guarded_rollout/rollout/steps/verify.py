@@ -1,6 +1,7 @@
 """Verify the candidate on its private socket, before any client meets it."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from guarded_rollout.checks.verify import require_checks, require_graceful_stop, require_healthy
@@ -55,10 +56,21 @@ class Verify(RolloutStep):
         if not work.is_rollback:
             self._healthy(work, consecutive=1)
             evidence["stop"] = require_graceful_stop(site, work.slot, release)
-        evidence["health"] = self._healthy(work)
+        self._healthy(work, consecutive=1)
+        return evidence | self._stays_healthy_while_checked(work)
+
+    def _stays_healthy_while_checked(self, work: Work) -> Evidence:
+        """Count healthy answers and ask the declared checks at the same time: neither waits for the other."""
         stable = None if work.is_rollback else work.outgoing
-        evidence["checks"] = require_checks(site, release, When.VERIFY, slot=work.slot, stable=stable)
-        return evidence
+        aside = ThreadPoolExecutor(1)
+        try:
+            checking = aside.submit(
+                require_checks, work.site, work.incoming, When.VERIFY, slot=work.slot, stable=stable
+            )
+            health = self._healthy(work)
+            return {"health": health, "checks": checking.result()}
+        finally:
+            aside.shutdown(wait=False, cancel_futures=True)  # an interruption waits for no check
 
     def _healthy(self, work: Work, consecutive: int | None = None) -> Evidence:
         site, checks = work.site, work.site.environment.checks
