@@ -5,13 +5,13 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from guarded_rollout.cli import tables
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import Output, reporting, settings_file
 from guarded_rollout.clock import SystemClock
@@ -37,6 +37,13 @@ def notify(
     level: Annotated[str, typer.Option(help="info, warning, error or critical.")] = "info",
     message: Annotated[str, typer.Option(help="The message; - reads it from standard input.")] = "",
     data: Annotated[str, typer.Option(help="More facts, as a JSON object.")] = "",
+    setup: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Write an address into .env.notifications: slack=https://…; - reads it from standard input."
+            " Also NAME=VALUE of any setting. Can be repeated."
+        ),
+    ] = None,
     test: Annotated[bool, typer.Option("--test", help="Try each configured channel, and tabulate.")] = False,
     replay: Annotated[
         bool, typer.Option("--replay", help="Send the events of the fallback file again, and mark them.")
@@ -56,7 +63,9 @@ def notify(
     try:
         with reporting(out, env):
             environment = load(settings_file()).environment(env)
-            if test:
+            if setup:
+                code = _setup(environment, out, setup, dry_run=dry_run)
+            elif test:
                 code = _test(environment, out, dry_run=dry_run)
             elif replay:
                 code = _replay(environment, out, dry_run=dry_run)
@@ -136,6 +145,32 @@ def _rehearse(environment: Environment, out: Output, sent: Event) -> int:
     return DELIVERED
 
 
+def _setup(environment: Environment, out: Output, given: Sequence[str], *, dry_run: bool) -> int:
+    """Write settings down where only this user can read them; what no channel can use is refused."""
+    changed: dict[str, str] = {}
+    for word in given:
+        channel, separator, value = word.partition("=")
+        if not separator or not value:
+            raise UsageError(detail=f"--setup {channel}=… needs an address, or - to read it.")
+        name = factory.BUILDERS.get(channel, (channel, None))[0] or channel
+        changed[name] = sys.stdin.readline().strip() if value == "-" else value
+    before = settings.load(environment.project, {})
+    after = replace(before, values={**before.values, **changed})
+    on = [name for name in factory.configured(after) if name not in factory.configured(before)]
+    for name in factory.configured(after):
+        factory.build(name, after)  # raises where a value is wrong
+    if dry_run:
+        out.rehearse(f"would write {', '.join(changed)} into {settings.FILE}")
+        return DELIVERED
+    path = settings.write(environment.project, changed)
+    out.say(f"{', '.join(changed)} is in {environment.shown(path)}, which only this user can read.")
+    out.say(
+        f"On: {', '.join(on) or 'as before'}. `rollout notify --test --env {environment.name}` tries them."
+    )
+    out.result(file=path, settings=list(changed), channels=list(factory.configured(after)))
+    return DELIVERED
+
+
 def _test(environment: Environment, out: Output, *, dry_run: bool) -> int:
     found = settings.load(environment.project)
     for name in found.unknown:
@@ -160,7 +195,7 @@ def _test(environment: Environment, out: Output, *, dry_run: bool) -> int:
         if name not in on and name != "console":
             setting = factory.BUILDERS[name][0]
             table.add_row(name, f"off: {setting} is not set", "", "yes")
-    Console(stderr=out.as_json).print(table)
+    tables.show(table, err=out.as_json)
     out.result(channels={each.channel: each.problem or "delivered" for each in trials})
     return DELIVERED if trials and not any(each.problem for each in trials) else NOT_DELIVERED
 

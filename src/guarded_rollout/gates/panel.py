@@ -134,13 +134,14 @@ class Panel:
         if due:
             state.last = verdict
             self._next_due(state, now)
-            news.append(Change(News.JUDGED, now, verdict))
         failing = {action for action, one in by_action.items() if one.failed}
         if fresh := failing - state.failed:
             state.last = verdict
             state.failed |= fresh
             actions = tuple(action for action in Action if action in fresh)
             news.append(Change(News.FAILED, now, by_action[actions[-1]], actions))
+        if due:
+            news.append(Change(News.JUDGED, now, verdict))
         state.passes = state.passes + due if verdict.outcome is GateOutcome.PASS and verdict.calm else 0
         if state.failed and not failing and state.passes >= CLEAR_AFTER:
             state.failed.clear()

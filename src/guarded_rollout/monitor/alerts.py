@@ -19,7 +19,8 @@ class AlertPublisher:
         self._known = known
 
     def started(self, gates: Sequence[str]) -> None:
-        self._publish(Kind.MONITORING_STARTED, Facts(active_gates=tuple(gates)))
+        release = self._known.get("release") or "what serves"
+        self._publish(Kind.MONITORING_STARTED, Facts(active_gates=tuple(gates), release=release))
 
     def breach(self, verdict: Verdict, failing: Sequence[str]) -> None:
         """A breach begins. Published also for a gate that only rolls back, as that may be disabled."""

@@ -27,7 +27,8 @@ class Kind(StrEnum):
 
     MESSAGE = "message"  # someone's own words: `rollout notify`
     DEPLOYMENT_STARTED = "deployment_started"
-    DEPLOYMENT_SUCCEEDED = "deployment_succeeded"
+    SERVING = "serving"  # it has all of the traffic, and its window is open
+    DEPLOYMENT_SUCCEEDED = "deployment_succeeded"  # it is accepted
     DEPLOYMENT_FAILED = "deployment_failed"
     MONITORING_STARTED = "monitoring_started"
     GATE_ALERT = "gate_alert"
@@ -37,6 +38,8 @@ class Kind(StrEnum):
     ROLLBACK_SUCCEEDED = "rollback_succeeded"
     ROLLBACK_FAILED = "rollback_failed"
     UNWATCHED = "unwatched"  # a window is open and nobody watches it
+    OVERRIDDEN = "overridden"  # preflight failed, and an operator went on
+    INTERRUPTED = "interrupted"  # a rollout is open and nobody works on it
     ESCALATED = "escalated"  # an open incident that nobody has acknowledged
     ACKNOWLEDGED = "acknowledged"
 
@@ -49,6 +52,8 @@ LEVELS: Mapping[Kind, Level] = {
     Kind.ROLLBACK_SUCCEEDED: Level.WARNING,
     Kind.ROLLBACK_FAILED: Level.CRITICAL,
     Kind.UNWATCHED: Level.CRITICAL,
+    Kind.OVERRIDDEN: Level.WARNING,
+    Kind.INTERRUPTED: Level.CRITICAL,
     Kind.ESCALATED: Level.CRITICAL,
 }
 """The level of each kind; the others are info."""

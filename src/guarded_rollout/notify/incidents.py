@@ -44,7 +44,7 @@ def opens(event: Event) -> str | None:
             return _gate(event)
         case Kind.ROLLBACK_FAILED:
             return ROLLBACK
-        case Kind.UNWATCHED:
+        case Kind.UNWATCHED | Kind.INTERRUPTED:
             return WATCH
     return None
 
@@ -54,7 +54,7 @@ def closes(event: Event, key: str) -> bool:
     match event.kind:
         case Kind.GATE_CLEARED:
             return event.facts.get("gate") in key.removeprefix(GATE).split(", ")
-        case Kind.MONITORING_STARTED | Kind.DEPLOYMENT_SUCCEEDED:
+        case Kind.MONITORING_STARTED | Kind.SERVING | Kind.DEPLOYMENT_SUCCEEDED:
             return key == WATCH
         case Kind.ROLLBACK_SUCCEEDED | Kind.DEPLOYMENT_STARTED:  # what was measured no longer serves
             return True

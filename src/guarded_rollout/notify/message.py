@@ -31,6 +31,7 @@ NEXT: Mapping[Kind, str] = {
     Kind.GATE_ALERT: "rollout status --env {environment}; rollout ack --env {environment}",
     Kind.ROLLBACK_SUCCEEDED: "rollout smoke --env {environment} --quick",
     Kind.ROLLBACK_FAILED: "rollout rollback --to previous --env {environment} --force",
+    Kind.INTERRUPTED: "rollout resume --env {environment}",
     Kind.UNWATCHED: "rollout monitor --env {environment}",
     Kind.ESCALATED: "rollout ack --env {environment}",
 }

@@ -3,8 +3,10 @@
 A variable that is set but empty switches its channel off, whatever the file says.
 """
 
+import io
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 
 from guarded_rollout.errors import NotificationSettingsError
+from guarded_rollout.files import write_atomic
 from guarded_rollout.secret import Secret
 
 FILE = ".env.notifications"
@@ -127,6 +130,40 @@ def _settings(folder: Path, written: Mapping[str, str], environ: Mapping[str, st
         if setting.default and not values[setting.name]:
             values[setting.name] = setting.default
     return Settings(values, folder, tuple(sorted(written.keys() - names)))
+
+
+def readable_by_others(folder: Path) -> int | None:
+    """Return the mode of the settings' file if other users can read it, which has secrets; else None."""
+    try:
+        mode = stat.S_IMODE((folder / FILE).stat().st_mode)
+    except OSError:
+        return None
+    return mode if mode & 0o077 else None
+
+
+def write(folder: Path, changed: Mapping[str, str]) -> Path:
+    """Write these settings into the file, which only this user can read; its other lines stay.
+
+    Raises `NotificationSettingsError` for a name that is none, `OSError`.
+    """
+    for name in changed.keys() - {setting.name for setting in SETTINGS}:
+        raise NotificationSettingsError(path=name, problem="there is no such setting")
+    path = folder / FILE
+    kept = [
+        binding.original.string
+        for binding in (parse_stream(io.StringIO(path.read_text())) if path.exists() else ())
+        if binding.key not in changed
+    ]
+    lines = [f"{name}={_quoted(value)}\n" for name, value in changed.items()]
+    before = "".join(kept)
+    separator = "" if not before or before.endswith("\n") else "\n"
+    write_atomic(path, before + separator + "".join(lines), mode=0o600)
+    return path
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def read(path: Path) -> Iterable[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """`rollout notify` and `rollout ack` as operators and scripts call them."""
 
 import json
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -167,3 +168,18 @@ def test_acknowledging_says_what_was_open(run: Run, tmp_path: Path) -> None:
     assert "Acknowledged: gate:health." in taken.output
     assert "Nothing is open" in again.output
     assert "on it" in json.dumps(slack.accepted[1].body)
+
+
+def test_a_channel_is_set_up_in_a_file_that_only_this_user_can_read(run: Run, tmp_path: Path) -> None:
+    done = run(
+        "notify", "--setup", "slack=https://hooks.slack.com/services/T/B/x", "--setup", "SLACK_CHANNEL=#ops"
+    )
+    assert done.exit_code == 0
+    written = tmp_path / ".env.notifications"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert "SLACK_CHANNEL='#ops'" in written.read_text()
+    assert "On: slack" in done.stdout
+    for wrong in ("slack", "slack=", "NO_SETTING=1", "slack=not an address"):
+        before = written.read_text()
+        assert run("notify", "--setup", wrong).exit_code == 1
+        assert written.read_text() == before

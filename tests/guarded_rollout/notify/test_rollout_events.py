@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from guarded_rollout.journal.model import RolloutOutcome
+from guarded_rollout.journal.model import OVERRIDDEN, RolloutOutcome
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
 from guarded_rollout.rollout.announce import MONITOR, PublishingJournal, events_of, publish
@@ -69,11 +69,13 @@ def test_a_deployment_is_notified_from_start_to_acceptance(
     journal.intend(rollout, "watch", seconds=3600)
     clock.advance(10)
     journal.end(rollout, RolloutOutcome.COMPLETED)
-    assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.DEPLOYMENT_SUCCEEDED, Kind.DEPLOYMENT_SUCCEEDED]
+    assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.SERVING, Kind.DEPLOYMENT_SUCCEEDED]
     begun, shifted, accepted = ears.heard.values()
     assert begun.facts["operator"] == "robin@host"
     assert begun.facts["reason"] == "new colours"
     assert begun.facts["done"] == "1.3.0 serves until it is verified"
+    until = clock.now() - timedelta(seconds=10) + timedelta(hours=1)
+    assert shifted.message == f"It serves all of the traffic, and is watched until {until:%H:%M} UTC."
     assert shifted.facts["next_command"] == "rollout monitor --env production"
     assert shifted.facts["backup_file"] == "backups/dhash_production_20260101_000000.zip"
     assert shifted.facts["health"] == "3 healthy checks in a row"
@@ -81,6 +83,19 @@ def test_a_deployment_is_notified_from_start_to_acceptance(
     assert round(shifted.facts["duration_seconds"]) == 90
     assert accepted.message == "It was accepted: its window is over."
     assert {event.facts["deployment"] for event in ears.heard.values()} == {str(rollout)}
+
+
+def test_what_preflight_failed_and_an_operator_overrode_is_told_with_who_and_why(
+    journal: PublishingJournal, ears: Ears
+) -> None:
+    rollout = begin(journal)
+    problems = ["pre-merge artifacts: they are about ddd", "reviews: nobody of ops has approved"]
+    journal.note(rollout, OVERRIDDEN, operator="robin@host", reason="the site is down", problems=problems)
+    told = list(ears.heard.values())[-1]
+    assert (told.kind, told.level) == (Kind.OVERRIDDEN, Level.WARNING)
+    assert told.facts["operator"] == "robin@host"
+    for part in ("the site is down", *problems):
+        assert part in told.facts["reason"]
 
 
 @pytest.mark.parametrize(
