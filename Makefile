@@ -24,7 +24,7 @@ install: .venv/.installed ## .venv with the commands dhash and rollout
 	@sh scripts/make_venv.sh "$(PYTHON)" locks/bench.txt
 	@touch $@
 
-run: install ## a guarded rollout of this checkout on http://localhost:3000
+run: install ## a guarded rollout of this checkout, on the port that rollout.toml names
 	@$(BIN)/rollout up
 	@port=$$(sed -n '/^\[environments.production\]/,/^\[/s/^port *= *\([0-9]*\).*/\1/p' rollout.toml); \
 	sed "s/:3000/:$${port:-3000}/" docs/welcome.txt

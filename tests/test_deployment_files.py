@@ -20,7 +20,7 @@ WORKFLOW = ROOT / ".github" / "workflows" / "premerge.yml"
 def test_a_unit_runs_a_command_that_exists(unit: Path) -> None:
     for line in re.findall(r"^Exec\w+=(.*)$", unit.read_text(), re.MULTILINE):
         program, *words = line.replace("%i", "production").split()
-        assert program == "/srv/dhash/.venv/bin/rollout"
+        assert program == "/srv/service/.venv/bin/rollout"
         names = [word for word in words[:2] if not word.startswith("-") and word != "production"]
         shown = CliRunner().invoke(app, [*names, "--help"])
         assert shown.exit_code == 0
@@ -43,8 +43,8 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     (tmp_path / "rollout").chmod(0o755)
     made = []
     for unit in UNITS:  # an instance of each template, with programs and folders that exist here
-        text = unit.read_text().replace("/srv/dhash/.venv/bin/rollout", str(tmp_path / "rollout"))
-        text = text.replace("/srv/dhash", str(tmp_path)).replace("User=dhash\n", "")
+        text = unit.read_text().replace("/srv/service/.venv/bin/rollout", str(tmp_path / "rollout"))
+        text = text.replace("/srv/service", str(tmp_path)).replace("User=service\n", "")
         path = tmp_path / unit.name.replace("@.", "@production.")
         path.write_text(text)
         made.append(str(path))

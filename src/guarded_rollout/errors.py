@@ -3,6 +3,8 @@
 `PortTakenError(port=3000)` fills both from its data, which `--json` prints as well.
 """
 
+import errno
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -103,6 +105,27 @@ class DiskFullError(RolloutError):
 class NotWritableError(RolloutError):
     message = "{path} is not writable: {reason}."
     advice = "Give this user write access to it, or set another `root` in rollout.toml."
+    advice_by_reason: ClassVar[Mapping[str, str]] = {
+        os.strerror(errno.ENOSPC): "Free some space: `rollout prune` removes old backups and releases.",
+        os.strerror(errno.EDQUOT): "Free some space, or have this user's quota raised.",
+        os.strerror(errno.EROFS): "It is mounted read-only: see `dmesg` for why, and mount it for writing.",
+        os.strerror(errno.ENOTDIR): "A file stands where a folder is needed: move it aside.",
+    }
+    """The advice where access is not what is missing."""
+
+    def __init__(self, **data: object) -> None:
+        super().__init__(**data)
+        self.hint = self.advice_by_reason.get(str(data.get("reason")), self.hint)
+
+
+class UnitTakenError(RolloutError):
+    message = "{path} is a unit of another project."
+    advice = "Look at it; --force replaces it."
+
+
+class SystemdError(RolloutError):
+    message = "`{command}` failed: {problem}."
+    advice = "The units are written: run it by hand, where systemd runs."
 
 
 # ---- releases
@@ -192,7 +215,9 @@ class ChecksFailedError(RolloutError):
 
 class PreflightError(RolloutError):
     message = "Preflight failed: {problems}."
-    advice = "Nothing was changed; `rollout preflight` shows the whole list."
+    advice = (
+        'Nothing was changed; `rollout preflight` shows the list, --override "reason" goes on without it.'
+    )
 
 
 class MigrationRefusedError(RolloutError):
@@ -302,6 +327,14 @@ class LockHeldError(RolloutError):
     advice = "Wait for it to end; `rollout status` shows what it does."
 
 
+class OwnerDoesNotReactError(RolloutError):
+    message = "{owner} was asked to take its rollout back and does not react."
+    advice = (
+        "End it with `kill -9 {pid}`, which is safe at any moment, then run "
+        "`rollout abort --env {environment}` again."
+    )
+
+
 # ---- journal
 
 
@@ -342,6 +375,15 @@ class NotALogError(RolloutError):
     advice = "Monitoring logs are monitor_logs/<service>_<environment>_<time>.log."
 
 
+class WindowDiffersError(RolloutError):
+    message = "{path} asks for a window of {asked}; {release} is watched for {opened}, as it was opened."
+    advice = (
+        "Give the file the same window_minutes to watch by its gates, leave --config out, or end the window "
+        "by `rollout promote` or `rollout abort`."
+    )
+    exit_code = 3
+
+
 class NothingToJudgeError(RolloutError):
     message = "No gate of {environment!r} can be judged here: {reason}."
     advice = "`rollout gates check FILE` shows what each gate listens to."
@@ -369,6 +411,16 @@ class BackupMissingError(RolloutError):
 class BackupDamagedError(RolloutError):
     message = "{path} is damaged: {problem}."
     advice = "Do not restore it; take an older one, and find out what happened to the disk."
+
+
+class ChecksumMissingError(BackupDamagedError):
+    message = "{path} cannot be checked: {problem}."
+    advice = "The backup may be whole: bring the .sha256 file along, or restore another one."
+
+
+class SnapshotMissingError(RolloutError):
+    message = "The snapshot command of release {release} ended well and wrote no file {path}."
+    advice = "Fix `store_snapshot` in rollout.toml: it is given the file to write as its last argument."
 
 
 class BackupFormatError(RolloutError):

@@ -7,6 +7,7 @@ taken over by replacing the file.
 import json
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from guarded_rollout.clock import boot
 from guarded_rollout.errors import LockHeldError, NotWritableError
-from guarded_rollout.files import locked_folder, try_lock
+from guarded_rollout.files import locked_folder, try_lock, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,42 @@ class Owner:
         if self.host != platform.node():
             return False
         return process_started(self.pid) != self.started
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """A request to the holder of a lock to take back what it does. `started` names the one process meant."""
+
+    pid: int
+    started: str
+    by: str
+    why: str
+
+
+def ask_to_stop(path: Path, holder: Owner, *, by: str, why: str) -> bool:
+    """Interrupt the holder of a lock, as Ctrl-C in its terminal does, and leave word who asked and why.
+
+    Returns False if it cannot be asked: it runs elsewhere, as another user, or no more.
+    """
+    if holder.host != platform.node() or holder.dead:
+        return False
+    write_atomic(_request_path(path), json.dumps(asdict(StopRequest(holder.pid, holder.started, by, why))))
+    try:
+        os.kill(holder.pid, signal.SIGINT)
+        os.kill(holder.pid, signal.SIGCONT)  # one that was stopped by Ctrl-Z
+    except (PermissionError, ProcessLookupError):
+        return False
+    return True
+
+
+def stop_request(path: Path) -> StopRequest | None:
+    """Return what this process was asked, if it was."""
+    try:
+        found = StopRequest(**json.loads(_request_path(path).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    mine = found.pid == os.getpid() and found.started == process_started(found.pid)
+    return found if mine else None
 
 
 @contextmanager
@@ -104,6 +141,10 @@ def _take(path: Path, environment: str, me: Owner) -> tuple[int, Owner | None]:
             os.close(descriptor)
             raise
         return descriptor, previous
+
+
+def _request_path(path: Path) -> Path:
+    return path.with_suffix(".stop.json")
 
 
 def _open(path: Path) -> int:

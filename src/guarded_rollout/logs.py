@@ -107,11 +107,13 @@ class LogFile:
         """Write a line that survives the death of this process, with what is bound (the rollout's id)."""
         data = {**structlog.contextvars.get_contextvars(), **data}
         line = LogLine(self._clock.now().timestamp(), level, message, self._environment, data)
-        self._file.write(line.as_json() + "\n")
-        self._file.flush()
+        with suppress(OSError):  # a full disk costs the line, not the rollout
+            self._file.write(line.as_json() + "\n")
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
 
 class Printer:

@@ -13,7 +13,7 @@ from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.monitor.log import path_for
 from guarded_rollout.monitor.monitor import Monitor
-from guarded_rollout.monitor.ports import Ended, OpenWindow
+from guarded_rollout.monitor.ports import Ended, OpenRollout, OpenWindow
 from guarded_rollout.monitor.session import GateSession, SessionTarget
 from guarded_rollout.monitor.tasks import TaskResult
 from guarded_rollout.notify.events import Event, Kind
@@ -103,6 +103,11 @@ class Engine:
             self.paused_at is not None,
             self.undoing,
         )
+
+    def open_rollout(self) -> OpenRollout | None:
+        if self.open_window() is None:
+            return None
+        return OpenRollout("r1", "new", "watch", owner=False, watched=True)
 
     def ended(self, rollout: str) -> Ended | None:
         return self.end

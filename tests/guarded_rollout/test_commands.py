@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 from typer.main import get_command
 
 from guarded_rollout.cli import registry
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.registry import COMMANDS
+from guarded_rollout.status.document import StatusDocument
 from tests.guarded_rollout.rolloutkit import files
 
 ROOT = Path(__file__).parents[2]
@@ -170,11 +172,17 @@ def test_status_tells_all_at_a_glance_and_starts_nothing(sandbox):
     new = sandbox.deploy("2.0.0").release
     told = json.loads(sandbox.rollout("status", "--json").stdout)
     assert (told["stable"], told["candidate"], told["step"]) == (old.id, new.id, "watch")
-    assert told["schema"] == "0001"
-    assert "0 % of the traffic" in told["blue"]
-    assert "100 % of the traffic" in told["green"]
-    assert re.fullmatch(r"(1 min 0|\d+) s", told["window_left"])
-    assert told["watched_by"].startswith("nobody")
+    assert told["schema_revision"] == "0001"
+    assert [(one["slot"], one["percent"], one["healthy"]) for one in told["slots"]] == [
+        ("blue", 0, True),
+        ("green", 100, True),
+    ]
+    assert 0 < told["window"]["seconds_left"] <= 60
+    assert told["watched_by"] is None
+    TypeAdapter(StatusDocument).validate_python(told)
+    people = sandbox.rollout("status").stdout
+    assert f"100 % of the traffic, running, pid {told['slots'][1]['pid']}, healthy" in people
+    assert "next         rollout status --watch --env production" in people
 
 
 def test_an_error_is_one_json_object_for_programs(sandbox):

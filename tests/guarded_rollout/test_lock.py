@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from multiprocessing import get_context
 import pytest
 
 from guarded_rollout.errors import LockHeldError, NotWritableError
-from guarded_rollout.lock import Owner, acquire, owner, process_started
+from guarded_rollout.lock import Owner, acquire, ask_to_stop, owner, process_started, stop_request
 
 
 @pytest.fixture
@@ -65,6 +66,37 @@ def test_a_second_command_is_told_who_holds_the_lock(path, holder):
         pass
     assert f"production is being worked on by `rollout deploy` (process {process.pid} on" in str(caught.value)
     assert owner(path).pid == process.pid
+
+
+def test_the_holder_of_a_lock_is_asked_to_stop_as_by_ctrl_c_and_knows_who_asked(path, holder):
+    process = holder()
+    assert ask_to_stop(path, owner(path), by="alice@ops", why="users see wrong matches")
+    assert process.wait(10) == -signal.SIGINT
+    assert stop_request(path) is None, "it was another process that was asked"
+    me = Owner(os.getpid(), platform.node(), process_started(os.getpid()), "now", "rollout deploy")
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        ask_to_stop(path, me, by="alice@ops", why="it hangs")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    asked = stop_request(path)
+    assert (asked.by, asked.why) == ("alice@ops", "it hangs")
+
+
+def test_a_holder_that_is_stopped_in_its_terminal_goes_on_to_stop(path, holder):
+    process = holder()
+    os.kill(process.pid, signal.SIGSTOP)
+    assert ask_to_stop(path, owner(path), by="alice@ops", why="")
+    assert process.wait(10) == -signal.SIGINT
+
+
+def test_whoever_is_gone_or_elsewhere_cannot_be_asked(path, holder):
+    process = holder()
+    found = owner(path)
+    assert not ask_to_stop(path, replace(found, host="elsewhere"), by="alice", why="")
+    process.kill()
+    process.wait()
+    assert not ask_to_stop(path, found, by="alice", why="")
 
 
 def test_the_lock_is_free_when_its_block_ends_however_it_ends(path):

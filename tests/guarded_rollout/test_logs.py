@@ -207,3 +207,12 @@ def test_a_closed_stream_ends_nobody() -> None:
     configure("info", "production", stream)
     stream.close()
     structlog.get_logger().error("nobody hears this")
+
+
+def test_a_full_disk_costs_the_line_and_ends_nothing(tmp_path: Path) -> None:
+    log = LogFile.open(tmp_path, "deploy", "production")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._file.fileno())
+    os.close(full)
+    log.write("info", "giving 50 % of the traffic")
+    log.close()

@@ -23,9 +23,9 @@ from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.heartbeat import Heartbeat, unwatched_seconds
-from guarded_rollout.monitor.ports import OpenWindow
+from guarded_rollout.monitor.ports import OpenRollout, OpenWindow
 from guarded_rollout.monitor.schedule import Schedule
-from guarded_rollout.monitor.watchdog import stand_by
+from guarded_rollout.monitor.watchdog import Watchdog
 from guarded_rollout.notify.events import Kind, Level
 from guarded_rollout.status.gate_lines import sparkline
 from guarded_rollout.status.terminal import Terminal
@@ -107,12 +107,36 @@ def test_standing_by_tells_when_nobody_watches_and_again_after_five_minutes(envi
                 heartbeat.beat(environment, clock.instant(), "r1", 0, Path("x"))
             return engine.open_window() if clock.monotonic() < 1000 else None
 
-    stand_by(environment, Watched(clock, 3600), told, clock)
+    Watchdog(environment, Watched(clock, 3600), told, clock).stand_by()
     assert told.kinds() == [Kind.UNWATCHED, Kind.UNWATCHED, Kind.UNWATCHED]
     assert told.events[0].level is Level.CRITICAL
     assert "rollout monitor" in told.events[0].facts["next_command"]
     ages = [(event.at.timestamp() - (clock.now().timestamp() - clock.monotonic())) for event in told.events]
     assert ages == [pytest.approx(350, abs=11), pytest.approx(650, abs=21), pytest.approx(950, abs=31)]
+
+
+def test_a_rollout_that_nobody_works_on_any_more_is_told_of_within_a_minute_and_once(
+    environment: Environment,
+) -> None:
+    clock, told = ManualClock(), Told()
+
+    class Killed(Engine):
+        """Its command is killed after 100 s, taken up again after 200 s, and killed once more after 300 s."""
+
+        def open_rollout(self) -> OpenRollout | None:
+            at = clock.monotonic()
+            owner = at < 100 or 200 <= at < 300
+            return OpenRollout("r1", "new", "shift", owner, watched=False) if at < 500 else None
+
+    began = clock.now().timestamp()
+    Watchdog(environment, Killed(clock, 3600), told, clock).stand_by()
+    assert told.kinds() == [Kind.INTERRUPTED, Kind.INTERRUPTED]
+    ages = [event.at.timestamp() - began for event in told.events]
+    assert 100 < ages[0] < 160
+    assert 300 < ages[1] < 360
+    assert "stopped at shift" in told.events[0].facts["reason"]
+    for command in ("rollout resume", "rollout abort"):
+        assert command in told.events[0].facts["next_command"]
 
 
 def session_log(environment: Environment, name: str, *lines: LogLine) -> Path:

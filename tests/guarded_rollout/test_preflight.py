@@ -5,10 +5,14 @@ from collections.abc import Sequence
 import pytest
 
 from guarded_rollout.checks.findings import Finding, Severity
+from guarded_rollout.checks.manifest import Artifacts, Ran, write
 from guarded_rollout.checks.preflight import inspect, require
-from guarded_rollout.errors import PreflightError
+from guarded_rollout.errors import PreflightError, RolledBackError
+from guarded_rollout.journal.model import OVERRIDDEN
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.backup import take_backup
+from guarded_rollout.rollout.steps.base import Options
+from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.sandbox import Sandbox
 
 
@@ -24,8 +28,46 @@ def levels(findings: dict[str, Finding], *names: str) -> Sequence[Severity]:
 
 def test_an_empty_machine_with_everything_in_place_is_ready(sandbox):
     found = look(sandbox)
+    assert found.pop("notifications").level is Severity.WARNING, "and nobody would be told"
     assert {finding.level for finding in found.values()} == {Severity.OK}, found
     require(list(found.values()))
+
+
+def test_what_preflight_fails_deploy_refuses_unless_it_is_overridden_with_a_reason(sandbox):
+    old = sandbox.deploy().release
+    artifacts = sandbox.folder / "premerge_artifacts"
+    artifacts.mkdir()
+    (artifacts / "deploy.log").write_text("deployed")
+    ran = Ran("deploy", "rollout deploy", 0, True, 1.0, "deploy.log")
+    write(artifacts, Artifacts("production", "r", "d" * 40, False, "2026-01-01", (ran,)))
+    with pytest.raises(RolledBackError, match="pre-merge artifacts: they are about dddddddddddd"):
+        sandbox.deploy("2.0.0")
+    assert sandbox.served_by() == old.id
+    new = sandbox.deploy(options=Options(override="the site is down")).release
+    assert sandbox.served_by() == new.id
+    note = last(sandbox).note(OVERRIDDEN)
+    assert (note.data["operator"], note.data["reason"]) == ("test", "the site is down")
+    assert "pre-merge artifacts" in str(note.data["problems"])
+    shown = sandbox.rollout("history").stdout
+    assert "overridden by test: the site is down" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "level", "said"),
+    [
+        ("", 0o600, Severity.WARNING, "no channel is set"),
+        ("SLACK_WEBHOOK_URL=https://example.org/x", 0o644, Severity.WARNING, "can read it (mode 644)"),
+        ("SLACK_WEBHOOK_URL=https://example.org/x", 0o600, Severity.OK, "slack"),
+    ],
+)
+def test_channels_that_nobody_set_or_anybody_can_read_are_warned_of(sandbox, given, mode, level, said):
+    path = sandbox.folder / ".env.notifications"
+    path.write_text(given)
+    path.chmod(mode)
+    with Journal.open(sandbox.environment.journal) as journal:
+        rows = {row.name: row for row in inspect(sandbox.site, journal, None)}
+    assert rows["notifications"].level is level
+    assert said in rows["notifications"].detail
 
 
 def test_a_serving_environment_is_asked_for_its_health_and_its_latest_backup(sandbox):

@@ -145,7 +145,7 @@ def test_preflight_asks_for_the_reviews(production: Environment, tmp_path: Path)
     path.write_text(json.dumps({"reviews": [review("olga", commit=head)]}))
     assert finding(production, "reviews", reviews=path).level is Severity.FAILED
     path.write_text(json.dumps({"reviews": [review("olga"), review("max")], "headRefOid": "a" * 40}))
-    assert "is checked out" in finding(production, "reviews", reviews=path).detail
+    assert "is to be deployed" in finding(production, "reviews", reviews=path).detail
 
 
 # ---- the runs

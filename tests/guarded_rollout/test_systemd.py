@@ -24,7 +24,7 @@ def test_each_unit_names_this_project_and_nothing_of_the_template_is_left(tmp_pa
     units = made(tmp_path).units()
     assert len(units) == 10
     for name, text in units.items():
-        assert "/srv/dhash" not in text, name
+        assert "/srv/service" not in text, name
         if name.endswith(".service"):
             assert f"WorkingDirectory={tmp_path}\n" in text
             assert "ExecStart=/bin/true " in text

@@ -124,6 +124,7 @@ class Processes:
 @dataclass
 class FakeEnvironment:
     name: str = "production"
+    lock: Path = Path("/nowhere/lock")
     service: Any = field(default_factory=lambda: SimpleNamespace(store=StoreKind.COMMANDS))
     traffic: tuple[TrafficStep, ...] = (TrafficStep(20, 1.0), TrafficStep(50, 1.0), TrafficStep(100, 0.0))
 

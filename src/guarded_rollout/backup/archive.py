@@ -18,7 +18,12 @@ from guarded_rollout.backup.publish import BackupFolder, IncrementallyFlushedFil
 from guarded_rollout.backup.verify import read_through, require_space, snapshot_problem
 from guarded_rollout.backup.zip_writer import Written, ZipWriter
 from guarded_rollout.clock import Clock
-from guarded_rollout.errors import BackupDamagedError, NotWritableError, ReleaseDamagedError
+from guarded_rollout.errors import (
+    BackupDamagedError,
+    NotWritableError,
+    ReleaseDamagedError,
+    SnapshotMissingError,
+)
 from guarded_rollout.files import sha256
 from guarded_rollout.host.release import MANIFEST, REQUIREMENTS, Release
 
@@ -56,8 +61,11 @@ def take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
 
     Raises `NotWritableError`, `DiskFullError`, `BackupDamagedError`, and whatever `snapshot` raises.
     """
-    with ThreadPoolExecutor(1, initializer=run_behind_others) as quiet:
+    quiet = ThreadPoolExecutor(1, initializer=run_behind_others)
+    try:
         return quiet.submit(_take, subject, folder, clock).result()
+    finally:
+        quiet.shutdown(wait=False)  # whoever is interrupted does not wait for gigabytes
 
 
 def _take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
@@ -78,6 +86,8 @@ def _write(subject: Subject, archive: Path, folder: BackupFolder, created_at: da
     snapshot = archive.with_name("snapshot")
     if subject.snapshot is not None:
         subject.snapshot(snapshot)
+        if not snapshot.exists():
+            raise SnapshotMissingError(release=subject.release.id, path=snapshot)
     data = sorted(path for path in (snapshot, *snapshot.rglob("*")) if path.is_file())
     require_space(archive.parent, sum(path.stat().st_size for path in data))
     # After the snapshot: what it names was kept before it, so the list has all of that.

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from guarded_rollout.backup.catalog import checksum_of, signature_of
-from guarded_rollout.errors import BackupDamagedError, NotWritableError, SignatureError
+from guarded_rollout.errors import BackupDamagedError, ChecksumMissingError, NotWritableError, SignatureError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host.programs import program
 
@@ -37,7 +37,7 @@ def read(archive: Path) -> str:
     try:
         found = LINE.fullmatch(path.read_text())
     except FileNotFoundError:
-        raise BackupDamagedError(path=archive, problem=f"{path.name} is missing") from None
+        raise ChecksumMissingError(path=archive, problem=f"{path.name} is missing") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BackupDamagedError(path=archive, problem=f"{path.name} cannot be read ({error})") from None
     if found is None or Path(found[2]).name != archive.name:

@@ -25,7 +25,8 @@ class Finding:
     name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.name}: {self.detail}" + (f" {self.advice}" if self.advice else "")
+        detail = self.detail if self.detail.endswith((".", "!", "?")) else f"{self.detail}."
+        return f"{self.level}: {self.name}: {detail}" + (f" {self.advice}" if self.advice else "")
 
     def as_json(self) -> dict[str, str]:
         return {"name": self.name, "level": self.level, "detail": self.detail, "advice": self.advice}

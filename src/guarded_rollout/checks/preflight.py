@@ -24,6 +24,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.journal.record import records
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.notify import settings
+from guarded_rollout.notify.channels.factory import configured
 
 ABILITIES = {
     "schema_plan": "there is no migration plan, and nothing is migrated",
@@ -45,16 +47,22 @@ def inspect(
     health: bool = True,
     reviews: Path | None = None,
     artifacts: Path | None = None,
+    backup: bool = True,
 ) -> list[Finding]:
-    """Go through the checklist; every row is checked, whatever another one finds."""
+    """Go through the checklist; every row is checked, whatever another one finds.
+
+    Without `backup` nothing is asked of the newest one: one is about to be taken.
+    """
     rows: dict[str, Callable[[], Iterator[Finding]]] = {
         "disk space": lambda: _disk(site),
         "permissions": lambda: _permissions(site),
         "tools": _tools,
         "sockets and port": lambda: _addresses(site),
         "quality gates": lambda: _gates(site),
-        "latest backup": lambda: _backup(site),
+        "notifications": lambda: _notifications(site),
     }
+    if backup:
+        rows["latest backup"] = lambda: _backup(site)
     if health:
         rows["service health"] = lambda: _health(site)
     if release is not None:
@@ -64,16 +72,20 @@ def inspect(
         rows["variables"] = lambda: _variables(site, release)
         rows["migration plan"] = lambda: _migrations(site, release)
     if artifacts is not None:
-        rows["pre-merge artifacts"] = lambda: _artifacts(site, artifacts)
+        rows["pre-merge artifacts"] = lambda: _artifacts(site, artifacts, release)
     if reviews is not None:
-        rows["reviews"] = lambda: _reviews(site, reviews)
+        rows["reviews"] = lambda: _reviews(site, reviews, release)
     return list(examine(rows))
+
+
+def failures(findings: Sequence[Finding]) -> list[str]:
+    """Return every failed row in words."""
+    return [f"{finding.name}: {finding.detail}" for finding in findings if finding.level is Severity.FAILED]
 
 
 def require(findings: Sequence[Finding]) -> None:
     """Raise `PreflightError` naming every failed row."""
-    bad = [f"{finding.name}: {finding.detail}" for finding in findings if finding.level is Severity.FAILED]
-    if bad:
+    if bad := failures(findings):
         raise PreflightError(problems="; ".join(bad))
 
 
@@ -204,19 +216,40 @@ def _migrations(site: Site, release: Release) -> Iterator[Finding]:
         yield ok("nothing to migrate")
 
 
-def _artifacts(site: Site, folder: Path) -> Iterator[Finding]:
-    """Require what `rollout premerge` left: whole, passed, and about the commit that is checked out."""
+def _commit(site: Site, release: Release | None) -> str:
+    """The commit that is to be deployed: the release's own, else the one that is checked out."""
+    if release is not None and release.commit:
+        return release.commit
+    commit, _ = revision(site.environment.service.source)
+    return commit
+
+
+def _notifications(site: Site) -> Iterator[Finding]:
+    """Warn where nobody would be told, and where others can read how."""
+    environment = site.environment
+    if (mode := settings.readable_by_others(environment.project)) is not None:
+        what = f"{settings.FILE} holds secrets, and other users can read it (mode {mode:o})."
+        yield warning(what, f"Run `chmod 600 {settings.FILE}`.")
+    elif channels := configured(settings.load(environment.project)):
+        yield ok(", ".join(channels))
+    else:
+        advice = "`rollout notify --setup slack=https://…` writes one down; see docs/notifications.md."
+        yield warning("no channel is set: nobody is told of anything.", advice)
+
+
+def _artifacts(site: Site, folder: Path, release: Release | None) -> Iterator[Finding]:
+    """Require what `rollout premerge` left: whole, passed, and about the commit that is deployed."""
     if not (folder / manifest.FILE).exists():
         yield warning(f"there are none in {folder.name}/", "`rollout premerge` makes them.")
         return
     found = manifest.read(folder)
-    commit, _ = revision(site.environment.service.source)
+    commit = _commit(site, release)
     bad = [check.name for check in found.checks if not check.passed]
     if bad or not found.passed:
         yield failed(f"failed: {', '.join(bad) or 'nothing was run'}", "See its report.md.")
     elif found.commit != commit:
         made, here = found.commit[:12] or "no commit", commit[:12] or "no commit"
-        about = f"they are about {made}, and {here} is checked out"
+        about = f"they are about {made}, and {here} is to be deployed"
         yield failed(about, "Run `rollout premerge` on this commit.")
     elif found.dirty:
         advice = "Commit, and run `rollout premerge` again."
@@ -225,14 +258,14 @@ def _artifacts(site: Site, folder: Path) -> Iterator[Finding]:
         yield ok(f"{len(found.checks)} checks passed at {found.commit[:12]}")
 
 
-def _reviews(site: Site, path: Path) -> Iterator[Finding]:
-    """Require enough approvals of what is checked out, one of them by ops."""
+def _reviews(site: Site, path: Path, release: Release | None) -> Iterator[Finding]:
+    """Require enough approvals of what is deployed, one of them by ops."""
     reviews, asked_for = read_reviews(path)
-    commit, _ = revision(site.environment.service.source)
+    commit = _commit(site, release)
     approval = judge(reviews, asked_for or commit)
     problems = approval.problems(site.environment.approvals, site.environment.ops)
     if asked_for and commit and asked_for != commit:
-        problems.append(f"they are about {asked_for[:12]}, and {commit[:12]} is checked out")
+        problems.append(f"they are about {asked_for[:12]}, and {commit[:12]} is to be deployed")
     if problems:
         yield failed("; ".join(problems), "Ask for the reviews that are missing.")
     else:

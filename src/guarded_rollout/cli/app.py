@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from guarded_rollout.cli.registry import COMMANDS
+from guarded_rollout.cli.registry import COMMANDS, INTERRUPTED, usage_code
 
-USAGE_CODES = {"monitor": 3, "validate-logging": 3}
-"""Exit codes of a wrong usage other than 1."""
+WRONG_USAGE: type[BaseException] = typer.BadParameter.__mro__[1]
+"""Every wrong usage; Typer has no public name for it."""
 YOUNG_OBJECTS = 50_000
 """New objects before a garbage collection: with Python's 700, imports spend a fifth of their time in it."""
 
@@ -112,12 +112,24 @@ def rollout(
 
 
 def run() -> None:
-    """Run the command line. Typer ends a wrong usage with 2, which in the contract says something else."""
+    """Run the command line. A wrong usage ends it as `EXIT_CODES` says, and says where the help is.
+
+    Typer ends one with 2, which in the contract says that a release was rolled back.
+    """
     gc.set_threshold(YOUNG_OBJECTS)
     try:
-        app()
-    except SystemExit as end:
-        context = getattr(end.__context__, "ctx", None)
-        if context is None:
-            raise
-        sys.exit(USAGE_CODES.get(context.info_name, 1))
+        sys.exit(app(standalone_mode=False) or 0)
+    except WRONG_USAGE as error:
+        sys.exit(_explain(error))
+    except typer.Abort:
+        sys.exit(INTERRUPTED)
+
+
+def _explain(error: Any) -> int:
+    """Say what is wrong in a usage; returns the exit code."""
+    name = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    asked = " ".join(["rollout", *filter(COMMANDS.__contains__, [name])])
+    typer.echo(error.format_message(), err=True)
+    if len(sys.argv) > 1:
+        typer.echo(f"  See `{asked} --help`.", err=True)
+    return usage_code(name)

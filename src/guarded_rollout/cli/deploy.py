@@ -7,12 +7,15 @@ import typer
 
 from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, Why, app
+from guarded_rollout.cli.pipeline import drawn
 from guarded_rollout.cli.session import Session, built_aside, session, settings_file, with_session
 from guarded_rollout.clock import duration
-from guarded_rollout.monitor.supervised import start_watching
+from guarded_rollout.monitor.supervised import start_watching, stop_watching
 from guarded_rollout.rollout.engine import Request, operator
 from guarded_rollout.rollout.runner import DeployResult
 from guarded_rollout.rollout.steps import Options
+from guarded_rollout.rollout.window import WATCH
+from guarded_rollout.status.rows import seconds_of
 
 Restart = Annotated[
     bool, typer.Option("--restart", help="Roll out even what serves already, through the other slot.")
@@ -24,6 +27,12 @@ SkipHealth = Annotated[
     bool,
     typer.Option(
         "--skip-health-check", help="Skip the pre-deployment check of what serves now, nothing else."
+    ),
+]
+Override = Annotated[
+    str,
+    typer.Option(
+        "--override", help="Reason to go on although preflight fails; recorded, and told to everybody."
     ),
 ]
 
@@ -39,6 +48,7 @@ def deploy(
     skip_health_check: SkipHealth = False,
     restart: Restart = False,
     supersede: Supersede = False,
+    override: Override = "",
     why: Why = "",
 ) -> None:
     """Build a release, verify it beside the one that serves, and shift the traffic to it.
@@ -46,7 +56,7 @@ def deploy(
     Ends with the monitoring window open: the old release stays warm, and somebody must watch
     (`rollout monitor`), accept (`rollout promote`) or take it back (`rollout abort`).
     """
-    options = Options(skip_health_check=skip_health_check)
+    options = Options(skip_health_check=skip_health_check, override=override.strip())
     request = Request(
         "deploy", operator(), why, backup=backup_first, restart=restart, supersede=supersede, options=options
     )
@@ -61,13 +71,14 @@ def up(
     skip_health_check: SkipHealth = False,
     restart: Restart = False,
     supersede: Supersede = False,
+    override: Override = "",
     why: Why = "",
     dry_run: DryRun = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole standard deployment: backup, migration, deployment, and monitoring in the background."""
-    options = Options(skip_health_check=skip_health_check)
+    options = Options(skip_health_check=skip_health_check, override=override.strip())
     request = Request(
         "up",
         operator(),
@@ -93,15 +104,12 @@ def roll_out(
     if work.dry_run:
         rehearse(work, source, request)
         return False
-    window = replace_release(work, source, request).window
-    if window and watch:
-        watch(work)
+    window = replace_release(work, source, request, watch).window
     return window is not None
 
 
 def stand_by(work: Session) -> None:
-    """Expect `rollout monitor`; the background takes over if nobody runs it."""
-    start_watching(work.site, settings_file(), stand_by=True)
+    """Expect `rollout monitor`: the watchdog that stands by alerts if nobody runs it."""
     work.out.say(f"Watch it: `rollout monitor --env {work.env}`; the old release stays warm until then.")
 
 
@@ -119,20 +127,34 @@ def rehearse(work: Session, source: str | None, request: Request) -> None:
         work.out.result(release=release.id, dry_run=True)
 
 
-def replace_release(work: Session, source: str | None, request: Request) -> DeployResult:
-    """Build and deploy, reporting each step."""
-    release = work.site.build(source)
-    work.out.detail(
-        f"built {release.id} (wheel {release.artifact_sha256[:12]}, lock {release.lock_sha256[:12]})"
-    )
-    for change in variable_changes(work.site, release):
-        work.out.say(f"variable {change}")
-    result = work.engine(guarded=True).deploy(release, request)
+def replace_release(
+    work: Session, source: str | None, request: Request, watch: Callable[[Session], None] | None
+) -> DeployResult:
+    """Build and deploy, reporting each step, and have the window watched."""
+    began = work.site.clock.monotonic()
+    try:
+        with drawn(work):
+            release = work.site.build(source)
+            work.out.detail(
+                f"built {release.id} (wheel {release.artifact_sha256[:12]}, lock {release.lock_sha256[:12]})"
+            )
+            for change in variable_changes(work.site, release):
+                work.out.say(f"variable {change}")
+            result = work.engine(guarded=True).deploy(release, request)
+    except BaseException:
+        if work.journal.open_rollout(work.env) is None:
+            stop_watching(work.site)  # it was taken back: the watchdog has nothing to stand by for
+        raise
     left = result.window.left(work.site.clock.instant()) if result.window else 0.0
     if result.serving_already:
         work.out.say(f"{release.id} serves {work.env} already; --restart restarts it.")
-    elif result.window:
+    elif result.window is None:
+        stop_watching(work.site)
+    else:
         work.out.say(f"{release.id} has all of the traffic and is watched for {duration(left)}.")
+        work.out.say(_times(work, work.site.clock.monotonic() - began))
+        if watch:
+            watch(work)
     work.out.result(
         environment=work.env,
         release=release.id,
@@ -140,3 +162,12 @@ def replace_release(work: Session, source: str | None, request: Request) -> Depl
         window_seconds_left=round(left),
     )
     return result
+
+
+def _times(work: Session, seconds: float) -> str:
+    """Say how long it took, and what of it took longest."""
+    rollout = work.journal.open_rollout(work.env)
+    steps = rollout.steps if rollout else ()
+    took = [(step.name, seconds_of(step)) for step in steps if step.name != WATCH]
+    parts = ", ".join(f"{name} {duration(spent)}" for name, spent in took if spent and spent >= 0.5)
+    return f"It took {duration(seconds)}" + (f": {parts}." if parts else ".")

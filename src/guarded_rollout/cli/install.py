@@ -43,7 +43,8 @@ def systemd(
         whole = system if system is not None else os.geteuid() == 0
         project = environment.project.resolve()
         user = run_as or (owner_of(project) if whole else owner_of(Path.home()))
-        made = Installation(project, Path(sys.executable).parent / "rollout", user, whole, environment.port)
+        program, name = Path(sys.executable).parent / "rollout", environment.service.name
+        made = Installation(project, program, user, whole, environment.port, name)
         serves = Site(environment).serving() is not None
         commands_ = list(made.commands(env, serves=serves)) if enable else []
         if dry_run:

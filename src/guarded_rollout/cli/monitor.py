@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,8 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
 from guarded_rollout.config.service import Service
-from guarded_rollout.errors import LockHeldError, RolloutError, UnknownEnvironmentError
+from guarded_rollout.display import Display
+from guarded_rollout.errors import LockHeldError, RolloutError, UnknownEnvironmentError, WindowDiffersError
 from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
@@ -34,7 +35,7 @@ from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.session import GateSession, SessionTarget
 from guarded_rollout.monitor.supervised import supervised
 from guarded_rollout.monitor.targets import base_of, endpoint_of, of_endpoint, samplers_of
-from guarded_rollout.monitor.watchdog import stand_by, unwatched
+from guarded_rollout.monitor.watchdog import Watchdog, unwatched
 from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.notify.publisher import DryRunPublisher, NullPublisher, Publisher
 from guarded_rollout.rollout import announce
@@ -48,6 +49,9 @@ FOLLOW_SECONDS = 0.5
 
 Around = tuple[list[Text], list[Text]]
 """The lines above and below the gates."""
+
+DISPLAY = Display(drops=True)
+"""Lines of a monitor: it watches on whether anybody reads them or not."""
 
 Observer = Callable[[Monitor, float], None]
 
@@ -181,11 +185,13 @@ def _watch_environment(
         if not asked.dry_run and (code := _lock_or_follow(stack, environment, clock, show)) is not None:
             return code
         publisher = stack.enter_context(_publishing(environment, asked.dry_run))
-        rollouts = EngineRollouts(environment, clock, typer.echo)
+        rollouts = EngineRollouts(environment, clock, DISPLAY.show)
         stack.callback(rollouts.close)
         while rollouts.rolling_out():
             clock.sleep(1.0)
         window = rollouts.open_window()
+        if window is not None and not asked.dry_run:
+            _require_its_window(window, config, asked.config)
         if window is None and supervised():
             return _nothing_left(environment, rollouts, publisher, clock)
         kind = environment.service.name
@@ -221,6 +227,15 @@ def _watch_environment(
         if supervised():
             Site(environment).processes.forget(WATCHER)  # nothing is left to watch: not started again
         return code
+
+
+def _require_its_window(window: OpenWindow, config: EnvironmentGates, given: Path | None) -> None:
+    """Refuse a gates file whose window is not the one that was opened. Raises `WindowDiffersError`."""
+    asked = config.monitoring.window_minutes * 60
+    if given is not None and window.seconds and asked != window.seconds:
+        raise WindowDiffersError(
+            path=given, release=window.candidate, asked=duration(asked), opened=duration(window.seconds)
+        )
 
 
 def _nothing_left(
@@ -260,7 +275,7 @@ def _stand_by(env: str | None) -> int:
     clock = SystemClock()
     with _publishing(environment, dry_run=False) as publisher:
         rollouts = EngineRollouts(environment, clock, lambda line: None)
-        stand_by(environment, rollouts, publisher, clock)
+        Watchdog(environment, rollouts, publisher, clock).stand_by()
         rollouts.close()
     Site(environment).processes.forget(WATCHER)
     return GOOD
@@ -317,8 +332,7 @@ def _show(line: LogLine, verbose: bool, least: str, terminal: Terminal | None = 
         if terminal is not None:
             terminal.print(Text(text))
             return
-        with suppress(OSError):  # its disk is full, or its terminal has gone: the watching goes on
-            typer.echo(text)
+        DISPLAY.show(text)
 
 
 def worth_showing(line: LogLine, verbose: bool, least: str = "info") -> bool:

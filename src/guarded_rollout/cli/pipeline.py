@@ -18,8 +18,8 @@ from guarded_rollout.status.terminal import Terminal, above, below, verdicts_of
 REFRESH_SECONDS = 0.5
 
 
-class AbovePicture(Display):
-    """Prints lines above the picture."""
+class AboveDrawing(Display):
+    """Prints lines above what is drawn."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(drops=True)
@@ -42,7 +42,7 @@ def drawn(work: Session) -> Iterator[None]:
         return
     before, over = work.out.display, threading.Event()
     with Terminal(console) as terminal:
-        work.out.display = AbovePicture(terminal)
+        work.out.display = AboveDrawing(terminal)
         drawing = threading.Thread(target=_draw, args=(work, config, terminal, over), daemon=True)
         drawing.start()
         try:

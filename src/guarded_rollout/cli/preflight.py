@@ -35,7 +35,8 @@ def preflight(
     """Check everything a deployment needs, and change nothing. Exits 1 if something is missing."""
     artifacts = artifacts or work.environment.project / FOLDER
     with built_aside(work, source) as release:
-        findings = inspect(work.site, work.journal, release, reviews=reviews, artifacts=artifacts)
+        asked = reviews or work.environment.reviews
+        findings = inspect(work.site, work.journal, release, reviews=asked, artifacts=artifacts)
     for finding in findings:
         work.out.say(
             typer.style(f"{finding.level:8}", fg=COLOURS[finding.level]) + f"{finding.name}: {finding.detail}"

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from guarded_rollout.cli.app import app
+from guarded_rollout.cli.registry import EXIT_CODES
 
 
 @app.command(hidden=True)
@@ -19,6 +20,10 @@ def document(root: Any) -> Iterator[str]:
     yield "# Commands"
     yield ""
     yield "Made by `rollout reference` from the command line itself; each command has `--help` too."
+    yield from ("", "## Exit codes", "", "| command | code | what it says |", "|---|---|---|")
+    for name, codes in EXIT_CODES.items():
+        command_name = f"`rollout {name}`" if name else "every other"
+        yield from (f"| {command_name} | {code} | {meaning} |" for code, meaning in codes.items())
     for name, command in walk(root):
         yield from (
             "",

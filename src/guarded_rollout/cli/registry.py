@@ -50,6 +50,40 @@ COMMANDS = {
     "validate-logging": Listing(
         MAINTAIN, "Check format, rotation and permissions of the logs.", ("validate_logging",)
     ),
+    "install": Listing(MAINTAIN, "Have systemd start it after a reboot, and back it up.", ("install",)),
     "errors": Listing(MAINTAIN, "List every error, its exit code, and what to do.", ("errors",)),
     "reference": Listing("", "", ("reference",)),
 }
+
+INTERRUPTED = 130
+EXIT_CODES: dict[str, dict[int, str]] = {
+    "": {
+        0: "done, or there was nothing to do",
+        1: "refused, failed or taken back, with the reason on standard error; also a wrong usage",
+        INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or `rollout abort`",
+    },
+    "monitor": {
+        0: "the window closed without an alert",
+        1: "alerts were sent",
+        2: "rolled back",
+        3: "the monitor itself failed; also a wrong usage",
+    },
+    "validate-logging": {
+        0: "all is well",
+        1: "a check failed",
+        2: "warnings only",
+        3: "it could not check; also a wrong usage",
+    },
+    "notify": {
+        0: "at least one channel has delivered it",
+        1: "no channel has: it is in the fallback file; also a wrong usage",
+        2: "notify itself failed",
+    },
+}
+"""What each exit code says: of every command, and of those that differ."""
+
+
+def usage_code(name: str) -> int:
+    """Return the exit code of a command that was called wrongly."""
+    codes = EXIT_CODES.get(name, EXIT_CODES[""])
+    return next(code for code, meaning in codes.items() if "a wrong usage" in meaning)

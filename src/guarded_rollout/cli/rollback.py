@@ -13,7 +13,7 @@ from guarded_rollout.cli.app import Force, Why, app
 from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.errors import UsageError
 from guarded_rollout.files import scratch_folder
-from guarded_rollout.host.release import Release
+from guarded_rollout.host.release import Release, resolve
 from guarded_rollout.monitor.supervised import stop_watching
 from guarded_rollout.rollout.engine import Request, operator
 from guarded_rollout.rollout.rollback import previous, release_of, require_environment
@@ -102,7 +102,7 @@ def _target(
 ) -> Iterator[tuple[Release, Manifest | None]]:
     """The release to return to, and a backup's manifest; that is verified wholly before anything changes."""
     if backup is None:
-        release = previous(work.site, work.journal) if to == "previous" else work.site.release(to or "")
+        release = previous(work.site, work.journal) if to == "previous" else _named(work, to or "")
         if to == "previous":
             work.out.say(f"The last good release before what serves is {release.id}.")
         yield release, None
@@ -121,3 +121,8 @@ def _usual(work: Session, release: Release, found: Manifest | None) -> Data:
     if found is None or found.snapshot is None:
         return Data.NONE
     return Data.MERGE if work.site.has(release, "store_merge") else Data.EXACT
+
+
+def _named(work: Session, name: str) -> Release:
+    """The release that is meant: by its id, or by what tells it from the others."""
+    return work.site.release(resolve(work.environment.releases, name))

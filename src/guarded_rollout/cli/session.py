@@ -3,10 +3,12 @@
 import inspect
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
@@ -16,7 +18,8 @@ import typer
 from guarded_rollout import logs
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose
 from guarded_rollout.config.environments import Environment, load
-from guarded_rollout.errors import CancelledError, NoProjectError, RolloutError
+from guarded_rollout.display import Display
+from guarded_rollout.errors import CancelledError, NoProjectError, NotWritableError, RolloutError
 from guarded_rollout.host.release import Release, make_writable
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import RolloutOutcome
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 Own = ParamSpec("Own")
 FILE = "rollout.toml"
+STAMPED = ("deploy", "rollback")
+"""The logs of commands whose lines are events: without a terminal each begins with its time."""
 SCRATCH = ("rollback-", "rollout-verify-")
 """Prefixes of the temporary folders that commands unpack backups into."""
 
@@ -40,11 +45,14 @@ class Output:
     as_json: bool = False
     verbose: bool = False
     log: LogFile | None = None
+    display: Display = field(default_factory=Display)
+    stamped: bool = False  # lines begin with their time: nobody sees when they come
 
     def say(self, line: str) -> None:
-        typer.echo(line, err=self.as_json)
         if self.log:
             self.log.write("info", line)
+        moment = f"{datetime.now(UTC):%FT%TZ} " if self.stamped else ""
+        self.display.show(moment + line, err=self.as_json)
 
     def detail(self, line: str) -> None:
         if self.verbose:
@@ -58,15 +66,16 @@ class Output:
     def result(self, **values: object) -> None:
         """Print the result for programs."""
         if self.as_json:
-            typer.echo(json.dumps(values, default=str))
+            Display().show(json.dumps(values, default=str))
 
     def fail(self, error: RolloutError) -> None:
         if self.as_json:
-            typer.echo(json.dumps(error.as_json(), default=str))
-        plain = False if os.environ.get("NO_COLOR") else None
-        typer.secho(error.sentence, err=True, fg=typer.colors.RED, color=plain)
+            Display().show(json.dumps(error.as_json(), default=str))
+        coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        sentence = typer.style(error.sentence, fg=typer.colors.RED) if coloured else error.sentence
+        self.display.show(sentence, err=True)
         if error.hint:
-            typer.echo(f"  {error.hint}", err=True)
+            self.display.show(f"  {error.hint}", err=True)
         if self.log:
             self.log.write("error", error.sentence, error=error.code(), advice=error.hint)
 
@@ -103,8 +112,16 @@ class Session:
         from guarded_rollout.rollout.engine import Engine
         from guarded_rollout.rollout.gate_guard import guard_of
 
-        guard = guard_of(self.environment, self.publisher) if guarded else None
-        return Engine(self.site, self.journal, self.out.say, guard=guard)
+        if not guarded:
+            return Engine(self.site, self.journal, self.out.say)
+        guard = guard_of(self.environment, self.publisher)
+        return Engine(self.site, self.journal, self.out.say, guard=guard, begun=self._stand_by)
+
+    def _stand_by(self) -> None:
+        """Leave a watchdog with the supervisor: it tells if this process dies, or nobody watches later."""
+        from guarded_rollout.monitor.supervised import start_watching
+
+        start_watching(self.site, settings_file(), stand_by=True)
 
     @contextmanager
     def recorded(
@@ -210,9 +227,14 @@ def _exclusive(site: Site, out: Output, command: str, log: str | None) -> Iterat
     environment = site.environment
     env = environment.name
     site.prepare()
+    out.display.drops = True
+    out.stamped = log in STAMPED and not (sys.stderr if out.as_json else sys.stdout).isatty()
     if log:
         tidy(environment.logs, environment.service_logs, site.clock.now())
-        out.log = LogFile.open(environment.logs, log, env)
+        try:
+            out.log = LogFile.open(environment.logs, log, env)
+        except NotWritableError as error:  # a full disk: what is to be done matters more than its log
+            out.say(f"This is not logged: {error.sentence}")
     notifying = publisher_for(environment, clock=site.clock)
     held = acquire(environment.lock, environment=env, command=f"rollout {command}")
     with notifying as publisher, held, PublishingJournal.open(environment.journal) as journal:

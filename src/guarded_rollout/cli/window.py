@@ -1,10 +1,13 @@
 """`rollout resume`, `pause`, `promote` and `abort`: what an operator does about an open rollout."""
 
-from guarded_rollout.cli.app import Why, app
-from guarded_rollout.cli.session import Session, settings_file, with_session
-from guarded_rollout.clock import duration
+from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, Why, app
+from guarded_rollout.cli.session import Session, configured, session, settings_file, with_session
+from guarded_rollout.clock import SystemClock, duration
 from guarded_rollout.journal.model import RolloutOutcome
+from guarded_rollout.monitor.heartbeat import watched_by_another
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
+from guarded_rollout.rollout.engine import operator
+from guarded_rollout.rollout.stopping import Stopped, stop_owner
 
 
 @app.command(epilog="Example: rollout resume --env production")
@@ -18,7 +21,8 @@ def resume(work: Session) -> None:
     result = engine.resume()
     left = result.window.left(work.site.clock.instant()) if result.window else 0.0
     if result.window:
-        start_watching(work.site, settings_file())
+        if not watched_by_another(work.environment, engine.require_open().id, work.site.clock.instant()):
+            start_watching(work.site, settings_file())
         work.out.say(f"{result.release.id} is watched for another {duration(left)}.")
     work.out.result(environment=work.env, release=result.release.id, window_seconds_left=round(left))
 
@@ -52,14 +56,39 @@ def promote(work: Session) -> None:
 
 
 @app.command(epilog='Example: rollout abort --env production --why "users see wrong matches"')
-@with_session(log="deploy")
-def abort(work: Session, why: Why = "aborted by the operator") -> None:
-    """Take the open rollout back: traffic first, then the rest. An interrupted rollback is resumed."""
+def abort(
+    env: Env = "production",
+    why: Why = "aborted by the operator",
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take the open rollout back: traffic first, then the rest. An interrupted rollback is resumed.
+
+    Another process that is verifying or shifting is asked to take its rollout back, and watched doing it.
+    """
+    stopped: Stopped | None = None
+    if not dry_run:
+        with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
+            stopped = stop_owner(environment, SystemClock(), out.say, by=operator(), why=why)
+    with session(env, "abort", as_json=as_json, verbose=verbose, dry_run=dry_run, log="deploy") as work:
+        _abort(work, why, stopped)
+
+
+def _abort(work: Session, why: str, stopped: Stopped | None) -> None:
+    """Take back what is open and nobody works on any more."""
     engine = work.engine()
     if work.dry_run:
         work.out.rehearse(*engine.rehearse_abort())
         return
-    ended = engine.abort(why)
+    if stopped is not None and stopped.rollout is not None and not stopped.rollout.open:
+        ended = stopped.rollout
+    elif stopped is not None and work.journal.open_rollout(work.env) is None:
+        work.out.say(f"`{stopped.command}` was stopped before it had changed anything.")
+        work.out.result(environment=work.env, stopped=stopped.command)
+        return
+    else:
+        ended = engine.abort(why)
     stop_watching(work.site)
     serves = ended.target if ended.outcome is RolloutOutcome.COMPLETED else ended.source
     work.out.say(f"{serves or 'Nothing'} serves {work.env}.")

@@ -58,6 +58,7 @@ class Checks:
     timeout_seconds: float
     start_seconds: float
     drain_seconds: int
+    finish_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Environment:
     keep_backups: int
     signing_key: Path | None
     allowed_signers: Path | None
+    reviews: Path | None  # the file of them, if a deployment needs any
     approvals: int
     ops: tuple[str, ...]
 
@@ -369,6 +371,7 @@ def _environment(
         keep_backups=project["keep_backups"],
         signing_key=_optional(folder, project["signing_key"]),
         allowed_signers=_optional(folder, project["allowed_signers"]),
+        reviews=_optional(folder, review["file"]),
         approvals=review["approvals"],
         ops=tuple(filter(None, review["ops"])),
     )

@@ -12,6 +12,8 @@ PLAN, UNDOING = "plan", "undoing"
 """The notes that say by which steps a rollout goes, and that it is being taken back."""
 SUPERSEDED, INTERRUPTED = "superseded by", "it was interrupted"
 """The beginnings of reasons that say nothing against the release."""
+OVERRIDDEN = "overridden"
+"""The note that preflight failed and was overridden: by whom, why, and what had failed."""
 
 
 class RolloutOutcome(StrEnum):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config.environments import Environment
@@ -90,6 +91,13 @@ def last(environment: Environment) -> Heartbeat | None:
         return Heartbeat(**json.loads(path_of(environment).read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def watched_by_another(environment: Environment, rollout: UUID, now: Instant) -> bool:
+    """Return True if another process watches this rollout."""
+    beat = last(environment)
+    mine = beat is not None and beat.pid == os.getpid()
+    return beat is not None and not mine and beat.rollout == str(rollout) and beat.watches(now)
 
 
 def unwatched_seconds(beat: Heartbeat | None, window: OpenWindow | None, now: Instant) -> float:

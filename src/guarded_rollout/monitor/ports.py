@@ -21,6 +21,20 @@ class OpenWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRollout:
+    """An open rollout. `step` is where it stands; without an `owner` nobody is at work on it.
+
+    `watched` is True once its window is open: then a monitor attends to it, not the command that began it.
+    """
+
+    rollout: str
+    release: str
+    step: str
+    owner: bool
+    watched: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The end of a rollout."""
 
@@ -44,6 +58,10 @@ class Rollouts(Protocol):
 
     def open_window(self) -> OpenWindow | None:
         """Return the rollout that is watched now."""
+        ...
+
+    def open_rollout(self) -> OpenRollout | None:
+        """Return the open rollout, watched or not; None if none is open."""
         ...
 
     def ended(self, rollout: str) -> Ended | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from guarded_rollout.errors import SystemdError, UnitTakenError
 from guarded_rollout.files import write_atomic
 
-FOLDER, USER, PROGRAM = "/srv/dhash", "dhash", "/srv/dhash/.venv/bin/rollout"
+FOLDER, USER, PROGRAM = "/srv/service", "service", "/srv/service/.venv/bin/rollout"
 """What the templates name, for this project's own values to take the place of."""
 NEEDS_ROOT = (
     "User=", "ProtectSystem=", "Private", "ProtectClock=", "ProtectHostname=", "ProtectKernel",
@@ -33,6 +33,7 @@ class Installation:
     user: str
     system: bool
     port: int = 0
+    name: str = "the service"
 
     @property
     def folder(self) -> Path:
@@ -75,6 +76,7 @@ class Installation:
             yield ["loginctl", "enable-linger", self.user]  # or it starts when this user logs in
 
     def _filled(self, text: str) -> str:
+        text = text.replace("the service (%i)", f"{self.name} (%i)")
         lines = text.replace(PROGRAM, str(self.program)).replace(FOLDER, str(self.project)).splitlines()
         if not self.system:
             lines = [line for line in lines if not line.startswith(NEEDS_ROOT)]

@@ -11,18 +11,16 @@ from uuid import UUID, uuid5
 import structlog
 
 from guarded_rollout.errors import RolloutError
-from guarded_rollout.journal.model import Rollout, RolloutOutcome, StepOutcome
+from guarded_rollout.journal.model import OVERRIDDEN, Rollout, RolloutOutcome, StepOutcome, StepRun
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
 from guarded_rollout.notify.publisher import NullPublisher, Publisher
+from guarded_rollout.rollout.engine import MONITOR
 
 log = structlog.get_logger()
 
 FRESH = timedelta(hours=6)
 """Older events are history, not news."""
-
-MONITOR = "the monitor"
-"""The operator of an automatic rollback."""
 
 ROLLBACK = "rollback"
 WATCH = "watch"
@@ -44,6 +42,11 @@ class PublishingJournal(Journal):
         structlog.contextvars.bind_contextvars(rollout=str(rollout))
         super().intend(rollout, step, **plan)
         if step == WATCH:
+            self._publish(rollout)
+
+    def note(self, rollout: UUID, name: str, **data: object) -> None:
+        super().note(rollout, name, **data)
+        if name == OVERRIDDEN:
             self._publish(rollout)
 
     def end(self, rollout: UUID, outcome: RolloutOutcome, reason: str = "") -> None:
@@ -80,9 +83,14 @@ def events_of(rollout: Rollout) -> list[Event]:
         return []
     is_rollback = rollout.command == ROLLBACK
     events = [_begun(rollout, is_rollback)]
+    if overridden := rollout.note(OVERRIDDEN):
+        problems = overridden.data["problems"]
+        failed = "; ".join(problems) if isinstance(problems, list) else str(problems)
+        reason = f"{overridden.data['reason']} (failed: {failed})"
+        events.append(_event(rollout, Kind.OVERRIDDEN, overridden.at, reason=reason))
     watched = rollout.last(WATCH)
     if watched is not None and not is_rollback:
-        events.append(_watched(rollout, watched.started_at))
+        events.append(_watched(rollout, watched))
     taken_over = (
         is_rollback and rollout.outcome is RolloutOutcome.ROLLED_BACK
     )  # by another, with its own events
@@ -97,12 +105,14 @@ def _begun(rollout: Rollout, is_rollback: bool) -> Event:
     return _event(rollout, kind, rollout.started_at, reason=rollout.why, done=serving)
 
 
-def _watched(rollout: Rollout, at: datetime) -> Event:
+def _watched(rollout: Rollout, step: StepRun) -> Event:
+    at = step.started_at
+    until = at + timedelta(seconds=float(str(step.plan.get("seconds", 0))))
     return _event(
         rollout,
-        Kind.DEPLOYMENT_SUCCEEDED,
+        Kind.SERVING,
         at,
-        "It has all of the traffic, and its monitoring window is open.",
+        f"It serves all of the traffic, and is watched until {until.astimezone(UTC):%H:%M} UTC.",
         done=f"{rollout.source} is kept warm until the window closes",
         next_command=f"rollout monitor --env {rollout.environment}",
         **_evidence(rollout, at),

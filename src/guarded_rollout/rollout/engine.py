@@ -1,8 +1,9 @@
 """The engine: the operations on an environment's rollouts. `runner` runs their steps."""
 
 import getpass
+import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from guarded_rollout.rollout.steps.shift import candidate_is_alive
 from guarded_rollout.rollout.window import PAUSED, PROMOTED, RESUMED, Window, mark, window
 
 DEFAULTS = Options()
+MONITOR = "the monitor"
+"""The operator of an automatic rollback."""
 NO_ROLLOUT = UUID(int=0)  # of a rehearsal, which writes nothing
 
 
@@ -50,11 +53,13 @@ class Engine:
         say: Callable[[str], None],
         *,
         guard: Callable[[Work], None] | None = None,
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
         self.site = site
         self.journal = journal
         self.say = say
         self._guard = guard or candidate_is_alive
+        self._begun = begun  # called once a deployment is in the journal
 
     # ---- rolling out
 
@@ -66,6 +71,7 @@ class Engine:
         if stable is not None and stable.id == release.id and not request.restart:
             return DeployResult(release, serving_already=True)
         work = self._begin(self._work(release, stable, request), request)
+        self._begun()
         self.say(f"rolling out {release.id} in {self.site.environment.name}")
         return advance(work)
 
@@ -276,6 +282,15 @@ def steps_named(names: Iterable[str]) -> tuple[RolloutStep, ...]:
     return tuple(STEPS[name] for name in names)
 
 
-def operator() -> str:
-    """Return the operator at work, as user@host."""
-    return f"{getpass.getuser()}@{platform.node()}"
+ACTORS = ("ROLLOUT_OPERATOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR")
+"""Variables that name who is at work: given by hand, then by the CI systems."""
+LONGEST_NAME = 100
+
+
+def operator(variables: Mapping[str, str] = os.environ) -> str:
+    """Return who is at work: as the environment says, who called sudo, else user@host."""
+    for name in ACTORS:
+        given = "".join(filter(str.isprintable, variables.get(name, "").strip()))[:LONGEST_NAME]
+        if given:
+            return f"{given}@{platform.node()}" if given == MONITOR else given
+    return f"{variables.get('SUDO_USER') or getpass.getuser()}@{platform.node()}"

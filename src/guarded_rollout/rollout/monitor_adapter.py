@@ -14,9 +14,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire, owner
-from guarded_rollout.monitor.ports import Ended, OpenWindow
-from guarded_rollout.rollout.announce import MONITOR
-from guarded_rollout.rollout.engine import Engine, Request
+from guarded_rollout.monitor.ports import Ended, OpenRollout, OpenWindow
+from guarded_rollout.rollout.engine import MONITOR, Engine, Request
 from guarded_rollout.rollout.rollback import previous
 from guarded_rollout.rollout.steps.base import Options
 from guarded_rollout.rollout.window import window
@@ -71,6 +70,20 @@ class EngineRollouts:
             paused=bool(found and found.paused),
             undoing=back or rollout.undoing,
             at_work=owner(self._environment.lock) is not None,
+        )
+
+    def open_rollout(self) -> OpenRollout | None:
+        rollout = self._journal.open_rollout(self._environment.name)
+        if rollout is None:
+            return None
+        watched = window(rollout) is not None and not (rollout.is_rollback or rollout.undoing)
+        step = rollout.unfinished or next(reversed(rollout.steps), None)
+        return OpenRollout(
+            rollout=str(rollout.id),
+            release=rollout.target or "",
+            step=step.name if step else "the start",
+            owner=owner(self._environment.lock) is not None,
+            watched=watched,
         )
 
     def last(self) -> Rollout | None:

@@ -12,6 +12,7 @@ from guarded_rollout.errors import FirstDeploymentError, RollbackFailedError, Ro
 from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
 from guarded_rollout.journal.model import INTERRUPTED, UNDOING, Rollout, RolloutOutcome, StepOutcome
+from guarded_rollout.lock import StopRequest, stop_request
 from guarded_rollout.rollout.steps.base import RolloutStep, Work
 from guarded_rollout.rollout.window import Window
 
@@ -47,7 +48,7 @@ def _do(work: Work, step: RolloutStep) -> None:
             raise
         if work.is_rollback:
             raise _failed_rollback(work, step, error) from error
-        take_back(work, cause_of(error))
+        take_back(work, cause_of(error, stop_request(work.site.environment.lock)))
         if work.outgoing is not None:  # what ended the rollout may have ended the supervisor as well
             _tidy(work, work.site.ensure)
         if not isinstance(error, RolloutError):
@@ -115,10 +116,10 @@ def decided(rollout: Rollout, work: Work) -> str:
     return ""
 
 
-def cause_of(error: BaseException) -> str:
+def cause_of(error: BaseException, asked: StopRequest | None = None) -> str:
     """Say in one sentence for the journal why a rollout ended."""
     if isinstance(error, RolloutError):
         return error.sentence
     if isinstance(error, KeyboardInterrupt):
-        return f"{INTERRUPTED} by the operator."
+        return f"{asked.why} (asked by {asked.by})" if asked else f"{INTERRUPTED} by the operator."
     return str(error) or type(error).__name__

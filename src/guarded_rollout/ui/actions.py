@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from guarded_rollout.clock import duration
 from guarded_rollout.errors import ActionRefusedError
+from guarded_rollout.rollout.stopping import stoppable
 from guarded_rollout.status.headline import failing, unknown, unwatched
 from guarded_rollout.status.rows import shaky
 from guarded_rollout.status.snapshot import Phase, Snapshot
@@ -92,7 +93,7 @@ def why_not(action: str, seen: Snapshot) -> str:
     """Say in a sentence why an action is not possible now; empty if it is."""
     if unknown(seen):
         return "The journal cannot be read."
-    if seen.at_work is not None:
+    if seen.at_work is not None and not (action == "abort" and stoppable(seen.at_work, seen.rollout)):
         return f"`{seen.at_work.command}` is at work (process {seen.at_work.pid}): wait until it has ended."
     match action:
         case "promote" | "pause":

@@ -171,3 +171,14 @@ def test_an_unknown_action_is_refused(still: Place) -> None:
     with pytest.raises(ActionRefusedError):
         question("down", look(still))
     assert set(actions.LABELS) == {"promote", "pause", "resume", "abort", "rollback", "up"}
+
+
+def test_a_rollout_that_is_being_verified_or_shifted_can_be_aborted(still: Place) -> None:
+    still.release(OLD, "blue")
+    still.release(NEW, "green")
+    rollout = still.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
+    still.journal.intend(rollout, "shift")
+    with acquire(still.environment.lock, environment="production", command="rollout up"):
+        assert possible(look(still)) == {"abort"}
+    with acquire(still.environment.lock, environment="production", command="rollout backup"):
+        assert possible(look(still)) == set()

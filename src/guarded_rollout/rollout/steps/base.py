@@ -31,6 +31,7 @@ class Options:
     """The operator's choices for one rollout, journalled so that `resume` follows them."""
 
     skip_health_check: bool = False
+    override: str = ""  # the reason to deploy although preflight fails
     # of a rollback:
     backup: str | None = None
     data: Data = Data.NONE

@@ -1,0 +1,89 @@
+"""Whatever is typed wrong, no command ends with a code that says something else."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from guarded_rollout.cli.app import app, run
+from guarded_rollout.cli.reference import walk
+from guarded_rollout.cli.registry import COMMANDS, EXIT_CODES, usage_code
+
+ROOT = Path(__file__).parents[2]
+WALKED = dict(walk(typer.main.get_command(app)))
+NEEDED = {"verify": ["none.zip"], "gates replay": ["none.log"], "gates check": ["none.json"]}
+"""Arguments without which a command is refused before it looks at its options."""
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "rollout.toml").write_text("[environments.production]\n")
+    (tmp_path / "quality-gates-config.json").write_text((ROOT / "quality-gates-config.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ROLLOUT_TOML", raising=False)
+    yield tmp_path
+    left = {path.name for path in tmp_path.iterdir()} - {"rollout.toml", "quality-gates-config.json"}
+    assert left == set(), "a wrong usage leaves nothing behind"
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str]:
+    """The exit code of `rollout WORDS…`, and what it wrote to standard error."""
+    monkeypatch.setattr(sys, "argv", ["rollout", *words])
+    said = io.StringIO()
+    with (
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(io.StringIO()),
+        pytest.raises(SystemExit) as end,
+    ):
+        run()
+    assert isinstance(end.value.code, int)
+    return end.value.code, said.getvalue()
+
+
+def options(command: object) -> list[str]:
+    """The long options that take a value."""
+    found = [one for one in command.params if one.param_type_name == "option" and not one.is_flag]  # type: ignore[attr-defined]
+    return [next(flag for flag in one.opts if flag.startswith("--")) for one in found]
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_a_wrong_option_or_a_missing_value_says_where_the_help_is(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    words = name.split()
+    for wrong in (["--no-such-option"], *([option] for option in options(WALKED[name]))):
+        code, said = call(monkeypatch, *words, *NEEDED.get(name, []), *wrong)
+        assert code == usage_code(words[0]), (wrong, said)
+        assert f"See `rollout {words[0]} --help`." in said
+        assert wrong[0] in said
+
+
+@pytest.mark.parametrize("name", [name for name in WALKED if "--env" in options(WALKED[name])])
+def test_an_unknown_environment_is_named_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    words = [*name.split(), *NEEDED.get(name, []), "--env", "nowhere"]
+    code, said = call(monkeypatch, *words)
+    assert code in (1, 3)
+    assert code != 3 or usage_code(name.split()[0]) == 3
+    if name not in NEEDED:
+        assert "nowhere" in said
+        assert "production" in said
+
+
+@pytest.mark.parametrize("words", [["bogus"], ["--env"], ["gates", "bogus"], []])
+def test_what_is_no_command_is_no_success_and_no_rollback(
+    monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    code, said = call(monkeypatch, *words)
+    assert code == 1
+    assert "--help`." in said or not words
+
+
+def test_two_says_rolled_back_or_less_than_failed_and_never_a_wrong_usage() -> None:
+    assert {usage_code(name) for name in COMMANDS} == {1, 3}
+    assert EXIT_CODES["monitor"][2] == "rolled back"
