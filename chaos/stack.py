@@ -208,7 +208,7 @@ class Stack:
 
     def serving_slot(self) -> str:
         """The slot that has most of the traffic, by the file that the proxy reads."""
-        written = self._share().removesuffix("+")
+        written = self._share().rstrip("+-")
         return "green" if written == "g" or written > "8000" else "blue"
 
     def has_spare(self) -> bool:
