@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from guarded_rollout.cli.app import app
+from guarded_rollout.cli.init import typed
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import load
 from guarded_rollout.config.kinds import Source
@@ -96,6 +98,14 @@ def test_a_lone_program_is_served_by_the_releases_python(tmp_path: Path) -> None
 )
 def test_a_known_server_listens_on_the_socket_instead_of_a_port(words: str, expected: str) -> None:
     assert socket_words(tuple(words.split())) == tuple(expected.split())
+
+
+def test_a_command_is_shown_as_it_can_be_typed() -> None:
+    for words in (("{python}", "a b.py"), ("{bin}/uvicorn", "a:app", "--uds", "{uds}"), ("node", "it's.js")):
+        assert tuple(shlex.split(typed(words))) == words
+    assert (
+        typed(("{bin}/uvicorn", "a:app", "--bind", "unix:{uds}")) == "{bin}/uvicorn a:app --bind unix:{uds}"
+    )
 
 
 def test_a_procfile_goes_before_what_is_guessed(tmp_path: Path) -> None:

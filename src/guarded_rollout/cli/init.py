@@ -1,5 +1,6 @@
 """`rollout init`: begin to guard the service in this folder."""
 
+import re
 import shlex
 import tomllib
 from dataclasses import asdict
@@ -48,8 +49,7 @@ def init(
         out.say(f"Looked at {told}: releases are built as a {found.build}.")
         found = found.answered(
             name=name or _ask("Its name", found.name, yes),
-            serve=serve
-            or _ask("The command that serves, on the unix socket {uds}", shlex.join(found.serve), yes),
+            serve=serve or _ask("The command that serves, on the unix socket {uds}", typed(found.serve), yes),
             port=port or _port(_ask("The port where clients come", str(found.port), yes)),
             store=store or _ask(f"Its data ({', '.join(STORES)})", found.store, yes),
         )
@@ -62,6 +62,11 @@ def init(
             out.say(hint)
         out.say("Next: rollout up --env production")
         out.result(written=written, next="rollout up --env production", **_told(found))
+
+
+def typed(words: tuple[str, ...]) -> str:
+    """A command as one would type it: braces need no quotes here."""
+    return re.sub(r"'([\w{}./:,=-]+)'", r"\1", shlex.join(words))
 
 
 def _ask(question: str, default: str, yes: bool) -> str:

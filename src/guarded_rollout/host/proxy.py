@@ -91,7 +91,7 @@ class Traffic:
         share = ALL if green >= 100 else f"{green * 0x10000 // 100:04x}"
         candidate = TO_BLUE if slot == "blue" else ""
         write_atomic(self.share_file, share + (candidate + SPARE if spare else ""))
-        if not spare:
+        if not spare and self.tester_key():
             self.close_to_testers()
 
     def open_to_testers(self) -> str:
