@@ -523,7 +523,7 @@ def test_a_file_on_its_way_counts_the_seconds_and_can_be_cancelled(page: Page, t
         expect(one.get_by_role("progressbar")).to_be_visible()
         two.get_by_role("button", name="Cancel").click()
         expect(two).to_contain_text("Cancelled.")
-        expect(one).to_contain_text("Reading the PDF took too long.", timeout=20_000)
+        expect(one).to_contain_text("Reading the file took too long.", timeout=20_000)
         expect(two.get_by_role("button", name="Try again")).to_be_visible()
 
 
