@@ -5,7 +5,7 @@ the service fresh. What is asked by fingerprint stands in the address, so a resu
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -20,6 +20,7 @@ from dhash_service.api.auth import ANONYMOUS, Running
 from dhash_service.documents import is_document
 from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError, as_error
 from dhash_service.facts import Image
+from dhash_service.pictures.formats import FURTHER, Format
 from dhash_service.service import Service, Submission
 from dhash_service.store.sightings import SightingFilter, file_label
 from dhash_service.web.asked import RADII, Asked
@@ -145,8 +146,14 @@ async def page(
         radii=RADII,
         closed=service.settings.locked and not visitor_of(request).known,
         largest=service.settings.max_body_bytes,
+        further=further(service.settings.opening.formats),
         standing=await service.read(lambda: Standing.of(service)),
     )
+
+
+def further(formats: Collection[str]) -> list[Format]:
+    """The formats that the settings add to those always read."""
+    return [format for format in FURTHER.values() if format.pillow in formats]
 
 
 async def answer_or_problem(service: Service, file: UploadFile, keep: bool) -> Answered:

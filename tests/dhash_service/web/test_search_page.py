@@ -8,7 +8,7 @@ import pytest
 
 from tests.dhash_service.documents.pdfs import showing
 from tests.dhash_service.serving import Server, serving
-from tests.pictures import jpeg
+from tests.pictures import encode, jpeg, photo
 
 BROWSER = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
 JPEG = {"Content-Type": "image/jpeg"}
@@ -178,3 +178,12 @@ def test_a_form_beyond_the_limit_is_answered_with_a_page(locked: Server) -> None
     assert "default-src 'none'" in page.headers["content-security-policy"]
     program = look_up(locked, ("huge.png", bytes(300_000)), Accept="*/*")
     assert program.json()["type"] == "/problems/body-too-large"
+
+
+def test_the_form_takes_the_formats_that_are_read(server: Server) -> None:
+    page = server.client.get("/", headers=BROWSER).text
+    assert "TIFF, AVIF, JPEG 2000, TGA, PPM/PGM, ICO or PDF" in page
+    assert ",.avif,.jp2," in page
+    assert "HEIC" not in page
+    answer = look_up(server, ("a.avif", encode(photo(200, 150, 71), "AVIF")))
+    assert "200 × 150" in answer.text
