@@ -11,8 +11,10 @@ import psycopg
 import pytest
 
 from guarded_rollout.backup.verify import snapshot_problem
+from guarded_rollout.config.environments import parse
 from guarded_rollout.errors import StoreProgramError
 from guarded_rollout.host.postgresql import PostgresqlDatabase
+from guarded_rollout.operations.premerge import _scratch_store
 from guarded_rollout.secret import Secret
 from tests.dhash_service.store.databases import fresh_database, postgres_server
 from tests.guarded_rollout.rolloutkit import last
@@ -73,6 +75,46 @@ def test_an_exchange_that_fails_leaves_the_database_as_it_was(database: Postgres
     with pytest.raises(StoreProgramError, match="does not exist"):
         database.exchange("no_such_database", database.beside("before"))
     assert notes(database.url) == ["first"]
+
+
+def test_a_user_who_may_not_make_databases_is_told_and_nothing_changes(
+    database: PostgresqlDatabase, tmp_path: Path
+) -> None:
+    database.dump(tmp_path / "dump")
+    with psycopg.connect(database.url.reveal().replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE ROLE plain LOGIN")
+    try:
+        url = database.url.reveal().replace("://postgres", "://plain")
+        plain = PostgresqlDatabase(Secret(url), programs())
+        assert database.may_create()
+        assert not plain.may_create()
+        with pytest.raises(StoreProgramError, match="permission denied to create database"):
+            plain.restore(tmp_path / "dump", plain.beside("new"))
+        assert notes(database.url) == ["first"]
+    finally:
+        with psycopg.connect(database.url.reveal().replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute("DROP ROLE plain")
+
+
+def test_a_branch_is_checked_against_an_empty_database_beside(
+    database: PostgresqlDatabase, tmp_path: Path
+) -> None:
+    """The one that serves would be the candidate's otherwise."""
+    service = {
+        "name": "shop",
+        "store": {"kind": "postgresql", "programs": programs()},
+        "commands": {"serve": ["x"]},
+    }
+    tables = {"service": service, "environments": {"production": {"store": database.url.reveal()}}}
+    environment = parse(tables, tmp_path / "rollout.toml").environment("production")
+    with _scratch_store(environment, tmp_path) as url:
+        made = PostgresqlDatabase(Secret(url))
+        assert made.name != database.name
+        with psycopg.connect(url.replace("+psycopg", "")) as connection:
+            assert connection.execute(
+                "SELECT count(*) FROM pg_tables WHERE tablename = 'notes'"
+            ).fetchone() == (0,)
+    assert not database.exists(made.name)
 
 
 def test_a_damaged_dump_leaves_the_database_as_it_was(database: PostgresqlDatabase, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ can still be read of the damaged store, is made ready beside it before it takes 
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -173,7 +174,8 @@ def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path) -> Ev
         work.note(SET_ASIDE, store=database.name, aside=aside)
         database.exchange(new, aside)
     except StoreProgramError as error:
-        database.drop(new)
+        with suppress(StoreProgramError):
+            database.drop(new)
         site.ensure()
         raise StoreKeptError(release=work.incoming.id, reason=error.sentence) from None
     work.say(f"the data is that of {work.options.backup}; the database as it was is kept as {aside}")
