@@ -86,7 +86,7 @@ def test_a_dropped_picture_is_shown_beside_the_nearest_known_ones_and_not_kept(
 def test_what_is_chosen_to_be_kept_is_found_from_then_on(page: Page, server: Server) -> None:
     data = jpeg(480, 360, 50)
     page.goto(server.url)
-    page.get_by_label("Keep").check()
+    page.get_by_label("Add to library").check()
     choose(page, File("new.jpg", data))
     mine = row(page, "new.jpg")
     expect(mine.locator(".badge")).to_have_text("New: nothing known is within 10 bits")
@@ -118,7 +118,7 @@ def test_each_picture_of_a_pdf_comes_with_its_page_and_what_is_near_it(
     expect(mine).to_contain_text("A PDF with 3 pages and 3 pictures.")
     pictures = mine.locator("section.shown")
     expect(pictures).to_have_count(3)
-    for number, says in enumerate(("Known: ", "New: ", "Known: this very file")):
+    for number, says in enumerate(("Known: ", "New: ", "Exact duplicate")):
         expect(pictures.nth(number)).to_contain_text(f"page {number + 1}")
         expect(pictures.nth(number).locator(".badge")).to_contain_text(says)
     expect(pictures.first.locator(".cards .known")).to_have_count(4)
@@ -152,8 +152,8 @@ def test_of_several_files_the_bad_ones_fail_alone(page: Page, server: Server, ac
         File("none.pdf", without_pictures(), "application/pdf"),
         File("also good.jpg", jpeg(480, 360, 4)),
     )
-    expect(row(page, "good.jpg").locator(".badge")).to_have_text("Known: this very file")
-    expect(row(page, "also good.jpg").locator(".badge")).to_have_text("Known: this very file")
+    expect(row(page, "good.jpg").locator(".badge")).to_have_text("Exact duplicate")
+    expect(row(page, "also good.jpg").locator(".badge")).to_have_text("Exact duplicate")
     expect(row(page, hostile)).to_contain_text("The picture cannot be read.")
     expect(row(page, "notes.txt")).to_contain_text("Send JPEG, PNG, WebP, GIF, BMP or TIFF")
     expect(row(page, "empty.jpg")).to_contain_text("There is nothing in this file.")
@@ -228,7 +228,7 @@ def test_a_pasted_hash_is_searched_for(page: Page, server: Server) -> None:
     page.goto(server.url)
     paste(page, text=" 0123456789abcdef\n")
     expect(page.locator("#results-title")).to_have_text("Nothing known within 10 bits")
-    page.get_by_role("link", name="Look farther").click()
+    page.get_by_role("link", name="Search wider").click()
     expect(page).to_have_url(re.compile("radius=20"))
 
 
@@ -290,7 +290,7 @@ def test_everything_works_without_scripts(plain: Page, server: Server) -> None:
     choose(plain, File("one.jpg", jpeg(480, 360, 1)), File("bad <i>.jpg", b"nothing"))
     plain.get_by_role("button", name="Look up").click()
     expect(plain.locator("#answers .file")).to_have_count(2)
-    expect(row(plain, "one.jpg").locator(".badge")).to_have_text("Known: this very file")
+    expect(row(plain, "one.jpg").locator(".badge")).to_have_text("Exact duplicate")
     expect(row(plain, "bad <i>.jpg")).to_contain_text("Not a supported picture.")
     plain.get_by_label("Hash").fill("nonsense")
     plain.get_by_role("button", name="Search").click()
@@ -368,7 +368,7 @@ def test_a_service_without_pictures_says_how_to_begin(
         accessible(page)
         page.goto(f"{server.url}/?hash={'0' * 16}")
         expect(page.locator("#results")).to_contain_text("No picture is known yet.")
-        page.get_by_label("Keep").check()
+        page.get_by_label("Add to library").check()
         drop(page, File("first.jpg", jpeg(90, 60, 1)))
         expect(row(page, "first.jpg").get_by_role("link", name="kept")).to_be_visible()
         expect(page.locator("#status")).to_contain_text(re.compile(r"known pictures\s*1\b"), timeout=7000)
@@ -560,4 +560,4 @@ def test_a_locked_service_asks_to_sign_in_and_lets_a_client_look_up(
         expect(page.locator("#results .known img")).to_be_visible()
         expect(page.locator("#results .known img")).to_have_js_property("naturalWidth", 240)
         drop(page, File("mine.jpg", jpeg(480, 360, 1)))
-        expect(row(page, "mine.jpg").locator(".badge")).to_have_text("Known: this very file")
+        expect(row(page, "mine.jpg").locator(".badge")).to_have_text("Exact duplicate")

@@ -57,7 +57,7 @@ class Reason(StrEnum):
 SENTENCES: Mapping[Reason, str] = {
     Reason.FAR_FROM_CERTAIN: "So many pictures are known that an unrelated one may come this near by chance.",
     Reason.LOW_QUALITY: "The picture is flat, uniform or tiny, so its fingerprint says little.",
-    Reason.SMALL_MARGIN: "Another, different known picture is almost as near.",
+    Reason.SMALL_MARGIN: "A second picture matches almost as well.",
     Reason.CROWDED: "A thousand known pictures or more have this very fingerprint.",
     Reason.KNOWN: "The very same file is known.",
     Reason.BANKED: "It matches a bank whose pictures a person looks at.",

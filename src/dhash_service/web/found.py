@@ -31,9 +31,9 @@ WHOLE = 24
 TONES = {Status.MATCHED: "good", Status.NEW: "plain", Status.REVIEW: "warn"}
 
 QUALITY = {
-    "flat": "Large parts of the picture are even, so noise decides many of its bits.",
-    "low_entropy": "It is so regular (a gradient, stripes) that many pictures share its fingerprint.",
-    "tiny": "It has so few pixels that its fingerprint is interpolated rather than measured.",
+    "flat": "Mostly blank: the fingerprint is unreliable.",
+    "low_entropy": "A gradient or stripes: many pictures share this fingerprint.",
+    "tiny": "Very small: the fingerprint is unreliable.",
 }
 """The reasons of a low quality, in words for people."""
 
@@ -263,7 +263,7 @@ def headline(match: Match, within: int) -> str:
     if match.status is Status.NEW:
         return f"New: nothing known is within {bits(within)}"
     if Reason.KNOWN in match.reasons:
-        return "Known: this very file"
+        return "Exact duplicate"
     if near is None:
         return "Perhaps new: nothing known is near, which says little"
     sure = "Known" if match.status is Status.MATCHED else "Perhaps known"

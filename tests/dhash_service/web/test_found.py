@@ -27,7 +27,7 @@ def match(status: Status, distance: int | None, *reasons: str) -> Match:
     ("judged", "says"),
     [
         (match(Status.NEW, None), "New: nothing known is within 10 bits"),
-        (match(Status.MATCHED, 0, "known"), "Known: this very file"),
+        (match(Status.MATCHED, 0, "known"), "Exact duplicate"),
         (match(Status.MATCHED, 0), "Known: the same fingerprint"),
         (match(Status.MATCHED, 1), "Known: 1 of 64 bits differs"),
         (match(Status.REVIEW, 7, "small_margin"), "Perhaps known: 7 of 64 bits differ"),

@@ -37,7 +37,7 @@ def test_the_page_comes_with_its_first_pairs_and_all_that_is_known_of_them(
     assert pair["nearest"]["hash"] == nearest.image.fingerprint.hex
     differs = int(pair["nearest"]["hash"], 16) ^ int(pair["submitted"]["hash"], 16)
     assert differs.bit_count() == nearest.distance
-    assert pair["reasons"][0]["words"].startswith("Another, different known picture")
+    assert pair["reasons"][0]["words"].startswith("A second picture matches")
     picture = reviewed.server.client.get(pair["submitted"]["picture"])
     assert picture.headers["content-type"] == "image/jpeg"
 

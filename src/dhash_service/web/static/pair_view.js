@@ -94,7 +94,7 @@ export class PairView {
     const { nearest, submitted, source } = pair;
     const bits = nearest && (nearest.distance === 1 ? "1 bit differs" : `${nearest.distance} bits differ`);
     $("#distance").textContent = !nearest ? "Nothing near is known" : nearest.distance ? bits : "The same fingerprint";
-    $("#confidence").textContent = `${percent(pair.confidence)} sure among ${many(pair.known)} known`;
+    $("#confidence").textContent = pair.confidence ? `Match confidence ${percent(pair.confidence)} (compared with ${many(pair.known)} pictures)` : "The fingerprint can’t decide: please look";
     $("#reasons").replaceChildren(...pair.reasons.map(({ words }) => make("li", {}, words)));
     const grids = [grid(submitted.hash, nearest?.hash, "submitted")];
     if (nearest) grids.push(grid(nearest.hash, submitted.hash, "known"));
