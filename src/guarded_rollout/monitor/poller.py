@@ -126,11 +126,11 @@ def missing(poll: Poll, problem: str = "") -> Sample:
 def polls_for(
     gates: Mapping[str, Gate], samplers: Iterable[Sampler], monitoring: Monitoring, timeout: float
 ) -> list[Poll]:
-    """Return a poll for each source that some gate listens to."""
+    """Return a poll for each source that some gate listens to, and for the edge's log, which people look at."""
     polls = []
     for sampler in samplers:
         listening = [gate for gate in gates.values() if listens(gate, sampler)]
-        if listening:
+        if listening or sampler.source is Source.EDGE:
             name = "-".join(filter(None, (sampler.source, sampler.side, getattr(sampler, "name", ""))))
             polls.append(Poll(name, sampler, interval_for(listening, sampler.source, monitoring), timeout))
     return polls
@@ -146,7 +146,7 @@ def listens(gate: Gate, sampler: Sampler) -> bool:
 def interval_for(gates: Sequence[Gate], source: Source, monitoring: Monitoring) -> Callable[[float], float]:
     """Return the interval between polls that suits each gate, by the window's age in seconds."""
     own = [interval for gate in gates if (interval := own_interval(gate)) is not None]
-    if source is not Source.PROBE and any(map(decides_early, gates)):
+    if not gates or (source is not Source.PROBE and any(map(decides_early, gates))):
         own.append(monitoring.counter_interval_seconds)
     if any(own_interval(gate) is None for gate in gates):
         return lambda age: min([monitoring.poll_intervals.at(age), *own])
