@@ -126,7 +126,7 @@ def missing(poll: Poll, problem: str = "") -> Sample:
 def polls_for(
     gates: Mapping[str, Gate], samplers: Iterable[Sampler], monitoring: Monitoring, timeout: float
 ) -> list[Poll]:
-    """Return a poll for each source that some gate listens to, and for the edge's log, which people look at."""
+    """Return a poll for each source that some gate listens to, and for the edge's log, which people see."""
     polls = []
     for sampler in samplers:
         listening = [gate for gate in gates.values() if listens(gate, sampler)]
