@@ -70,6 +70,14 @@ def test_a_wheel_is_read_from_pyproject_sources_and_a_compose_file(tmp_path: Pat
     assert found.variables == {"DATABASE_URL": "{store}"}
 
 
+def test_a_lock_for_developers_is_not_taken_for_the_service(tmp_path: Path) -> None:
+    hashed = "pytest==8 --hash=sha256:00"
+    found = sketch(folder_with(tmp_path, WHEEL | {"requirements-dev.txt": hashed}))
+    assert found.lock == "requirements.txt"
+    (tmp_path / "requirements.txt").unlink()
+    assert sketch(tmp_path).lock == "requirements.lock", "which `init` makes"
+
+
 def test_a_node_server_is_read_from_package_json(tmp_path: Path) -> None:
     found = sketch(folder_with(tmp_path, NODE))
     assert (found.name, found.build) == ("quotes", "directory")

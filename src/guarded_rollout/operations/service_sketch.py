@@ -156,8 +156,9 @@ def _prepare(folder: Path, package: dict[str, Any]) -> tuple[tuple[str, ...], ..
 
 def _lock(folder: Path) -> str:
     """The file with hashes that is there already, or the one that `init` makes."""
-    for path in sorted([*folder.glob("*requirements*"), *folder.glob("*.lock"), *folder.glob("locks/*.txt")]):
-        if "--hash=" in _text(path):
+    found = sorted([*folder.glob("*requirements*"), *folder.glob("*.lock"), *folder.glob("locks/*.txt")])
+    for path in (folder / "requirements.txt", folder / LOCK, *found):
+        if "--hash=" in _text(path) and not re.search("dev|test|doc|lint", path.name):
             return str(path.relative_to(folder))
     return LOCK
 
