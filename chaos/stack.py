@@ -107,6 +107,8 @@ class Stack:
             f"releases = {json.dumps(str(self.shop.releases))}",
             "keep_releases = 1000",
             "minimum_free_mb = 1",
+            "[backup]",
+            "wheels = []",
             "[service.variables]",
             *(f"{name} = {json.dumps(value)}" for name, value in variables.items()),
             "[environments.production]",

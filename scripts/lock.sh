@@ -9,8 +9,8 @@ compile() {
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-emit-find-links --custom-compile-command "make lock" --upgrade "$@" --output-file "$out" pyproject.toml
 }
-compile locks/development.txt --extra test --extra rollout --extra postgres --extra duplicates \
+compile locks/development.txt --extra test --extra rollout --extra stream --extra postgres --extra duplicates \
     --extra heif --extra jxl --extra raw
 compile locks/bench.txt --all-extras --constraint locks/development.txt
-compile locks/runtime.txt --extra rollout --extra postgres --constraint locks/development.txt
+compile locks/runtime.txt --extra rollout --extra stream --extra postgres --constraint locks/development.txt
 compile locks/service.txt --extra postgres --constraint locks/development.txt

@@ -136,6 +136,11 @@ class BuildError(RolloutError):
     advice = "Nothing was changed; fix the source and run it again."
 
 
+class WheelsError(RolloutError):
+    message = "The wheels of {release} are not carried along: {problem}."
+    advice = "The archive needs an index to come back then; see `wheels_limit_mb` in rollout.toml."
+
+
 class UnsetVariableError(RolloutError):
     message = "The service's variable {variable} needs ${name}, which is not set."
     advice = "Set {name} in your environment, or in the file that `env_file` in rollout.toml names."
@@ -431,6 +436,38 @@ class BackupFormatError(RolloutError):
 class SignatureError(RolloutError):
     message = "Signature verification failed for {path}: {problem}."
     advice = "Somebody may have changed the backup; compare it with a copy kept elsewhere."
+
+
+class CopyError(RolloutError):
+    message = "The copy target {target} failed: {reason}."
+    advice = "`[backup.copies.{target}]` in rollout.toml says how it is reached; try `restic` by hand."
+
+
+class NoCopyTargetError(RolloutError):
+    message = "No copies of {environment} are kept anywhere: rollout.toml names no target for it."
+    advice = "Name a repository under `[backup.copies]`; docs/backups.md shows how."
+
+
+class UnknownCopyError(RolloutError):
+    message = "No copy target has a snapshot {snapshot} of {environment}."
+    advice = "`rollout copies list --env {environment}` shows what there is."
+
+
+class NoStreamError(RolloutError):
+    message = (
+        "The store of {environment} is not streamed anywhere: it is no SQLite file, or no target is named."
+    )
+    advice = "Name a `url` under `[backup.stream]` in rollout.toml; docs/backups.md says what PostgreSQL has."
+
+
+class StreamError(RolloutError):
+    message = "The store could not be brought back from its stream: {reason}."
+    advice = "`[backup.stream]` in rollout.toml says where it is; `litestream ltx` lists what is there."
+
+
+class FileThereError(RolloutError):
+    message = "{path} exists, and nothing is written over it."
+    advice = "Name a file that is not there yet."
 
 
 class OtherEnvironmentError(RolloutError):

@@ -118,6 +118,7 @@ class Sandbox:
                 f"{name} = {json.dumps(['{bin}/sample', *words.split()])}" for name, words in COMMANDS.items()
             ]
             lines.append(CHECKS)
+        lines.append("[backup]\nwheels = []")  # downloading them takes seconds; the tests of that ask for it
         traffic = ", ".join(f"{{ percent = {share}, hold_seconds = {hold} }}" for share, hold in steps)
         lines += [
             "[environments.production]",

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from guarded_rollout.backup import originals
+from guarded_rollout.backup.backup_folder import FolderWriter
 from guarded_rollout.backup.catalog import BackupEntry
 from guarded_rollout.backup.manifest import FORMAT, NAME, Content, Manifest, Originals
 from guarded_rollout.backup.originals import Original
@@ -26,6 +28,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.files import sha256
 from guarded_rollout.host.release import MANIFEST, REQUIREMENTS, Release
+from guarded_rollout.host.wheels import FOLDER as WHEELS
 
 RELEASE, CONFIGURATION = "release/", "configuration/"
 SNAPSHOT, ORIGINALS = "data/snapshot", "originals.sha256"
@@ -43,6 +46,13 @@ class Subject:
     configuration: tuple[Path, ...]
     originals: Path | None
     restore_guide: str
+    wheels: tuple[Path, ...] = ()  # of the release's requirements
+
+
+class BackupWriter(Protocol):
+    """Where a backup's files go: an archive, or a folder."""
+
+    def add(self, name: str, content: BinaryIO | bytes) -> Written: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +92,77 @@ def _take(subject: Subject, folder: BackupFolder, clock: Clock) -> TakenBackup:
     return TakenBackup(entry, digest, size, clock.monotonic() - begin, manifest)
 
 
+def stage(subject: Subject, folder: Path, backups: Path, created_at: datetime) -> Manifest:
+    """Write a backup's files into a folder instead of an archive. Raises what `take` raises."""
+    with ThreadPoolExecutor(1, initializer=run_behind_others) as quiet:
+        return quiet.submit(_stage, subject, folder, backups, created_at).result()
+
+
+def _stage(subject: Subject, folder: Path, backups: Path, created_at: datetime) -> Manifest:
+    snapshot = folder / SNAPSHOT
+    snapshot.parent.mkdir(parents=True, mode=0o700)
+    _snapshot(subject, snapshot)
+    kept = originals.store(subject.originals, backups) if subject.originals else None
+    writer = FolderWriter(folder)
+    manifest = _fill(subject, snapshot, kept, writer, created_at)
+    writer.add(NAME, manifest.to_json())
+    return manifest
+
+
 def _write(subject: Subject, archive: Path, folder: BackupFolder, created_at: datetime) -> Manifest:
     snapshot = archive.with_name("snapshot")
-    if subject.snapshot is not None:
-        subject.snapshot(snapshot)
-        if not snapshot.exists():
-            raise SnapshotMissingError(release=subject.release.id, path=snapshot)
-    data = sorted(path for path in (snapshot, *snapshot.rglob("*")) if path.is_file())
-    require_space(archive.parent, sum(path.stat().st_size for path in data))
+    _snapshot(subject, snapshot)
+    require_space(archive.parent, sum(path.stat().st_size for path in _files(snapshot)))
     # After the snapshot: what it names was kept before it, so the list has all of that.
     kept = originals.store(subject.originals, folder.path) if subject.originals else None
-    with IncrementallyFlushedFile(archive) as file, ThreadPoolExecutor(1) as aside:
-        judged = aside.submit(snapshot_problem, snapshot) if data else None
+    with IncrementallyFlushedFile(archive) as file:
         writer = ZipWriter(file, created_at)
-        written = list(_pack(subject, {_entry(path, snapshot): path for path in data}, kept, writer))
-        _require_as_built(subject.release, written)
-        if judged and (problem := judged.result()):
-            raise BackupDamagedError(path="the store's snapshot", problem=problem)
-        manifest = _manifest(subject, written, kept, created_at)
+        manifest = _fill(subject, snapshot, kept, writer, created_at)
         writer.add(NAME, manifest.to_json())
         writer.close()
     return manifest
 
 
+def _fill(
+    subject: Subject, snapshot: Path, kept: list[Original] | None, writer: BackupWriter, created_at: datetime
+) -> Manifest:
+    data = {_entry(path, snapshot): path for path in _files(snapshot)}
+    with ThreadPoolExecutor(1) as aside:
+        judged = aside.submit(snapshot_problem, snapshot) if data else None
+        written = list(_pack(subject, data, kept, writer))
+        _require_as_built(subject.release, written)
+        if judged and (problem := judged.result()):
+            raise BackupDamagedError(path="the store's snapshot", problem=problem)
+    return _manifest(subject, written, kept, created_at)
+
+
 def _pack(
-    subject: Subject, data: Mapping[str, Path], kept: list[Original] | None, writer: ZipWriter
+    subject: Subject, data: Mapping[str, Path], kept: list[Original] | None, writer: BackupWriter
 ) -> Iterator[Written]:
     release = subject.release
     yield _add(writer, RELEASE + MANIFEST, release.folder / MANIFEST)
     yield _add(writer, RELEASE + REQUIREMENTS, release.folder / REQUIREMENTS)
     yield _add(writer, RELEASE + release.artifact, release.folder / release.artifact)
+    for path in subject.wheels:
+        yield _add(writer, f"{RELEASE}{WHEELS}/{path.name}", path)
     for path in subject.configuration:
         yield _add(writer, CONFIGURATION + path.name, path)
     yield from (_add(writer, name, path) for name, path in data.items())
     yield writer.add("RESTORE.md", subject.restore_guide.encode())
     if kept is not None:
         yield writer.add(ORIGINALS, originals.listing(kept))
+
+
+def _snapshot(subject: Subject, to: Path) -> None:
+    if subject.snapshot is not None:
+        subject.snapshot(to)
+        if not to.exists():
+            raise SnapshotMissingError(release=subject.release.id, path=to)
+
+
+def _files(snapshot: Path) -> list[Path]:
+    """The files of a snapshot, which may be one; none where there is no data."""
+    return sorted(path for path in (snapshot, *snapshot.rglob("*")) if path.is_file())
 
 
 def _entry(path: Path, snapshot: Path) -> str:
@@ -144,7 +189,7 @@ def _manifest(
     )
 
 
-def _add(writer: ZipWriter, name: str, path: Path) -> Written:
+def _add(writer: BackupWriter, name: str, path: Path) -> Written:
     with path.open("rb") as file:
         return writer.add(name, file)
 

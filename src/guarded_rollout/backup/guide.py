@@ -14,20 +14,21 @@ BEGINNING = """\
 
 Environment **{environment}**, release **{release}**.
 
-For the day when `rollout rollback --backup FILE` cannot run: what follows needs `unzip` and
-{needs}. Set `BACKUP` to the archive's full path, then go
-through the blocks in order, in an empty folder.
+For the day when `rollout rollback --backup FILE` cannot run: what follows needs
+{needs}.
+Set `BACKUP` to the archive's full path, then go through the blocks in order, in an empty folder.
 
 Check that it is whole. (A checksum detects accidents only; a signature, if there is one, is checked with
 `ssh-keygen -Y verify`.)
 
 ```sh
 test "$(sha256sum < "$BACKUP" | cut -c 1-64)" = "$(cut -c 1-64 "$BACKUP.sha256")"
-unzip -q "$BACKUP"
+{unzip} "$BACKUP"{here}
 ```
 """
-WHEEL_NEEDS = "Python 3.11 or later with venv, and a package index for the requirements"
-FILES_NEEDS = "`tar`, and what the service itself runs on"
+INDEX_NEEDS = "`unzip`, Python 3.11 or later with venv, and a package index for the requirements"
+WHEELS_NEEDS = "the Python that the release was built for (its wheels say which) alone, and no network"
+FILES_NEEDS = "`unzip`, `tar`, and what the service itself runs on"
 WHEEL = """
 Install the release exactly as it was: every requirement is locked with its hashes.
 
@@ -35,6 +36,17 @@ Install the release exactly as it was: every requirement is locked with its hash
 python3 -m venv venv
 venv/bin/python -m pip install --quiet --require-hashes -r release/{requirements}
 venv/bin/python -m pip install --quiet --no-deps release/{artifact}
+```
+"""
+WHEELS = """
+Install the release exactly as it was, from the wheels in the archive: every requirement is locked with its
+hashes.
+
+```sh
+python3 -m venv --without-pip venv
+pip() {{ venv/bin/python "$(ls release/wheels/pip-*.whl)/pip" "$@"; }}
+pip install --quiet --no-index --find-links release/wheels --require-hashes -r release/{requirements}
+pip install --quiet --no-index --no-deps release/{artifact}
 ```
 """
 FILES = """
@@ -87,7 +99,17 @@ with the variables above, merge that store into this one, or the snapshot into t
     {merge} OTHER_FILE
 """
 END = """
-`configuration/` holds the rollout's own settings as they were.
+## Back under `rollout`
+
+`configuration/` holds the rollout's own settings as they were. Where `rollout` is installed (on this machine
+or another, `pip install 'mobius-dhash[rollout]'`), put them into a folder, stop the service that you started
+by hand, and let the archive bring its release{offline} and its data back:
+
+    cp configuration/* FOLDER/ && cd FOLDER
+    rollout rollback --backup "$BACKUP" --env {environment} --force
+
+What was written meanwhile to the store that you served by hand is in no backup: merge that store into the
+environment's own, whose place `rollout.toml` says, before you remove it.
 """
 
 PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
@@ -95,18 +117,23 @@ LITERAL = str.maketrans({character: "\\" + character for character in '"\\`$'})
 """Characters that the shell interprets between double quotes."""
 
 
-def restore_guide(site: Site, release: Release) -> str:
-    """The guide for one archive: as this release was built and is run, whatever rollout.toml says today."""
-    return "".join(_parts(site, release))
+def restore_guide(site: Site, release: Release, *, with_wheels: bool = False) -> str:
+    """The guide for one archive: as this release was built and is run, whatever rollout.toml says today.
+
+    `with_wheels`: the archive carries the wheels of all requirements, so that no index is needed.
+    """
+    return "".join(_parts(site, release, with_wheels=with_wheels))
 
 
-def _parts(site: Site, release: Release) -> Iterator[str]:
+def _parts(site: Site, release: Release, *, with_wheels: bool) -> Iterator[str]:
     plan, service, values = site.plan(release), site.environment.service, _values(site, release)
     wheel = release.build is BuildKind.WHEEL
-    needs = WHEEL_NEEDS if wheel else FILES_NEEDS
-    yield BEGINNING.format(environment=site.environment.name, release=release.id, needs=needs)
+    name = site.environment.name
+    needs = (WHEELS_NEEDS if with_wheels else INDEX_NEEDS) if wheel else FILES_NEEDS
+    unzip, here = ("python3 -m zipfile -e", " .") if with_wheels else ("unzip -q", "")
+    yield BEGINNING.format(environment=name, release=release.id, needs=needs, unzip=unzip, here=here)
     if wheel:
-        yield WHEEL.format(requirements=REQUIREMENTS, artifact=release.artifact)
+        yield (WHEELS if with_wheels else WHEEL).format(requirements=REQUIREMENTS, artifact=release.artifact)
     else:
         prepare = "\n".join([*(_command(words, values) for words in plan.prepare), 'cd "$here"'])
         prepared = ", and prepare them as they were" if plan.prepare else ""
@@ -129,7 +156,7 @@ def _parts(site: Site, release: Release) -> Iterator[str]:
     if merge := plan.commands.get("store_merge"):
         words = [word for word in merge if not word.startswith("--")]
         yield MERGE.format(merge=_command(words, values))
-    yield END
+    yield END.format(environment=name, offline=", without an index," if with_wheels else "")
 
 
 def _values(site: Site, release: Release) -> Mapping[str, str]:

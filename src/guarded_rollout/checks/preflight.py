@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from guarded_rollout.backup import copies
 from guarded_rollout.backup.catalog import latest
 from guarded_rollout.backup.verify import verify
 from guarded_rollout.checks import manifest
@@ -15,8 +16,9 @@ from guarded_rollout.checks.reviews import read as read_reviews
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.config import gates
+from guarded_rollout.config.copies import BackupEngine
 from guarded_rollout.config.service import StoreKind
-from guarded_rollout.errors import DiskFullError, PreflightError
+from guarded_rollout.errors import DiskFullError, MissingProgramError, PreflightError, RolloutError
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
@@ -36,6 +38,7 @@ ABILITIES = {
     "store_quarantine": "what a bad release wrote is not taken out of use",
 }
 """What is not done without a command of the service."""
+LAG_SECONDS = 60
 PROGRAMS = ("uv", "caddy", "supervisord")
 
 
@@ -63,6 +66,8 @@ def inspect(
     }
     if backup:
         rows["latest backup"] = lambda: _backup(site)
+    rows["copies"] = lambda: _copies(site)
+    rows["stream"] = lambda: _stream(site)
     if health:
         rows["service health"] = lambda: _health(site)
     if release is not None:
@@ -144,6 +149,9 @@ def _backup(site: Site) -> Iterator[Finding]:
     if site.environment.service.store is StoreKind.NONE:
         yield ok("none is needed: the service keeps no data")
         return
+    if site.environment.backup_engine is BackupEngine.RESTIC:
+        yield ok("kept as copies alone; see there")
+        return
     newest = latest(site.environment.backups, site.environment.name, site.environment.service.name)
     if newest is None:
         advice = "Take one with `rollout backup` or --backup-first."
@@ -151,6 +159,55 @@ def _backup(site: Site) -> Iterator[Finding]:
         return
     verify(newest.path, allowed_signers=site.environment.allowed_signers)
     yield ok(f"{newest.name} is verified")
+
+
+def _copies(site: Site) -> Iterator[Finding]:
+    """Require that a backup has left the machine, where the environment is one whose operators confirm."""
+    environment = site.environment
+    weigh = warning if environment.confirm else _harmless
+    if not environment.copies:
+        yield weigh("nothing leaves this machine", "Name a target under `[backup.copies]` in rollout.toml.")
+        return
+    try:
+        program("restic")
+    except MissingProgramError as error:
+        yield warning(error.sentence, "`apt-get install restic` brings it.")
+        return
+    last = {record.target: record for record in copies.records(environment)}
+    for target in environment.copies:
+        record = last.get(target.name)
+        if record is None:
+            yield weigh(f"{target.name} has no copy yet", "`rollout copies send` makes one.")
+        elif record.problem:
+            yield warning(f"{target.name}: {record.problem}", "`rollout copies send` tries again.")
+        else:
+            yield ok(f"{target.name} has {record.source} as restic:{record.snapshot}")
+    if not any(target.leaves_the_machine for target in environment.copies):
+        yield weigh("every copy stays on this machine", "Name a target that is elsewhere.")
+
+
+def _stream(site: Site) -> Iterator[Finding]:
+    """Say how far the stream of the store is behind."""
+    try:
+        site.stream.require_ready()
+    except RolloutError as error:
+        yield warning(error.sentence, error.hint)
+        return
+    state = site.stream.state(site.clock.now())
+    if state is None:
+        yield ok("none" if site.environment.stream is None else "it begins with the first release")
+    elif state.lag_seconds is None:
+        yield warning(state.problem, "See logs/stream.log in the environment's folder.")
+    elif state.lag_seconds > LAG_SECONDS:
+        yield warning(
+            f"it is {state.lag_seconds:g} s behind", "See logs/stream.log in the environment's folder."
+        )
+    else:
+        yield ok(f"it is {state.lag_seconds:g} s behind")
+
+
+def _harmless(detail: str, advice: str) -> Finding:
+    return Finding(Severity.OK, detail, advice)
 
 
 def about_release(release: Release, journal: Journal) -> Iterator[Finding]:

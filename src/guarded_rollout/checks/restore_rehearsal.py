@@ -30,6 +30,8 @@ def rehearse_restore(archive: Path, site: Site) -> Verified:
                 site.environment,
                 root=scratch,
                 other_roots=(),
+                stream=None,
+                copies=(),
                 releases=scratch / "releases",
                 store=url,
                 store_is_known=True,

@@ -1,5 +1,6 @@
 """`rollout rollback`: return to a backup, or to a release."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from guarded_rollout.backup import copies
 from guarded_rollout.backup.manifest import Manifest
 from guarded_rollout.backup.verify import unpack
 from guarded_rollout.cli.app import Force, Why, app
@@ -21,7 +23,8 @@ from guarded_rollout.rollout.steps.base import Data, Options
 from guarded_rollout.rollout.steps.restore_config import preview
 
 Backup = Annotated[
-    Path | None, typer.Option("--backup", help="Backup to return to: its release and its data.")
+    Path | None,
+    typer.Option("--backup", help="Backup to return to, a file or restic:ID: its release and its data."),
 ]
 To = Annotated[
     str | None,
@@ -68,8 +71,9 @@ def rollback(
         raise UsageError(detail=f"--data {data} needs --backup FILE.")
     if backup is None and configuration:
         raise UsageError(detail="--configuration needs --backup FILE.")
-    engine, named = work.engine(), str(backup.absolute()) if backup else None
-    with _target(work, backup, to, allow_other_env) as (release, found):
+    engine = work.engine()
+    with _brought(work, backup) as local, _target(work, local, to, allow_other_env) as (release, found):
+        named = str(local.absolute()) if local else None
         wanted = data or _usual(work, release, found)
         options = Options(backup=named, data=wanted, quarantine=quarantine, configuration=configuration)
         request = Request(command="rollback", operator=operator(), why=why, options=options)
@@ -77,8 +81,8 @@ def rollback(
             work.out.rehearse(*engine.rehearse_back(release, request, validated=not skip_validation))
             work.out.result(dry_run=True, release=release.id)
             return
-        if backup is not None and configuration:
-            for line in preview(work.site, backup):
+        if local is not None and configuration:
+            for line in preview(work.site, local):
                 work.out.say(line)
         work.confirm(f"Roll {work.env} back to {release.id}?", "yes", force=force)
         work.confirm("This replaces what serves now.", "ROLLBACK", force=force)
@@ -94,6 +98,24 @@ def rollback(
     stop_watching(work.site)
     work.out.say(f"Rollback completed: {release.id} serves {work.env}.")
     work.out.result(environment=work.env, release=release.id, backup=named, data=wanted)
+
+
+@contextmanager
+def _brought(work: Session, backup: Path | None) -> Iterator[Path | None]:
+    """The backup on this machine; a copy is brought back first, and stays until the rollback is done."""
+    if backup is None or not copies.is_reference(backup):
+        yield backup
+        return
+    work.out.say(f"Bringing {backup} back")
+    if work.dry_run:
+        with scratch_folder("rollback-") as scratch:
+            yield copies.fetch(work.environment, backup, scratch)
+        return
+    into = work.environment.root / "brought-back"
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(mode=0o700)
+    yield copies.fetch(work.environment, backup, into)
+    shutil.rmtree(into)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from guarded_rollout.backup.copies import records
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.cli.app import AsJson, Env, app
 from guarded_rollout.cli.session import Session, session
@@ -60,13 +61,27 @@ def _ask(work: Session, seen: Snapshot) -> Asked:
     """Ask the running programs. A watch does not: one that hangs would stop it."""
     healthy = {one.slot: work.site.answers(one.slot) for one in seen.slots if one.release}
     serving = work.site.serving()
+    copies, stream = _elsewhere(work)
     if serving is None:
-        return Asked(healthy)
+        return Asked(healthy, copies=copies, stream=stream)
     try:
         revision = revision_of(work.site, serving)
-        return Asked(healthy, revision, revision)
+        return Asked(healthy, revision, revision, copies, stream)
     except RolloutError as error:
-        return Asked(healthy, f"unknown: {error.sentence}")
+        return Asked(healthy, f"unknown: {error.sentence}", copies=copies, stream=stream)
+
+
+def _elsewhere(work: Session) -> tuple[str | None, str | None]:
+    """What is kept off this machine: the last copies, and how far the stream is behind."""
+    told = [
+        f"{one.target}: {one.problem}" if one.problem else f"{one.target}: {one.source}, {one.at[:19]}"
+        for one in records(work.environment)
+    ]
+    state = work.site.stream.state(work.site.clock.now())
+    if state is None:
+        return "; ".join(told) or None, None
+    behind = state.problem if state.lag_seconds is None else f"{state.lag_seconds:g} s behind"
+    return "; ".join(told) or None, behind
 
 
 def _watch(work: Session) -> None:

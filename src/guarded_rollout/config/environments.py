@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from guarded_rollout.config.copies import BackupEngine, CopyTarget, StreamTarget, stream_of, targets_of
 from guarded_rollout.config.explain import TYPES, unknown_key
 from guarded_rollout.config.mistake import Mistake, require
 from guarded_rollout.config.service import VARIABLE, Service, StoreKind, service_of
@@ -90,6 +91,10 @@ class Environment:
     signing_key: Path | None
     allowed_signers: Path | None
     reviews: Path | None  # the file of them, if a deployment needs any
+    backup_engine: BackupEngine
+    wheels_limit_mb: int  # of wheels that backups carry; 0: they carry none
+    copies: tuple[CopyTarget, ...]
+    stream: StreamTarget | None
     approvals: int
     ops: tuple[str, ...]
 
@@ -228,13 +233,20 @@ _WANTED = {
 }
 
 
+_VARIABLES = re.compile(r"backup\.copies\.[^.]+\.variables|backup\.stream\.variables")
+
+
 def check(given: Table, example: Table, where: str = "") -> None:
     """Raise a `Mistake` for the first key or value that the example does not allow."""
     for key, value in given.items():
         place = f"{where}.{shown(key)}" if where else shown(key)
         if where == "environments":  # any name; each as the defaults are
             _check_value(value, example_tables()["defaults"], place)
-        elif where == "service.variables":  # any name
+        elif where == "backup.copies":  # any name; each as the documented one is
+            _check_value(value, example["offsite"], place)
+        elif where == "backup.stream.settings":  # litestream's own
+            _check_value(value, "", place)
+        elif where == "service.variables" or _VARIABLES.fullmatch(where):  # any name
             _check_value(value, "", place)
             require(bool(VARIABLE.fullmatch(key)), place, "is no name of an environment variable")
         elif where == "service.prometheus.names":  # any name
@@ -296,8 +308,17 @@ def _project(tables: Table, path: Path) -> Project:
     folder, project = path.parent, tables["project"]
     _require_paths(tables)
     built = service_of(tables["service"], folder)
+    copies = _copies(tables["backup"]["copies"])
+    stream = stream_of(tables["backup"]["stream"])
+    engine = _engine(tables["backup"]["engine"])
     environments = {
-        name: _environment(name, _merge(tables["defaults"], table), project, tables["review"], built, folder)
+        name: replace(
+            _environment(name, _merge(tables["defaults"], table), project, tables["review"], built, folder),
+            backup_engine=engine,
+            wheels_limit_mb=tables["backup"]["wheels_limit_mb"] if name in tables["backup"]["wheels"] else 0,
+            copies=tuple(target for target in copies if name in target.environments),
+            stream=stream if stream and name in stream.environments else None,
+        )
         for name, table in tables["environments"].items()
     }
     _require_distinct(environments)
@@ -322,6 +343,20 @@ def _require_paths(tables: Table) -> None:
 def _require_path(text: str, where: str) -> None:
     fits = all(len(part.encode()) <= 255 for part in Path(text).parts)
     require(fits, where, "has a part that is longer than 255 bytes")
+
+
+def _engine(given: str) -> BackupEngine:
+    require(given in set(BackupEngine), "backup.engine", f"{given!r} is none of {', '.join(BackupEngine)}")
+    return BackupEngine(given)
+
+
+def _copies(tables: Table) -> tuple[CopyTarget, ...]:
+    documented = example_tables()["backup"]["copies"]["offsite"]
+    try:
+        return targets_of({name: _merge(documented, table) for name, table in tables.items()})
+    except ValueError as error:
+        key, sentence = error.args
+        raise Mistake(f"backup.copies.{key}", sentence) from None
 
 
 def _environment(
@@ -372,6 +407,10 @@ def _environment(
         signing_key=_optional(folder, project["signing_key"]),
         allowed_signers=_optional(folder, project["allowed_signers"]),
         reviews=_optional(folder, review["file"]),
+        backup_engine=BackupEngine.ZIP,
+        wheels_limit_mb=0,
+        copies=(),
+        stream=None,
         approvals=review["approvals"],
         ops=tuple(filter(None, review["ops"])),
     )

@@ -23,8 +23,8 @@ from guarded_rollout.files import write_atomic
 from guarded_rollout.host import launcher
 from guarded_rollout.host.programs import program
 
-PROXY, WATCHER = "proxy", "watcher"
-PROGRAMS = ("blue", "green", PROXY, WATCHER)
+PROXY, WATCHER, STREAM = "proxy", "watcher", "stream"
+PROGRAMS = ("blue", "green", PROXY, WATCHER, STREAM)
 SOCKET_LIMIT = 103  # macOS; Linux allows 107
 START_SECONDS = 10
 KILL_SECONDS = 5  # between the end of a program's drain time and the supervisor's SIGKILL
@@ -77,7 +77,7 @@ class Processes:
             self._start_supervisor()
         states = self.states()
         for name in PROGRAMS:
-            if self.wanted(name) and not states[name].running:
+            if self.wanted(name) and name in states and not states[name].running:
                 self._tolerate("ALREADY_STARTED", "supervisor.startProcess", name, False)
 
     def shut_down(self) -> None:
@@ -117,7 +117,7 @@ class Processes:
         """Drain and stop a program, and want it no more. Stopping one that does not run is fine."""
         self.forget(name)
         try:
-            if self.up() and self.states()[name].description != "STOPPED":
+            if self.up() and (state := self.states().get(name)) and state.description != "STOPPED":
                 self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name)
         except SupervisorError:
             if self.up():

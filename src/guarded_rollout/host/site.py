@@ -20,10 +20,9 @@ from guarded_rollout.host.processes import Processes, Spec
 from guarded_rollout.host.proxy import Traffic
 from guarded_rollout.host.release import Release, RunPlan
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
+from guarded_rollout.host.stream import Stream
+from guarded_rollout.host.variables import base_variables
 from guarded_rollout.secret import Secret, expand, filled, secrets_of
-
-BASE_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""The variables that a service inherits from the operator's shell; the rest depends on who started it."""
 
 SETTLED_SECONDS = 10
 
@@ -71,6 +70,7 @@ class Site:
         self.processes = Processes(environment)
         self.slots = Slots(environment)
         self.traffic = Traffic(environment, self.processes)
+        self.stream = Stream(environment, self.processes)
 
     def prepare(self) -> None:
         """Make the environment's folders; only this user may look into them."""
@@ -110,6 +110,7 @@ class Site:
         for slot, release in standing.items():
             if not self.processes.wanted(slot):  # one that runs keeps the configuration it was started with
                 self.start(slot, release)
+        self.stream.ensure()
 
     def answers(self, slot: Slot) -> bool:
         """Return True if the release in this slot answers as healthy."""
@@ -187,6 +188,7 @@ class Site:
                 socket=str(self.slots.socket(slot)),
             ),
         )
+        self.stream.ensure()
 
     def stop(self, slot: Slot) -> None:
         """Drain and stop what runs in a slot, and empty it."""
@@ -311,8 +313,3 @@ class Site:
             "workers": str(self.environment.workers),
             "drain": str(self.environment.checks.drain_seconds),
         }
-
-
-def base_variables() -> dict[str, str]:
-    """Return what a process of ours inherits from the operator's shell."""
-    return {name: os.environ[name] for name in BASE_VARIABLES if name in os.environ}

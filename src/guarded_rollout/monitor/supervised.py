@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from guarded_rollout.host.processes import WATCHER, Spec
-from guarded_rollout.host.site import Site, base_variables
+from guarded_rollout.host.site import Site
+from guarded_rollout.host.variables import base_variables
 
 SUPERVISED = "ROLLOUT_SUPERVISED"
 

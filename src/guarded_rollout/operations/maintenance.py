@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
 
+from guarded_rollout.backup.restic import repositories
 from guarded_rollout.backup.retention import remove, surplus
 from guarded_rollout.checks.findings import Severity
 from guarded_rollout.checks.service_checks import ask, checks_of
@@ -89,6 +90,21 @@ def backups(work: Round) -> Iterator[tuple[str, bool]]:
                 yield f"{'would remove' if work.dry_run else 'removed'} {entry.name}", True
             if folder == work.environment.backups:
                 yield f"{len(decided.keep)} backups stay", bool(decided.keep) or not decided.remove
+
+
+def copies(work: Round) -> Iterator[tuple[str, bool]]:
+    """Read back a part of each target's repository, and remove what restic's rules give up."""
+    for repository in repositories(work.environment):
+        name, target = repository.target.name, repository.target
+        if work.dry_run:
+            yield f"would read {target.check} of {name} back, and keep by {' '.join(target.keep)}", True
+            continue
+        try:
+            repository.check(target.check)
+            yield f"{name}: {target.check} of its data is as it was written", True
+            yield f"{name}: {repository.forget()} copies were removed", True
+        except RolloutError as error:
+            yield str(error), False
 
 
 def notifications(work: Round) -> Iterator[tuple[str, bool]]:
@@ -178,6 +194,7 @@ def performance(work: Round) -> Iterator[tuple[str, bool]]:
 WEEKLY: dict[str, Task] = {
     "logs": logs,
     "backups": backups,
+    "copies": copies,
     "notifications": notifications,
     "logging": logging,
 }

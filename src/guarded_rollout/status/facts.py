@@ -28,6 +28,8 @@ class Asked:
     healthy: Mapping[Slot, bool] | None = None
     schema: str | None = None  # for people: it may say why nobody knows
     revision: str | None = None
+    copies: str | None = None
+    stream: str | None = None
 
 
 NOBODY = Asked()
@@ -54,6 +56,8 @@ def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
         "watched_by": _watched_by(seen),
         "at_work": _plain(str(seen.at_work) if seen.at_work else None),
         "last_backup": _plain(backup),
+        "last_copies": _plain(asked.copies),
+        "stream": _plain(asked.stream),
         "schema": _plain(asked.schema or (seen.schema[0] if seen.schema else None)),
         "supervisor": _plain("running" if seen.processes.get(SUPERVISOR) else "not running"),
         "notifications": _notifications(seen),

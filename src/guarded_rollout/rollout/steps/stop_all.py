@@ -23,4 +23,5 @@ def halt(site: Site) -> list[Slot]:
     standing = [slot for slot in SLOTS if site.slots.release(slot)]
     for slot in standing:
         site.processes.stop(slot)
+    site.stream.stop()
     return standing

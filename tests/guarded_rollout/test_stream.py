@@ -1,0 +1,189 @@
+"""The stream of a store: sent elsewhere, brought back as of a time; and a machine that is lost."""
+
+import json
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from guarded_rollout.cli.restore import moment_of
+from guarded_rollout.errors import FileThereError, NoStreamError, StreamError, UsageError
+from guarded_rollout.host.processes import STREAM
+from guarded_rollout.host.site import Site
+from guarded_rollout.rollout.steps.backup import take_backup
+from tests.guarded_rollout.rolloutkit import kept, store_path, submit
+from tests.guarded_rollout.sandbox import Sandbox, wait_until
+from tests.guarded_rollout.storage import KEY, SECRET, s3_server
+
+GATES = "quality-gates-config.json"
+
+
+def table(url: str, **settings: str) -> str:
+    more = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+    variables = f'AWS_ACCESS_KEY_ID = "{KEY}"\nAWS_SECRET_ACCESS_KEY = "$STREAM_SECRET"\n' if settings else ""
+    return (
+        f"[backup.stream]\nurl = {json.dumps(url)}\nsync_seconds = 0.1\n"
+        f"[backup.stream.settings]\n{more}[backup.stream.variables]\n{variables}"
+    )
+
+
+def streamed(sandbox: Sandbox, text: str) -> None:
+    settings = sandbox.folder / "rollout.toml"
+    settings.write_text(settings.read_text() + text)
+
+
+def lag(sandbox: Sandbox) -> float | None:
+    state = sandbox.site.stream.state(datetime.now(UTC))
+    return state.lag_seconds if state else None
+
+
+def rows(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as store:
+        return {sha for (sha,) in store.execute("SELECT sha256 FROM picture")}
+
+
+@pytest.fixture
+def streaming(sandbox: Sandbox, tmp_path: Path) -> Sandbox:
+    streamed(sandbox, table(f"file://{tmp_path / 'stream'}"))
+    return sandbox
+
+
+# ---- without a machine
+
+
+def test_a_time_is_utc_unless_it_says_otherwise() -> None:
+    assert moment_of("2026-06-01T12:30:00") == datetime(2026, 6, 1, 12, 30, tzinfo=UTC)
+    assert moment_of("2026-06-01 14:30:00+02:00") == datetime(2026, 6, 1, 12, 30, tzinfo=UTC)
+    assert moment_of("") is None
+    with pytest.raises(UsageError, match="is no time"):
+        moment_of("yesterday")
+
+
+def test_without_a_target_nothing_is_streamed_and_nothing_comes_back(sandbox: Sandbox) -> None:
+    assert sandbox.site.stream.state(datetime.now(UTC)) is None
+    with pytest.raises(NoStreamError):
+        sandbox.site.stream.restore(sandbox.folder / "back.db")
+
+
+def test_nothing_is_written_over_and_an_empty_target_leaves_no_file(streaming: Sandbox) -> None:
+    there = streaming.folder / "there.db"
+    there.write_text("mine")
+    with pytest.raises(FileThereError):
+        streaming.site.stream.restore(there)
+    missing = streaming.folder / "missing.db"
+    with pytest.raises(StreamError):
+        streaming.site.stream.restore(missing)
+    assert not missing.exists()
+    assert not list(streaming.folder.glob(".restoring-*"))
+
+
+# ---- with one
+
+
+@pytest.mark.system
+def test_the_store_comes_back_as_it_was_at_a_time_and_as_it_is(streaming: Sandbox) -> None:
+    streaming.deploy()
+    before = submit(streaming)
+    wait_until(lambda: lag(streaming) == 0, 30, "all is sent")
+    time.sleep(1.1)  # the stream's times are whole seconds
+    moment = datetime.now(UTC)
+    time.sleep(1.1)
+    after = submit(streaming)
+    wait_until(lambda: lag(streaming) == 0, 30, "all is sent")
+    at = streaming.rollout("restore", "--at", f"{moment:%FT%T}", "--into", "then.db", "--json")
+    assert at.returncode == 0, at.stderr
+    assert rows(streaming.folder / "then.db") == {before} | (rows(store_path(streaming)) - {after} - {before})
+    assert after not in rows(streaming.folder / "then.db")
+    now = streaming.rollout("restore", "--into", "now.db")
+    assert now.returncode == 0, now.stderr
+    assert {before, after} <= rows(streaming.folder / "now.db")
+
+
+@pytest.mark.system
+def test_a_store_that_was_exchanged_is_streamed_on(streaming: Sandbox) -> None:
+    """The file is another one then: what came back holds what is in the store now."""
+    streaming.deploy()
+    submit(streaming)
+    backup = take_backup(streaming.site).entry.path
+    gone = submit(streaming)
+    done = streaming.rollout("rollback", "--backup", str(backup), "--data", "exact", "--force")
+    assert done.returncode == 0, done.stderr
+    new = submit(streaming)
+    assert STREAM in streaming.pids()
+    wait_until(lambda: lag(streaming) == 0, 30, "all is sent")
+    wait_until(lambda: _back(streaming) == rows(store_path(streaming)), 30, "the stream has it")
+    assert new in rows(store_path(streaming))
+    assert gone not in rows(store_path(streaming))
+
+
+def _back(sandbox: Sandbox) -> set[str]:
+    path = sandbox.folder / f"back-{time.monotonic_ns()}.db"
+    sandbox.site.stream.restore(path)
+    return rows(path)
+
+
+@pytest.mark.system
+def test_a_lost_machine_serves_again_with_all_that_was_acknowledged(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the object store is left: copies of the backups in it, and the stream."""
+    monkeypatch.setenv("STREAM_SECRET", SECRET)
+    monkeypatch.setenv("COPIES_SECRET", SECRET)
+    monkeypatch.setenv("COPIES_PASSWORD", "correct horse battery")
+    with s3_server(tmp_path / "s3") as place:
+        copies_table = (
+            f'[backup.copies.far]\nrepository = "{place.repository}"\npassword = "$COPIES_PASSWORD"\n'
+            f'[backup.copies.far.variables]\nAWS_ACCESS_KEY_ID = "{KEY}"\n'
+            'AWS_SECRET_ACCESS_KEY = "$COPIES_SECRET"\n'
+        )
+        text = copies_table + table("s3://copies/stream", endpoint=place.endpoint, region="us-east-1")
+        streamed(sandbox, text)
+        old = sandbox.deploy().release
+        mine = {submit(sandbox)}
+        done = sandbox.rollout("backup", "--engine", "restic")
+        assert done.returncode == 0, done.stderr
+        mine |= {submit(sandbox) for _ in range(5)}
+        wait_until(lambda: lag(sandbox) == 0, 60, "all is sent")
+        written = Path(sandbox.folder / "environments/production/supervisor/litestream.json").read_text()
+        assert SECRET not in written
+
+        sandbox.site.shut_down()
+        settings = {name: (sandbox.folder / name).read_bytes() for name in ("rollout.toml", GATES)}
+        fresh = Sandbox()
+        try:
+            for name, content in settings.items():
+                (fresh.folder / name).write_bytes(content)
+            shutil.rmtree(sandbox.folder / "environments")
+            shutil.rmtree(sandbox.folder / "backups", ignore_errors=True)
+            begin = time.monotonic()
+            store = store_path(fresh)
+            back = fresh.rollout("restore", "--into", str(store))
+            assert back.returncode == 0, back.stderr
+            done = fresh.rollout("rollback", "--backup", "restic:latest", "--force")
+            assert done.returncode == 0, done.stderr + done.stdout
+            print(f"serving again after {time.monotonic() - begin:.1f} s")
+            assert fresh.served_by() == old.id
+            assert mine <= kept(fresh)
+            assert submit(fresh) in kept(fresh)
+        finally:
+            fresh.close()
+
+
+@pytest.mark.system
+def test_a_damaged_stream_is_refused(streaming: Sandbox, tmp_path: Path) -> None:
+    streaming.deploy()
+    submit(streaming)
+    wait_until(lambda: lag(streaming) == 0, 30, "all is sent")
+    Site(streaming.environment).stream.stop()
+    for part in (tmp_path / "stream").rglob("*.ltx"):
+        content = bytearray(part.read_bytes())
+        content[len(content) // 2] ^= 1
+        part.write_bytes(content)
+    into = streaming.folder / "back.db"
+    with pytest.raises(StreamError):
+        streaming.site.stream.restore(into)
+    assert not into.exists()
