@@ -33,7 +33,7 @@ def send(
     Nobody waits for it: a rollout may begin meanwhile. Exits with 1 if a target failed.
     """
     with configured(env, as_json=as_json) as (environment, out):
-        newest = latest(environment.backups, environment.name)
+        newest = latest(environment.backups, environment.name, environment.service.name)
         archive = backup or (newest.path if newest else environment.backups)
         if not archive.is_file():
             raise BackupMissingError(path=archive)

@@ -24,7 +24,7 @@ from guarded_rollout.errors import (
     StreamError,
     UnsetVariableError,
 )
-from guarded_rollout.files import scratch_folder, sync_folder, write_atomic
+from guarded_rollout.files import scratch_folder, sha256, sync_folder, write_atomic
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import STREAM, Processes, Spec
 from guarded_rollout.host.programs import program
@@ -63,9 +63,12 @@ class Stream:
             self.stop()
             return
         with suppress(MissingProgramError, UnsetVariableError, ReadableSecretsError):
-            command = [program("litestream"), "replicate", "-config", str(self._configured(target, store))]
+            configuration = self._configured(target, store)
+            command = [program("litestream"), "replicate", "-config", str(configuration)]
+            # Another configuration is another spec, which replaces what runs.
+            variables = {**self._variables(target), "ROLLOUT_CONFIGURATION": sha256(configuration)}
             folder = str(self._environment.project)
-            self._processes.start(STREAM, Spec(command, self._variables(target), folder, DRAIN_SECONDS))
+            self._processes.start(STREAM, Spec(command, variables, folder, DRAIN_SECONDS))
 
     @property
     def _store(self) -> Path | None:
