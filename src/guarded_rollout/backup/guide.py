@@ -102,7 +102,7 @@ END = """
 ## Back under `rollout`
 
 `configuration/` holds the rollout's own settings as they were. Where `rollout` is installed (on this machine
-or another, `pip install 'mobius-dhash[rollout]'`), put them into a folder, stop the service that you started
+or another, with Python and its extra `rollout`), put them into a folder, stop the service that you started
 by hand, and let the archive bring its release{offline} and its data back:
 
     cp configuration/* FOLDER/ && cd FOLDER

@@ -22,7 +22,7 @@ def restore(
 ) -> None:
     """Bring the store back from its stream into a new file, checked by SQLite; what serves is left alone.
 
-    The service's own merge takes it over: `dhash db merge FILE` adds what the store lacks.
+    The service's own merge, `store_merge` in rollout.toml, adds from it what the store lacks.
     """
     moment = moment_of(at)
     when = f"{moment:%F %T %Z}" if moment else "the newest that the stream has"
