@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from bench import beside
 from bench.peers.argo import Argo
 from bench.peers.counts import Counts
 from bench.peers.flagger import Flagger
@@ -33,7 +34,7 @@ CONFIGURED = (
 def tables(quick: bool) -> list[Table]:
     """Our rules and other people's side by side over the same windows."""
     windows = 200 if quick else 1000
-    return [healthy(windows), detection(windows), cost()]
+    return [healthy(windows), detection(windows), *beside.tables(quick), cost()]
 
 
 def by_rule(scenario: Scenario) -> dict[str, RuleResult]:

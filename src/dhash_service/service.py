@@ -57,6 +57,7 @@ from dhash_service.facts import (
 from dhash_service.matcher import Matcher, Neighbourhood
 from dhash_service.metrics import Metrics
 from dhash_service.pictures.fingerprint import read_picture
+from dhash_service.pictures.samples import Samples
 from dhash_service.search.feed import Position
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Registered
@@ -123,6 +124,8 @@ class Service:
         self.duplicates = Duplicates(self.store)
         self.banks = BankMatcher(self.store.banks, self.algorithm.name)
         self.documents = DocumentReader(settings)
+        samples = settings.samples or (settings.uds.with_name("samples") if settings.uds else None)
+        self.samples = Samples(samples) if samples else None
         # One more than cores: while one thread asks the store, another keeps its core busy.
         threads = settings.threads or (os.cpu_count() or 1) + 1
         self._hashers = ThreadPoolExecutor(threads, thread_name_prefix="hash")
@@ -182,6 +185,8 @@ class Service:
         try:
             with self.store.expecting():
                 with self._counting():
+                    if register and self.samples is not None:
+                        self.samples.offer(data)
                     looked = self._with_banks(self._look(data, apart), data, register)
                 if isinstance(looked, Looked):
                     if register:

@@ -51,6 +51,11 @@ class Settings(BaseSettings):
 
     keep_originals: bool = Field(False, description="keep every submitted file, content-addressed")
     originals: Path = Field(Path("data/originals"), description="folder for kept originals")
+    samples: Path | None = Field(
+        None,
+        description="folder that some of the newest submitted files are put into while it exists; "
+        "unset: `samples` beside the unix socket",
+    )
 
     max_body_bytes: Bytes = Field(64 * 1024**2, description="largest request body")
     max_bodies_bytes: Bytes = Field(512 * 1024**2, description="memory for all bodies being received")

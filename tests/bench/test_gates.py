@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from bench.beside import decided
 from bench.gates import PEERS, by_peer, by_rule, delay
+from bench.recordings import Drawn, Fault
 
 from guarded_rollout.gates.simulate import RuleResult, Scenario, draw
 
@@ -40,3 +42,11 @@ def test_a_delay_says_what_was_rolled_back_before(
     delays: tuple[float, ...], too_early: int, text: str
 ) -> None:
     assert delay(RuleResult("rule", 3, len(delays) + too_early, too_early, delays)) == text
+
+
+def test_all_are_asked_about_the_same_recording() -> None:
+    back, alert, peers = decided(Drawn(15, Fault(failing=0.5), 400, seed=1))
+    assert alert <= back <= 60
+    assert set(peers) == {"Flagger", "Argo", "Kayenta"}
+    assert peers["Flagger"] == 300, "five minutes are counted"
+    assert peers["Argo"] == float("inf"), "four intervals of five minutes are more than there is"

@@ -107,6 +107,7 @@ class Sandbox:
         steps: tuple[tuple[int, float], ...] = NO_HOLDS,
         start_seconds: float = 15,
         confirm: bool = False,
+        control_percent: int = 0,
         more: str = "",
     ) -> None:
         """Write rollout.toml and the gates; checks are quick, so that tests are."""
@@ -126,6 +127,7 @@ class Sandbox:
             f"metrics_port = {self.metrics_port}",
             f"confirm = {json.dumps(confirm)}",
             f"traffic = [{traffic}]",
+            f"control_percent = {control_percent}",
             more,
             "[environments.production.checks]",
             "interval_seconds = 0.05",

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guarded_rollout.gates.detector import THRESHOLD, RateDetector, RatioDetector
+from guarded_rollout.gates.detector import THRESHOLD, RateDetector
+from guarded_rollout.gates.sequential import RatioDetector
 from guarded_rollout.gates.statistics import binomial_tail, incomplete_beta, quantile_range
 from tests.guarded_rollout.gatekit import EDGES, times
 

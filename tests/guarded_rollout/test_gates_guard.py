@@ -130,7 +130,7 @@ def test_a_good_share_is_left_alone(shifting: Make) -> None:
     shift = shifting(lambda age: 0.01)
     shift.run()
     assert shift.noted == []
-    assert shift.share == 100
+    assert shift.share == 95, "stable keeps a twentieth to compare with"
 
 
 def test_a_failing_share_is_taken_back_within_seconds(shifting: Make) -> None:

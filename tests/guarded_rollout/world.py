@@ -127,6 +127,7 @@ class FakeEnvironment:
     lock: Path = Path("/nowhere/lock")
     service: Any = field(default_factory=lambda: SimpleNamespace(store=StoreKind.COMMANDS))
     traffic: tuple[TrafficStep, ...] = (TrafficStep(20, 1.0), TrafficStep(50, 1.0), TrafficStep(100, 0.0))
+    control_percent: int = 5
 
 
 class FakeSite:

@@ -19,6 +19,7 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.copies import BackupEngine
 from guarded_rollout.config.service import StoreKind
 from guarded_rollout.errors import DiskFullError, MissingProgramError, PreflightError, RolloutError
+from guarded_rollout.gates.estimate import UsualTraffic, estimates
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
@@ -26,6 +27,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.journal.record import records
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.monitor.edge_log import BeforeSource
+from guarded_rollout.monitor.targets import edge_log_of
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels.factory import configured
 
@@ -135,14 +138,17 @@ def _health(site: Site) -> Iterator[Finding]:
 
 def _gates(site: Site) -> Iterator[Finding]:
     environment = site.environment
-    enabled = [
-        name
-        for name, _ in gates.load(environment.gates).environment(environment.name).quality_gates.enabled()
-    ]
-    if enabled:
-        yield ok(", ".join(enabled))
-    else:
+    config = gates.load(environment.gates).environment(environment.name)
+    enabled = [name for name, _ in config.quality_gates.enabled()]
+    if not enabled:
         yield warning("none is enabled", f"See {environment.gates.name}.")
+        return
+    yield ok(", ".join(enabled))
+    before = BeforeSource(edge_log_of(environment), site.traffic.serving()).sample()
+    traffic = UsualTraffic.of(before, site.clock.now().timestamp())
+    if traffic is not None:
+        said = "; ".join(one.words for one in estimates(config, traffic))
+        yield ok(f"at {traffic.rps:.2g} requests/s, as of late: {said}")
 
 
 def _backup(site: Site) -> Iterator[Finding]:

@@ -151,7 +151,9 @@ def replace_release(
     elif result.window is None:
         stop_watching(work.site)
     else:
-        work.out.say(f"{release.id} has all of the traffic and is watched for {duration(left)}.")
+        control = work.environment.control_percent
+        share = f"{100 - control} %" if control else "all"
+        work.out.say(f"{release.id} has {share} of the traffic and is watched for {duration(left)}.")
         work.out.say(_times(work, work.site.clock.monotonic() - began))
         if watch:
             watch(work)

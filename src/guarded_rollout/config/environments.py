@@ -38,6 +38,7 @@ LISTS: Mapping[str, list[Any]] = {  # what is in the lists that are empty in the
     "service.routes": [""],
     "service.writes.routes": [""],
     "service.prometheus.panels": [{"title": "", "metric": "", "by": "", "unit": ""}],
+    "service.questions": [{"ask": "", "fields": [""]}],
 }
 
 
@@ -79,6 +80,7 @@ class Environment:
     release_header: str  # empty: answers do not name their release
     sticky: bool
     traffic: tuple[TrafficStep, ...]
+    control_percent: int  # what stable keeps until the window closes
     checks: Checks
     service: Service
     releases: Path
@@ -117,6 +119,11 @@ class Environment:
     @property
     def data(self) -> Path:
         return self.root / "data"
+
+    @property
+    def samples(self) -> Path:
+        """Some of the newest submitted files, left here by the service while releases are compared."""
+        return self.run / "samples"
 
     @property
     def originals(self) -> Path:
@@ -381,6 +388,8 @@ def _environment(
     require(rising, f"{where}.traffic", "the percents rise from above 0 to 100")
     _require_path(table["root"], f"{where}.root")
     store, known = _store(table["store"], root, service, f"{where}.store")
+    control = table["control_percent"]
+    require(0 <= control <= 50, f"{where}.control_percent", "stable keeps 0 to 50 percent")
     return Environment(
         name=name,
         project=folder,
@@ -395,6 +404,7 @@ def _environment(
         release_header=table["release_header"],
         sticky=table["sticky"],
         traffic=steps,
+        control_percent=control,
         checks=checks,
         service=service,
         releases=folder / project["releases"],

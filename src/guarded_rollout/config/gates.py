@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from guarded_rollout.config.explain import Problem, explain
 from guarded_rollout.config.kinds import (
+    Action,
     ClientErrorRateGate,
     ErrorRateGate,
     ExtractionFailureRateGate,
@@ -22,9 +23,13 @@ from guarded_rollout.config.kinds import (
     Model,
     OwnGate,
     QueueGate,
+    RegressionGate,
     Seconds,
 )
 from guarded_rollout.errors import GatesFileError, UnknownGatesEnvironmentError
+
+ALERTS_TO_ROLLBACKS = 10.0
+"""A false alert costs a look, a false rollback a release."""
 
 Delay = Annotated[float, Field(ge=0, le=10_080)]
 
@@ -105,6 +110,13 @@ class AutoRollbackSettings(Model):
     confirmation_required: bool = False
     backup_retention_hours: float = Field(default=24, ge=0)
     rollback_timeout_minutes: Minutes = 10
+    false_rollback_chance: float = Field(
+        default=0.001,
+        gt=0,
+        lt=0.5,
+        description="of a whole window, that any of its comparisons takes back a healthy release; "
+        "alerts may be wrong ten times as often",
+    )
 
 
 class EnvironmentGates(Model):
@@ -114,6 +126,13 @@ class EnvironmentGates(Model):
     quality_gates: QualityGates
     notifications: Notifications = Notifications()
     auto_rollback: AutoRollbackSettings = AutoRollbackSettings()
+
+    @property
+    def alphas(self) -> Mapping[Action, float]:
+        """Each comparison's part of the chance to be wrong, by action."""
+        asked = sum(isinstance(gate, RegressionGate) for _, gate in self.quality_gates.enabled())
+        chance = self.auto_rollback.false_rollback_chance / max(1, asked)
+        return {Action.ALERT: min(0.1, ALERTS_TO_ROLLBACKS * chance), Action.AUTO_ROLLBACK: chance}
 
 
 class GlobalSettings(Model):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict, JsonValue
 
 
 class Source(StrEnum):
@@ -18,9 +19,11 @@ class Source(StrEnum):
     SERVICE = "service"  # what the service counts itself
     PROXY = "proxy"  # what the proxy in front of it counts, each attempt by itself
     EDGE = "edge"  # what the proxy's log says: what clients got
+    SYSTEM = "system"  # what the operating system says of its processes
+    ANSWERS = "answers"  # the same questions, asked of both releases
 
 
-Counting = Literal[Source.SERVICE, Source.PROXY, Source.EDGE]
+Counting = Literal[Source.SERVICE, Source.PROXY, Source.EDGE, Source.SYSTEM, Source.ANSWERS]
 
 
 class Action(StrEnum):
@@ -117,6 +120,29 @@ class TimeThreshold(QuantileThreshold):
 
 class RegressionThreshold(WindowThreshold):
     limit: float = Field(alias="max_ratio", ge=1, le=1000, description="candidate's value over stable's")
+    alert_ratio: float | None = Field(
+        None, ge=1, le=1000, description="alerts from here on; max_ratio is then for the rollback alone"
+    )
+    min_value: float = Field(
+        0.0,
+        ge=0,
+        description="a candidate below this is well, whatever stable is: percent, or the metric's unit",
+    )
+
+
+class TrendThreshold(Model):
+    horizon_hours: float = Field(
+        default=24, gt=0, le=8760, description="what would be used up within it alerts"
+    )
+    return_minutes: Minutes = Field(
+        default=2, description="to drain and return; what would be used up within it rolls back"
+    )
+    min_growth: float = Field(
+        default=0.0, ge=0, description="less growth than this, in the metric's unit, is none"
+    )
+    times_stable: float = Field(
+        default=1.5, ge=1, le=1000, description="a leak rolls back from so many times stable's level on"
+    )
 
 
 # ---- units
@@ -273,11 +299,29 @@ class QuantileGate(DecidedGate):
         return self
 
 
+def _one_of(*asked: list[str]) -> JsonDict:
+    """Say in a JSON Schema that exactly one of these groups of keys is given, and all of it."""
+    choices: list[JsonValue] = [
+        {"required": [*names], "properties": {name: {"not": {"type": "null"}} for name in names}}
+        for names in asked
+    ]
+    pairs = [names for names in asked if len(names) > 1]
+    return {
+        "oneOf": choices,
+        "dependentRequired": {
+            name: [one for one in names if one != name] for names in pairs for name in names
+        },
+    }
+
+
 class RegressionGate(Gate):
-    """Fails when the candidate is worse than stable was over the same time, by more than a factor."""
+    """Fails when the candidate is worse than stable was over the same time, by more than a factor.
+
+    Compares one of: the share of bad events, a quantile of a histogram, an amount for each event, a level.
+    """
 
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["numerator", "denominator"]}, {"required": ["histogram"]}]}
+        json_schema_extra=_one_of(["numerator", "denominator"], ["histogram"], ["amount", "per"], ["gauge"])
     )
 
     kind: Literal["regression"]
@@ -286,6 +330,10 @@ class RegressionGate(Gate):
     denominator: Metrics | None = None
     histogram: Metric | None = None
     quantile: float = Field(0.95, gt=0, lt=1)
+    amount: Metric | None = Field(None, description="a counter of what is used up, such as CPU seconds")
+    per: Metric | None = Field(None, description="the counter of the events that it is used up for")
+    gauge: Metric | None = Field(None, description="a level, such as memory")
+    by_route: bool = Field(False, description="each route of the edge's log by itself as well")
     decision: Literal[Decision.GUARDED] = Decision.GUARDED
     threshold: RegressionThreshold
 
@@ -296,15 +344,41 @@ class RegressionGate(Gate):
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        rates = self.numerator is not None and self.denominator is not None
-        half = (self.numerator is None) != (self.denominator is None)
-        if half or rates == (self.histogram is not None):
-            raise ValueError("compares rates (numerator and denominator) or a histogram, one of the two")
+        pairs = ((self.numerator, self.denominator), (self.amount, self.per))
+        if any((one is None) != (other is None) for one, other in pairs):
+            raise ValueError(
+                "numerator goes with denominator, and amount with per: one of the two is missing"
+            )
+        asked = [pairs[0][0], self.histogram, pairs[1][0], self.gauge]
+        if sum(one is not None for one in asked) != 1:
+            words = "rates (numerator and denominator), a histogram, an amount (with per) or a gauge"
+            raise ValueError(f"compares {words}, one of the four")
         return self
 
 
+class TrendGate(Gate):
+    """Fails when a gauge grows so steadily that its limit will be reached.
+
+    Alerts when that is within the horizon. Rolls back when there is only time to drain and return, and when
+    the candidate leaks so and stable does not.
+    """
+
+    kind: Literal["trend"]
+    source: Literal[Source.SERVICE, Source.SYSTEM] = Source.SYSTEM
+    metric: Metric
+    limit_metric: Metric = Field(description="the gauge of what the metric can grow to")
+    unit: str = ""
+    scale: float = Field(1.0, gt=0, description="the metric times this is in the unit")
+    decision: Literal[Decision.GUARDED] = Decision.GUARDED
+    threshold: TrendThreshold = TrendThreshold()
+
+    def decision_for(self, action: Action) -> Decision:
+        return Decision.GUARDED
+
+
 OwnGate = Annotated[
-    ConsecutiveGate | GaugeGate | RatioGate | QuantileGate | RegressionGate, Field(discriminator="kind")
+    ConsecutiveGate | GaugeGate | RatioGate | QuantileGate | RegressionGate | TrendGate,
+    Field(discriminator="kind"),
 ]
 
 

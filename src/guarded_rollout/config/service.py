@@ -1,7 +1,7 @@
 """The guarded service as `[service]` of rollout.toml describes it. Values alone, no I/O."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -67,6 +67,18 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclaredQuestion:
+    """A request that changes nothing, and the fields in which two releases' answers should agree.
+
+    `fields` are JSON pointers, in which `*` is every item of a list.
+    """
+
+    method: str
+    path: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """The guarded service: its source, and its commands and variables as templates."""
 
@@ -81,6 +93,7 @@ class Service:
     silent_seconds: float
     routes: tuple[str, ...]
     writes: DeclaredWrites
+    questions: tuple[DeclaredQuestion, ...]
     build: BuildKind
     prepare: tuple[tuple[str, ...], ...]
     build_command: tuple[str, ...]
@@ -122,6 +135,7 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
         silent_seconds=float(table["silent_seconds"]),
         routes=tuple(table["routes"]),
         writes=DeclaredWrites(tuple(table["writes"]["routes"]), tuple(table["writes"]["statuses"])),
+        questions=tuple(_questions(table["questions"])),
         build=_one_of(BuildKind, table["build"], "service.build"),
         prepare=tuple(tuple(command) for command in table["prepare"]),
         build_command=tuple(table["build_command"]),
@@ -136,6 +150,14 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
     )
     _require_sense(built)
     return built
+
+
+def _questions(tables: Sequence[Mapping[str, Any]]) -> Iterator[DeclaredQuestion]:
+    for position, table in enumerate(tables):
+        method, _, path = table["ask"].partition(" ")
+        where = f"service.questions[{position}].ask"
+        require(method in ("GET", "POST") and path.startswith("/"), where, "is no GET or POST and a path")
+        yield DeclaredQuestion(method, path, tuple(table["fields"]))
 
 
 def _one_of(kinds: type[Kind], given: str, where: str) -> Kind:

@@ -6,7 +6,7 @@ Grafana reads this schema from 10.4 on; the data source is a variable, so the fi
 from collections.abc import Iterator
 
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import ConsecutiveGate, Gate, RegressionGate
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate, RegressionGate, TrendGate
 from guarded_rollout.config.service import Exported
 from guarded_rollout.export.panels import SOURCE, Json, numbers, placed, quantiles, row, series, states, text
 from guarded_rollout.export.queries import (
@@ -100,6 +100,8 @@ def _gate_panel(name: str, gate: Gate, environment: str, told: str) -> Json:
     if isinstance(gate, RegressionGate):  # its limit is a factor between the two lines
         return series(name, expr, "{{slot}}", 8, description=told)
     unit = "failed checks" if isinstance(gate, ConsecutiveGate) else getattr(gate, "unit", "")
+    if isinstance(gate, TrendGate):
+        return series(name, expr, "{{slot}}", 8, unit="%", limit=100, description=told)
     limit = gate.threshold.limit  # type: ignore[attr-defined]
     return series(name, expr, "{{slot}}", 8, unit=unit, limit=limit, description=told)
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
-from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, NoDataPolicy, RegressionGate, Source
+from guarded_rollout.config.kinds import (
+    Action,
+    ConsecutiveGate,
+    Gate,
+    NoDataPolicy,
+    RegressionGate,
+    Source,
+    TrendGate,
+)
 from guarded_rollout.export.queries import (
     JOBS,
     ON_SLOT,
@@ -103,7 +111,8 @@ def _breach(name: str, gate: Gate, environment: str, names: Mapping[str, str]) -
         expr = _down(environment, wait)
     else:
         wait = 0.0
-        expr = f"{query.value} > {threshold.limit:.15g}"
+        limit = 100 if isinstance(gate, TrendGate) else threshold.limit
+        expr = f"{query.value} > {limit:.15g}"
         if query.samples:
             expr += f"\nand {ON_SLOT}\n  {query.samples} >= {threshold.min_samples}"
     return Rule(_alert(name), expr, wait, _labels(gate.actions, name, environment), _told(name, gate))

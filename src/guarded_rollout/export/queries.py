@@ -17,6 +17,7 @@ from guarded_rollout.config.kinds import (
     RatioGate,
     RegressionGate,
     Source,
+    TrendGate,
 )
 from guarded_rollout.host.proxy import HEALTHY
 from guarded_rollout.host.slots import SLOTS
@@ -69,7 +70,19 @@ class Series:
 
 def query_of(gate: Gate, environment: str) -> Query:
     """Return the query of a gate; of a `regression`, the values that it compares. Raises `NoQueryError`."""
+    source = getattr(gate, "source", Source.PROBE)
+    if source not in JOBS:
+        raise NoQueryError(f"only the monitor reads this source: {source}")
     match gate:
+        case TrendGate():
+            metric, limit = (
+                series(name, gate.source, environment) for name in (gate.metric, gate.limit_metric)
+            )
+            ahead = round(gate.threshold.horizon_hours * 3600)
+            growth = f"predict_linear({metric}[1h], {ahead})"
+            return Query(f"100 * max {BY_SLOT} ({growth})\n  / max {BY_SLOT} ({limit})")
+        case RegressionGate(amount=str()) | RegressionGate(gauge=str()):
+            raise NoQueryError("only the monitor compares what two releases use up")
         case ConsecutiveGate():
             return _consecutive(gate, environment)
         case GaugeGate():

@@ -14,6 +14,7 @@ from guarded_rollout.config.kinds import (
     QuantileGate,
     RatioGate,
     RegressionGate,
+    TrendGate,
 )
 
 DOES = {Action.ALERT: "alerts", Action.AUTO_ROLLBACK: "rolls back"}
@@ -87,15 +88,30 @@ def condition(gate: Gate) -> str:
             what = f"the {gate.quantile:.4g} quantile of {gate.histogram} ({gate.source})"
             return f"when {what} is above {limit} {_window(threshold)}"
         case RegressionGate(threshold=threshold):
-            what = (
-                gate.histogram
-                or f"{' + '.join(gate.numerator or ())} of {' + '.join(gate.denominator or ())}"
-            )
+            what = _compared(gate)
             worse = "worse than" if threshold.limit == 1 else f"more than {threshold.limit:g} times"
+            least = f" and {threshold.min_value:g} or more" if threshold.min_value else ""
+            words = f"when the candidate's {what} ({gate.source}) is surely {worse} stable's{least}"
+            if threshold.alert_ratio is not None:
+                words += f" (to alert, {threshold.alert_ratio:g} times)"
+            routes = ", of all requests or of one route," if gate.by_route else ""
+            return f"{words}{routes} {_window(threshold)}"
+        case TrendGate(threshold=threshold):
             return (
-                f"when the candidate's {what} ({gate.source}) is surely {worse} stable's {_window(threshold)}"
+                f"when {gate.metric} ({gate.source}) grows so steadily that {gate.limit_metric} is reached: "
+                f"to alert, within {threshold.horizon_hours:g} h; to roll back, within "
+                f"{threshold.return_minutes:g} min, or if only the candidate grows so and it is above "
+                f"{threshold.times_stable:g} times stable's level"
             )
     raise TypeError(f"no words for {type(gate).__name__}")
+
+
+def _compared(gate: RegressionGate) -> str:
+    if gate.histogram:
+        return f"{gate.quantile:.4g} quantile of {gate.histogram}"
+    if gate.amount:
+        return f"{gate.amount} for each of {gate.per}"
+    return gate.gauge or f"{' + '.join(gate.numerator or ())} of {' + '.join(gate.denominator or ())}"
 
 
 def _window(threshold: object) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 THRESHOLD = math.log(10_000)
 
+RARE = 0.01  # below it there is room between twelve times the limit and everything
 TIMES_WORSE = (2.0, 3.0, 6.0, 12.0)  # as odds against the limit's odds
 
 
@@ -84,38 +85,8 @@ def weights(limit: float, times_worse: Sequence[float] = TIMES_WORSE) -> list[tu
     limit = max(limit, 1e-4)
     if limit >= 1:
         return []
+    if limit < RARE:
+        times_worse = (*times_worse, 100.0)
     odds = limit / (1 - limit)
     rates = [odds * times / (1 + odds * times) for times in times_worse] + [max(0.99, (1 + limit) / 2)]
     return [(math.log(rate / limit), math.log((1 - rate) / (1 - limit))) for rate in rates]
-
-
-class RatioDetector:
-    """A test of whether the candidate's rate of bad events is above `ratio` times stable's.
-
-    A bad event is the candidate's with chance q = n·r/(n·r + m), where n and m are the events of candidate
-    and stable meanwhile and r the ratio of their rates (Przyborowski & Wilenski, Biometrika 31, 1940).
-    Worse ratios are bet on against `ratio`; for any true rates within it, a reading multiplies the stake on
-    average by at most (1 + c·(a−1))ⁿ·(1 + s·(b−1))ᵐ ≤ exp(n·c·(a−1) + m·s·(b−1)) ≤ 1, with a and b the
-    pay-offs of a bad event on either side. So the test holds for rates of any size.
-    """
-
-    def __init__(self, ratio: float, times_worse: Sequence[float] = (1.5, 2.0, 4.0, 10.0)) -> None:
-        self._ratio = ratio
-        self._times_worse = times_worse
-        self._sums = [_Sum() for _ in times_worse]
-
-    def take(self, candidate: tuple[float, float], stable: tuple[float, float], since: float = 0.0) -> None:
-        """Add (bad, total) of each side, counted between the same two readings."""
-        (bad, n), (stable_bad, m) = candidate, stable
-        if n <= 0 or m <= 0:
-            return  # nothing to compare with
-        q = n * self._ratio / (n * self._ratio + m)
-        for one, times in zip(self._sums, self._times_worse, strict=True):
-            worse = n * self._ratio * times / (n * self._ratio * times + m)
-            gain = bad * math.log(worse / q) + stable_bad * math.log((1 - worse) / (1 - q))
-            one.add(gain, since, (bad, n))
-
-    @property
-    def evidence(self) -> Evidence:
-        """The strongest of all; its counts are the candidate's (bad, total)."""
-        return _strongest(self._sums)

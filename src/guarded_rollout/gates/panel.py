@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from guarded_rollout.config.gates import PollIntervals
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, GaugeGate
-from guarded_rollout.gates.judges import Judge, judge_of
+from guarded_rollout.gates.judges import ALPHAS, Judge, judge_of
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
@@ -66,11 +66,13 @@ class Panel:
         polls: PollIntervals,
         began_at: float = 0.0,
         opened_at: float | None = None,
+        alphas: Mapping[Action, float] = ALPHAS,
     ) -> None:
         self._polls = polls
         self._opened_at = began_at if opened_at is None else opened_at
         self._states: Mapping[str, _State] = {
-            name: _State(judge_of(name, gate, began_at), own_interval(gate), began_at) for name, gate in gates
+            name: _State(judge_of(name, gate, began_at, alphas), own_interval(gate), began_at)
+            for name, gate in gates
         }
 
     @property
@@ -122,11 +124,9 @@ class Panel:
         return news
 
     def _judge(self, state: _State, now: float) -> list[Change]:
-        gate = state.judge.gate
-        rules = {action: gate.decision_for(action) for action in Action}
-        by_rule = {rule: state.judge.verdict(now, rule) for rule in {*rules.values()}}
-        by_action = {action: by_rule[rules[action]] for action in gate.actions}
-        verdict = by_rule[rules[Action.AUTO_ROLLBACK if state.may_roll_back else Action.ALERT]]
+        verdicts = state.judge.by_action(now)
+        by_action = {action: verdicts[action] for action in state.judge.gate.actions}
+        verdict = verdicts[Action.AUTO_ROLLBACK if state.may_roll_back else Action.ALERT]
         due = now >= state.due
         news = list(self._silence(state, verdict, now))
         if not due and not any(one.conclusive for one in by_action.values()):

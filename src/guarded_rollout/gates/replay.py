@@ -51,7 +51,7 @@ def replay(environment: EnvironmentGates, recording: Recording) -> Replay:
     if begin is None:
         begin = samples[0].at if samples else 0.0
     polls = environment.monitoring.poll_intervals
-    panel = Panel(environment.quality_gates.enabled(), polls, begin, recording.opened_at)
+    panel = Panel(environment.quality_gates.enabled(), polls, begin, recording.opened_at, environment.alphas)
     records = {name: GateRecord() for name, _ in environment.quality_gates.enabled()}
     news: list[Change] = []
     for sample in samples:

@@ -17,6 +17,11 @@ class Side(StrEnum):
 
     CANDIDATE = "candidate"  # the release that is judged; where no rollout is under way, what is watched
     STABLE = "stable"  # the release it is compared with
+    BEFORE = "before"  # that release in the time before the rollout: all that was counted then, in one sample
+
+
+SIDES = (Side.CANDIDATE, Side.STABLE)
+"""The two that are asked at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Sample:
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
     started_at: float | None = None
     release: str = ""
+    example: str = ""  # the newest of what was counted as bad, in words
 
     @property
     def ok(self) -> bool:
@@ -80,6 +86,7 @@ class Sample:
             },
             "started_at": self.started_at,
             "release": self.release,
+            "example": self.example,
         }
         return {
             name: value

@@ -59,6 +59,20 @@ def binomial_tail(successes: float, trials: float, rate: float) -> float:
     return incomplete_beta(successes, trials - successes + 1, rate)
 
 
+def rate_at_most(bad: float, total: float, alpha: float) -> float:
+    """Return the highest rate at which so few are bad more often than alpha (Clopper & Pearson)."""
+    if bad >= total:
+        return 1.0
+    low, high = bad / total, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        if 1 - binomial_tail(bad + 1, total, middle) > alpha:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
 def incomplete_beta(a: float, b: float, x: float) -> float:
     """Return the regularized incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22).
 

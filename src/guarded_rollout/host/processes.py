@@ -105,7 +105,7 @@ class Processes:
 
     def start(self, name: str, spec: Spec) -> None:
         """Run this as program `name`; one that runs is left alone if it runs the same, else replaced."""
-        files = {"lock": str(self._lock_path(name)), "log": str(self.log_path(name))}
+        files = {"lock": str(self.lock_path(name)), "log": str(self.log_path(name))}
         content = json.dumps(asdict(spec) | files, indent=1)
         path = self.spec_path(name)
         if not path.exists() or json.loads(path.read_text()) != json.loads(content):
@@ -127,7 +127,7 @@ class Processes:
     def _end_what_is_left(self, name: str) -> None:
         """A killed supervisor leaves its children, and a new one may not have adopted them yet."""
         try:
-            lock = os.open(self._lock_path(name), os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(self.lock_path(name), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
@@ -149,7 +149,8 @@ class Processes:
     def state(self, name: str) -> ProcessState:
         return self.states()[name]
 
-    def _lock_path(self, name: str) -> Path:
+    def lock_path(self, name: str) -> Path:
+        """The file that names the pid of a program that runs; see `launcher.py`."""
         return self._folder / f"{name}.lock"
 
     def log_path(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -195,6 +196,7 @@ class Site:
         self.processes.stop(slot)
         self.slots.clear(slot)
         self.slots.socket(slot).unlink(missing_ok=True)
+        shutil.rmtree(self.environment.samples, ignore_errors=True)  # there is nothing to compare any more
 
     def shut_down(self) -> None:
         """Stop everything; a service does not always take its socket with it."""

@@ -22,6 +22,7 @@ import os
 import threading
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -219,3 +220,45 @@ class EdgeSource:
             histograms=found.histograms(),
             started_at=self.log.since,
         )
+
+
+BEFORE_BYTES = 5_000_000  # some 20,000 requests
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeSource:
+    """What the edge's log says of a slot until now, as far back as its newest megabytes reach."""
+
+    log: EdgeLog
+    slot: Slot
+    side: Side = Side.BEFORE
+    source: Source = Source.EDGE
+
+    def sample(self) -> Sample:
+        try:
+            since = self._since()
+            self.log.begin(since)
+            found = self.log.counts(self.slot)
+        except OSError as error:
+            problem = f"the proxy's log cannot be read: {error.strerror}"
+            return Sample(self.source, 0.0, self.side, problem=problem)
+        return Sample(
+            self.source,
+            0.0,
+            self.side,
+            counters=found.counters,
+            histograms=found.histograms(),
+            started_at=since,
+        )
+
+    def _since(self) -> float:
+        """The time of the first whole line among the newest; infinite where there is none."""
+        with self.log.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - BEFORE_BYTES))
+            if size > BEFORE_BYTES:
+                file.readline()
+            for line in file:
+                with suppress(ValueError, KeyError, TypeError):
+                    return float(json.loads(line)["ts"]) - 1e-6
+        return math.inf

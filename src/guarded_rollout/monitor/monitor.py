@@ -130,6 +130,8 @@ class Monitor:
         )
         for name in session.unheard:
             session.say("warning", f"{name} is not judged: its source cannot be asked here")
+        for estimate in session.outlook():
+            session.say("warning" if estimate.advice else "info", estimate.words)
         session.alerts.started(session.gates)
 
     # ---- what comes in

@@ -6,15 +6,16 @@ the session's log what the one before has seen, so evaluation windows never begi
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.errors import NotALogError, NothingToJudgeError
+from guarded_rollout.gates.estimate import Estimate, UsualTraffic, estimates
 from guarded_rollout.gates.panel import Change, News, Panel
-from guarded_rollout.gates.samples import Recording, Sample
+from guarded_rollout.gates.samples import SIDES, Recording, Sample, Side
 from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.alerts import AlertPublisher
@@ -79,22 +80,28 @@ class GateSession:
         self.window_recalled = past.began_at is not None and past.opened_at != math.inf
         self.alerts = AlertPublisher(publisher, clock, target.environment, target.facts)
         self._failed_probes = 0
+        self._before = next((one for one in past.samples if one.side is Side.BEFORE), None)
         gates, self.unheard = judged_gates(config, samplers)
         self.gates = tuple(gates)
         if not self.gates and not target.rollout:  # an open window is timed and closed all the same
             unheard = ", ".join(self.unheard)
             reason = f"nothing can be asked for {unheard}" if unheard else "no gate is enabled"
             raise NothingToJudgeError(environment=target.environment, reason=reason)
-        self.panel = Panel(gates.items(), config.monitoring.poll_intervals, self.began_at, opened_at)
+        self.panel = Panel(
+            gates.items(), config.monitoring.poll_intervals, self.began_at, opened_at, config.alphas
+        )
         self._recall(past.samples)
         self._timeline = Timeline(clock, max((sample.at for sample in past.samples), default=-math.inf))
         heard_until = max((one.at for one in past.samples if one.source is Source.EDGE), default=now)
         for sampler in samplers:
             if isinstance(sampler, EdgeSource):
                 sampler.log.begin(heard_until)
-        polls = polls_for(gates, samplers, config.monitoring, timeout)
+        asked = [one for one in samplers if one.side in SIDES]
+        polls = polls_for(gates, asked, config.monitoring, timeout)
         self.poller = Poller(self.panel, polls, self.executor, self.began_at, self.now(), opened_at)
         self.log = MonitorLog.open(path, target.environment, listeners)
+        if not any(one.side is Side.BEFORE for one in past.samples):
+            self._learn_before(one for one in samplers if one.side is Side.BEFORE)
 
     def now(self) -> float:
         """The time on the session's own line, in seconds since 1970."""
@@ -138,6 +145,11 @@ class GateSession:
         """Write a line into the log, now."""
         self.log.write(self.now(), level, words, **data)
 
+    def outlook(self) -> list[Estimate]:
+        """Return what the gates will be worth at the traffic of before; empty if there was none."""
+        traffic = UsualTraffic.of(self._before, self.began_at) if self._before is not None else None
+        return list(estimates(self.config, traffic)) if traffic is not None else []
+
     def complete(self, exit_code: int) -> None:
         """Write the line that ends a session."""
         self.say("info", COMPLETED, exit_code=exit_code, alerts=self.alerts.count)
@@ -153,6 +165,15 @@ class GateSession:
         elif self._failed_probes:
             self.log.write(sample.at, "info", "Health check recovered", after=self._failed_probes)
             self._failed_probes = 0
+
+    def _learn_before(self, samplers: Iterable[Sampler]) -> None:
+        """Tell the gates once what stable was like before the rollout."""
+        for sampler in samplers:
+            sample = replace(sampler.sample(), at=self.began_at)
+            if sample.ok:
+                self._before = sample
+                self.panel.take(sample)
+                self.log.sample(sample)
 
     def _recall(self, samples: Iterable[Sample]) -> None:
         """Let the gates learn what earlier processes of this session saw."""

@@ -15,6 +15,7 @@ from guarded_rollout.config.kinds import (
     RatioGate,
     RegressionGate,
     Source,
+    TrendGate,
 )
 from guarded_rollout.config.service import HealthRule
 from guarded_rollout.gates.samples import Sample, Side
@@ -164,7 +165,11 @@ def wanted_by(gates: Iterable[Gate]) -> Wanted:
                 gauges |= {gate.gauge} - {""}
             case RegressionGate():
                 counters |= {*(gate.numerator or ()), *(gate.denominator or ())}
+                counters |= {one for one in (gate.amount, gate.per) if one}
                 histograms |= {gate.histogram} if gate.histogram else set()
+                gauges |= {gate.gauge} if gate.gauge else set()
+            case TrendGate():
+                gauges |= {gate.metric, gate.limit_metric}
             case GaugeGate():
                 gauges.add(gate.metric)
         if isinstance(gate, RatioGate | RegressionGate):
@@ -177,7 +182,7 @@ def source_of(gate: Gate) -> Source:
     """Return the source a gate listens to."""
     if isinstance(gate, ConsecutiveGate):
         return Source.PROBE
-    assert isinstance(gate, RatioGate | QuantileGate | RegressionGate | GaugeGate)
+    assert isinstance(gate, RatioGate | QuantileGate | RegressionGate | GaugeGate | TrendGate)
     return gate.source
 
 

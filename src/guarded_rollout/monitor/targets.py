@@ -1,5 +1,6 @@
 """The sources of an environment (its slots' sockets and its proxy), or of any service at a URL."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,15 +9,19 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
 from guarded_rollout.config.kinds import ConsecutiveGate
 from guarded_rollout.config.service import Service
-from guarded_rollout.gates.samples import Side
+from guarded_rollout.gates.samples import SIDES, Side
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.proxy import dial
 from guarded_rollout.host.site import Site
-from guarded_rollout.host.slots import SLOTS
-from guarded_rollout.monitor.edge_log import EdgeLog, EdgeSource, Writes
+from guarded_rollout.host.slots import SLOTS, Slot
+from guarded_rollout.monitor.answers import AnswersSource
+from guarded_rollout.monitor.edge_log import REQUESTS, BeforeSource, EdgeLog, EdgeSource, Writes
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.routes import Routes
 from guarded_rollout.monitor.sources import HealthProbe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
+from guarded_rollout.monitor.system import ProcessTree, SystemSource
+
+QUESTION_SECONDS = 5.0  # a release that answers later is for other gates
 
 
 def samplers_of(
@@ -42,7 +47,41 @@ def samplers_of(
         found.append(ProxyMetrics(admin, slot, side))
         if edge.path.exists():  # a proxy that was started before there was one writes none
             found.append(EdgeSource(edge, slot, side))
+        found.append(_system(site, edge, slot, side))
+        if side is Side.STABLE:
+            found.append(BeforeSource(edge_log_of(environment), slot))
+    if len(sides) == len(SIDES) and environment.service.questions:
+        found.append(_answers(site, sides))
     return found
+
+
+def _answers(site: Site, sides: Mapping[Side, Slot]) -> AnswersSource:
+    """The questions that both slots are asked."""
+    environment, token = site.environment, site.token()
+    candidate, stable = (Endpoint(site.slots.socket(sides[side]), QUESTION_SECONDS) for side in SIDES)
+    return AnswersSource(
+        candidate,
+        stable,
+        environment.service.questions,
+        environment.edge_log,
+        (environment.samples, environment.originals),
+        {"Authorization": f"Bearer {token.reveal()}"} if token else {},
+    )
+
+
+def _system(site: Site, edge: EdgeLog, slot: Slot, side: Side) -> SystemSource:
+    """The processes of a slot, with the requests that the edge's log says were its."""
+    store = site.environment.data
+    log = site.processes.log_path(slot)
+    tree = ProcessTree(site.processes.lock_path(slot))
+    return SystemSource(tree, lambda: _requests(edge, slot), (log, store), side)
+
+
+def _requests(edge: EdgeLog, slot: Slot) -> float:
+    try:
+        return edge.counts(slot).counters[REQUESTS]
+    except OSError:
+        return 0.0  # nothing is known for each request then, and nothing is held against the release
 
 
 def edge_log_of(environment: Environment) -> EdgeLog:

@@ -16,6 +16,7 @@ from guarded_rollout.journal.store import Journal
 from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
 from guarded_rollout.notify.publisher import NullPublisher, Publisher
 from guarded_rollout.rollout.engine import MONITOR
+from guarded_rollout.rollout.steps.quarantine import QUARANTINED, Quarantine
 
 log = structlog.get_logger()
 
@@ -112,11 +113,30 @@ def _watched(rollout: Rollout, step: StepRun) -> Event:
         rollout,
         Kind.SERVING,
         at,
-        f"It serves all of the traffic, and is watched until {until.astimezone(UTC):%H:%M} UTC.",
+        f"It serves {_share(rollout)} of the traffic, and is watched until "
+        f"{until.astimezone(UTC):%H:%M} UTC.",
         done=f"{rollout.source} is kept warm until the window closes",
         next_command=f"rollout monitor --env {rollout.environment}",
         **_evidence(rollout, at),
     )
+
+
+def _share(rollout: Rollout) -> str:
+    """The candidate's share of the traffic as it was given last."""
+    shares = [note.data.get("percent") for note in rollout.notes if note.name == "share"]
+    return "all" if not shares or shares[-1] == 100 else f"{shares[-1]} %"
+
+
+def _doubted(rollout: Rollout) -> str:
+    """What became of the rows that a release wrote which is not trusted, to add to a sentence; or nothing."""
+    note = rollout.note(QUARANTINED)
+    step = rollout.last(Quarantine.name)
+    found = note.data if note is not None else (step.evidence if step is not None else None) or {}
+    if not found.get("quarantined"):
+        return ""
+    again, left = int(str(found.get("again", 0))), int(str(found.get("left", 0)))
+    words = f"; of what {found['quarantined']} wrote {again + left} rows were taken out of use"
+    return f"{words}, and {again} of them made again"
 
 
 def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, is_rollback: bool) -> Event:
@@ -125,7 +145,9 @@ def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, is_rollback:
         kind = Kind.ROLLBACK_SUCCEEDED if is_rollback else Kind.DEPLOYMENT_SUCCEEDED
         accepted = not is_rollback and rollout.last(WATCH) is not None
         words = "It was accepted: its window is over." if accepted else ""
-        return _event(rollout, kind, at, words, done=f"{rollout.target} serves", **evidence)
+        return _event(
+            rollout, kind, at, words, done=f"{rollout.target} serves{_doubted(rollout)}", **evidence
+        )
     if is_rollback:
         command = f"rollout rollback --to {rollout.target} --env {rollout.environment} --force"
         return _event(
@@ -135,7 +157,11 @@ def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, is_rollback:
     done = "nothing of it serves"
     if taken_back and rollout.source:
         source = rollout.source
-        done = f"{source} serves again" if rollout.undoing else f"a rollback to {source} was begun"
+        done = (
+            f"{source} serves again{_doubted(rollout)}"
+            if rollout.undoing
+            else f"a rollback to {source} was begun"
+        )
     return _event(
         rollout,
         Kind.DEPLOYMENT_FAILED,

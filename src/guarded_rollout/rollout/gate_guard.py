@@ -17,6 +17,7 @@ from guarded_rollout.monitor.session import GateSession, SessionTarget
 from guarded_rollout.monitor.targets import samplers_of
 from guarded_rollout.notify.publisher import Publisher
 from guarded_rollout.rollout.steps.base import Work
+from guarded_rollout.rollout.steps.quarantine import DOUBTED
 from guarded_rollout.rollout.steps.shift import candidate_is_alive
 
 POLL_SECONDS = 0.5
@@ -58,6 +59,8 @@ class GateGuard:
             reason = f"{breach.verdict.gate}: {breach.verdict.reason}"
             self._session.say("critical", f"TRIGGERING AUTO-ROLLBACK: {reason}", reason=reason)
             self._session.complete(ROLLED_BACK)
+            if self._session.panel.quarantines():
+                work.note(DOUBTED, release=work.incoming.id)
             raise GateBreachedError(gate=breach.verdict.gate, reason=breach.verdict.reason)
 
     def _confirmed(self, session: GateSession, work: Work, words: str) -> bool:

@@ -14,6 +14,7 @@ from guarded_rollout.interrupts import interruptible, shielded
 from guarded_rollout.journal.model import INTERRUPTED, UNDOING, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.lock import StopRequest, stop_request
 from guarded_rollout.rollout.steps.base import RolloutStep, Work
+from guarded_rollout.rollout.steps.quarantine import Quarantine
 from guarded_rollout.rollout.window import Window
 
 
@@ -103,6 +104,7 @@ def take_back(work: Work, cause: object) -> None:
             work.journal.settle(work.rollout, name, StepOutcome.UNDONE)
         if work.outgoing is None:
             work.site.shut_down()  # there is nothing to serve
+        Quarantine().after_undoing(work, str(cause))
         outcome = RolloutOutcome.ROLLED_BACK if work.outgoing is not None else RolloutOutcome.FAILED
         work.journal.end(work.rollout, outcome, str(cause))
 

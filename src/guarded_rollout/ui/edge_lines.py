@@ -7,7 +7,7 @@ time since the one before it.
 from collections.abc import Mapping
 
 from guarded_rollout.config.kinds import Source
-from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.gates.samples import SIDES, Sample, Side
 from guarded_rollout.gates.statistics import quantile
 from guarded_rollout.monitor.edge_log import FAILED, REQUESTS, SECONDS
 from guarded_rollout.status.chart_line import ChartLine, Dot
@@ -27,7 +27,7 @@ class EdgeLines:
 
     def take(self, sample: Sample) -> list[Dot]:
         """Add the points that a sample makes, and return them."""
-        if sample.source is not Source.EDGE or not sample.ok:
+        if sample.source is not Source.EDGE or sample.side not in SIDES or not sample.ok:
             return []
         before = self._before.get(sample.side)
         if before is not None and before.started_at == sample.started_at:

@@ -3,25 +3,36 @@
 The memory and the cost of a verdict are bounded, however long the evaluation window is.
 """
 
+from collections.abc import Mapping
+
 from guarded_rollout.config.kinds import (
+    Action,
     ConsecutiveGate,
     Gate,
     GaugeGate,
     QuantileGate,
     RatioGate,
     RegressionGate,
+    TrendGate,
 )
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.judges.gauge import GaugeJudge
 from guarded_rollout.gates.judges.health import ConsecutiveJudge
 from guarded_rollout.gates.judges.regression import RegressionJudge
+from guarded_rollout.gates.judges.trend import TrendJudge
 from guarded_rollout.gates.judges.windowed import QuantileJudge, RatioJudge
 
-__all__ = ["Judge", "judge_of"]
+__all__ = ["ALPHAS", "Judge", "judge_of"]
+
+ALPHAS = {Action.ALERT: 1e-4, Action.AUTO_ROLLBACK: 1e-4}
+"""A gate's chance of a false alarm in a whole window, where nobody splits one over several gates."""
 
 
-def judge_of(name: str, gate: Gate, began_at: float = 0.0) -> Judge:
-    """Make the judge of a gate, which begins to listen at `began_at`."""
+def judge_of(name: str, gate: Gate, began_at: float = 0.0, alphas: Mapping[Action, float] = ALPHAS) -> Judge:
+    """Make the judge of a gate, which begins to listen at `began_at`.
+
+    `alphas` is how often, in a whole window, a sequential comparison may be wrong by action.
+    """
     match gate:
         case ConsecutiveGate():
             return ConsecutiveJudge(name, gate, began_at)
@@ -32,5 +43,7 @@ def judge_of(name: str, gate: Gate, began_at: float = 0.0) -> Judge:
         case QuantileGate():
             return QuantileJudge(name, gate, began_at)
         case RegressionGate():
-            return RegressionJudge(name, gate, began_at)
+            return RegressionJudge(name, gate, began_at, alphas)
+        case TrendGate():
+            return TrendJudge(name, gate, began_at)
     raise TypeError(f"no judge for {type(gate).__name__}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.kinds import Decision, Gate, Source
+from guarded_rollout.config.kinds import Action, Decision, Gate, Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
@@ -32,7 +32,15 @@ class Judge:
 
     def verdict(self, now: float, decision: Decision | None = None) -> Verdict:
         """Return the verdict now, by this decision rule (the gate's own for a rollback, if none is named)."""
-        said = self._judge(now, decision or Decision.GUARDED)
+        return self._with_silence(self._judge(now, decision or Decision.GUARDED), now)
+
+    def by_action(self, now: float) -> dict[Action, Verdict]:
+        """Return the verdict that decides whether each action follows."""
+        rules = {action: self.gate.decision_for(action) for action in Action}
+        by_rule = {rule: self.verdict(now, rule) for rule in {*rules.values()}}
+        return {action: by_rule[rule] for action, rule in rules.items()}
+
+    def _with_silence(self, said: Verdict, now: float) -> Verdict:
         if not self._silence:
             return said
         silent = max(0.0, now - self._heard_at)

@@ -45,12 +45,13 @@ class WindowJudge(Judge):
         self._seconds = gate.threshold.window_seconds
         self._detector = RateDetector(limit_as_rate)
         self._last_at = began_at
+        self._example = ""
         self._counted = False  # counters were seen, so the gauge is not asked any more
 
     def _learn(self, sample: Sample) -> str:
         counts = self._counts(sample)
         if counts is not None:
-            self._counted = True
+            self._counted, self._example = True, sample.example
             increment = self._window.take(sample.at, counts, sample.started_at)
             if increment is not None:
                 self._detector.take(*self._bad_and_total(increment), since=self._last_at)
@@ -65,6 +66,8 @@ class WindowJudge(Judge):
     def _judge(self, now: float, decision: Decision) -> Verdict:
         seen = self._seen(now) if self._counted else self._seen_by_gauge(now)
         outcome, reason = self._decide(seen, decision, self._detector.evidence, now)
+        if outcome is GateOutcome.FAIL and self._example:
+            reason += f"; such as {self._example}"
         return Verdict(
             self.name,
             outcome,

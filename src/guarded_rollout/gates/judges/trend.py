@@ -1,0 +1,142 @@
+"""What grows steadily towards a limit."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from guarded_rollout.clock import duration
+from guarded_rollout.config.kinds import Action, Decision, TrendGate
+from guarded_rollout.gates.judges.base import Judge
+from guarded_rollout.gates.samples import SIDES, Sample, Side
+from guarded_rollout.gates.verdict import GateOutcome, Verdict
+
+BLOCKS = 12  # the readings are averaged in so many, or what follows itself would pass for evidence
+REMEMBERED = 1024  # readings; then every second is left out
+LOOK_BACK = 3600.0
+ALONE_SECONDS = 900.0  # where there is no stable to compare with, a new process may warm up as long
+DEVIATIONS = 8.0  # for ten degrees of freedom six in a million, as this is asked again and again
+STEADY = 0.6  # later growth over earlier: what only warms up slows down
+HOUR = 3600.0
+ALERT_LEVEL = 1.1  # times stable's
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Growth in a second, with its range, and whether it goes on as it began."""
+
+    low: float
+    value: float
+    high: float
+    steady: bool
+    seconds: float  # that were looked at
+    level: float  # of late
+    grown: float
+
+
+def slope_of(points: Sequence[tuple[float, float]]) -> Slope | None:
+    """Fit a line to (seconds, level) in twelve blocks; None if that are too few points for it."""
+    if len(points) < BLOCKS:
+        return None
+    bounds = [len(points) * n // BLOCKS for n in range(BLOCKS + 1)]
+    blocks = [points[low:high] for low, high in pairwise(bounds)]
+    x = [sum(at for at, _ in one) / len(one) for one in blocks]
+    y = [sum(level for _, level in one) / len(one) for one in blocks]
+    middle, mean = sum(x) / BLOCKS, sum(y) / BLOCKS
+    spread = sum((one - middle) ** 2 for one in x)
+    if spread <= 0:
+        return None
+    value = sum((one - middle) * (level - mean) for one, level in zip(x, y, strict=True)) / spread
+    left = sum((level - mean - value * (one - middle)) ** 2 for one, level in zip(x, y, strict=True))
+    error = DEVIATIONS * math.sqrt(left / (BLOCKS - 2) / spread)
+    third = BLOCKS // 3
+    begin, half, end = (sum(y[n : n + third]) / third for n in range(0, BLOCKS, third))
+    steady = end - half >= STEADY * (half - begin) > 0
+    return Slope(
+        value - error, value, value + error, steady, points[-1][0] - points[0][0], y[-1], y[-1] - y[0]
+    )
+
+
+class TrendJudge(Judge):
+    """Judges the growth of a gauge of the candidate beside stable's."""
+
+    def __init__(self, name: str, gate: TrendGate, began_at: float) -> None:
+        super().__init__(name, gate, gate.source, began_at)
+        self._gate = gate
+        self._points: dict[Side, deque[tuple[float, float]]] = {side: deque() for side in SIDES}
+        self._limit = math.inf
+
+    def _wants(self, sample: Sample) -> bool:
+        return sample.side in SIDES
+
+    def _learn(self, sample: Sample) -> str:
+        level = sample.gauges.get(self._gate.metric)
+        if level is None:
+            return f"{self._gate.metric} is not published"
+        points = self._points[sample.side]
+        points.append((sample.at, level))
+        while points[0][0] < sample.at - LOOK_BACK:
+            points.popleft()
+        if len(points) > REMEMBERED:
+            self._points[sample.side] = deque(list(points)[::2])
+        if sample.side is Side.CANDIDATE:
+            self._limit = sample.gauges.get(self._gate.limit_metric, math.inf)
+        return ""
+
+    def by_action(self, now: float) -> dict[Action, Verdict]:
+        return {action: self._with_silence(self._judged(action), now) for action in Action}
+
+    def _judge(self, now: float, decision: Decision) -> Verdict:
+        return self._judged(Action.AUTO_ROLLBACK)
+
+    def _judged(self, action: Action) -> Verdict:
+        threshold = self._gate.threshold
+        found = slope_of(list(self._points[Side.CANDIDATE]))
+        if found is None or self._limit == math.inf:
+            return self._verdict(GateOutcome.INSUFFICIENT, "too few readings for a trend", None)
+        left, share = self._limit - found.level, 100 * found.level / self._limit
+        level, unit = f"{found.level * self._gate.scale:.4g}", self._gate.unit
+        what = f"{self._gate.metric} is {level} {unit} of {self._limit * self._gate.scale:.4g}".strip()
+        if found.low <= 0 or not found.steady or found.grown < threshold.min_growth:
+            return self._verdict(GateOutcome.PASS, f"{what} and does not grow steadily", share)
+        what += (
+            f", and grows by {found.value * HOUR * self._gate.scale:.4g} {unit} an hour (at least "
+            f"{found.low * HOUR * self._gate.scale:.4g}): used up in {duration(max(0.0, left / found.value))}"
+        )
+        if left / found.low <= threshold.return_minutes * 60:
+            return self._verdict(GateOutcome.FAIL, what, share)
+        if left / found.low > threshold.horizon_hours * HOUR:
+            return self._verdict(GateOutcome.PASS, what, share)
+        leaks, why = self._leaks(found, action)
+        outcome = GateOutcome.FAIL if leaks else GateOutcome.PASS
+        return self._verdict(outcome, f"{what}; {why}", share)
+
+    def _leaks(self, found: Slope, action: Action) -> tuple[bool, str]:
+        """Return True if this is no new process that only warms up to what stable uses, and why."""
+        points = self._points[Side.STABLE]
+        if not points:
+            alone = found.seconds >= ALONE_SECONDS and action is Action.ALERT
+            return alone, "there is no stable release to compare it with"
+        stable, level = slope_of(list(points)), points[-1][1]
+        if stable is None or stable.high > found.low / 2:
+            return False, "stable grows as well"
+        times = ALERT_LEVEL if action is Action.ALERT else self._gate.threshold.times_stable
+        above = found.level > times * level
+        return (
+            above,
+            f"stable does not grow so, and stands at {level * self._gate.scale:.4g} {self._gate.unit}",
+        )
+
+    def _verdict(self, outcome: GateOutcome, reason: str, share: float | None) -> Verdict:
+        return Verdict(
+            self.name,
+            outcome,
+            reason,
+            100.0,
+            "%",
+            share,
+            samples=len(self._points[Side.CANDIDATE]),
+            needed=BLOCKS,
+            conclusive=outcome is GateOutcome.FAIL,
+        )

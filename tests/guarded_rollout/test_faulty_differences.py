@@ -1,0 +1,188 @@
+"""Releases that say they are well and are worse than the one before: each is taken back while it shifts.
+
+Built from the real source, under the shipped gates that compare and some 15 requests/s. What is wrong begins
+after verification.
+"""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from PIL import Image
+
+from dhash_service.checks.drawing import picture as draw
+from guarded_rollout.errors import RolledBackError
+from guarded_rollout.host.endpoint import Endpoint
+from guarded_rollout.notify.publisher import NullPublisher
+from guarded_rollout.rollout.engine import Request
+from guarded_rollout.rollout.gate_guard import guard_of
+from tests.guarded_rollout.gatekit import SHIPPED
+from tests.guarded_rollout.rolloutkit import last
+from tests.guarded_rollout.sandbox import Sandbox
+from tests.guarded_rollout.servicekit import SERVICE
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(500)]
+
+HELD_SECONDS = 170.0
+LATER = "import random, time\nBORN = time.monotonic()\n"
+BEGUN = "time.monotonic() - BORN > 20"
+
+
+def spoiled(name: str, old: str, new: str) -> Callable[[Sandbox], None]:
+    """Replace some code of the service, which may ask for `BEGUN`."""
+
+    def spoil(dhash: Sandbox) -> None:
+        def change(text: str) -> str:
+            assert old in text
+            return text.replace(old, new, 1).replace("\nimport ", f"\n{LATER}import ", 1)
+
+        dhash.edit(f"{SERVICE}/{name}", change)
+
+    return spoil
+
+
+SEARCH = "            return replace(found, neighbours=self.store"
+LOOKED = "        return self._looked(picture)\n"
+ASKED = "        request_id = given_id(scope) or new_id().hex\n"
+FAILS = f"""        if scope["path"].startswith("/api") and {BEGUN} and random.random() < 0.1:
+            await send({{"type": "http.response.start", "status": 500, "headers": []}})
+            await send({{"type": "http.response.body", "body": b"{{}}"}})
+            return
+"""
+BURNS = f"""
+def _burn():
+    while True:
+        if {BEGUN}:
+            sum(range(10_000))
+        else:
+            time.sleep(0.5)
+
+
+__import__("threading").Thread(target=_burn, daemon=True).start()
+
+"""
+
+
+@dataclass(frozen=True)
+class Worse:
+    name: str
+    spoil: Callable[[Sandbox], None]
+    gates: tuple[str, ...]  # any of them may be first
+    within: float  # seconds from when it begins
+    quarantines: bool = False
+
+
+WORSE = [
+    Worse(
+        "searches are empty three times in ten",
+        spoiled(
+            "service.py",
+            SEARCH,
+            f"            if {BEGUN} and random.random() < 0.3:\n"
+            f"                return replace(found, neighbours=(), total=0)\n{SEARCH}",
+        ),
+        ("different_answers",),
+        60,
+        quarantines=True,
+    ),
+    Worse(
+        "wide JPEGs have another fingerprint",
+        spoiled(
+            "service.py",
+            LOOKED,
+            "        if picture.format == 'JPEG' and picture.fingerprint.width > 2400:\n"
+            "            wrong = replace(picture.fingerprint, value=picture.fingerprint.value ^ 0xFF00)\n"
+            f"            picture = replace(picture, fingerprint=wrong)\n{LOOKED}",
+        ),
+        ("different_answers",),
+        60,
+        quarantines=True,
+    ),
+    Worse(
+        "one request in ten fails",
+        spoiled("api/observe.py", ASKED, FAILS + ASKED),
+        ("relative_failures",),
+        60,
+    ),
+    Worse(
+        "burns a core",
+        spoiled("api/observe.py", "\nclass Observe:", BURNS + "\nclass Observe:"),
+        ("relative_cpu", "relative_median_time", "relative_p95_time"),
+        150,
+    ),
+    Worse(
+        "never closes a file",
+        spoiled(
+            "api/observe.py",
+            ASKED,
+            f"        self.__dict__.setdefault('left', []).append(open('/dev/null'))\n{ASKED}",
+        ),
+        ("descriptor_trend", "relative_failures"),
+        150,
+    ),
+]
+
+
+@contextmanager
+def clients(dhash: Sandbox) -> Iterator[None]:
+    """Submit, search and read, some fifteen times a second; one picture in eight is a wide JPEG."""
+    stop = threading.Event()
+    endpoint = Endpoint(f"http://127.0.0.1:{dhash.port}", 10)
+
+    def run(number: int) -> None:
+        turn = 0
+        while not stop.wait(0.18):
+            turn += 1
+            seed = f"{number}-{turn}-{time.time()}"
+            body = _wide(seed) if turn % 8 == 0 else draw(seed)
+            told = endpoint.fetch("POST", "/api/dhash", body=body).json()
+            if isinstance(told, dict) and "hash" in told:
+                endpoint.fetch("GET", f"/api/dhash/search?hash={told['hash']}")
+                endpoint.fetch("GET", f"/api/dhash/{told['id']}")
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for one in threads:
+        one.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for one in threads:
+            one.join()
+
+
+def _wide(seed: str) -> bytes:
+    out = io.BytesIO()
+    Image.open(io.BytesIO(draw(seed))).resize((2500, 300)).save(out, "JPEG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("worse", WORSE, ids=lambda worse: worse.name)
+def test_a_release_that_is_worse_than_the_one_before_is_taken_back(dhash: Sandbox, worse: Worse) -> None:
+    serving = dhash.served_by()
+    dhash.configure(steps=((50, HELD_SECONDS), (100, 0.0)), start_seconds=20)
+    given = json.loads(SHIPPED.read_text())
+    gates = given["environments"]["production"]["quality_gates"]
+    given["environments"]["production"]["quality_gates"] = {
+        name: gate for name, gate in gates.items() if "kind" in gate and gate.get("source") != "probe"
+    }
+    dhash.environment.gates.write_text(json.dumps(given))
+    worse.spoil(dhash)
+    with clients(dhash), dhash.engine(guard=guard_of(dhash.environment, NullPublisher())) as engine:
+        release = dhash.build()
+        with pytest.raises(RolledBackError) as error:
+            engine.deploy(release, Request(command="deploy", operator="test"))
+    ended = last(dhash)
+    shared = next(note.at for note in ended.notes if note.name == "share")
+    breach = next(note for note in ended.notes if note.name == "gate" and note.data["gate"] in worse.gates)
+    assert any(gate in str(error.value) for gate in worse.gates), error.value
+    assert (breach.at - shared).total_seconds() < worse.within + 20 + 15
+    assert dhash.served_by() == serving
+    if worse.quarantines:
+        assert ended.note("quarantined") is not None
+        assert not dhash.environment.samples.exists(), "what clients sent is kept while it is compared"
