@@ -24,6 +24,8 @@ from guarded_rollout.host.wheels import wheels_of
 from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.sandbox import Sandbox, free_port, wait_until
 
+pytestmark = pytest.mark.timeout(400)  # the real service is built and its packages are installed, twice
+
 
 @pytest.fixture(scope="module")
 def served():
