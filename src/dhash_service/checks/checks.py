@@ -87,14 +87,17 @@ def health(probe: Probe, seed: str) -> str:
 
 
 def submit_and_find(probe: Probe, seed: str) -> str:
-    """Keep a picture, find it again by its fingerprint, and take it out of search."""
+    """Keep a picture, find it by its fingerprint, read its row back, and take it out of search."""
     sent = picture(seed)
     digest = hashlib.sha256(sent).hexdigest()
-    kept = _submit(probe, sent)
+    answer = probe.ask("POST", "/api/dhash", expect=(200, 201), body=sent, media_type="image/png")
+    kept = _fingerprinted(probe.read(answer, "/api/dhash"))
     try:
         if kept.get("sha256") != digest:
             raise CheckFailed("the answer to a submitted picture is about another one")
         _find(probe, str(kept.get("hash")), digest)
+        if answer.status == 201:
+            _read_back(probe, kept)
     finally:
         left = _take_out(probe, str(kept.get("id")))
     return f"found by {kept.get('hash')}; {left}"
@@ -212,10 +215,21 @@ CHECKS = (
 
 
 def _submit(probe: Probe, sent: bytes, query: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-    found = probe.post("/api/dhash", sent, "image/png", query=query)
+    return _fingerprinted(probe.post("/api/dhash", sent, "image/png", query=query))
+
+
+def _fingerprinted(found: Mapping[str, Any]) -> Mapping[str, Any]:
     if not re.fullmatch(r"[0-9a-f]{16}", str(found.get("hash"))):
         raise CheckFailed(f"a submitted picture has the fingerprint {found.get('hash')!r}")
     return found
+
+
+def _read_back(probe: Probe, kept: Mapping[str, Any]) -> None:
+    """The row of a new picture is of the release that says it has written it."""
+    row = probe.get(f"/api/dhash/{kept.get('id')}")
+    if row.get("release") != kept.get("release"):
+        said = f"release {kept.get('release')} confirmed a picture"
+        raise CheckFailed(f"{said}, and its row is of release {row.get('release')}")
 
 
 def _find(probe: Probe, value: str, digest: str) -> None:

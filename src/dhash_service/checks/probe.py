@@ -66,7 +66,7 @@ class Probe:
 
     def get(self, path: str, *, expect: Iterable[int] = (200,), **query: str) -> Mapping[str, Any]:
         """GET a JSON object. Raises `CheckFailed`."""
-        return self._object(self.ask("GET", path, expect=expect, query=query), path)
+        return self.read(self.ask("GET", path, expect=expect, query=query), path)
 
     def post(
         self,
@@ -79,7 +79,7 @@ class Probe:
     ) -> Mapping[str, Any]:
         """POST a body, get a JSON object. Raises `CheckFailed`."""
         answer = self.ask("POST", path, expect=expect, body=body, media_type=media_type, query=query)
-        return self._object(answer, path)
+        return self.read(answer, path)
 
     def ask(
         self,
@@ -140,7 +140,7 @@ class Probe:
         self._connection.close()  # the next check begins with a new one
         return CheckFailed(sentence)
 
-    def _object(self, answer: Answer, path: str) -> Mapping[str, Any]:
+    def read(self, answer: Answer, path: str) -> Mapping[str, Any]:
         try:
             found = answer.json()
         except ValueError:

@@ -1,5 +1,6 @@
 """The checks of a running service: against the real one, and against one that goes wrong in one place."""
 
+import hashlib
 import json
 import re
 import sqlite3
@@ -14,9 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dhash_service.checks.checks import CHECKS, Result, run
+from dhash_service.checks.checks import CHECKS, SEED, Result, run
 from dhash_service.checks.drawing import document, picture
 from dhash_service.checks.probe import Probe
+from dhash_service.facts import Sha256, image_id
 from dhash_service.golden.readers import over_socket, over_url
 from tests.dhash_service.serving import Server, free_port, serving
 
@@ -34,9 +36,11 @@ def admin(service: Server) -> str:
     return service.token("smoke", "admin")["Authorization"].removeprefix("Bearer ")
 
 
-def asked(url: str, *, quick: bool = False, token: str = "", limit_ms: float = 5000) -> list[Result]:
+def asked(
+    url: str, *, quick: bool = False, token: str = "", limit_ms: float = 5000, seed: str = SEED
+) -> list[Result]:
     with Probe(over_url(url, 2), url, token=token, limit_ms=limit_ms) as probe:
-        return list(run(probe, quick=quick))
+        return list(run(probe, quick=quick, seed=seed))
 
 
 def failed(outcomes: list[Result]) -> dict[str, str]:
@@ -81,6 +85,14 @@ def test_without_an_admin_s_token_a_second_run_adds_no_row_at_all(service: Serve
     before = rows(service)
     assert failed(asked(service.url)) == {}
     assert rows(service) == before
+
+
+def test_the_row_of_a_new_picture_is_of_the_release_that_confirmed_it(service: Server) -> None:
+    row = f"/api/dhash/{image_id(Sha256(hashlib.sha256(picture('read back')).hexdigest()))}"
+    with wrong(service, "GET", row, (200, '{"release": "old"}')) as url:
+        told = failed(asked(url, quick=True, seed="read back"))
+    assert "and its row is of release old" in told["submit_and_find"]
+    assert failed(asked(service.url, quick=True, seed="read back, and well")) == {}
 
 
 @contextmanager
