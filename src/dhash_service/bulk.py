@@ -237,11 +237,11 @@ class Readers:
     def _read_apart(self, path: Path) -> "Future[Any]":
         data = read_file(path, self._settings.max_body_bytes)
         algorithm = ALGORITHMS[self._settings.algorithm or NEW.name]
-        keep = self._settings.keep_originals
+        keep, small = self._settings.keep_originals, self._settings.keep_thumbnails
         if is_document(data):
-            return self._documents.extract(data, algorithm, keep_content=keep)
+            return self._documents.extract(data, algorithm, keep_content=keep, thumbnails=small)
         return self._documents.apart(
-            data, PictureReading(algorithm, self._settings.opening, keep_content=keep)
+            data, PictureReading(algorithm, self._settings.opening, small, keep_content=keep)
         )
 
     def close(self) -> None:
@@ -376,6 +376,7 @@ def _read_file(path: Path, label: Label) -> "Read | UUID | Literal[Elsewhere.APA
         data,
         ALGORITHMS[settings.algorithm or NEW.name],
         settings.opening,
+        thumbnail=settings.keep_thumbnails,
         keep_content=settings.keep_originals,
     )
     return ((picture, None),)

@@ -90,6 +90,15 @@ class RefusedByBankError(RejectedError):
     advice = "Ask the operators of the bank."
 
 
+class TakenDownError(RejectedError):
+    """An admin took the picture down, or erased it: nobody with less authority brings it back."""
+
+    type = "taken-down"
+    title = "The picture was taken down"
+    status = 451
+    advice = "Ask an admin of the service."
+
+
 # ---- documents
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
@@ -32,6 +32,7 @@ from dhash_service.errors import (
     NotFoundError,
     RefusedByBankError,
     StoreError,
+    TakenDownError,
     as_error,
 )
 from dhash_service.facts import (
@@ -137,6 +138,7 @@ class Service:
         self.documents.warm()
         warm_up(self.algorithm)
         self.matcher.start()
+        self._readers.submit(self.store.erase_again)  # a restored file may have brought something back
         return self
 
     def close(self) -> None:
@@ -153,30 +155,42 @@ class Service:
 
     # ---- submit
 
-    async def submit(self, data: bytes, *, register: bool = True, label: Label = UNLABELLED) -> Submission:
+    async def submit(
+        self, data: bytes, *, register: bool = True, label: Label = UNLABELLED, as_admin: bool = False
+    ) -> Submission:
         """Fingerprint a picture, find its match, and (unless only looking up) keep it and its label.
 
-        Returns once the store has committed. Raises the errors of `read_picture`, and `StoreError`.
+        Returns once the store has committed. Raises the errors of `read_picture`, `StoreError`, and
+        `TakenDownError` for one that was erased, or taken down unless it is sent `as_admin`.
         """
         answer: Future[Submission] = Future()
-        apart = await self._read_apart(data) if self.documents.is_apart(data) else None
-        self._hashers.submit(self._submit, data, apart, register, label, answer)
+        apart = await self._read_apart(data, register) if self.documents.is_apart(data) else None
+        self._hashers.submit(self._submit, data, apart, register, label, as_admin, answer)
         return await asyncio.wrap_future(answer)
 
-    async def _read_apart(self, data: bytes) -> Picture | None:
+    async def _read_apart(self, data: bytes, register: bool) -> Picture | None:
         """A picture whose decoder runs in a worker process, so that no hasher waits for it; None if known."""
         sha256 = Sha256(hashlib.sha256(data).hexdigest())
         if await self.read(lambda: self.store.by_sha256(sha256)):
             return None
         reading = PictureReading(
-            self.algorithm, self.settings.opening, keep_content=self.settings.keep_originals
+            self.algorithm,
+            self.settings.opening,
+            thumbnail=self._thumbnail(register),
+            keep_content=self.settings.keep_originals,
         )
         with self._counting(number=0):
             picture: Picture = await asyncio.wrap_future(self.documents.apart(data, reading))
         return picture
 
     def _submit(
-        self, data: bytes, apart: Picture | None, register: bool, label: Label, answer: Future[Submission]
+        self,
+        data: bytes,
+        apart: Picture | None,
+        register: bool,
+        label: Label,
+        as_admin: bool,
+        answer: Future[Submission],
     ) -> None:
         """In a hasher's thread, from the bytes to the writer's queue: going back to the event loop in between
         would cost a tenth of a millisecond each time."""
@@ -187,12 +201,11 @@ class Service:
                 with self._counting():
                     if register and self.samples is not None:
                         self.samples.offer(data)
-                    looked = self._with_banks(self._look(data, apart), data, register)
+                    looked = self._with_banks(self._look(data, apart, register), data, register)
                 if isinstance(looked, Looked):
                     if register:
-                        pass_on(
-                            self._keep(looked, label), answer, lambda written: self._kept(looked, written)
-                        )
+                        written = self._keep(looked, label, as_admin=as_admin)
+                        pass_on(written, answer, lambda written: self._kept(looked, written))
                     else:
                         answer.set_result(only_looked_up(looked))
                 elif register and label:
@@ -202,15 +215,23 @@ class Service:
         except BaseException as error:
             answer.set_exception(carried(error))
 
-    def _look(self, data: bytes, apart: Picture | None) -> Submission | Looked:
+    def _look(self, data: bytes, apart: Picture | None, register: bool) -> Submission | Looked:
         sha256 = apart.sha256 if apart else Sha256(hashlib.sha256(data).hexdigest())
         if known := self.store.by_sha256(sha256):
             return self._known(known)
         with self.metrics.hashing():
             picture = apart or self.documents.picture(
-                data, self.algorithm, keep_content=self.settings.keep_originals, sha256=sha256
+                data,
+                self.algorithm,
+                thumbnail=self._thumbnail(register),
+                keep_content=self.settings.keep_originals,
+                sha256=sha256,
             )
         return self._looked(picture)
+
+    def _thumbnail(self, register: bool) -> bool:
+        """True if a small copy is needed: to be kept, or to show what is not kept."""
+        return self.settings.keep_thumbnails or not register
 
     def _looked(self, picture: Picture) -> Looked:
         after = self.matcher.follower.position  # before matching: the writer looks at what came since
@@ -239,14 +260,16 @@ class Service:
             return replace(looked, banks=found, match=queued_by(found, looked.match))
         return replace(looked, banks=found)
 
-    def _keep(self, looked: Looked, label: Label, source: Source | None = None) -> Future[Registered]:
+    def _keep(
+        self, looked: Looked, label: Label, source: Source | None = None, *, as_admin: bool = False
+    ) -> Future[Registered]:
         """Write a picture; it is judged again if one like it came while it was being matched."""
 
         def judge(newer: Sequence[Neighbour]) -> Match:
             return queued_by(looked.banks, self._match(looked.picture.fingerprint, newer))
 
         unseen = self.matcher.unseen(looked.after, judge)
-        return self.store.add_image(looked.picture, looked.match, source, label, unseen)
+        return self.store.add_image(looked.picture, looked.match, source, label, unseen, as_admin)
 
     def _kept(self, looked: Looked, written: Registered) -> Submission:
         picture = looked.picture
@@ -268,7 +291,11 @@ class Service:
         return Submission(image.id, image.sha256, image.fingerprint, itself, False, None)
 
     async def submit_batch(
-        self, items: Sequence[tuple[Callable[[], bytes], Label]], *, register: bool = True
+        self,
+        items: Sequence[tuple[Callable[[], bytes], Label]],
+        *,
+        register: bool = True,
+        as_admin: bool = False,
     ) -> list[Submission | DhashError]:
         """Submit many with labels; an item's bytes are made when its turn comes, and each fails alone."""
         if len(items) > self.settings.max_batch:
@@ -278,7 +305,7 @@ class Service:
 
         async def one(read: Callable[[], bytes], label: Label) -> Submission | DhashError:
             try:
-                return await self.submit(read(), register=register, label=label)
+                return await self.submit(read(), register=register, label=label, as_admin=as_admin)
             except Exception as error:  # whatever it is, it is this item's
                 return as_error(error)
 
@@ -287,7 +314,7 @@ class Service:
     # ---- documents
 
     async def extract(
-        self, data: bytes, *, register: bool = True, label: Label = UNLABELLED
+        self, data: bytes, *, register: bool = True, label: Label = UNLABELLED, as_admin: bool = False
     ) -> DocumentSubmission:
         """Submit every picture of a PDF under its label.
 
@@ -295,15 +322,23 @@ class Service:
         """
         with self._counting(number=0):
             extraction = await asyncio.wrap_future(
-                self.documents.extract(data, self.algorithm, keep_content=self.settings.keep_originals)
+                self.documents.extract(
+                    data,
+                    self.algorithm,
+                    keep_content=self.settings.keep_originals,
+                    thumbnails=self._thumbnail(register),
+                )
             )
         self.metrics.count_image(Outcome.FAILED, extraction.skipped.get(Skip.DECODER_FAILED, 0))
         self.metrics.count_image(Outcome.REJECTED, extraction.skipped.get(Skip.DAMAGED, 0))
         submissions = await asyncio.gather(
-            *(self._submit_extracted(extraction, item, register, label) for item in extraction.pictures),
+            *(
+                self._submit_extracted(extraction, item, register, label, as_admin)
+                for item in extraction.pictures
+            ),
             return_exceptions=True,
         )
-        refused = [each for each in submissions if isinstance(each, RefusedByBankError)]
+        refused = [each for each in submissions if isinstance(each, RefusedByBankError | TakenDownError)]
         for each in submissions:
             if isinstance(each, BaseException) and each not in refused:
                 raise each
@@ -320,7 +355,7 @@ class Service:
         )
 
     async def _submit_extracted(
-        self, extraction: Extraction, item: ExtractedPicture, register: bool, label: Label
+        self, extraction: Extraction, item: ExtractedPicture, register: bool, label: Label, as_admin: bool
     ) -> Submission:
         self.metrics.count_image(Outcome.OK)
         looked = await self.read(lambda: self._look_extracted(item.picture, register))
@@ -331,7 +366,9 @@ class Service:
             return looked
         if not register:
             return only_looked_up(looked)
-        return self._kept(looked, await asyncio.wrap_future(self._keep(looked, label, source)))
+        return self._kept(
+            looked, await asyncio.wrap_future(self._keep(looked, label, source, as_admin=as_admin))
+        )
 
     def _look_extracted(self, picture: Picture, register: bool) -> Submission | Looked:
         known = self.store.by_sha256(picture.sha256)
@@ -387,7 +424,7 @@ class Service:
         return decision
 
     async def hide(self, image: UUID, reason: str, actor: str) -> None:
-        """Take an image out of search. Nothing is deleted; sending it again brings it back."""
+        """Take an image out of search. Nothing is deleted; an admin who sends it again brings it back."""
         if await self.read(lambda: self.store.image(image)) is None:
             raise NotFoundError(f"There is no image {image}.")
         tombstone = Tombstone(
@@ -401,6 +438,18 @@ class Service:
             datetime.now(UTC),
         )
         await asyncio.wrap_future(self.store.add_tombstone(tombstone))
+
+    async def erase(self, image: UUID, reason: str, actor: str) -> datetime:
+        """Remove an image and all that is about it, for good. Raises `NotFoundError`, `StoreError`."""
+        now = datetime.now(UTC)
+
+        def erase() -> None:
+            if not self.store.erase([image], reason, actor, now) and not self.store.erased(image):
+                raise NotFoundError(f"There is no image {image}.")
+            self.matcher.catch_up()
+
+        await self.read(erase)
+        return now
 
     # ---- status
 
@@ -477,6 +526,15 @@ class Service:
 def carried(error: BaseException) -> BaseException:
     """The error as one that a future of asyncio can carry: `StopIteration` would leave it waiting forever."""
     return as_error(error) if isinstance(error, StopIteration) else error
+
+
+def backups_until(settings: Settings, now: datetime) -> str:
+    """A sentence that says what backups still hold of a picture erased now, and until when."""
+    if settings.backup_days is None:
+        until = "until they are deleted (set DHASH_BACKUP_DAYS to have this say when)"
+    else:
+        until = f"until {now + timedelta(days=settings.backup_days):%Y-%m-%d}"
+    return f"Backups from before {now:%Y-%m-%d %H:%M:%S} UTC still hold it, {until}; a merge leaves it out."
 
 
 def pass_on(future: Future[T], answer: Future[R], result: Callable[[T], R]) -> None:

@@ -57,6 +57,11 @@ class Settings(BaseSettings):
         "unset: `samples` beside the unix socket",
     )
 
+    keep_thumbnails: bool = Field(True, description="keep a small copy of each picture for its pages")
+    backup_days: int | None = Field(
+        None, ge=0, description="how long backups are kept: an erasure says until when they hold the picture"
+    )
+
     max_body_bytes: Bytes = Field(64 * 1024**2, description="largest request body")
     max_bodies_bytes: Bytes = Field(512 * 1024**2, description="memory for all bodies being received")
     body_seconds: int = Field(120, gt=0, description="longest time for a body to arrive")

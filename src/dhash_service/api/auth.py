@@ -23,6 +23,10 @@ class Caller:
     name: str
     role: Role
 
+    @property
+    def is_admin(self) -> bool:
+        return self.role is Role.ADMIN
+
 
 ANONYMOUS = Caller("anonymous", Role.CLIENT)
 

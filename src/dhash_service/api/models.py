@@ -237,6 +237,14 @@ class Known(BaseModel):
         )
 
 
+class ErasedPicture(BaseModel):
+    """A picture that was removed for good."""
+
+    id: UUID
+    erased_at: datetime
+    backups: str = Field(description="what backups still hold, and until when")
+
+
 class Sighted(BaseModel):
     """A name and place that a known picture was seen under."""
 

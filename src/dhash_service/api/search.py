@@ -7,11 +7,12 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
-from dhash_service.api.models import DIGEST, Known, SearchAnswer, SightingsPage
+from dhash_service.api.models import DIGEST, ErasedPicture, Known, SearchAnswer, SightingsPage
 from dhash_service.api.problems import PROBLEMS
 from dhash_service.errors import NotFoundError
 from dhash_service.facts import Sha256
 from dhash_service.pictures.formats import sniff
+from dhash_service.service import backups_until
 from dhash_service.store.sightings import SightingFilter, require_words
 
 router = APIRouter(prefix="/api/dhash", tags=["search"], responses=PROBLEMS)
@@ -131,7 +132,12 @@ async def thumbnail(
     )
 
 
-@router.delete("/{id:uuid}", summary="Take a picture out of search; nothing is deleted", status_code=204)
+@router.delete(
+    "/{id:uuid}",
+    summary="Take a picture out of search, where nothing is deleted, or erase it for good",
+    status_code=204,
+    responses={200: {"model": ErasedPicture, "description": "It was erased"}},
+)
 async def hide_picture(
     service: Running,
     admin: Admin,
@@ -139,5 +145,13 @@ async def hide_picture(
     reason: Annotated[
         str, Query(min_length=1, max_length=500, description="why; kept with the fact")
     ] = "on request",
-) -> None:
-    await service.hide(id, reason, admin.name)
+    erase: Annotated[
+        bool, Query(description="remove original, thumbnail, fingerprint and all else about it, for good")
+    ] = False,
+) -> Response:
+    if not erase:
+        await service.hide(id, reason, admin.name)
+        return Response(status_code=204)
+    at = await service.erase(id, reason, admin.name)
+    said = ErasedPicture(id=id, erased_at=at, backups=backups_until(service.settings, at))
+    return Response(said.model_dump_json(), media_type="application/json")

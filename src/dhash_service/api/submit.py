@@ -32,7 +32,9 @@ async def submit_picture(
     register: Register = True,
 ) -> Submitted:
     sent = await bodies.one_file(request, service.algorithm.name, label)
-    submission = await service.submit(sent.read(), register=register, label=sent.label)
+    submission = await service.submit(
+        sent.read(), register=register, label=sent.label, as_admin=client.is_admin
+    )
     if not submission.created:
         response.status_code = HTTPStatus.OK
     return Submitted.of(submission, service.settings.release)
@@ -43,7 +45,9 @@ async def submit_batch(
     request: Request, service: Running, client: Client, register: Register = True
 ) -> Batch:
     files = await bodies.many_files(request, service.algorithm.name, service.settings.max_batch)
-    outcomes = await service.submit_batch([(file.read, file.label) for file in files], register=register)
+    outcomes = await service.submit_batch(
+        [(file.read, file.label) for file in files], register=register, as_admin=client.is_admin
+    )
     results = [
         BatchItem.of(index, file.name, outcome, service.settings.release)
         for index, (file, outcome) in enumerate(zip(files, outcomes, strict=True))
@@ -67,6 +71,7 @@ async def extract(
     sent = await bodies.one_file(request, service.algorithm.name, label)
     data, release = sent.read(), service.settings.release
     if is_document(data):
-        return Extracted.of(await service.extract(data, register=register, label=sent.label), release)
-    submission = await service.submit(data, register=register, label=sent.label)
+        extracted = await service.extract(data, register=register, label=sent.label, as_admin=client.is_admin)
+        return Extracted.of(extracted, release)
+    submission = await service.submit(data, register=register, label=sent.label, as_admin=client.is_admin)
     return Extracted.of_picture(submission, release)

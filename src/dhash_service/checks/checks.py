@@ -88,7 +88,8 @@ def health(probe: Probe, seed: str) -> str:
 
 def submit_and_find(probe: Probe, seed: str) -> str:
     """Keep a picture, find it by its fingerprint, read its row back, and take it out of search."""
-    sent = picture(seed)
+    # What one with a token takes down, one without could not send again: each has a picture of its own.
+    sent = picture(f"{seed}, {'taken down' if probe.has_token else 'kept'}")
     digest = hashlib.sha256(sent).hexdigest()
     answer = probe.ask("POST", "/api/dhash", expect=(200, 201), body=sent, media_type="image/png")
     kept = _fingerprinted(probe.read(answer, "/api/dhash"))

@@ -5,6 +5,7 @@ from dhash_service.cli import (  # noqa: F401  (each registers itself)
     check,
     db,
     duplicates,
+    erase,
     extract,
     golden,
     hash,

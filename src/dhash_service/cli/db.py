@@ -189,8 +189,9 @@ def merge(
         merged = merged_from(
             store.engine, file, algorithm=store.algorithm, salvage=salvage, progress=tell_progress
         )
+        erased = store.erase_again()
     if as_json:
-        typer.echo(json.dumps(asdict(merged)))
+        typer.echo(json.dumps({**asdict(merged), "erased": erased}))
         return
     for table, read in merged.read.items():
         lost = merged.lost.get(table, 0)
@@ -198,6 +199,8 @@ def merge(
             beside = f", {merged.left_out[table]:,} left out, {lost:,} unreadable" if salvage else ""
             typer.echo(f"{table:18} {read:>10,} read, {merged.added[table]:>10,} added{beside}")
     typer.echo(f"{sum(merged.added.values()):,} rows added.")
+    if erased:
+        typer.echo(f"{erased:,} pictures had been erased, and were erased again.")
 
 
 @db.command(epilog='Example: dhash db quarantine --release 1.4.0-3fa2 --reason "wrong bits on CMYK"')

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from dhash_service.errors import StoreDamagedError, StoreFullError, StoreUnreachableError
@@ -44,6 +45,19 @@ class Originals:
                 f"The original cannot be kept: {error.strerror}.", "Look at the folder DHASH_ORIGINALS."
             ) from error
         return path
+
+    def remove(self, sha256: Sha256) -> None:
+        """Remove a file for good; one that is not kept changes nothing."""
+        path = self.path(sha256)
+        if path.exists():
+            path.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+
+    def digests(self) -> Iterator[Sha256]:
+        """The digest of every file that is kept."""
+        for path in self.folder.glob("??/??/*"):
+            if len(path.name) == 64:
+                yield Sha256(path.name)
 
     def get(self, sha256: Sha256) -> bytes | None:
         """The file, verified; None where it is not kept. Raises `StoreDamagedError` if it has changed."""

@@ -60,6 +60,14 @@ def thumbnail(image: Image.Image, turn: Image.Transpose | None = None) -> bytes:
     return file.getvalue()
 
 
+def drawn_bits(value: int) -> bytes:
+    """A fingerprint's 64 bits as a PNG of 8 by 8 squares, white where a bit is set."""
+    bits = Image.frombytes("1", (8, 8), value.to_bytes(8, "big"))
+    file = io.BytesIO()
+    bits.resize((128, 128), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
+
+
 def _thinned(image: Image.Image) -> Image.Image:
     """Every n-th pixel, eight or more for each of the thumbnail's: spares full-size copies in other modes."""
     step = max(image.size) // (8 * SIDE)

@@ -1,8 +1,9 @@
 """The store's feed: which fingerprints came into search, and which left it, since a position.
 
-A position is three marks: the newest fingerprint and the newest tombstone seen, and the database's timeline.
-The first two number rows in the order they were committed (see `engine.writing`), so nothing can appear
-behind a mark, unless a PostgreSQL standby takes over that had not received all: then the timeline is another.
+A position is four marks: the newest fingerprint, tombstone and erased fingerprint seen, and the timeline of
+the database. The first three number rows in the order they were committed (see `engine.writing`), so nothing
+can appear behind a mark, unless a PostgreSQL standby takes over that had not received all: then the timeline
+is another.
 """
 
 import sqlite3
@@ -13,11 +14,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
 
 from dhash_service.search.feed import Changes, Position
 from dhash_service.store.engine import reading, sqlite_path
-from dhash_service.store.tables import fingerprints, tombstones
+from dhash_service.store.tables import erased_fingerprints, fingerprints, tombstones
 from dhash_service.store.visibility import aside, stands
 
 ROWS = 50_000
@@ -33,6 +44,8 @@ TIMELINE = """CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_con
     ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END"""
 """The timeline of a PostgreSQL server, another after each promotion; anybody may ask for it."""
 
+ERASED = select(erased_fingerprints.c.fingerprint)
+
 Pairs = NDArray[np.int64]
 """int64[N, 2]: keys, and values as the signed integers that are stored."""
 NOTHING: Pairs = np.empty((0, 2), np.int64)
@@ -47,8 +60,9 @@ class Feed:
         key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
         self._newest: Select[*tuple[Any, ...]] = select(
-            _newest(key),
+            _newest(key, erased_fingerprints.c.fingerprint),
             _newest(tombstones.c.seq),
+            _newest(erased_fingerprints.c.seq),
             literal_column(TIMELINE if engine.dialect.name == "postgresql" else "0"),
         )
         self._new = select(key, value).where(key > bindparam("after"), stands(fingerprints))
@@ -62,8 +76,14 @@ class Feed:
             if why := another(after, now):
                 return replace(self._everything(connection, now), restarted=why)
             if after.marks[1] == now.marks[1]:
-                return self._appended(connection, after, now)
-            return self._reconsidered(connection, after, now)
+                changes = self._appended(connection, after, now)
+            else:
+                changes = self._reconsidered(connection, after, now)
+            if after.marks[2] != now.marks[2]:
+                wanted = ERASED.where(erased_fingerprints.c.seq > after.marks[2])
+                erased = np.array(connection.scalars(wanted).all(), np.int64)
+                changes = replace(changes, removed=np.union1d(changes.removed, erased))
+            return changes
 
     def version(self) -> int | None:
         """See `FingerprintFeed.version`."""
@@ -91,7 +111,7 @@ class Feed:
 
     def _reconsidered(self, connection: Connection, after: Position, now: Position) -> Changes:
         """The rows that came and left, where tombstones did: those aside now, against those that were."""
-        mark, tombstone, _ = after.marks
+        mark, tombstone = after.marks[:2]
         new = pairs(connection, everything().where(fingerprints.c.seq > mark))
         was, is_now = set_aside(connection, tombstone), set_aside(connection)
         was = was[was[:, 0] <= mark]
@@ -102,9 +122,10 @@ class Feed:
 
 def another(was: Position, now: Position) -> str | None:
     """Why a database cannot be the one that a position was read from; None where it may be."""
-    if was.marks[2] != now.marks[2]:
-        return f"timeline {was.marks[2]} became {now.marks[2]}"
-    for what, mark, newest in zip(("fingerprint", "tombstone"), was.marks[:2], now.marks[:2], strict=True):
+    if was.marks[3] != now.marks[3]:
+        return f"timeline {was.marks[3]} became {now.marks[3]}"
+    names = ("fingerprint", "tombstone", "erasure")
+    for what, mark, newest in zip(names, was.marks[:3], now.marks[:3], strict=True):
         if newest < mark:
             return f"its newest {what} was number {mark} and is {newest}"
     return None
@@ -171,9 +192,12 @@ def _changes(came: Pairs, now: Position, left: Pairs = NOTHING) -> Changes:
     return Changes(keys, values.view(np.uint64), np.ascontiguousarray(left[:, 0]), position=now)
 
 
-def _newest(seq: ColumnElement[int]) -> ColumnElement[int]:
-    """The newest number given out, 0 where there is none."""
-    return func.coalesce(select(func.max(seq)).scalar_subquery(), 0)
+def _newest(*columns: ColumnElement[int]) -> ColumnElement[int]:
+    """The newest number given out, 0 where there is none; in several columns, where rows go over."""
+    if len(columns) == 1:
+        return func.coalesce(select(func.max(columns[0])).scalar_subquery(), 0)
+    each = union_all(*(select(func.max(column).label("newest")) for column in columns)).subquery()
+    return func.coalesce(select(func.max(each.c.newest)).scalar_subquery(), 0)
 
 
 def pairs(connection: Connection, wanted: Select[Any]) -> Pairs:

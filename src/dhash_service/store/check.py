@@ -9,6 +9,7 @@ from dhash_service.errors import DhashError
 from dhash_service.facts import Algorithm
 from dhash_service.store import schema
 from dhash_service.store.engine import reading
+from dhash_service.store.erasure import Erased, came_back
 from dhash_service.store.store import stored_algorithm
 from dhash_service.store.tables import fingerprints, images, metadata
 
@@ -37,6 +38,7 @@ def check(engine: Engine, algorithm: Algorithm | None = None) -> list[Finding]:
             f"{algorithm.name if algorithm else 'One'} throughout.",
         ),
         ("fingerprints", every_image_has_one, "Every image has a fingerprint."),
+        ("erasures", none_came_back, "No erased picture is here."),
         ("repeats", repeats_are_marked, "Every image has one first fingerprint."),
     ]
     return [_made(engine, name, made, well) for name, made, well in checks]
@@ -109,6 +111,12 @@ def every_image_has_one(connection: Connection) -> str | None:
     """Find images without a fingerprint: nobody would ever find them."""
     bare = ~exists().where(fingerprints.c.image_id == images.c.id)
     return _named(connection, "image", "have no fingerprint", select(images.c.id).where(bare))
+
+
+def none_came_back(connection: Connection) -> str | None:
+    """Find erased images that are here again, as with a restored file."""
+    back = came_back(connection, Erased(connection))
+    return f"{len(back):,} erased images are here: `dhash erase --again` removes them." if back else None
 
 
 def repeats_are_marked(connection: Connection) -> str | None:

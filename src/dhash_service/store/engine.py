@@ -6,7 +6,7 @@ its first statement to its commit, so that rows are numbered in the order in whi
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def _connect_sqlite(url: URL, lock_seconds: float, foreign_keys: bool) -> Engine
         connection.isolation_level = None
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # only an erasure deletes: zeros take its place
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
         connection.execute(f"PRAGMA journal_size_limit = {64 * MEGABYTE}")
 
@@ -165,6 +166,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """The transaction of the store's one writer at this time, durable on return. Raises `StoreError`."""
     with translated(), engine.execution_options(writes=True).begin() as connection:
         yield connection
+
+
+def scrub(engine: Engine) -> None:
+    """Let go of what the database still has of removed rows: SQLite's log, PostgreSQL's dead rows.
+
+    A reader that is at work may keep the log from being emptied; then it is written over later.
+    """
+    with translated():
+        if engine.dialect.name == "sqlite":
+            with closing(engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        else:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Merging a snapshot: the store gets what it lacks, and nothing that it has is changed.
 
+Pictures that either of them has erased are left out; `Store.erase_again` removes those that the store had.
+
 A fact's key tells it apart, so merging twice adds nothing, and two stores merged either way hold the same
 facts. Rows go over in blocks, each a commit of its own: a running service writes in between, memory stays
 bounded, and a merge that was interrupted is simply done again.
@@ -18,6 +20,7 @@ from dhash_service.errors import StoreAlgorithmError, StoreDamagedError, StoreSc
 from dhash_service.facts import Algorithm
 from dhash_service.pictures.fingerprint import ALGORITHMS
 from dhash_service.store.engine import reading, writing
+from dhash_service.store.erasure import Erased, Forgetting
 from dhash_service.store.recorder import fingerprinted
 from dhash_service.store.repository import chunks
 from dhash_service.store.salvage import RawRow, SnapshotFile, source
@@ -38,7 +41,7 @@ KEYS = {
 }
 """The key of a fact, where it is not the primary key."""
 
-BOOKKEEPING = frozenset({"meta", "schema_revisions", "alembic_version"})
+BOOKKEEPING = frozenset({"meta", "schema_revisions", "alembic_version", "erased_fingerprints"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,17 @@ def merge(
             ours = {table.name: table for table in tables_of(connection)}
         require_room(snapshot, theirs, ours)
         require_algorithm(snapshot, algorithm)
+        forgetting: Forgetting | None = None
         read: dict[str, int] = {}
         added: dict[str, int] = {}
         left_out: dict[str, int] = {}
         for table in in_order(ours):
             if table.name not in theirs:
                 continue
-            taker = Taker(engine, table, theirs[table.name], algorithm, salvage)
+            if forgetting is None and table.name != "erasures":  # theirs are in: they hold for their rows
+                with reading(engine) as connection:
+                    forgetting = Forgetting(Erased(connection))
+            taker = Taker(engine, table, theirs[table.name], algorithm, salvage, forgetting)
             of, done = snapshot.count(table.name), 0
             # Mostly the store has them all: their keys are enough, and the thumbnails stay unread.
             for block in snapshot.blocks(table.name, ["rowid", *taker.key]):
@@ -149,7 +156,13 @@ class Taker:
     """Takes the rows of one table into the store."""
 
     def __init__(
-        self, engine: Engine, table: Table, theirs: Sequence[str], algorithm: Algorithm, salvage: bool
+        self,
+        engine: Engine,
+        table: Table,
+        theirs: Sequence[str],
+        algorithm: Algorithm,
+        salvage: bool,
+        forgetting: Forgetting | None,
     ) -> None:
         self.columns = [name for name in theirs if name not in OWN]
         self.added = 0
@@ -157,6 +170,7 @@ class Taker:
         self._engine = engine
         self._table = table
         self._salvage = salvage
+        self._forgetting = forgetting
         self.key = (
             KEYS.get(table.name)
             or tuple(column.name for column in table.primary_key)
@@ -181,6 +195,8 @@ class Taker:
     def take(self, block: Sequence[RawRow]) -> None:
         """Commit rows that the store lacks, those that are sound."""
         rows = [row for raw in block if (row := self._sound(raw)) is not None]
+        if self._forgetting:
+            rows = self._forgetting.kept(self._table.name, rows)
         if not rows:
             return
         with writing(self._engine) as connection:

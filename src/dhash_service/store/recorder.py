@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy import Connection, Insert, Table, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dhash_service.errors import BadRequestError, NotFoundError
+from dhash_service.errors import BadRequestError, NotFoundError, TakenDownError
 from dhash_service.facts import (
     UNLABELLED,
     Algorithm,
@@ -25,6 +25,7 @@ from dhash_service.facts import (
     Match,
     Neighbour,
     Picture,
+    Sha256,
     Source,
     Subject,
     Token,
@@ -33,6 +34,8 @@ from dhash_service.facts import (
     sighting_id,
 )
 from dhash_service.search.feed import Position
+from dhash_service.store import erasure
+from dhash_service.store.erasure import Erasure
 from dhash_service.store.repository import chunks, images_by_id
 from dhash_service.store.tables import (
     decisions,
@@ -47,7 +50,7 @@ from dhash_service.store.tables import (
     tombstones,
 )
 from dhash_service.store.types import MICROSECOND
-from dhash_service.store.visibility import hidden_image
+from dhash_service.store.visibility import hidden_image, taken_down
 
 Row = dict[str, Any]
 
@@ -73,6 +76,7 @@ class NewImage:
     source: Source | None
     label: Label = UNLABELLED
     unseen: Unseen | None = None
+    as_admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,10 @@ class Recorder:
     # ---- images
 
     def add_images(self, connection: Connection, new: Sequence[NewImage]) -> list[Registered]:
-        """Keep pictures and their lookups. A hidden image that is sent again comes back to search."""
+        """Keep pictures and their lookups. An image of a quarantined release comes back to search.
+
+        Raises `TakenDownError` for one that was erased or, unless an admin sends it, taken down.
+        """
         now = self._clock()
         # A new image, the most frequent case, is asked about once: only one that is here has a past.
         here = present(connection, list({item.picture.id for item in new}))
@@ -119,6 +126,8 @@ class Recorder:
             if item.picture.id not in known:
                 firsts.setdefault(item.picture.id, item)
         hidden = [id for id in here if id not in known]
+        erasure.refuse(connection, [id for id in firsts if id not in here])
+        self._refuse_taken_down(connection, [id for id in hidden if not firsts[id].as_admin])
         matches = self._matches(connection, list(firsts.values()), now)
         self._insert_images(connection, [item.picture for item in firsts.values()], hidden, now)
         kept = {id: self._image(item.picture, now) for id, item in firsts.items()}
@@ -197,6 +206,18 @@ class Recorder:
                 if picture.thumbnail is not None
             ],
         )
+
+    def _refuse_taken_down(self, connection: Connection, ids: Sequence[UUID]) -> None:
+        for chunk in chunks(ids):
+            for row in connection.execute(taken_down(chunk)):
+                said = f"The picture was taken down on {row.created_at:%Y-%m-%d}: {row.reason}"
+                raise TakenDownError(said)
+
+    def erase(self, connection: Connection, wishes: Sequence[Erasure]) -> list[Sha256 | None]:
+        """Remove images for good. Raises `BadRequestError` for a reason that cannot be stored."""
+        for wish in wishes:
+            storable(wish.reason, wish.actor)
+        return erasure.erase(connection, wishes, self._release)
 
     def _bring_back(self, connection: Connection, ids: Sequence[UUID], now: datetime) -> None:
         """Lift the tombstones on these images: somebody sent them again."""

@@ -1,6 +1,6 @@
 """The store: facts go in through one writer, are read by any thread, and outlive the process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dhash_service.errors import StoreAlgorithmError, StoreError, StoreSchemaError
+from dhash_service.errors import StoreAlgorithmError, StoreError, StoreSchemaError, TakenDownError
 from dhash_service.facts import (
     UNLABELLED,
     Algorithm,
@@ -20,14 +20,16 @@ from dhash_service.facts import (
     Lookup,
     Match,
     Picture,
+    Sha256,
     Source,
     Token,
     Tombstone,
+    image_id,
 )
 from dhash_service.pictures.fingerprint import ALGORITHMS, NEW
 from dhash_service.pictures.originals import Originals
 from dhash_service.settings import Settings
-from dhash_service.store import schema
+from dhash_service.store import erasure, schema
 from dhash_service.store.banks import Banks
 from dhash_service.store.changes import Feed
 from dhash_service.store.engine import (
@@ -36,9 +38,11 @@ from dhash_service.store.engine import (
     existing,
     parse_url,
     reading,
+    scrub,
     sqlite_path,
     writing,
 )
+from dhash_service.store.erasure import Erased, Erasure
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen
@@ -190,13 +194,15 @@ class Store(Repository):
         source: Source | None = None,
         label: Label = UNLABELLED,
         unseen: Unseen | None = None,
+        as_admin: bool = False,
     ) -> Future[Registered]:
         """Keep a picture, its fingerprint, thumbnail, lookup and sighting; of a known one, its sighting.
 
-        With `unseen`, it is matched again if a picture near it was committed since it was matched.
+        With `unseen`, it is matched again if a picture near it was committed since it was matched. Fails with
+        `TakenDownError` for one that was erased, or, unless sent `as_admin`, one that was taken down.
         Where originals are kept and the picture carries its bytes, they are on the disk before the rest is.
         """
-        new = NewImage(picture, match, source, label, unseen)
+        new = NewImage(picture, match, source, label, unseen, as_admin)
         if self.originals is None or picture.content is None:
             return self._writer.submit(self._recorder.add_images, new)
         return self._add_with_original(self.originals, new, picture.content)
@@ -204,7 +210,8 @@ class Store(Repository):
     def add_images(self, new: Sequence[NewImage]) -> list[Future[Registered]]:
         """Keep many, in as few commits as their number allows. Each succeeds or fails alone."""
         return [
-            self.add_image(item.picture, item.match, item.source, item.label, item.unseen) for item in new
+            self.add_image(item.picture, item.match, item.source, item.label, item.unseen, item.as_admin)
+            for item in new
         ]
 
     def see(self, image: UUID, label: Label, source: Source | None = None) -> Future[None]:
@@ -218,6 +225,8 @@ class Store(Repository):
             if not answer.set_running_or_notify_cancel():
                 return
             try:
+                with reading(self.engine) as connection:
+                    erasure.refuse(connection, [new.picture.id])
                 originals.put(content, new.picture.sha256)
                 self._writer.submit(self._recorder.add_images, new).add_done_callback(pass_on)
             except BaseException as error:
@@ -225,12 +234,52 @@ class Store(Repository):
 
         def pass_on(written: Future[Registered]) -> None:
             if error := written.exception():
+                if isinstance(error, TakenDownError) and self.erased(new.picture.id):
+                    originals.remove(new.picture.sha256)  # erased while it was being kept
                 answer.set_exception(error)
             else:
                 answer.set_result(written.result())
 
         self._files.submit(keep)
         return answer
+
+    def erased(self, image: UUID) -> bool:
+        """True of an image that was erased."""
+        with reading(self.engine) as connection:
+            return bool(erasure.find(connection, [image]))
+
+    def erase(self, images: Sequence[UUID], reason: str, actor: str, at: datetime) -> int:
+        """Remove pictures and all that is about them, now and whenever they come back; how many there were.
+
+        Waits until originals, rows and what the database keeps of removed rows are gone.
+        """
+        wishes = [Erasure(image, reason, actor, at) for image in images]
+        removed = [self._writer.submit(self._recorder.erase, wish) for wish in wishes]
+        found = [digest for each in removed if (digest := each.result())]
+        self._forget(found)
+        return len(found)
+
+    def erase_again(self) -> int:
+        """Remove erased pictures that came back with a merge or a restored file; how many there were."""
+        with reading(self.engine) as connection:
+            erased = Erased(connection)
+            back = erasure.came_back(connection, erased)
+        if back:
+            with writing(self.engine) as connection:
+                erasure.remove(connection, back)
+        found = set(back.values())
+        if erased and self.originals:
+            found |= {digest for digest in self.originals.digests() if erased.has(image_id(digest))}
+        if found:
+            self._forget(found)
+        return len(found)
+
+    def _forget(self, digests: Iterable[Sha256]) -> None:
+        """Remove originals, and what the database still has of removed rows."""
+        for digest in digests:
+            if self.originals:
+                self.originals.remove(digest)
+        scrub(self.engine)
 
     def add_tombstone(self, tombstone: Tombstone) -> Future[Tombstone]:
         """Take a subject out of search, or bring it back. Fails with `NotFoundError` for an unknown image."""

@@ -1,4 +1,4 @@
-"""The tables. Rows are facts: they are only ever added, never changed and never removed.
+"""The tables. Rows are facts: they are only ever added, never changed and never removed, but by an erasure.
 
 Every row carries the release that wrote it and when. `seq` and `repeats` are this store's own: they say in
 which order its rows came and are not taken along by a merge.
@@ -295,6 +295,28 @@ claims = Table(
 Index(None, claims.c.lookup_id, claims.c.created_at, claims.c.id)
 Index(None, claims.c.until)
 
+# An erased image: the keyed digest of its id. See `store.erasure`.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", Digest, nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    *stamp(),
+)
+Index(None, erasures.c.digest)
+
+# This store's own: the `seq` of fingerprints that were erased, for the indexes that hold them.
+erased_fingerprints = Table(
+    "erased_fingerprints",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    Column("fingerprint", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 meta = Table(
     "meta",
     metadata,
@@ -314,6 +336,7 @@ schema_revisions = Table(
 )
 
 FACTS = (
+    erasures,
     images,
     fingerprints,
     thumbnails,

@@ -5,6 +5,7 @@ ones: when that one's release is quarantined, the next takes its place. A store 
 algorithm, so none is asked for here.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -50,6 +51,12 @@ def hidden_images(until: Until = None) -> Select[tuple[Any]]:
     """Ids of the images that a tombstone hides."""
     tombstone, hides = _hiding("subject_image", until)
     return select(tombstone.c.subject_image).where(tombstone.c.subject_image.is_not(None), hides)
+
+
+def taken_down(ids: Sequence[Any]) -> Select[Any]:
+    """The tombstones (reason, created_at) that hide these images by name. Only an admin makes such."""
+    tombstone, hides = _hiding("subject_image", None)
+    return select(tombstone.c.reason, tombstone.c.created_at).where(tombstone.c.subject_image.in_(ids), hides)
 
 
 def hidden_releases(until: Until = None) -> Select[tuple[str]]:

@@ -11,7 +11,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.datastructures import UploadFile
 
 from dhash_service.api import bodies
@@ -21,6 +21,7 @@ from dhash_service.documents import is_document
 from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError, as_error
 from dhash_service.facts import Image
 from dhash_service.pictures.formats import FURTHER, Format
+from dhash_service.pictures.thumbnail import drawn_bits
 from dhash_service.service import Service, Submission
 from dhash_service.store.sightings import SightingFilter, file_label
 from dhash_service.web.asked import RADII, Asked
@@ -118,8 +119,20 @@ async def picture(request: Request, service: Running, visitor: Reader, id: UUID)
 
 @router.get("/pictures/{id:uuid}/thumbnail")
 async def thumbnail(service: Running, visitor: Reader, id: UUID) -> Response:
-    """The same as the API's, for whoever may read pages: browsers send cookies with pictures, not tokens."""
-    return await api.thumbnail(service, ANONYMOUS, id)
+    """The same as the API's, for whoever may read pages: browsers send cookies with pictures, not tokens.
+
+    Where no thumbnails are kept, it is the original, or else the fingerprint's bits.
+    """
+    try:
+        return await api.thumbnail(service, ANONYMOUS, id)
+    except NotFoundError:
+        image = await service.read(lambda: service.store.image(id))
+        if image is None:
+            raise
+    originals = service.store.originals
+    if originals and originals.path(image.sha256).exists():
+        return RedirectResponse(f"/pictures/{id}/large")
+    return Response(drawn_bits(image.fingerprint.value), media_type="image/png")
 
 
 async def page(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dhash_service.errors import StoreAlgorithmError, StoreSchemaError
+from dhash_service.errors import StoreAlgorithmError, StoreSchemaError, TakenDownError
 from dhash_service.facts import Algorithm, Sha256, Source
 from dhash_service.pictures.fingerprint import VISUAL_FAST
 from dhash_service.store.store import Store
@@ -65,7 +65,7 @@ def test_one_picture_sent_by_many_at_once_is_kept_once(store: Store) -> None:
     assert store.count() == 1
 
 
-def test_a_hidden_image_leaves_search_and_comes_back_when_it_is_sent_again(store: Store) -> None:
+def test_a_hidden_image_leaves_search_and_comes_back_when_an_admin_sends_it_again(store: Store) -> None:
     image = add(store, "a")
     add(store, "b")
     before = store.feed.changes(None)
@@ -75,7 +75,9 @@ def test_a_hidden_image_leaves_search_and_comes_back_when_it_is_sent_again(store
     assert store.count() == 1
     hidden = store.feed.changes(before.position)
     assert (hidden.removed.tolist(), hidden.keys.tolist()) == ([1], [])
-    assert store.add_image(picture("a"), NEW).result(10).created
+    with pytest.raises(TakenDownError, match="asked for"):
+        store.add_image(picture("a"), NEW).result(10)
+    assert store.add_image(picture("a"), NEW, as_admin=True).result(10).created
     back = store.feed.changes(hidden.position)
     assert (back.removed.tolist(), back.keys.tolist()) == ([], [1])
     assert store.image(image.id) == image
