@@ -10,7 +10,7 @@ from dhash_service.facts import Fingerprint, Match, Neighbour, Status
 from dhash_service.search.confidence import match
 from dhash_service.search.feed import Position
 from dhash_service.search.follower import Follower
-from dhash_service.search.index import HammingIndex
+from dhash_service.search.index import Found, HammingIndex
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Unseen
 from dhash_service.store.store import Store
@@ -114,11 +114,20 @@ class Matcher:
 
     def neighbours(self, value: int, radius: int, limit: int, skip: int = 0) -> Neighbourhood:
         """Known images within `radius` bits, nearest first, at most `limit` after the first `skip`."""
-        found = self.index.search(value, radius, skip + limit)
-        hits = found.hits[skip:]
-        images = self._store.images_by_key([hit.key for hit in hits])
-        neighbours: dict[UUID, Neighbour] = {}
-        for hit in hits:  # nearest first: an image's nearest fingerprint counts
-            if image := images.get(hit.key):
-                neighbours.setdefault(image.id, Neighbour(image, hit.distance))
-        return Neighbourhood(list(neighbours.values()), found.total, found.crowded, len(self.index))
+        (found,) = self.around([self.index.search(value, radius, skip + limit)], skip)
+        return found
+
+    def around(self, searches: Sequence[Found], skip: int = 0, *, named: bool = False) -> list[Neighbourhood]:
+        """The images that searches found, after the first `skip` of each, all read in one transaction."""
+        wanted = list({hit.key: None for found in searches for hit in found.hits[skip:]})
+        images = self._store.named_by_key(wanted) if named else self._store.images_by_key(wanted)
+        answers = []
+        for found in searches:
+            neighbours: dict[UUID, Neighbour] = {}
+            for hit in found.hits[skip:]:  # nearest first: an image's nearest fingerprint counts
+                if image := images.get(hit.key):
+                    neighbours.setdefault(image.id, Neighbour(image, hit.distance))
+            answers.append(
+                Neighbourhood(list(neighbours.values()), found.total, found.crowded, len(self.index))
+            )
+        return answers

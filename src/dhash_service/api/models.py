@@ -297,6 +297,16 @@ class SearchAnswer(BaseModel):
         )
 
 
+class SearchRequest(BaseModel):
+    """Many fingerprints to search for at once; the answers come in their order."""
+
+    hashes: list[Annotated[str, Field(pattern="^[0-9a-fA-F]{16}$")]] = Field(
+        min_length=1, examples=[["8f0f0f1f3f7fff00", "00ff00ff00ff00ff"]]
+    )
+    radius: int = Field(10, ge=0, le=32, description="most differing bits")
+    limit: int = Field(20, ge=1, le=1000, description="most results for each")
+
+
 class DecisionRequest(BaseModel):
     """A person's answer to "is this the same picture?"."""
 

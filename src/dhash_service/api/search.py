@@ -7,9 +7,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
-from dhash_service.api.models import DIGEST, ErasedPicture, Known, SearchAnswer, SightingsPage
+from dhash_service.api.models import DIGEST, ErasedPicture, Known, SearchAnswer, SearchRequest, SightingsPage
 from dhash_service.api.problems import PROBLEMS
-from dhash_service.errors import NotFoundError
+from dhash_service.errors import BatchTooLargeError, NotFoundError
 from dhash_service.facts import Sha256
 from dhash_service.pictures.formats import sniff
 from dhash_service.service import backups_until
@@ -58,6 +58,20 @@ async def search_by_picture(
     value = (await service.submit(sent.read(), register=False)).fingerprint.value
     found = await service.search(value, radius, limit)
     return SearchAnswer.of(value, radius, service.algorithm.name, found)
+
+
+@router.post("/search/batch", summary="Known pictures near each of many fingerprints")
+async def search_many(service: Running, client: Client, asked: SearchRequest) -> list[SearchAnswer]:
+    if len(asked.hashes) > service.settings.max_batch:
+        raise BatchTooLargeError(
+            f"{len(asked.hashes)} hashes; {service.settings.max_batch} are allowed in one batch."
+        )
+    values = [int(each, 16) for each in asked.hashes]
+    found = await service.search_many(values, asked.radius, asked.limit)
+    return [
+        SearchAnswer.of(value, asked.radius, service.algorithm.name, each)
+        for value, each in zip(values, found, strict=True)
+    ]
 
 
 @router.get("/{id:uuid}", summary="A known picture")

@@ -111,18 +111,7 @@ class Sightings:
         if not images:
             return []
         with reading(self._engine) as connection:
-            seen = {row.image_id: row for row in _read(connection, first_sightings(), images)}
-            tagged = sorted((row.image_id, row.tag) for row in _read(connection, tags_of(), images))
-        by_image = {id: tuple(tag for _, tag in of) for id, of in groupby(tagged, lambda pair: pair[0])}
-        return [
-            replace(
-                image,
-                names=names_of(seen[image.id]) if image.id in seen else (),
-                sightings=seen[image.id].number if image.id in seen else 0,
-                tags=by_image.get(image.id, ()),
-            )
-            for image in images
-        ]
+            return with_names(connection, images)
 
     def named_neighbours(self, neighbours: Sequence[Neighbour]) -> list[Neighbour]:
         """The same neighbours, their images with names."""
@@ -136,6 +125,22 @@ class Sightings:
         return [
             replace(lookup, match=replace(lookup.match, nearest=named.get(lookup.id))) for lookup in lookups
         ]
+
+
+def with_names(connection: Connection, images: Sequence[Image]) -> list[Image]:
+    """The same images, each with its first names, its tags and the number of its sightings."""
+    seen = {row.image_id: row for row in _read(connection, first_sightings(), images)}
+    tagged = sorted((row.image_id, row.tag) for row in _read(connection, tags_of(), images))
+    by_image = {id: tuple(tag for _, tag in of) for id, of in groupby(tagged, lambda pair: pair[0])}
+    return [
+        replace(
+            image,
+            names=names_of(seen[image.id]) if image.id in seen else (),
+            sightings=seen[image.id].number if image.id in seen else 0,
+            tags=by_image.get(image.id, ()),
+        )
+        for image in images
+    ]
 
 
 def label_of(name: str | None = None, source: str | None = None, tags: Iterable[str] = ()) -> Label:

@@ -46,10 +46,10 @@ from dhash_service.store.erasure import Erased, Erasure
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen
-from dhash_service.store.repository import Repository
+from dhash_service.store.repository import Repository, by_key, read_images
 from dhash_service.store.review import ReviewQueue
 from dhash_service.store.sessions import Sessions
-from dhash_service.store.sightings import Sightings
+from dhash_service.store.sightings import Sightings, with_names
 from dhash_service.store.tables import meta
 from dhash_service.store.verdicts import Verdicts
 from dhash_service.store.writer import Writer
@@ -172,6 +172,15 @@ class Store(Repository):
         images = self.images([lookup.image for lookup in lookups])
         named = self.sightings.named(list(images.values()))
         return self.sightings.named_lookups(lookups), {image.id: image for image in named}
+
+    def named_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
+        """The images in search behind these keys of the feed, with their names; a hidden one is left out."""
+        if not keys:
+            return {}
+        with reading(self.engine) as connection:
+            read = read_images(connection, by_key(), keys, self.algorithm)
+            found = {row.seq: image for row, image in read}
+            return dict(zip(found, with_names(connection, list(found.values())), strict=True))
 
     # ---- writes
 

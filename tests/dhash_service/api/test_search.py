@@ -111,3 +111,16 @@ def test_a_further_format_is_searched_with_variants_too(client: httpx.Client) ->
         "/api/dhash/search", content=encode(picture.rotate(180), "AVIF"), params={"variants": True}
     ).json()
     assert (known["id"], "turned_180") in [(near["id"], near["turn"]) for near in found["results"]]
+
+
+def test_a_batch_of_searches_answers_each_as_if_alone(client: httpx.Client) -> None:
+    known = [send(client, jpeg(280, 180, next(seeds))).json()["hash"] for _ in range(2)]
+    hashes = [known[0], "0123456789abcdef", known[1].upper()]
+    batch = client.post("/api/dhash/search/batch", json={"hashes": hashes, "radius": 4, "limit": 3})
+    assert batch.status_code == 200
+    for value, answer in zip(hashes, batch.json(), strict=True):
+        alone = client.get("/api/dhash/search", params={"hash": value, "radius": 4, "limit": 3}).json()
+        assert answer == alone
+    for bad in ([], ["12"], "0123456789abcdef", ["0123456789abcdef"] * 101):
+        refused = client.post("/api/dhash/search/batch", json={"hashes": bad})
+        assert refused.status_code in (413, 422)
