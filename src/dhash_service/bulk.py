@@ -25,7 +25,7 @@ from pebble import ProcessPool
 from dhash_service.banks import MD5, SHA256, BankMatcher, queued_by, require_admitted
 from dhash_service.documents import DocumentReader, Extraction, is_document
 from dhash_service.documents.extraction import HEADER_WITHIN, PictureReading
-from dhash_service.errors import DhashError, RefusedByBankError, as_error
+from dhash_service.errors import DhashError, RefusedByBankError, TakenDownError, as_error
 from dhash_service.facts import Label, Match, Neighbour, Picture, Sha256, Source, sighting_id
 from dhash_service.files import read_file
 from dhash_service.matcher import Matcher
@@ -274,7 +274,7 @@ class Keeper:
         self._matcher = matcher
         self._banks = BankMatcher(store.banks, store.algorithm.name)
         self._longest = longest
-        self.refused = 0  # pictures of documents, by banks
+        self.refused = 0  # pictures of documents, by banks or taken down
         self._writing: list[Future[Any]] = []
         self._seeing: list[Future[None]] = []
 
@@ -291,7 +291,7 @@ class Keeper:
         for picture, source in pictures_of(read):
             try:
                 added += self._keep(picture, source, label, path)
-            except RefusedByBankError:
+            except (RefusedByBankError, TakenDownError):
                 if source is None:
                     raise
                 self.refused += 1
@@ -306,6 +306,7 @@ class Keeper:
         if self._store.by_sha256(picture.sha256):
             self._see(picture.id, label, source)
             return False
+        self._store.refuse(picture.id)  # at once, and not with the group, whose files it would take along
         digests = {SHA256: str(picture.sha256)}
         if source is None and self._banks.wants_md5():
             digests[MD5] = hashlib.md5(read_file(path, self._longest), usedforsecurity=False).hexdigest()

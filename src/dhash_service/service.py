@@ -461,8 +461,9 @@ class Service:
         now = datetime.now(UTC)
 
         def erase() -> None:
-            if not self.store.erase([image], reason, actor, now) and not self.store.erased(image):
+            if not self.store.has(image) and not self.store.erased(image):
                 raise NotFoundError(f"There is no image {image}.")
+            self.store.erase([image], reason, actor, now)
             self.matcher.catch_up()
 
         await self.read(erase)

@@ -51,6 +51,8 @@ def test_no_file_takes_its_neighbours_along(
         def close(self) -> None: ...
 
     class KeeperThatRaises:
+        refused = 0
+
         def __init__(self, *_: object) -> None:
             self.kinds = iter(raised)
 

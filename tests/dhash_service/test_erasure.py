@@ -10,18 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from dhash_service.app import create_app
 from dhash_service.bulk import index_files
 from dhash_service.cli import main  # noqa: F401  (registers the commands)
 from dhash_service.cli.app import app as commands
 from dhash_service.errors import BadRequestError, NotFoundError, TakenDownError
-from dhash_service.facts import Label, Match, Neighbour, Role, Sha256, Status, Verdict
+from dhash_service.facts import Label, Match, Neighbour, Role, Sha256, Status, Verdict, new_id
 from dhash_service.metrics import Metrics
 from dhash_service.service import Service
 from dhash_service.settings import Settings
@@ -32,6 +31,7 @@ from dhash_service.store.snapshot import take
 from dhash_service.store.store import Store
 from dhash_service.store.tables import metadata
 from tests.dhash_service.documents.pdfs import showing
+from tests.dhash_service.serving import Server, serving
 from tests.dhash_service.store.facts import decision, picture, queued
 from tests.dhash_service.web.conftest import new_token
 from tests.pictures import jpeg
@@ -133,9 +133,12 @@ def test_an_erased_picture_is_refused_to_everybody_on_every_way(
     assert asyncio.run(service.submit(PICTURE, register=False)).lookup is None
     (tmp_path / "face.jpg").write_bytes(PICTURE)
     settings = service.settings
-    (step,) = index_files([tmp_path / "face.jpg"], settings, service.store, service.matcher)
+    (tmp_path / "scan.pdf").write_bytes(showing(PICTURE))
+    files = [tmp_path / "face.jpg", tmp_path / "scan.pdf"]
+    alone, scanned = index_files(files, settings, service.store, service.matcher)
     nothing_is_left(service, id, sha256)
-    assert step.progress.pictures == 0 or isinstance(step.error, TakenDownError)
+    assert isinstance(alone.error, TakenDownError)
+    assert (scanned.error, scanned.progress.pictures, scanned.progress.skipped) == (None, 0, {"refused": 1})
 
 
 def test_a_picture_in_a_pdf_is_left_out_and_counted(start: Start) -> None:
@@ -245,45 +248,46 @@ def test_the_command_erases_known_files_and_unknown_ones_beforehand(
 # ---- over HTTP
 
 
-@pytest.fixture
-def client(store_url: str, tmp_path: Path) -> Iterator[TestClient]:
-    """The whole application, which keeps neither originals nor thumbnails."""
-    settings = settings_of(store_url, tmp_path, keep_originals=False, keep_thumbnails=False)
-    with TestClient(create_app(settings)) as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service that keeps neither originals nor thumbnails."""
+    with serving(tmp_path_factory.mktemp("erasure"), keep_thumbnails=False) as running:
         yield running
 
 
-def headers(client: TestClient, role: str) -> dict[str, str]:
-    secret = new_token(client.app.state.service.store, f"the {role}", role)  # type: ignore[attr-defined]
+def headers(server: Server, role: Role) -> dict[str, str]:
+    with Store.open(server.env["DHASH_STORE"], release="r1", algorithm=None) as store:
+        secret = new_token(store, f"{role} {new_id()}", role)
     return {"Authorization": f"Bearer {secret}"}
 
 
-def send(client: TestClient, role: str | None = None):  # type: ignore[no-untyped-def]
-    given = headers(client, role) if role else {}
-    return client.post("/api/dhash", content=PICTURE, headers={"Content-Type": "image/jpeg"} | given)
+def send(server: Server, data: bytes, role: Role | None = None) -> httpx.Response:
+    given = headers(server, role) if role else {}
+    return server.client.post("/api/dhash", content=data, headers={"Content-Type": "image/jpeg"} | given)
 
 
-def test_what_an_admin_took_down_only_an_admin_brings_back(client: TestClient) -> None:
-    id = send(client).json()["id"]
-    admin = headers(client, "admin")
+def test_what_an_admin_took_down_only_an_admin_brings_back(server: Server) -> None:
+    client, data = server.client, jpeg(320, 240, 11)
+    id = send(server, data).json()["id"]
+    admin = headers(server, Role.ADMIN)
     assert client.delete(f"/api/dhash/{id}?reason=not+ours", headers=admin).status_code == 204
-    for role in (None, Role.CLIENT.value, Role.REVIEWER.value):
-        refused = send(client, role)
+    for role in (None, Role.CLIENT, Role.REVIEWER):
+        refused = send(server, data, role)
         assert refused.status_code == 451
         assert refused.json()["type"].endswith("/taken-down")
         assert "not ours" in refused.json()["detail"]
         assert client.get(f"/api/dhash/{id}").status_code == 404
-    client.app.state.service.store.revoke_token("the admin").result(10)  # type: ignore[attr-defined]
-    assert send(client, "admin").status_code == 201
+    assert send(server, data, Role.ADMIN).status_code == 201
     assert client.get(f"/api/dhash/{id}").status_code == 200
 
 
-def test_erasing_is_for_admins_and_says_what_backups_hold(client: TestClient) -> None:
-    id = send(client).json()["id"]
+def test_erasing_is_for_admins_and_says_what_backups_hold(server: Server) -> None:
+    client, data = server.client, jpeg(320, 240, 12)
+    id = send(server, data).json()["id"]
     address = f"/api/dhash/{id}?erase=true"
     assert client.delete(address).status_code == 401
-    assert client.delete(address, headers=headers(client, "reviewer")).status_code == 403
-    admin = headers(client, "admin")
+    assert client.delete(address, headers=headers(server, Role.REVIEWER)).status_code == 403
+    admin = headers(server, Role.ADMIN)
     answer = client.delete(address, headers=admin)
     assert answer.status_code == 200
     assert answer.json()["id"] == id
@@ -291,16 +295,15 @@ def test_erasing_is_for_admins_and_says_what_backups_hold(client: TestClient) ->
     assert client.delete(address, headers=admin).status_code == 200  # it is gone: so it should be
     assert client.delete(f"/api/dhash/{UUID(int=1)}?erase=true", headers=admin).status_code == 404
     assert client.get(f"/api/dhash/{id}").status_code == 404
-    assert send(client).status_code == 451
+    assert send(server, data, Role.ADMIN).status_code == 451
 
 
-def test_without_thumbnails_pages_show_the_fingerprint(client: TestClient) -> None:
-    sent = send(client).json()
+def test_without_thumbnails_pages_show_the_fingerprint(server: Server) -> None:
+    client = server.client
+    sent = send(server, jpeg(320, 240, 13)).json()
     assert client.get(f"/api/dhash/{sent['id']}/thumbnail").status_code == 404
     shown = client.get(f"/pictures/{sent['id']}/thumbnail")
     assert shown.status_code == 200
     bits = Image.open(io.BytesIO(shown.content)).convert("L").resize((8, 8), Image.Resampling.NEAREST)
     assert f"{int(''.join('1' if level else '0' for level in bits.tobytes()), 2):016x}" == sent["hash"]
-    store = client.app.state.service.store  # type: ignore[attr-defined]
-    assert store.thumbnail(UUID(sent["id"])) is None
     assert client.get(f"/pictures/{UUID(int=1)}/thumbnail").status_code == 404

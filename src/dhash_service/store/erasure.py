@@ -33,6 +33,7 @@ from dhash_service.store.tables import (
     tombstones,
     withdrawals,
 )
+from dhash_service.store.visibility import taken_down
 
 BLOCK = 20_000
 """Images looked at at a time when a whole store is searched for erased ones."""
@@ -111,6 +112,13 @@ def refuse(connection: Connection, ids: Sequence[UUID]) -> None:
     """Raise `TakenDownError` if one of these images was erased."""
     for row in find(connection, ids).values():
         raise TakenDownError(f"The picture was erased on {row.created_at:%Y-%m-%d}: {row.reason}")
+
+
+def refuse_hidden(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Raise `TakenDownError` if one of these images was taken down."""
+    for chunk in chunks(ids):
+        for row in connection.execute(taken_down(chunk)):
+            raise TakenDownError(f"The picture was taken down on {row.created_at:%Y-%m-%d}: {row.reason}")
 
 
 def erase(connection: Connection, wishes: Sequence[Erasure], release: str) -> list[Sha256 | None]:

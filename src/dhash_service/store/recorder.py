@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy import Connection, Insert, Table, bindparam, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dhash_service.errors import BadRequestError, NotFoundError, TakenDownError
+from dhash_service.errors import BadRequestError, NotFoundError
 from dhash_service.facts import (
     UNLABELLED,
     Algorithm,
@@ -50,7 +50,7 @@ from dhash_service.store.tables import (
     tombstones,
 )
 from dhash_service.store.types import MICROSECOND
-from dhash_service.store.visibility import hidden_image, taken_down
+from dhash_service.store.visibility import hidden_image
 
 Row = dict[str, Any]
 
@@ -127,7 +127,7 @@ class Recorder:
                 firsts.setdefault(item.picture.id, item)
         hidden = [id for id in here if id not in known]
         erasure.refuse(connection, [id for id in firsts if id not in here])
-        self._refuse_taken_down(connection, [id for id in hidden if not firsts[id].as_admin])
+        erasure.refuse_hidden(connection, [id for id in hidden if not firsts[id].as_admin])
         matches = self._matches(connection, list(firsts.values()), now)
         self._insert_images(connection, [item.picture for item in firsts.values()], hidden, now)
         kept = {id: self._image(item.picture, now) for id, item in firsts.items()}
@@ -206,12 +206,6 @@ class Recorder:
                 if picture.thumbnail is not None
             ],
         )
-
-    def _refuse_taken_down(self, connection: Connection, ids: Sequence[UUID]) -> None:
-        for chunk in chunks(ids):
-            for row in connection.execute(taken_down(chunk)):
-                said = f"The picture was taken down on {row.created_at:%Y-%m-%d}: {row.reason}"
-                raise TakenDownError(said)
 
     def erase(self, connection: Connection, wishes: Sequence[Erasure]) -> list[Sha256 | None]:
         """Remove images for good. Raises `BadRequestError` for a reason that cannot be stored."""

@@ -45,7 +45,7 @@ from dhash_service.store.engine import (
 from dhash_service.store.erasure import Erased, Erasure
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
-from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen
+from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen, present
 from dhash_service.store.repository import Repository, by_key, read_images
 from dhash_service.store.review import ReviewQueue
 from dhash_service.store.sessions import Sessions
@@ -256,6 +256,17 @@ class Store(Repository):
         """True of an image that was erased."""
         with reading(self.engine) as connection:
             return bool(erasure.find(connection, [image]))
+
+    def refuse(self, image: UUID) -> None:
+        """Raise `TakenDownError` for an image that was erased or taken down."""
+        with reading(self.engine) as connection:
+            erasure.refuse(connection, [image])
+            erasure.refuse_hidden(connection, [image])
+
+    def has(self, image: UUID) -> bool:
+        """True of an image that is in the store, in search or not."""
+        with reading(self.engine) as connection:
+            return bool(present(connection, [image]))
 
     def erase(self, images: Sequence[UUID], reason: str, actor: str, at: datetime) -> int:
         """Remove pictures and all that is about them, now and whenever they come back; how many there were.
