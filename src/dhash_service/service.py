@@ -418,6 +418,7 @@ class Service:
         turns = [(each.turn, each.fingerprint.value) for each in prints]
 
         def read() -> Neighbourhood:
+            self.matcher.catch_up()
             found = self.matcher.neighbours_turned(turns, radius, limit)
             return replace(found, neighbours=self.store.sightings.named_neighbours(found.neighbours))
 
