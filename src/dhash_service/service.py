@@ -53,6 +53,7 @@ from dhash_service.facts import (
     Subject,
     Tombstone,
     Verdict,
+    image_id,
     new_id,
 )
 from dhash_service.matcher import Matcher, Neighbourhood
@@ -203,7 +204,7 @@ class Service:
             with self.store.expecting():
                 with self._counting():
                     if register and self.samples is not None:
-                        self.samples.offer(data)
+                        self.samples.offer(data, self._is_erased)
                     looked = self._with_banks(self._look(data, apart, register), data, register)
                 if isinstance(looked, Looked):
                     if register:
@@ -231,6 +232,9 @@ class Service:
                 sha256=sha256,
             )
         return self._looked(picture)
+
+    def _is_erased(self, sha256: str) -> bool:
+        return self.store.erased(image_id(Sha256(sha256)))
 
     def _thumbnail(self, register: bool) -> bool:
         """True if a small copy is needed: to be kept, or to show what is not kept."""
@@ -465,6 +469,8 @@ class Service:
             if not self.store.has(image) and not self.store.erased(image):
                 raise NotFoundError(f"There is no image {image}.")
             self.store.erase([image], reason, actor, now)
+            if self.samples is not None:
+                self.samples.forget(self._is_erased)
             self.matcher.catch_up()
 
         await self.read(erase)

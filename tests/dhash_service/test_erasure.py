@@ -245,6 +245,19 @@ def test_the_command_erases_known_files_and_unknown_ones_beforehand(
         CliRunner().invoke(commands, ["erase"], catch_exceptions=False, standalone_mode=False)
 
 
+def test_the_files_kept_to_compare_releases_have_none_that_was_erased(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    service = start(samples=tmp_path / "samples")
+    id = submitted(service)
+    assert len(list((tmp_path / "samples").iterdir())) == 1
+    erase(service, id)
+    assert not list((tmp_path / "samples").iterdir())
+    again = start(samples=tmp_path / "samples")
+    with pytest.raises(TakenDownError):
+        submitted(again)
+    assert not list((tmp_path / "samples").iterdir())
+
+
 # ---- over HTTP
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,13 +19,23 @@ class Samples:
         self._folder = folder
         self._offered_at = float("-inf")
 
-    def offer(self, content: bytes) -> None:
-        """Keep a file if it is time for one, and let go of the oldest. Never raises."""
+    def forget(self, is_erased: Callable[[str], bool]) -> None:
+        """Let go of the files whose SHA-256 was erased."""
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                if len(path.name) == 64 and is_erased(path.name):
+                    path.unlink(missing_ok=True)
+
+    def offer(self, content: bytes, is_erased: Callable[[str], bool] = lambda sha256: False) -> None:
+        """Keep a file if it is time for one and it was not erased, and let go of the oldest. Never raises."""
         now = time.monotonic()
         if now - self._offered_at < EVERY_SECONDS or len(content) > MAX_BYTES or not self._folder.is_dir():
             return
         self._offered_at = now
         name = hashlib.sha256(content).hexdigest()
+        with suppress(Exception):
+            if is_erased(name):
+                return
         aside = self._folder / f".{name}.{os.getpid()}"
         with suppress(OSError):
             aside.write_bytes(content)
