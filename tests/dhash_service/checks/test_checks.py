@@ -88,7 +88,7 @@ def test_without_an_admin_s_token_a_second_run_adds_no_row_at_all(service: Serve
 
 
 def test_the_row_of_a_new_picture_is_of_the_release_that_confirmed_it(service: Server) -> None:
-    row = f"/api/dhash/{image_id(Sha256(hashlib.sha256(picture('read back')).hexdigest()))}"
+    row = f"/api/dhash/{image_id(Sha256(hashlib.sha256(picture('read back, kept')).hexdigest()))}"
     with wrong(service, "GET", row, (200, '{"release": "old"}')) as url:
         told = failed(asked(url, quick=True, seed="read back"))
     assert "and its row is of release old" in told["submit_and_find"]
