@@ -2,14 +2,17 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from guarded_rollout.config.environments import example_tables
+from guarded_rollout.config.environments import load
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.statistics import quantile
 from guarded_rollout.monitor.edge_log import EdgeLog, EdgeSource, Writes
 from guarded_rollout.monitor.routes import Routes
+
+ROOT = Path(__file__).parents[2]
 
 SLOTS = {"unix//run/in-blue.sock": "blue", "unix//run/in-green.sock": "green"}
 SUBMIT = "POST /api/dhash"
@@ -173,7 +176,8 @@ def test_a_sample_survives_the_monitors_log(written):
     ],
 )
 def test_a_request_is_of_the_first_route_that_fits(method, path, route):
-    assert Routes(example_tables()["service"]["routes"]).of(method, path) == route
+    service = load(ROOT / "rollout.toml").environment("production").service
+    assert Routes(service.routes).of(method, path) == route
 
 
 def test_however_many_paths_there_are_the_routes_stay_few():

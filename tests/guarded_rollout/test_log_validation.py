@@ -133,7 +133,7 @@ def test_a_folder_that_nobody_could_write_to_fails(tmp_path: Path, monkeypatch: 
     (tmp_path / "rollout.toml").write_text("[environments.production]\n")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     environment = load(tmp_path / "rollout.toml").environment("production")
-    assert f"failed: permissions: {tmp_path} cannot be written to" in map(str, validate(environment))
+    assert f"failed: permissions: {tmp_path} cannot be written to." in map(str, validate(environment))
 
 
 def test_a_line_of_an_unknown_level_is_a_warning(command: Command, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_wheel_can_be_released_with_the_requirements_beside_it(sandbox):
             lambda s: s.edit(
                 "src/sample_service/__init__.py", lambda text: "raise SystemExit('no')\n" + text
             ),
-            "`sample db` failed: no",
+            "/bin/sample db current` failed: no",
         ),
         (lambda s: shutil.rmtree(s.source), "neither a wheel nor a folder"),
     ],

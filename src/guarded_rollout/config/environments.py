@@ -294,7 +294,9 @@ def _check_value(value: object, example: object, where: str) -> None:
         strange = STRANGE.search(value)
         require(strange is None, where, f"has the character {strange[0]!r}" if strange else "")
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        require(0 <= value <= NUMBER_MOST, where, f"{shown(repr(value))} is not from 0 to {NUMBER_MOST}")
+        least = min(0, example) if isinstance(example, int | float) else 0  # -1 where that is the default
+        within = least <= value <= NUMBER_MOST
+        require(within, where, f"{shown(repr(value))} is not from {least} to {NUMBER_MOST}")
 
 
 def shown(text: str, most: int = SHOWN_MOST) -> str:
