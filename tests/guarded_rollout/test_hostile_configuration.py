@@ -35,6 +35,8 @@ def whole() -> dict[str, Any]:
     service["store"]["kind"] = "commands"
     service["health"]["valid_status_codes"] = [200]
     service["variables"] = {"SHOP_STORE": "{store}"}
+    tables["backup"]["copies"]["offsite"] |= {"repository": "/mnt/copies", "password": "$COPIES_PASSWORD"}
+    tables["backup"]["stream"]["url"] = "file:///mnt/stream"
     service["checks"] = {
         "home": copy.deepcopy(CHECK),
         "own": {"command": ["{bin}/shop", "check"], "quick": ["-q"]},
