@@ -93,7 +93,7 @@ def replaced(name: str, *changes: tuple[str, str]) -> Change:
 
 
 def in_submit(statements: str) -> Change:
-    body = "    submission = await service.submit(sent.read(), register=register, label=sent.label)\n"
+    body = "    submission = await service.submit(\n"
     spoilt = "".join(f"    {line}\n" for line in statements.splitlines())
     return replaced("api/submit.py", ("router = ", COUNT), (body, spoilt + body))
 
