@@ -1,13 +1,14 @@
 """The page of banks: read by anybody, changed by admins, and words that are not believed."""
 
 import hashlib
+from collections.abc import Callable
 
-from tests.dhash_service.web.conftest import Reviewed
+from tests.dhash_service.web.browsing import Browsing
 from tests.pictures import jpeg
 
 
-def test_an_admin_makes_a_bank_fills_it_and_takes_it_out_again(reviewed: Reviewed) -> None:
-    admin = reviewed.signed_in("ada-banks", "admin")
+def test_an_admin_makes_a_bank_fills_it_and_takes_it_out_again(alone: Callable[..., Browsing]) -> None:
+    admin = alone("ada-banks", "admin")
     name = "logos <b>&"
     asked = {"csrf": admin.csrf, "name": name, "action": "refused", "radius": "0", "note": "<i>"}
     page = admin.client.post("/banks", data=asked)
@@ -29,13 +30,13 @@ def test_an_admin_makes_a_bank_fills_it_and_takes_it_out_again(reviewed: Reviewe
     assert "not UTF-8" in binary.text
 
 
-def test_others_see_banks_and_change_none(reviewed: Reviewed) -> None:
-    reviewer = reviewed.signed_in("rita-banks")
+def test_others_see_banks_and_change_none(alone: Callable[..., Browsing]) -> None:
+    reviewer = alone("rita-banks")
     assert '<form method="post" action="/banks' not in reviewer.client.get("/banks").text
     asked = {"csrf": reviewer.csrf, "name": "mine", "action": "told", "radius": "0"}
     assert reviewer.client.post("/banks", data=asked).status_code == 403
-    admin = reviewed.signed_in("ada-forged", "admin")
+    admin = alone("ada-forged", "admin")
     assert admin.client.post("/banks", data=asked | {"csrf": "0" * 64}).status_code == 403
-    nobody = reviewed.signed_in("gone", "client").client
+    nobody = alone("gone", "client").client
     assert nobody.get("/banks").status_code == 200
     assert nobody.get("/banks/list", params={"name": "mine"}).status_code == 403
