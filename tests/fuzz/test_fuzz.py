@@ -98,7 +98,7 @@ def test_the_same_seed_draws_the_same() -> None:
 def test_a_run_ends_when_its_time_is_up() -> None:
     report: Report = run(Target("quick", st.integers(), spoiled_by_nothing), seed=1, seconds=0.3)
     assert 0.3 <= report.seconds < 30
-    assert report.executions > 10
+    assert report.executions > 0
 
 
 @contextmanager
