@@ -98,7 +98,7 @@ def test_what_one_request_captures_the_next_ones_use(address: str) -> None:
         ({"path": "/", "capture": {"x": "/nowhere"}}, "nothing at /nowhere"),
         ({"path": "/{never}"}, "{never} was captured by no check before it"),
         ({"path": "/slow", "max_seconds": 0.1}, "0.1 s are allowed"),
-        ({"path": "/slow", "timeout_seconds": 0.1}, "within 0.1 s"),
+        ({"path": "/slow", "timeout_seconds": 0.1}, "timed out after 0.1 s"),
         ({"path": "/", "method": "POST", "body_file": "missing.bin"}, "missing.bin: No such file"),
     ],
 )

@@ -11,7 +11,7 @@ from dhash_service.store import schema
 from dhash_service.store.engine import reading
 from dhash_service.store.erasure import Erased, came_back
 from dhash_service.store.store import stored_algorithm
-from dhash_service.store.tables import fingerprints, images, metadata
+from dhash_service.store.tables import erasures, fingerprints, images, metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,9 @@ def every_image_has_one(connection: Connection) -> str | None:
 
 
 def none_came_back(connection: Connection) -> str | None:
-    """Find erased images that are here again, as with a restored file."""
+    """Find erased images that are here again, as with a restored file. A store before erasure has none."""
+    if not inspect(connection).has_table(erasures.name):
+        return None
     back = came_back(connection, Erased(connection))
     return f"{len(back):,} erased images are here: `dhash erase --again` removes them." if back else None
 

@@ -107,10 +107,12 @@ by hand, and let the archive bring its release{offline} and its data back:
 
     cp configuration/* FOLDER/ && cd FOLDER
     rollout rollback --backup "$BACKUP" --env {environment} --force
-
-What was written meanwhile to the store that you served by hand is in no backup: merge that store into the
-environment's own, whose place `rollout.toml` says, before you remove it.
 """
+MEANWHILE = """
+Data written meanwhile to the store that you served by hand is in no backup: {bring} before you remove it.
+"""
+UNITE = "merge that store into the\nenvironment's own, whose place `rollout.toml` says,"
+TAKE = "take from\nthat store what is needed"
 
 PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 LITERAL = str.maketrans({character: "\\" + character for character in '"\\`$'})
@@ -157,6 +159,8 @@ def _parts(site: Site, release: Release, *, with_wheels: bool) -> Iterator[str]:
         words = [word for word in merge if not word.startswith("--")]
         yield MERGE.format(merge=_command(words, values))
     yield END.format(environment=name, offline=", without an index," if with_wheels else "")
+    if service.store is not StoreKind.NONE:
+        yield MEANWHILE.format(bring=UNITE if merge else TAKE)
 
 
 def _values(site: Site, release: Release) -> Mapping[str, str]:

@@ -85,6 +85,7 @@ def test_a_check_is_silent_about_nothing(environment: str) -> None:
         "schema": False,
         "algorithm": False,
         "fingerprints": True,
+        "erasures": True,
         "repeats": True,
     }
     assert "needs 0002, 0003" in dhash("check").output
