@@ -219,7 +219,8 @@ def crowded(sandbox: Sandbox) -> Snapshot:
     for number, (name, gate) in enumerate(gates.items()):
         threshold: Any = gate.threshold  # type: ignore[attr-defined]
         unit = getattr(gate, "unit", "")
-        found.append(judged(name, outcomes[number % 6], 1234.5 / (number + 1), threshold.limit, unit))
+        limit = getattr(threshold, "limit", 0)  # a trend has none of its own
+        found.append(judged(name, outcomes[number % 6], 1234.5 / (number + 1), limit, unit))
     found.append(judged("a_gate_of_ones_own_with_a_very_long_name", GateOutcome.PASS, None, 1, ""))
     seen = read(sandbox.environment)
     assert seen.session is not None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate
@@ -229,8 +229,8 @@ def trail(values: Sequence[float | None]) -> str:
 
 def limit_of(gate: Gate | None) -> str:
     """The limit of a gate that was not judged yet."""
-    threshold: Any = getattr(gate, "threshold", None)
-    return f"limit {threshold.limit:g} {getattr(gate, 'unit', '')}".strip() if threshold else ""
+    limit = getattr(getattr(gate, "threshold", None), "limit", None)
+    return "" if limit is None else f"limit {limit:g} {getattr(gate, 'unit', '')}".strip()
 
 
 def number(value: float | None, verdict: Verdict | None) -> str:

@@ -79,7 +79,10 @@ class Charts:
 
     def whole(self) -> dict[str, Any]:
         """Return every line, for the page's script."""
-        limits = {name: gate.threshold.limit for name, gate in self.gates.quality_gates.enabled()}  # type: ignore[attr-defined]
+        thresholds = {
+            name: getattr(gate, "threshold", None) for name, gate in self.gates.quality_gates.enabled()
+        }
+        limits = {name: getattr(one, "limit", None) for name, one in thresholds.items()}
         units = dict(UNITS) | {
             name: next(iter(sides.values())).latest.unit  # type: ignore[union-attr]
             for name, sides in self.lines.items()
