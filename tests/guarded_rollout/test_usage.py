@@ -15,7 +15,12 @@ from guarded_rollout.cli.registry import COMMANDS, EXIT_CODES, usage_code
 
 ROOT = Path(__file__).parents[2]
 WALKED = dict(walk(typer.main.get_command(app)))
-NEEDED = {"verify": ["none.zip"], "gates replay": ["none.log"], "gates check": ["none.json"], "restore": ["--into", "none.db"]}
+NEEDED = {
+    "verify": ["none.zip"],
+    "gates replay": ["none.log"],
+    "gates check": ["none.json"],
+    "restore": ["--into", "none.db"],
+}
 """Arguments without which a command is refused before it looks at its options."""
 
 
