@@ -244,7 +244,8 @@ def test_whatever_gates_say_the_picture_stays_within_the_terminal(
     text = "\n".join(shown)
     assert "Quality gate failed: health" in text
     assert seen.session is not None
-    for one in seen.session.judged[:4]:
+    failed = [one for one in seen.session.judged if one.verdict.outcome is GateOutcome.FAIL]
+    for one in failed[: 4 if lines > 15 else 1]:
         said = one.verdict.short if columns < 80 else one.verdict.measured
         assert re.search(rf"{one.verdict.gate} +{re.escape(said)}", text), text
 
@@ -258,6 +259,9 @@ def test_where_there_are_few_lines_the_worst_gate_is_explained() -> None:
     shown = [line.plain for line in gate_lines(verdicts, Trail(), 60, height=4)]
     assert len(shown) == 4
     assert "far beyond" in shown[3]
+    two = [line.plain for line in gate_lines(verdicts, Trail(), 60, height=2)]
+    assert "broken" in two[0], "the worst comes first where there is no room for all"
+    assert two[1].strip() == "and 2 more, none more urgent"
 
 
 def test_a_sparkline_shows_the_newest_values() -> None:

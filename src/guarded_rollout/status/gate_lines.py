@@ -76,15 +76,22 @@ def columns_for(width: int, verdicts: Sequence[Verdict]) -> Columns:
 
 
 def gate_lines(verdicts: Sequence[Verdict], trail: Trail, width: int, height: int = 100) -> Iterator[Text]:
-    """A line for each gate, and one more for why it does not pass where there is room for that."""
-    columns = columns_for(width, verdicts)
-    spare = max(0, height - len(verdicts))
-    by_urgency = (one for outcome in URGENCY for one in verdicts if one.outcome is outcome)
-    explained = {one.gate for _, one in zip(range(spare), by_urgency, strict=False)}
-    for verdict in verdicts:
+    """A line for each gate, and one more for why it does not pass where there is room for that.
+
+    Where there is no room for all, the most urgent ones, and how many are left out.
+    """
+    urgent = [one for outcome in URGENCY for one in verdicts if one.outcome is outcome]
+    by_urgency = [*urgent, *(one for one in verdicts if one not in urgent)]
+    kept = {one.gate for one in (by_urgency if len(verdicts) <= height else by_urgency[: max(1, height - 1)])}
+    shown = [one for one in verdicts if one.gate in kept]
+    columns = columns_for(width, shown)
+    explained = {one.gate for one in urgent[: max(0, height - len(verdicts))]}
+    for verdict in shown:
         yield _gate_line(verdict, trail, columns)
         if not columns.reason and verdict.gate in explained:
             yield _cut(Text(f"  {verdict.reason}", style="dim"))
+    if left := len(verdicts) - len(shown):
+        yield _cut(Text(f"  and {left} more, none more urgent", style="dim"))
 
 
 def _gate_line(verdict: Verdict, trail: Trail, columns: Columns) -> Text:
