@@ -143,7 +143,7 @@ def cost() -> Table:
     return Table(
         "What does one evaluation of all shipped gates cost, over an hour of readings every 5 s?",
         ("", "median", "slowest of 200"),
-        [("three samples taken, seven verdicts given", duration(median), duration(max(spent)))],
+        [("three samples taken, a verdict of each gate given", duration(median), duration(max(spent)))],
         [Target("one evaluation", "≤ 2 ms", duration(median), median <= 0.002)],
     )
 

@@ -218,6 +218,11 @@ class ChecksFailedError(RolloutError):
     advice = "Fix the release. Its log is in the environment's logs/ folder."
 
 
+class OperatorCommandError(RolloutError):
+    message = "The commands of release {release} do not work on a copy of the store: {reason}."
+    advice = "A rollback would depend on them. Try its store_check, store_snapshot and store_merge on one."
+
+
 class PreflightError(RolloutError):
     message = "Preflight failed: {problems}."
     advice = (
@@ -227,7 +232,10 @@ class PreflightError(RolloutError):
 
 class MigrationRefusedError(RolloutError):
     message = "The migration was refused, nothing was changed: {problems}."
-    advice = "Expand first; contract in a later release, once no release needs the old shape."
+    advice = (
+        "Expand first; contract in a later release, once no release needs the old shape. --allow-unknown runs"
+        " what is merely not known to be safe, and the release that serves is then checked with it."
+    )
 
 
 class MigrationFailedError(RolloutError):
@@ -235,6 +243,13 @@ class MigrationFailedError(RolloutError):
         "Migration {revision} failed and left the schema at {current}: service.commands.{name}: {reason}."
     )
     advice = "Fix the revision and run it again; what was applied before it suits the old release too."
+
+
+class MigrationBrokeStableError(RolloutError):
+    message = (
+        "With migration {revisions} the release that serves, {stable}, fails its checks: {cause}. {state}"
+    )
+    advice = "It does not only expand, whatever it says: see its triggers, constraints and defaults."
 
 
 class SchemaMissingError(RolloutError):

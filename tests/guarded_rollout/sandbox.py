@@ -70,6 +70,13 @@ SOURCE = (
     "src/dhash_client",
     "locks/service.txt",
 )
+OURS = (
+    (ROOT / "rollout.toml")
+    .read_text()
+    .partition("\n[environments")[0]
+    .replace("[service]\n", '[service]\nsource = "src"\n', 1)
+)
+"""The project's own service, as its rollout.toml describes it."""
 SERVICE = "src/sample_service/__init__.py"
 NO_HOLDS = ((50, 0.0), (100, 0.0))
 BUILT: Path | None = None
@@ -111,10 +118,9 @@ class Sandbox:
         more: str = "",
     ) -> None:
         """Write rollout.toml and the gates; checks are quick, so that tests are."""
-        lock = "requirements.txt" if self._sample else "locks/service.txt"
-        lines = ["[service]", 'source = "src"', f'lock = "{lock}"']
+        lines = [OURS]
         if self._sample:
-            lines.append("[service.commands]")
+            lines = ["[service]", 'source = "src"', 'lock = "requirements.txt"', "[service.commands]"]
             lines += [
                 f"{name} = {json.dumps(['{bin}/sample', *words.split()])}" for name, words in COMMANDS.items()
             ]

@@ -7,6 +7,7 @@ import pytest
 
 from guarded_rollout.errors import BuildError, RolledBackError
 from guarded_rollout.journal.model import RolloutOutcome
+from guarded_rollout.rollout.steps.base import Options
 from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.servicekit import SERVICE, migration, newest_revision
@@ -22,7 +23,12 @@ class Fault:
     spoil: Callable[[Sandbox], None]
     step: str
     says: str
+    allow_unknown: bool = False
 
+
+REFUSES = """    op.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON images BEGIN SELECT RAISE(ABORT, 'no more pictures'); END"
+    )"""
 
 FAULTS = [
     Fault(
@@ -89,6 +95,41 @@ FAULTS = [
         "CHECK constraint failed",
     ),
     Fault(
+        "E7 answers 500 for a page",
+        replaced(
+            "web/review_page.py",
+            '    """The page, with its first pairs."""\n',
+            '    """The page, with its first pairs."""\n    raise RuntimeError("no page")\n',
+        ),
+        "verify",
+        "failed the check review_page",
+    ),
+    Fault(
+        "E11 writes rows with another release's id",
+        replaced("store/store.py", "Recorder(release, ", 'Recorder("another", '),
+        "verify",
+        "and its row is of release another",
+    ),
+    Fault(
+        "E12 adds a trigger of which nobody knows what it refuses",
+        migration("expand", REFUSES),
+        "preflight",
+        "is not known to leave the release before alone",
+    ),
+    Fault(
+        "E12 adds a trigger that refuses what stable writes, and was allowed to",
+        migration("expand", REFUSES, down='    op.execute("DROP TRIGGER refuse")'),
+        "migrate",
+        "It was taken back; ",
+        allow_unknown=True,
+    ),
+    Fault(
+        "E13 takes every store for damaged",
+        replaced("cli/db.py", "    if not all(finding.ok for finding in findings):", "    if findings:"),
+        "verify",
+        "its check finds a sound store damaged",
+    ),
+    Fault(
         "needs a schema that it does not bring",
         migration("expand", "", brought=False),
         "migrate",
@@ -104,7 +145,7 @@ def test_it_is_stopped_where_it_should_be_and_stable_goes_on_serving(dhash, faul
     dhash.configure(start_seconds=12 if "healthy" in fault.name else 20)
     fault.spoil(dhash)
     with pytest.raises(RolledBackError) as error:
-        dhash.deploy(migrate=True)
+        dhash.deploy(migrate=True, options=Options(allow_unknown=fault.allow_unknown))
     assert fault.says in str(error.value)
     assert f"{serving} serves as before" in str(error.value)
     ended = last(dhash)

@@ -79,14 +79,16 @@ def test_the_shipped_gates_with_an_own_interval_are_the_guides(
     assert (Action.AUTO_ROLLBACK in found.actions) is rolls_back
 
 
-def test_beside_the_guides_gates_those_are_shipped_that_a_release_cannot_influence() -> None:
+def test_the_guides_gates_are_shipped_first_and_others_say_that_they_are_beyond_it() -> None:
     names = {
         name: [one for one, _ in shipped(name).quality_gates.enabled()] for name in DOCUMENT["environments"]
     }
     assert names["production"][6] == "client_error_rate"
-    ours: list[Any] = [shipped_gate("production", one) for one in names["production"][7:]]
-    assert {one.source for one in ours} == {"edge", "system", "answers"}
-    assert len(names["production"]) == 17
+    gates = dict(shipped("production").quality_gates.enabled())
+    ours: list[Any] = [gates[one] for one in names["production"][7:]]
+    sources = {"edge", "system", "answers", "stall", "writes", "checks", "probe"}
+    assert {one.source for one in ours} == sources
+    assert len(ours) == 17
     assert len(names["staging"]) == 4
     assert names["development"] == ["health"]
 

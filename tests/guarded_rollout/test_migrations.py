@@ -37,6 +37,25 @@ def test_an_expand_revision_may_not_break_the_release_before(statement):
 @pytest.mark.parametrize(
     "statement",
     [
+        "CREATE TRIGGER refuse BEFORE INSERT ON image BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE OR REPLACE VIEW latest AS SELECT 1",
+        "ALTER TABLE image ADD COLUMN note TEXT DEFAULT '' UNIQUE",
+        "ALTER TABLE image ADD COLUMN note INT DEFAULT 1 CHECK (note > value)",
+        "ALTER TABLE image ENABLE ROW LEVEL SECURITY",
+        "REINDEX image",
+    ],
+)
+def test_what_nobody_knows_to_be_safe_is_asked_for(statement):
+    problems = lint([expand(statement)])
+    assert "is not known to leave the release before alone; --allow-unknown" in problems[0]
+    assert lint([expand(statement)], allow_unknown=True) == []
+    breaking = expand(statement, "DROP TABLE image")
+    assert len(lint([breaking], allow_unknown=True)) == 1, "what is known to break is refused all the same"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
         "CREATE TABLE lookup (id TEXT NOT NULL PRIMARY KEY)",
         "CREATE INDEX value_band ON image (value)",
         "DROP INDEX value_band",

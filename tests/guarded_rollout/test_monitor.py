@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.config.gates import EnvironmentGates, parse
+from guarded_rollout.config.gates import EnvironmentGates, OnUndecided, parse
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.errors import BackupDamagedError, LockHeldError, NotHealthyError, RolloutError
 from guarded_rollout.gates.samples import Histogram, Sample
@@ -581,3 +581,47 @@ def test_a_window_waits_for_the_probe_that_is_out(tmp_path: Path) -> None:
 
     rehearsal = Rehearsal(tmp_path, shipped("production"), probe=hangs)
     assert rehearsal.run() == 2
+
+
+def quiet(age: float) -> Sample:
+    """A service that three requests came to."""
+    gauges = {"low_confidence_queue_length": 10, "memory_usage_percentage": 40}
+    return service(0, images_ok=3, requests=3, histogram=times([0.05] * 3), **gauges)
+
+
+def ending(policy: OnUndecided) -> EnvironmentGates:
+    config = shipped("production")
+    monitoring = config.monitoring.model_copy(update={"on_undecided": policy})
+    return config.model_copy(update={"monitoring": monitoring})
+
+
+@pytest.mark.parametrize(("policy", "code", "alerts"), [("accept", 0, 0), ("alert", 1, 1)])
+def test_what_never_had_enough_to_tell_is_said_at_the_end(tmp_path, policy, code, alerts) -> None:
+    rehearsal = Rehearsal(
+        tmp_path, ending(OnUndecided(policy)), service=quiet, proxy=lambda age: proxy(0, 0, 3)
+    )
+    assert rehearsal.run() == code
+    (said,) = rehearsal.said("these gates never decided: ")
+    assert said.endswith("extraction_failure_rate, p95_hash_time, error_rate, client_error_rate")
+    assert rehearsal.told.kinds().count(Kind.GATE_ALERT) == alerts
+    assert rehearsal.engine.asked == ["finish"]
+
+
+def test_a_window_may_stay_open_until_its_gates_have_decided(tmp_path: Path) -> None:
+    def service_later(age: float) -> Sample:
+        return quiet(age) if age < 4000 else good(age)
+
+    config = ending(OnUndecided.HOLD)
+    clients = lambda age: proxy(0, 0, 3 if age < 4000 else age)  # noqa: E731
+    rehearsal = Rehearsal(tmp_path, config, service=service_later, proxy=clients)
+    assert rehearsal.run() == 1
+    assert rehearsal.said("Held open on 0 requests; these gates never decided: ")
+    assert rehearsal.ages("The window closed")[0] >= 4000
+
+
+def test_metrics_that_come_late_are_none(tmp_path: Path) -> None:
+    late = replace(good(0), seconds=29.0)
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=lambda age: late)
+    while not rehearsal.said("no data for"):
+        rehearsal.monitor.turn()
+    assert "answered after 29.0 s; later than 2 s is no answer" in rehearsal.said("no data for")[0]

@@ -125,6 +125,8 @@ class Processes:
 class FakeEnvironment:
     name: str = "production"
     lock: Path = Path("/nowhere/lock")
+    port: int = 3000
+    project: Path = Path("/")
     service: Any = field(default_factory=lambda: SimpleNamespace(store=StoreKind.COMMANDS))
     traffic: tuple[TrafficStep, ...] = (TrafficStep(20, 1.0), TrafficStep(50, 1.0), TrafficStep(100, 0.0))
     control_percent: int = 5
@@ -143,6 +145,13 @@ class FakeSite:
 
     def has(self, release: Build, name: str) -> bool:
         return True
+
+    def plan(self, release: Build) -> Any:
+        """It declares no checks."""
+        return SimpleNamespace(checks={})
+
+    def token(self) -> None:
+        """It is not locked."""
 
     def serving(self) -> Build | None:
         return self.slots.release(self._world.serving())

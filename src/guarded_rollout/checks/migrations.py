@@ -24,6 +24,22 @@ BREAKING = (
     (re.compile(r"^create unique index\b"), "adds a uniqueness that the old release does not keep"),
     (re.compile(r"^(delete from|truncate)\b"), "deletes rows"),
 )
+KNOWN_SAFE = (
+    (re.compile(r"^create (temporary |temp |unlogged )?table\b"), "the old release does not know the table"),
+    (re.compile(r"^create index\b"), "an index changes no answer and refuses no row"),
+    (re.compile(r"^drop index\b"), "what is found is the same without it"),
+    (re.compile(r"^create (view|materialized view)\b"), "the old release does not know the view"),
+    (re.compile(r"^create (sequence|type|extension)\b"), "nothing that is there uses it"),
+    (re.compile(r"^alter table .* alter (column )?\S+ drop not null\b"), "it allows more rows"),
+    (re.compile(r"^alter table .* alter (column )?\S+ set default\b"), "given values stay as they are"),
+    (re.compile(r"^(insert into|update)\b"), "it changes rows, not which rows are allowed"),
+    (re.compile(r"^(comment on|analyze|vacuum)\b"), "it changes no answer"),
+    (re.compile(r"^(begin|commit|savepoint|release|set local|set lock_timeout)\b"), "it brackets others"),
+)
+"""Statements that no release before them can notice, with the reasons."""
+
+CONDITIONS = re.compile(r"\b(unique|check|generated|primary key|exclude)\b")
+UNKNOWN = "is not known to leave the release before alone; --allow-unknown runs it all the same"
 ADDS_COLUMN = re.compile(r"^alter table .* add (column )?(?!constraint\b)(?P<column>.*)$")
 CREATES_TABLE = re.compile(r"^create (?:temporary |temp )?table (?:if not exists )?(?P<name>[\w.\"]+)")
 NAMES_TABLE = re.compile(
@@ -91,8 +107,11 @@ def _revision(row: Mapping[str, object]) -> Revision:
     )
 
 
-def problems(revision: Revision) -> list[str]:
-    """List the statements that would break the release before this revision; empty if it only expands."""
+def problems(revision: Revision, *, allow_unknown: bool = False) -> list[str]:
+    """List the statements that would break the release before this revision; empty if it only expands.
+
+    So does a statement of which nobody knows, unless `allow_unknown`.
+    """
     if revision.kind not in (EXPAND, CONTRACT):
         return [f"revision {revision.id} says neither expand nor contract"]
     if revision.kind == CONTRACT:
@@ -105,13 +124,13 @@ def problems(revision: Revision) -> list[str]:
     return [
         f"revision {revision.id} says expand but {problem}: {statement[:120]}"
         for statement in revision.sql
-        if (problem := _breaks(statement.lower(), own))
+        if (problem := _breaks(statement.lower(), own)) and not (allow_unknown and problem == UNKNOWN)
     ]
 
 
-def lint(revisions: Iterable[Revision]) -> list[str]:
+def lint(revisions: Iterable[Revision], *, allow_unknown: bool = False) -> list[str]:
     """List the problems of these revisions."""
-    return [problem for revision in revisions for problem in problems(revision)]
+    return [problem for revision in revisions for problem in problems(revision, allow_unknown=allow_unknown)]
 
 
 def _breaks(statement: str, own: set[str]) -> str:
@@ -124,14 +143,12 @@ def _breaks(statement: str, own: set[str]) -> str:
     for pattern, sentence in BREAKING:
         if found := pattern.match(statement):
             return sentence.format(*found.groups())
-    added = ADDS_COLUMN.match(statement)
-    if (
-        added
-        and re.search(r"\bnot null\b", added["column"])
-        and not re.search(r"\bdefault\b", added["column"])
-    ):
-        return "adds a NOT NULL column without a default"
-    return ""
+    if added := ADDS_COLUMN.match(statement):
+        column = added["column"]
+        if re.search(r"\bnot null\b", column) and not re.search(r"\bdefault\b", column):
+            return "adds a NOT NULL column without a default"
+        return UNKNOWN if CONDITIONS.search(column) else ""
+    return "" if any(pattern.match(statement) for pattern, _ in KNOWN_SAFE) else UNKNOWN
 
 
 def _statements(text: str) -> tuple[str, ...]:

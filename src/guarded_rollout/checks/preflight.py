@@ -51,6 +51,7 @@ def inspect(
     release: Release | None,
     *,
     health: bool = True,
+    allow_unknown: bool = False,
     reviews: Path | None = None,
     artifacts: Path | None = None,
     backup: bool = True,
@@ -78,7 +79,7 @@ def inspect(
         rows["data"] = lambda: _data(site, release)
         rows["commands left out"] = lambda: _left_out(site, release)
         rows["variables"] = lambda: _variables(site, release)
-        rows["migration plan"] = lambda: _migrations(site, release)
+        rows["migration plan"] = lambda: _migrations(site, release, allow_unknown)
     if artifacts is not None:
         rows["pre-merge artifacts"] = lambda: _artifacts(site, artifacts, release)
     if reviews is not None:
@@ -268,9 +269,9 @@ def _variables(site: Site, release: Release) -> Iterator[Finding]:
         yield ok(change)
 
 
-def _migrations(site: Site, release: Release) -> Iterator[Finding]:
+def _migrations(site: Site, release: Release, allow_unknown: bool) -> Iterator[Finding]:
     plan = plan_for(site, release)
-    problems = [] if plan.current is None else lint(plan.expanding())
+    problems = [] if plan.current is None else lint(plan.expanding(), allow_unknown=allow_unknown)
     if problems:
         yield failed("; ".join(problems), "Split it into expand and contract.")
     elif plan.revisions:

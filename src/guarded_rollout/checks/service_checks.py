@@ -10,6 +10,7 @@ from typing import Any
 
 from guarded_rollout.config.service_checks import CommandCheck, HttpCheck, ServiceCheck, When, parse_check
 from guarded_rollout.host.endpoint import Answer, Endpoint
+from guarded_rollout.host.proxy import PIN, inner_socket
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import CommandResult, Site
 from guarded_rollout.host.slots import Slot
@@ -127,14 +128,24 @@ def ask(
     checks: Iterable[ServiceCheck],
     *,
     slot: Slot | None = None,
+    pinned: bool = False,
     url: str = "",
     timeout_seconds: float = 0.0,
     quick: bool = False,
     seed: str = SEED,
 ) -> Iterator[CheckResult]:
-    """Ask the service in a slot, at a URL, or else on the public port, with a release's own commands."""
-    place = site.private(slot) if slot else Endpoint(url or f"http://127.0.0.1:{site.environment.port}")
-    where = f"unix://{place.address}" if slot else str(place.address)
+    """Ask the service in a slot, at a URL, or else on the public port, with a release's own commands.
+
+    `pinned` asks the slot by the way that clients come: requests through the public port, and commands, which
+    cannot be told of a header, behind it.
+    """
+    place = Endpoint(url or f"http://127.0.0.1:{site.environment.port}")
+    where = str(place.address)
+    if slot and pinned:
+        where = f"unix://{inner_socket(site.environment.run, slot)}"
+    elif slot:
+        place = site.private(slot)
+        where = f"unix://{place.address}"
 
     def run(check: CommandCheck, words: tuple[str, ...]) -> CommandResult:
         more = {
@@ -147,6 +158,8 @@ def ask(
 
     token = site.token()
     headers = {"Authorization": f"Bearer {token.reveal()}"} if token else {}
+    if slot and pinned:
+        headers[PIN] = slot
     checker = Checker(place, run, site.environment.project, headers, timeout_seconds)
     return checker.results(checks, quick=quick, values={"release": release.id, "seed": seed})
 

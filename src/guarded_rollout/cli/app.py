@@ -22,6 +22,12 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Report every step with its evidence.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, progress on stderr.")]
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
+AllowUnknown = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unknown", help="Run migrations of which nobody knows that they leave the old release alone."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask.")]
 From = Annotated[
     str | None,

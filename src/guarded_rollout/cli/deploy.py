@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks.variables import variable_changes
-from guarded_rollout.cli.app import AsJson, DryRun, Env, From, Verbose, Why, app
+from guarded_rollout.cli.app import AllowUnknown, AsJson, DryRun, Env, From, Verbose, Why, app
 from guarded_rollout.cli.pipeline import drawn
 from guarded_rollout.cli.session import Session, built_aside, session, settings_file, with_session
 from guarded_rollout.clock import duration
@@ -46,6 +46,7 @@ def deploy(
         bool, typer.Option("--backup-first", help="Take a verified backup before it.")
     ] = False,
     skip_health_check: SkipHealth = False,
+    allow_unknown: AllowUnknown = False,
     restart: Restart = False,
     supersede: Supersede = False,
     override: Override = "",
@@ -56,7 +57,7 @@ def deploy(
     Ends with the monitoring window open: the old release stays warm, and somebody must watch
     (`rollout monitor`), accept (`rollout promote`) or take it back (`rollout abort`).
     """
-    options = Options(skip_health_check=skip_health_check, override=override.strip())
+    options = Options(skip_health_check, allow_unknown, override.strip())
     request = Request(
         "deploy", operator(), why, backup=backup_first, restart=restart, supersede=supersede, options=options
     )
@@ -69,6 +70,7 @@ def up(
     source: From = None,
     follow: Annotated[bool, typer.Option("--follow", help="Stay until the window has closed.")] = False,
     skip_health_check: SkipHealth = False,
+    allow_unknown: AllowUnknown = False,
     restart: Restart = False,
     supersede: Supersede = False,
     override: Override = "",
@@ -78,7 +80,7 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole standard deployment: backup, migration, deployment, and monitoring in the background."""
-    options = Options(skip_health_check=skip_health_check, override=override.strip())
+    options = Options(skip_health_check, allow_unknown, override.strip())
     request = Request(
         "up",
         operator(),

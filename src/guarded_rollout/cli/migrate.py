@@ -7,11 +7,11 @@ import typer
 
 from guarded_rollout.checks.migrations import MigrationPlan
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.cli.app import Force, From, app
+from guarded_rollout.cli.app import AllowUnknown, Force, From, app
 from guarded_rollout.cli.session import Session, built_aside, with_session
 from guarded_rollout.errors import NoSuchCommandError, UsageError
 from guarded_rollout.host.release import Release
-from guarded_rollout.rollout.steps.migrate import describe_revisions, expand, require_safe, take_back
+from guarded_rollout.rollout.steps.migrate import describe_revisions, expand_beside, require_safe, take_back
 
 
 @app.command(epilog="Example: rollout migrate --env production --dry-run --verbose")
@@ -21,6 +21,7 @@ def migrate(
     direction: Annotated[str, typer.Option(help="up or down.")] = "up",
     source: From = None,
     force: Force = False,
+    allow_unknown: AllowUnknown = False,
 ) -> None:
     """Run a release's expand migrations, which suit the release that serves now as well.
 
@@ -30,10 +31,10 @@ def migrate(
         raise UsageError(detail=f"--direction is up or down, not {direction!r}.")
     if work.dry_run:
         with built_aside(work, source) as release:
-            _rehearse(work, _plan(work, release, direction), direction)
+            _rehearse(work, _plan(work, release, direction, allow_unknown), direction)
         return
     release = work.site.build(source)
-    plan = _plan(work, release, direction)
+    plan = _plan(work, release, direction, allow_unknown)
     if not plan.revisions:
         work.out.say(f"The schema is at {plan.current}; nothing to migrate.")
         work.out.result(environment=work.env, revision=plan.current, applied=[])
@@ -47,19 +48,19 @@ def migrate(
     work.out.result(environment=work.env, revision=after.current, applied=applied)
 
 
-def _plan(work: Session, release: Release, direction: str) -> MigrationPlan:
+def _plan(work: Session, release: Release, direction: str, allow_unknown: bool) -> MigrationPlan:
     if not work.site.has(release, "schema_plan"):
         raise NoSuchCommandError(name="schema_plan", release=release.id)
     plan = plan_for(work.site, release)
     if direction == "down":
         return replace(plan, revisions=plan.applied[-1:])
-    require_safe(plan)
+    require_safe(plan, allow_unknown)
     return replace(plan, revisions=plan.expanding())
 
 
 def _run(work: Session, release: Release, plan: MigrationPlan, direction: str) -> list[str]:
     if direction == "up":
-        return expand(work.site, release, plan)
+        return expand_beside(work.site, release, plan, work.site.serving(), work.out.say)
     for revision in plan.revisions:
         take_back(work.site, release, revision, plan)
     return [revision.id for revision in plan.revisions]

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from guarded_rollout.checks.window_checks import all_samplers
 from guarded_rollout.cli.app import DryRun, Verbose, app
 from guarded_rollout.cli.session import Output, project_gates, settings_file
 from guarded_rollout.clock import Clock, SystemClock, duration
@@ -34,7 +35,7 @@ from guarded_rollout.monitor.monitor import FAILED, GOOD, Monitor
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.session import GateSession, SessionTarget
 from guarded_rollout.monitor.supervised import supervised
-from guarded_rollout.monitor.targets import base_of, endpoint_of, of_endpoint, samplers_of
+from guarded_rollout.monitor.targets import base_of, endpoint_of, of_endpoint
 from guarded_rollout.monitor.watchdog import Watchdog, unwatched
 from guarded_rollout.notify.notifier import publisher_for
 from guarded_rollout.notify.publisher import DryRunPublisher, NullPublisher, Publisher
@@ -208,7 +209,7 @@ def _watch_environment(
                 asked.dry_run,
             ),
             config,
-            samplers_of(environment, window, config, file.global_settings),
+            all_samplers(environment, window, config, file.global_settings),
             path,
             timeout=file.global_settings.timeout_seconds,
             clock=clock,

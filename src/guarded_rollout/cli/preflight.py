@@ -8,7 +8,7 @@ import typer
 from guarded_rollout.checks.findings import Severity
 from guarded_rollout.checks.manifest import FOLDER
 from guarded_rollout.checks.preflight import inspect
-from guarded_rollout.cli.app import From, app
+from guarded_rollout.cli.app import AllowUnknown, From, app
 from guarded_rollout.cli.session import Session, built_aside, with_session
 
 COLOURS = {
@@ -23,6 +23,7 @@ COLOURS = {
 def preflight(
     work: Session,
     source: From = None,
+    allow_unknown: AllowUnknown = False,
     reviews: Annotated[
         Path | None,
         typer.Option(help="Reviews as `gh pr view --json reviews,headRefOid` prints them; checked too."),
@@ -35,8 +36,14 @@ def preflight(
     """Check everything a deployment needs, and change nothing. Exits 1 if something is missing."""
     artifacts = artifacts or work.environment.project / FOLDER
     with built_aside(work, source) as release:
-        asked = reviews or work.environment.reviews
-        findings = inspect(work.site, work.journal, release, reviews=asked, artifacts=artifacts)
+        findings = inspect(
+            work.site,
+            work.journal,
+            release,
+            allow_unknown=allow_unknown,
+            reviews=reviews or work.environment.reviews,
+            artifacts=artifacts,
+        )
     for finding in findings:
         work.out.say(
             typer.style(f"{finding.level:8}", fg=COLOURS[finding.level]) + f"{finding.name}: {finding.detail}"

@@ -81,9 +81,23 @@ class PollIntervals(Model):
         return self.initial_interval_seconds if early else self.normal_interval_seconds
 
 
+class OnUndecided(StrEnum):
+    """The end of a window in which gates never had enough to tell."""
+
+    ACCEPT = "accept"  # and say so
+    ALERT = "alert"  # accept, and tell whoever is told of gates
+    HOLD = "hold"  # keep it open until they have, or somebody promotes the release
+
+
 class Monitoring(Model):
     window_minutes: Minutes = 60
     poll_intervals: PollIntervals = PollIntervals()
+    slow_after_seconds: Seconds = Field(
+        default=2, description="metrics that come later are none: their source is silent"
+    )
+    on_undecided: OnUndecided = Field(
+        default=OnUndecided.ACCEPT, description="at the end, for gates that never had enough samples"
+    )
     counter_interval_seconds: Seconds = Field(
         default=5, description="between readings of counters while a gate may decide early"
     )

@@ -21,6 +21,9 @@ class Source(StrEnum):
     EDGE = "edge"  # what the proxy's log says: what clients got
     SYSTEM = "system"  # what the operating system says of its processes
     ANSWERS = "answers"  # the same questions, asked of both releases
+    WRITES = "writes"  # what was confirmed to clients against the store's rows
+    STALL = "stall"  # requests that the proxy waits for
+    CHECKS = "checks"  # the checks that a release declares for the window, by the way that clients come
 
 
 Counting = Literal[Source.SERVICE, Source.PROXY, Source.EDGE, Source.SYSTEM, Source.ANSWERS]
@@ -232,17 +235,29 @@ class ConsecutiveGate(Gate):
     """Fails when more than `limit` probes in a row were not OK."""
 
     kind: Literal["consecutive"]
-    source: Literal[Source.PROBE] = Source.PROBE
+    source: Literal[Source.PROBE, Source.CHECKS] = Source.PROBE
+    side: Literal["candidate", "stable"] = Field(
+        "candidate", description="the release that is asked; stable's can break through a migration"
+    )
     path: str = Field("", pattern=r"^(/\S*)?$", description="asked instead of health_check_endpoint")
+    slow_after_seconds: Seconds | None = Field(None, description="a slower answer of `path` is none")
     decision: Literal[Decision.LITERAL] = Decision.LITERAL
     threshold: ConsecutiveThreshold
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.source is Source.CHECKS and (self.path or self.slow_after_seconds):
+            raise ValueError("checks say themselves what they ask, and how long that may take")
+        if self.slow_after_seconds and not self.path:
+            raise ValueError("slow_after_seconds is that of a `path` of the gate's own")
+        return self
 
 
 class GaugeGate(Gate):
     """Fails when the newest value of a gauge is above the limit."""
 
     kind: Literal["gauge"]
-    source: Literal[Source.SERVICE] = Source.SERVICE
+    source: Literal[Source.SERVICE, Source.STALL, Source.WRITES] = Source.SERVICE
     metric: Metric
     unit: str = ""
     metric_unit: MetricUnit | None = MEASURED

@@ -40,10 +40,11 @@ class HealthRule:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredWrites:
-    """The answers by which the service confirms that it has stored something: their routes and statuses."""
+    """The answers by which the service confirms that it has stored something, and how rows are counted."""
 
     routes: tuple[str, ...]
     statuses: tuple[int, ...]
+    count: str  # SQL for the rows of `:release`; empty: nobody counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
         retry_posts=tuple(table["retry_posts"]),
         silent_seconds=float(table["silent_seconds"]),
         routes=tuple(table["routes"]),
-        writes=DeclaredWrites(tuple(table["writes"]["routes"]), tuple(table["writes"]["statuses"])),
+        writes=_writes(table["writes"]),
         questions=tuple(_questions(table["questions"])),
         build=_one_of(BuildKind, table["build"], "service.build"),
         prepare=tuple(tuple(command) for command in table["prepare"]),
@@ -163,6 +164,10 @@ def _questions(tables: Sequence[Mapping[str, Any]]) -> Iterator[DeclaredQuestion
 def _one_of(kinds: type[Kind], given: str, where: str) -> Kind:
     require(given in set(kinds), where, f"{given!r} is none of {', '.join(kinds)}")
     return kinds(given)
+
+
+def _writes(table: Mapping[str, Any]) -> DeclaredWrites:
+    return DeclaredWrites(tuple(table["routes"]), tuple(table["statuses"]), table["count"])
 
 
 def _health(table: Mapping[str, Any]) -> HealthRule:

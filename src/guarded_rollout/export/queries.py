@@ -161,6 +161,8 @@ def _proxy_series(name: str, environment: str) -> Series:
 
 
 def _consecutive(gate: ConsecutiveGate, environment: str) -> Query:
+    if gate.side != "candidate":
+        raise NoQueryError("only the monitor asks the release before")
     if gate.path:
         raise NoQueryError(f"Prometheus is only told of the service's own health, not of {gate.path}")
     checks = gate.threshold.limit + 1

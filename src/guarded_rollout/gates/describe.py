@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.gates import EnvironmentGates, GatesFile
+from guarded_rollout.config.gates import EnvironmentGates, GatesFile, OnUndecided
 from guarded_rollout.config.kinds import (
     Action,
     ConsecutiveGate,
@@ -14,6 +14,7 @@ from guarded_rollout.config.kinds import (
     QuantileGate,
     RatioGate,
     RegressionGate,
+    Source,
     TrendGate,
 )
 
@@ -38,6 +39,12 @@ def describe_environment(environment: EnvironmentGates) -> Iterator[str]:
         f"{duration(polls.initial_interval_seconds)} for {duration(polls.initial_minutes * 60)}, then every "
         f"{duration(polls.normal_interval_seconds)}"
     )
+    ends = {
+        OnUndecided.ACCEPT: "accepts and says so",
+        OnUndecided.ALERT: "accepts and alerts",
+        OnUndecided.HOLD: "stays open until they can, or somebody promotes the release",
+    }
+    yield f"where gates never had enough to tell, a window {ends[monitoring.on_undecided]}"
     for name, gate in environment.quality_gates.enabled():
         yield f"{name} {describe_gate(gate, back.enabled)}"
     if not back.enabled:
@@ -74,8 +81,13 @@ def condition(gate: Gate) -> str:
     match gate:
         case ConsecutiveGate(threshold=threshold):
             where = f"GET {gate.path}" if gate.path else "the health endpoint"
+            if gate.source is Source.CHECKS:
+                where = "what the release declares to be checked in the window"
+            whose = " of the release before" if gate.side == "stable" else ""
+            slow = f" within {duration(gate.slow_after_seconds)}" if gate.slow_after_seconds else ""
             often = duration(threshold.check_interval_seconds)
-            return f"when {where}, asked every {often}, is not OK more than {threshold.limit} times in a row"
+            times = f"more than {threshold.limit} times in a row"
+            return f"when {where}{whose}, asked every {often}, is not OK{slow} {times}"
         case GaugeGate(threshold=threshold):
             often = duration(threshold.check_interval_seconds)
             limit = f"{threshold.limit:g} {gate.unit}".strip()

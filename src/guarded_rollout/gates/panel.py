@@ -10,7 +10,7 @@ from enum import StrEnum
 from guarded_rollout.config.gates import PollIntervals
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, GaugeGate
 from guarded_rollout.gates.judges import ALPHAS, Judge, judge_of
-from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
 CLEAR_AFTER = 2  # a breach is over when the gate has passed so often in a row; one pass may be a flap
@@ -45,6 +45,7 @@ class _State:
     passes: int = 0
     reported_silences: int = 0
     last: Verdict | None = None
+    decided: bool = False  # it has passed or failed at least once
 
     @property
     def may_roll_back(self) -> bool:
@@ -104,6 +105,11 @@ class Panel:
             if state.last.outcome is GateOutcome.PASS and not state.last.calm
         )
 
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The gates that have never had enough to tell."""
+        return tuple(name for name, state in self._states.items() if not state.decided)
+
     def quarantines(self) -> bool:
         """Return True if a gate in breach puts what the release wrote in doubt."""
         return any(state.failed and state.judge.gate.quarantine for state in self._states.values())
@@ -119,7 +125,7 @@ class Panel:
         """Learn from a sample; return the changes."""
         news: list[Change] = []
         for state in self._states.values():
-            if state.judge.take(sample) and sample.side is Side.CANDIDATE:
+            if state.judge.take(sample) and sample.side is state.judge.side:
                 news += self._judge(state, sample.at)
         return news
 
@@ -127,6 +133,7 @@ class Panel:
         verdicts = state.judge.by_action(now)
         by_action = {action: verdicts[action] for action in state.judge.gate.actions}
         verdict = verdicts[Action.AUTO_ROLLBACK if state.may_roll_back else Action.ALERT]
+        state.decided = state.decided or verdict.outcome in (GateOutcome.PASS, GateOutcome.FAIL)
         due = now >= state.due
         news = list(self._silence(state, verdict, now))
         if not due and not any(one.conclusive for one in by_action.values()):

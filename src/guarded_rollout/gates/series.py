@@ -35,9 +35,9 @@ class GateSeries:
     def take(self, sample: Sample) -> list[Point]:
         """Return the points that follow from this sample."""
         points = [
-            Point(Side.CANDIDATE, sample.at, judge.verdict(sample.at))
+            Point(judge.side, sample.at, judge.verdict(sample.at))
             for judge in self._candidate
-            if judge.take(sample) and sample.side is Side.CANDIDATE
+            if judge.take(sample) and sample.side is judge.side
         ]
         if sample.side is Side.STABLE:
             as_judged = replace(sample, side=Side.CANDIDATE)

@@ -257,9 +257,14 @@ UNSAID = ("headers", "host", "remote_ip", "remote_port", "client_ip", "proto", "
 LOG_MB, LOGS_KEPT = 10, 4
 
 
+def inner_socket(run: Path, slot: Slot) -> Path:
+    """The socket of a slot's own server, by which its clients come."""
+    return run / f"in-{slot}.sock"
+
+
 def dial(run: Path, slot: Slot) -> str:
     """What the edge dials for a slot, as its log names it."""
-    return f"unix/{run}/in-{slot}.sock"
+    return f"unix/{inner_socket(run, slot)}"
 
 
 def _logs(environment: Environment) -> Json:

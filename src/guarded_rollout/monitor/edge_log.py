@@ -97,6 +97,7 @@ class EdgeLog:
         self._counts: dict[str, EdgeCounts] = {slot: EdgeCounts() for slot in self._slots.values()}
         for counts in self._counts.values():
             counts.counters |= {of_route(name, route): 0.0 for route in routes.names for name in BY_ROUTE}
+        self._confirmed: dict[str, tuple[float, int]] = {}  # since when, and how many
         self._file: IO[bytes] | None = None
         self._torn = b""
         self._lock = threading.Lock()
@@ -112,6 +113,15 @@ class EdgeLog:
                 self._take(line)
             found = self._counts[slot]
             return EdgeCounts(dict(found.counters), {name: list(one) for name, one in found.seconds.items()})
+
+    def follow_writes(self, slot: Slot, since: float) -> None:
+        """Count the confirmed writes of a slot that begin from now on."""
+        self._confirmed[slot] = since, 0
+
+    def confirmed(self, slot: Slot) -> int:
+        """Read on, and return the writes confirmed since `follow_writes`. Raises `OSError`."""
+        self.counts(slot)
+        return self._confirmed[slot][1]
 
     # ---- reading
 
@@ -193,6 +203,9 @@ class EdgeLog:
             counts.add(FAILED, route)
         elif status in self._writes.statuses and route in self._writes.routes:
             counts.add(ACKNOWLEDGED, route)
+            since, known = self._confirmed.get(slot, (math.inf, 0))
+            if float(str(record["ts"])) - seconds > since:
+                self._confirmed[slot] = since, known + 1
         if status != SWITCHED:
             counts.time(seconds, route)
 

@@ -6,9 +6,11 @@ Everything that takes time is a task, so a slow endpoint or a long rollback dela
 from collections.abc import Callable, Iterable, Sequence
 
 from guarded_rollout.clock import duration
+from guarded_rollout.config.gates import OnUndecided
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import LockHeldError
 from guarded_rollout.gates.panel import News
+from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import Verdict
 from guarded_rollout.interrupts import shielded
 from guarded_rollout.monitor.alerts import facts_of
@@ -47,6 +49,7 @@ class Monitor:
         self._observers = tuple(observers)  # a heartbeat, a live view: called at every turn with the time
         self._unreadable_published = False
         self._doubt_logged = False
+        self._undecided_noted = False
         self._finishing = False
         self._finish_attempts = 0
         self._finish_at = 0.0
@@ -140,8 +143,9 @@ class Monitor:
         if any(change.news in (News.FAILED, News.SILENT) for change in seen.changes) and self._taken_away():
             self.session.log.sample(seen.sample)
             return  # it was stopped on purpose: an alert would wake somebody, and nothing would end it
-        # A release that this monitor is rolling back stops answering: nobody needs to be paged for that.
+        # What is being stopped on purpose stops answering: nobody needs to be paged for that.
         stopping = self.rollback.state is RollbackState.RUNNING and not seen.sample.ok
+        stopping = stopping or (self._finishing and seen.sample.side is Side.STABLE)
         changes = self.session.record(seen, suppressed=stopping)
         wanting = [change.verdict for change in changes if Action.AUTO_ROLLBACK in change.actions]
         if wanting:
@@ -197,7 +201,7 @@ class Monitor:
                 self.rollback.resume("it was being rolled back", now)
         elif window.left <= 0 and not self.rollback.blocking and now >= self._finish_at:
             # Silence is no pass: the window stays open until there is data, or somebody promotes the release.
-            held = self._note_unreadable(now) or self._in_doubt()
+            held = self._note_unreadable(now) or self._in_doubt() or self._note_undecided(now)
             if not held or self.target.dry_run:
                 self._finish()
 
@@ -214,6 +218,20 @@ class Monitor:
             self.session.log.write(now, "error", words, gates=unreadable)
             self.session.alerts.unreadable(unreadable, reason)
         return bool(unreadable)
+
+    def _note_undecided(self, now: float) -> bool:
+        """At the end, say which gates never had enough to tell; True if that holds the window open."""
+        session, undecided = self.session, self.session.panel.undecided
+        policy = session.config.monitoring.on_undecided
+        if undecided and not self._undecided_noted:
+            self._undecided_noted = True
+            ends = "Held open" if policy is OnUndecided.HOLD else "Accepted"
+            names = ", ".join(undecided)
+            words = f"{ends} on {session.requests:g} requests; these gates never decided: {names}"
+            session.log.write(now, "warning", words, gates=undecided, requests=session.requests)
+            if policy is not OnUndecided.ACCEPT:
+                session.alerts.unreadable(undecided, words)
+        return bool(undecided) and policy is OnUndecided.HOLD
 
     def _in_doubt(self) -> bool:
         """At the end, return True if the newest probes failed, or one is out. Logged once."""

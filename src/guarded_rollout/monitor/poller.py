@@ -23,6 +23,7 @@ class Poll:
     sampler: Sampler
     interval: Callable[[float], float]
     timeout: float
+    slow_after: float = math.inf  # an answer that took longer does not count
     schedule: Schedule = field(default_factory=lambda: Schedule(0.0))
     asked_at: float | None = None  # since when an answer is awaited
     given_up: bool = False  # the answer that is awaited has been counted as missing
@@ -101,6 +102,9 @@ class Poller:
         if late:
             return None
         sample: Sample = done.result if done.error is None else missing(poll, f"could not ask: {done.error}")
+        if sample.ok and sample.seconds > poll.slow_after:
+            late_by = f"answered after {sample.seconds:.1f} s; later than {poll.slow_after:g} s is no answer"
+            sample = replace(sample, problem=late_by)
         return self._judge(sample, now)
 
     def _judge(self, sample: Sample, now: float) -> Observation:
@@ -132,7 +136,10 @@ def polls_for(
         listening = [gate for gate in gates.values() if listens(gate, sampler)]
         if listening or sampler.source is Source.EDGE:
             name = "-".join(filter(None, (sampler.source, sampler.side, getattr(sampler, "name", ""))))
-            polls.append(Poll(name, sampler, interval_for(listening, sampler.source, monitoring), timeout))
+            interval = interval_for(listening, sampler.source, monitoring)
+            counted = sampler.source in (Source.SERVICE, Source.PROXY)
+            slow_after = monitoring.slow_after_seconds if counted else math.inf
+            polls.append(Poll(name, sampler, interval, timeout, slow_after))
     return polls
 
 
@@ -140,13 +147,15 @@ def listens(gate: Gate, sampler: Sampler) -> bool:
     """Return True if a gate learns from this source."""
     if source_of(gate) is not sampler.source:
         return False
-    return not isinstance(gate, ConsecutiveGate) or gate.path == getattr(sampler, "name", "")
+    if not isinstance(gate, ConsecutiveGate):
+        return True
+    return gate.side == sampler.side and gate.path == getattr(sampler, "name", "")
 
 
 def interval_for(gates: Sequence[Gate], source: Source, monitoring: Monitoring) -> Callable[[float], float]:
     """Return the interval between polls that suits each gate, by the window's age in seconds."""
     own = [interval for gate in gates if (interval := own_interval(gate)) is not None]
-    if not gates or (source is not Source.PROBE and any(map(decides_early, gates))):
+    if not gates or any(map(decides_early, gates)):
         own.append(monitoring.counter_interval_seconds)
     if any(own_interval(gate) is None for gate in gates):
         return lambda age: min([monitoring.poll_intervals.at(age), *own])

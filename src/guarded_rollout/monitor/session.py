@@ -19,7 +19,7 @@ from guarded_rollout.gates.samples import SIDES, Recording, Sample, Side
 from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.alerts import AlertPublisher
-from guarded_rollout.monitor.edge_log import EdgeSource
+from guarded_rollout.monitor.edge_log import REQUESTS, EdgeSource
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.monitor.poller import Observation, Poller, judged_gates, polls_for
 from guarded_rollout.monitor.schedule import Timeline
@@ -81,6 +81,7 @@ class GateSession:
         self.alerts = AlertPublisher(publisher, clock, target.environment, target.facts)
         self._failed_probes = 0
         self._before = next((one for one in past.samples if one.side is Side.BEFORE), None)
+        self._requests: dict[float | None, float] = {}  # by the process that counted them
         gates, self.unheard = judged_gates(config, samplers)
         self.gates = tuple(gates)
         if not self.gates and not target.rollout:  # an open window is timed and closed all the same
@@ -123,6 +124,11 @@ class GateSession:
                 seen.append(observation)
         return seen, others
 
+    @property
+    def requests(self) -> float:
+        """The requests to the candidate that the proxy has noted; 0 where it notes none."""
+        return sum(self._requests.values())
+
     def record(self, seen: Observation, *, suppressed: bool = False) -> tuple[Change, ...]:
         """Log an observation and, unless suppressed, publish its news; returns the changes."""
         self.log.sample(seen.sample)
@@ -156,6 +162,7 @@ class GateSession:
 
     def _note_health(self, sample: Sample) -> None:
         """The lines that operators look for, of the usual health endpoint."""
+        self._note_requests(sample)
         if not _is_health(sample):
             return
         if not sample.ok:
@@ -175,9 +182,14 @@ class GateSession:
                 self.panel.take(sample)
                 self.log.sample(sample)
 
+    def _note_requests(self, sample: Sample) -> None:
+        if sample.source is Source.EDGE and sample.side is Side.CANDIDATE and sample.ok:
+            self._requests[sample.started_at] = sample.counters.get(REQUESTS, 0.0)
+
     def _recall(self, samples: Iterable[Sample]) -> None:
         """Let the gates learn what earlier processes of this session saw."""
         for sample in samples:
+            self._note_requests(sample)
             changes = self.panel.take(sample)
             self.alerts.count += sum(change.news is News.FAILED for change in changes)
             self.alerts.count += any(change.news is News.SILENT for change in changes)

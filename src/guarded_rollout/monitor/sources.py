@@ -156,6 +156,8 @@ def wanted_by(gates: Iterable[Gate]) -> Wanted:
     histograms: set[str] = set()
     beside: dict[str, set[str]] = {}
     for gate in gates:
+        if source_of(gate) is not Source.SERVICE:
+            continue
         match gate:
             case RatioGate():
                 counters |= {*gate.numerator, *gate.denominator}
@@ -180,9 +182,9 @@ def wanted_by(gates: Iterable[Gate]) -> Wanted:
 
 def source_of(gate: Gate) -> Source:
     """Return the source a gate listens to."""
-    if isinstance(gate, ConsecutiveGate):
-        return Source.PROBE
-    assert isinstance(gate, RatioGate | QuantileGate | RegressionGate | GaugeGate | TrendGate)
+    assert isinstance(
+        gate, ConsecutiveGate | RatioGate | QuantileGate | RegressionGate | GaugeGate | TrendGate
+    )
     return gate.source
 
 

@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
-from guarded_rollout.config.kinds import ConsecutiveGate
+from guarded_rollout.config.kinds import ConsecutiveGate, Source
 from guarded_rollout.config.service import Service
 from guarded_rollout.gates.samples import SIDES, Side
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.host.proxy import dial
+from guarded_rollout.host.proxy import dial, inner_socket
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.monitor.answers import AnswersSource
 from guarded_rollout.monitor.edge_log import REQUESTS, BeforeSource, EdgeLog, EdgeSource, Writes
+from guarded_rollout.monitor.lost_writes import WritesSource, count_rows
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.routes import Routes
 from guarded_rollout.monitor.sources import HealthProbe, ProxyMetrics, Sampler, ServiceMetrics, wanted_by
+from guarded_rollout.monitor.stall import SUSPICIOUS_SECONDS, StallSource
 from guarded_rollout.monitor.system import ProcessTree, SystemSource
 
 QUESTION_SECONDS = 5.0  # a release that answers later is for other gates
@@ -32,25 +35,25 @@ def samplers_of(
     Without a rollout, of what serves.
     """
     site = Site(environment)
-    candidate = site.slots.find(window.candidate) if window else None
-    candidate = candidate or site.traffic.serving()
-    sides = {Side.CANDIDATE: candidate}
-    if window is not None and (stable := site.slots.find(window.stable)) is not None:
-        sides[Side.STABLE] = stable
     service = environment.service
     admin = endpoint_of(site.traffic.admin_socket, service, settings)
     edge = edge_log_of(environment)
     found: list[Sampler] = []
+    usual = path_of(settings.health_check_endpoint) or service.health.path
+    sides = sides_of(site, window)
     for side, slot in sides.items():
         endpoint = endpoint_of(site.slots.socket(slot), service, settings)
         found += of_endpoint(endpoint, config, service, settings, side)
         found.append(ProxyMetrics(admin, slot, side))
+        inner = Endpoint(inner_socket(environment.run, slot), SUSPICIOUS_SECONDS)
+        found.append(StallSource(admin, inner, slot, usual, side))
         if edge.path.exists():  # a proxy that was started before there was one writes none
             found.append(EdgeSource(edge, slot, side))
+            found += _writes(site, edge, slot, side)
         found.append(_system(site, edge, slot, side))
         if side is Side.STABLE:
             found.append(BeforeSource(edge_log_of(environment), slot))
-    if len(sides) == len(SIDES) and environment.service.questions:
+    if len(sides) == len(SIDES) and service.questions:
         found.append(_answers(site, sides))
     return found
 
@@ -84,6 +87,28 @@ def _requests(edge: EdgeLog, slot: Slot) -> float:
         return 0.0  # nothing is known for each request then, and nothing is held against the release
 
 
+def _writes(site: Site, edge: EdgeLog, slot: Slot, side: Side) -> list[Sampler]:
+    """The writes of what runs in a slot, where it is declared how they are counted, and they can be."""
+    query, release = site.environment.service.writes.count, site.slots.release(slot)
+    if not query or release is None:
+        return []
+    rows = partial(count_rows, site.environment.store.reveal(), query, release.id)
+    try:
+        rows()
+    except OSError:
+        return []
+    return [WritesSource(edge, slot, rows, side)]
+
+
+def sides_of(site: Site, window: OpenWindow | None) -> dict[Side, Slot]:
+    """The slots of the candidate and of stable; without a rollout, of what serves."""
+    candidate = site.slots.find(window.candidate) if window else None
+    sides = {Side.CANDIDATE: candidate or site.traffic.serving()}
+    if window is not None and (stable := site.slots.find(window.stable)) is not None:
+        sides[Side.STABLE] = stable
+    return sides
+
+
 def edge_log_of(environment: Environment) -> EdgeLog:
     """The edge's log of an environment, read from where its session begins."""
     service = environment.service
@@ -101,12 +126,20 @@ def of_endpoint(
 ) -> list[Sampler]:
     """The sources of one endpoint: its health endpoint (and each gate's own), and its metrics."""
     gates = [gate for _, gate in config.quality_gates.enabled()]
-    own = {gate.path for gate in gates if isinstance(gate, ConsecutiveGate)}
+    own: dict[str, float] = {}  # path → longest time for an answer
+    for gate in gates:
+        if isinstance(gate, ConsecutiveGate) and gate.source is Source.PROBE and gate.side == side:
+            seconds = gate.slow_after_seconds or endpoint.timeout_seconds
+            own[gate.path] = min(seconds, own.get(gate.path, seconds))
     usual = path_of(settings.health_check_endpoint) or service.health.path
     probes = [
-        HealthProbe(endpoint, replace(service.health, path=name or usual), name, side)
-        for name in sorted(own)
-        if side is Side.CANDIDATE
+        HealthProbe(
+            replace(endpoint, timeout_seconds=seconds),
+            replace(service.health, path=name or usual),
+            name,
+            side,
+        )
+        for name, seconds in sorted(own.items())
     ]
     return [*probes, ServiceMetrics(endpoint, wanted_by(gates), path_of(settings.metrics_endpoint), side)]
 

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable
 
+from guarded_rollout.checks.window_checks import all_samplers
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import AutoRollbackSettings, GatesFile
@@ -14,7 +15,6 @@ from guarded_rollout.monitor.heartbeat import Beater, session_log
 from guarded_rollout.monitor.monitor import ROLLED_BACK
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.session import GateSession, SessionTarget
-from guarded_rollout.monitor.targets import samplers_of
 from guarded_rollout.notify.publisher import Publisher
 from guarded_rollout.rollout.steps.base import Work
 from guarded_rollout.rollout.steps.quarantine import DOUBTED
@@ -105,7 +105,7 @@ def session_of(work: Work, file: GatesFile, publisher: Publisher) -> GateSession
     return GateSession(
         SessionTarget(environment.name, rollout, work.incoming.id),
         config,
-        samplers_of(environment, shifted, config, settings),
+        all_samplers(environment, shifted, config, settings),
         session_log(environment, rollout, clock),
         timeout=settings.timeout_seconds,
         clock=clock,

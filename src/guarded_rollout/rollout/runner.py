@@ -14,8 +14,12 @@ from guarded_rollout.interrupts import interruptible, shielded
 from guarded_rollout.journal.model import INTERRUPTED, UNDOING, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.lock import StopRequest, stop_request
 from guarded_rollout.rollout.steps.base import RolloutStep, Work
+from guarded_rollout.rollout.steps.migrate import require_works
 from guarded_rollout.rollout.steps.quarantine import Quarantine
 from guarded_rollout.rollout.window import Window
+
+TOUCHING = ("migrate", "shift")
+"""The steps after which the release that serves may not work as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,26 @@ def take_back(work: Work, cause: object) -> None:
             work.journal.settle(work.rollout, name, StepOutcome.UNDONE)
         if work.outgoing is None:
             work.site.shut_down()  # there is nothing to serve
+        elif any(rollout.last(name) is not None for name in TOUCHING):
+            _require_stable_works(work, work.outgoing, cause)
         Quarantine().after_undoing(work, str(cause))
         outcome = RolloutOutcome.ROLLED_BACK if work.outgoing is not None else RolloutOutcome.FAILED
         work.journal.end(work.rollout, outcome, str(cause))
+
+
+def _require_stable_works(work: Work, stable: Release, cause: object) -> None:
+    """Clients are served as before: told by their own port, not by what was undone.
+
+    Raises `RollbackFailedError`.
+    """
+    _tidy(work, work.site.ensure)  # what ended the rollout may have ended the supervisor as well
+    try:
+        require_works(work, stable, work.incoming)
+    except RolloutError as error:
+        reason = f"{error.sentence} ({work.incoming.id} was taken back because: {cause})"
+        work.journal.end(work.rollout, RolloutOutcome.FAILED, reason)
+        environment = work.site.environment.name
+        raise RollbackFailedError(reason=reason, release=stable.id, environment=environment) from error
 
 
 def decided(rollout: Rollout, work: Work) -> str:

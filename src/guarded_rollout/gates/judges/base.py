@@ -15,6 +15,7 @@ class Judge:
     def __init__(self, name: str, gate: Gate, source: Source, began_at: float) -> None:
         self.name = name
         self.gate = gate
+        self.side = Side.CANDIDATE  # whose samples bring a verdict
         self._source = source
         self._heard_at = began_at
         self._silence = "nothing was heard yet"

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from guarded_rollout.config.kinds import ConsecutiveGate, Decision, Source
+from guarded_rollout.config.kinds import ConsecutiveGate, Decision
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict
@@ -13,7 +13,8 @@ class ConsecutiveJudge(Judge):
     """More than `limit` probes in a row were not OK."""
 
     def __init__(self, name: str, gate: ConsecutiveGate, began_at: float) -> None:
-        super().__init__(name, gate, Source.PROBE, began_at)
+        super().__init__(name, gate, gate.source, began_at)
+        self.side = Side(gate.side)
         self._path = gate.path
         self._limit = gate.threshold.limit
         self._newest = -math.inf
@@ -22,11 +23,11 @@ class ConsecutiveJudge(Judge):
         self._problem = ""
 
     def _wants(self, sample: Sample) -> bool:
-        return sample.side is Side.CANDIDATE and sample.path == self._path
+        return sample.side is self.side and sample.path == self._path
 
     def take(self, sample: Sample) -> bool:
         """A probe that fails is an answer too."""
-        if sample.source is not Source.PROBE or not self._wants(sample) or sample.at <= self._newest:
+        if sample.source is not self._source or not self._wants(sample) or sample.at <= self._newest:
             return False
         self._newest = self._heard_at = sample.at
         self._silence = ""

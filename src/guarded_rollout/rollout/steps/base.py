@@ -31,6 +31,7 @@ class Options:
     """The operator's choices for one rollout, journalled so that `resume` follows them."""
 
     skip_health_check: bool = False
+    allow_unknown: bool = False  # migrations of which nobody knows that they leave the old release alone
     override: str = ""  # the reason to deploy although preflight fails
     # of a rollback:
     backup: str | None = None

@@ -1,11 +1,15 @@
 """Bring the schema to what the candidate needs: expand revisions only, while two releases share the store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from guarded_rollout.checks.migrations import MigrationPlan, Revision, lint
 from guarded_rollout.checks.schema import plan_for, revision_of
+from guarded_rollout.checks.verify import require_checks
+from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import (
+    ChecksFailedError,
+    MigrationBrokeStableError,
     MigrationFailedError,
     MigrationRefusedError,
     SchemaMissingError,
@@ -22,23 +26,24 @@ class Migrate(RolloutStep):
 
     def describe(self, work: Work) -> Iterator[str]:
         plan = plan_for(work.site, work.incoming)
-        require_safe(plan)
+        require_safe(plan, work.options.allow_unknown)
         yield from describe_revisions(plan.expanding())
         if not plan.expanding():
             yield f"leave the schema at {plan.current}: nothing to migrate"
 
     def do(self, work: Work) -> Evidence:
         plan = plan_for(work.site, work.incoming)
-        require_safe(plan)
-        applied = expand(work.site, work.incoming, plan)
+        require_safe(plan, work.options.allow_unknown)
+        applied = expand_beside(work.site, work.incoming, plan, work.outgoing, work.say)
         after = plan_for(work.site, work.incoming) if applied else plan
         require_schema(work.incoming, after)
         return {"from": plan.current, "to": after.current, "applied": applied}
 
 
-def require_safe(plan: MigrationPlan) -> None:
-    """Raise `MigrationRefusedError` if an expand revision would break the release that runs."""
-    if plan.current is not None and (problems := lint(plan.expanding())):
+def require_safe(plan: MigrationPlan, allow_unknown: bool = False) -> None:
+    """Raise `MigrationRefusedError` if an expand revision would, or may, break the release that runs."""
+    problems = lint(plan.expanding(), allow_unknown=allow_unknown) if plan.current is not None else []
+    if problems:
         raise MigrationRefusedError(problems="; ".join(problems))
 
 
@@ -58,6 +63,72 @@ def expand(site: Site, release: Release, plan: MigrationPlan) -> list[str]:
         upgrade(site, release, revision)
         applied.append(revision.id)
     return applied
+
+
+def expand_beside(
+    site: Site, release: Release, plan: MigrationPlan, stable: Release | None, say: Callable[[str], None]
+) -> list[str]:
+    """Expand, and ask what serves for what it declares to be checked then; it has to work as before.
+
+    Raises `MigrationBrokeStableError` after the migrations were taken back, as far as they can be.
+    """
+    applied = expand(site, release, plan)
+    if not applied or stable is None:
+        return applied
+    try:
+        require_checks(site, stable, When.MIGRATE)
+    except ChecksFailedError as error:
+        say(f"{error.sentence} Taking {', '.join(applied)} back")
+        raise MigrationBrokeStableError(
+            revisions=", ".join(applied),
+            stable=stable.id,
+            cause=error.data["reason"],
+            state=_without(site, release, plan, stable),
+        ) from error
+    return applied
+
+
+def _without(site: Site, release: Release, plan: MigrationPlan, stable: Release) -> str:
+    """Take revisions back that stable does not work with, and say what became of it."""
+    try:
+        take_back_above(site, release, plan.current)
+    except MigrationFailedError as error:
+        return f"It could not be taken back: {error.sentence}"
+    try:
+        require_checks(site, stable, When.MIGRATE)
+    except ChecksFailedError as error:
+        return f"It was taken back, and {stable.id} fails all the same: {error.data['reason']}."
+    return f"It was taken back; {stable.id} works as before."
+
+
+def take_back_above(site: Site, release: Release, revision: str | None) -> list[str]:
+    """Take back all that came after a revision, by a release that knows the way; return their ids.
+
+    Raises `MigrationFailedError`.
+    """
+    plan = plan_for(site, release)
+    above = plan.above(revision)
+    for newer in above:
+        take_back(site, release, newer, plan)
+    return [newer.id for newer in above]
+
+
+def require_works(work: Work, stable: Release, newer: Release) -> None:
+    """Ask the release that was returned to, on the public port, for what it declares to be checked then.
+
+    If it fails and there are migrations of the newer one, these are taken back: they may be why.
+    Raises `ChecksFailedError`, `MigrationFailedError`.
+    """
+    try:
+        require_checks(work.site, stable, When.ROLLBACK)
+    except ChecksFailedError as error:
+        back = take_back_above(work.site, newer, stable.schema) if stable.schema is not None else []
+        if not back:
+            raise
+        names = ", ".join(back)
+        work.say(f"{error.sentence} Migration {names} came with {newer.id} and was taken back")
+        work.note("migration_taken_back", revisions=back, reason=error.sentence)
+        require_checks(work.site, stable, When.ROLLBACK)
 
 
 def upgrade(site: Site, release: Release, revision: Revision) -> None:

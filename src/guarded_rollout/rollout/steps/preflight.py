@@ -40,6 +40,7 @@ def _inspect(work: Work) -> list[Finding]:
         work.journal,
         work.incoming,
         health=not work.options.skip_health_check,
+        allow_unknown=work.options.allow_unknown,
         reviews=environment.reviews,
         artifacts=artifacts if artifacts.is_dir() else None,
         backup=not any(step.name == "backup" for step in work.steps),

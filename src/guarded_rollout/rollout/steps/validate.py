@@ -7,6 +7,7 @@ from guarded_rollout.checks.verify import require_checks, require_healthy
 from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import ChecksFailedError
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
+from guarded_rollout.rollout.steps.migrate import require_works
 
 
 class Validate(RolloutStep):
@@ -24,6 +25,8 @@ class Validate(RolloutStep):
         try:
             return self._validate(work)
         except ChecksFailedError:
+            if work.outgoing is not None:
+                require_works(work, work.incoming, work.outgoing)
             return self._validate(work)
 
     def _validate(self, work: Work) -> Evidence:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
+from guarded_rollout.checks.store_rehearsal import rehearse_commands
 from guarded_rollout.checks.verify import require_checks, require_graceful_stop, require_healthy
 from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import NotHealthyError, ProcessError, RolloutError, SupervisorError
@@ -22,7 +23,7 @@ class Verify(RolloutStep):
         stops = "" if work.is_rollback else "that it stops when asked, "
         yield (
             f"verify {work.incoming.id} on its private socket: {stops}{checks.consecutive} healthy checks"
-            " in a row, and the checks that it declares"
+            " in a row, the checks that it declares, and its commands on a copy of the store"
         )
 
     def do(self, work: Work) -> Evidence:
@@ -60,15 +61,17 @@ class Verify(RolloutStep):
         return evidence | self._stays_healthy_while_checked(work)
 
     def _stays_healthy_while_checked(self, work: Work) -> Evidence:
-        """Count healthy answers and ask the declared checks at the same time: neither waits for the other."""
+        """Count healthy answers, ask the declared checks and try the commands, all at the same time."""
         stable = None if work.is_rollback else work.outgoing
-        aside = ThreadPoolExecutor(1)
+        aside = ThreadPoolExecutor(2)
         try:
             checking = aside.submit(
                 require_checks, work.site, work.incoming, When.VERIFY, slot=work.slot, stable=stable
             )
+            trying = aside.submit(rehearse_commands, work.site, work.incoming, stable) if stable else None
             health = self._healthy(work)
-            return {"health": health, "checks": checking.result()}
+            tried = {"commands": trying.result()} if trying else {}
+            return {"health": health, "checks": checking.result(), **tried}
         finally:
             aside.shutdown(wait=False, cancel_futures=True)  # an interruption waits for no check
 
