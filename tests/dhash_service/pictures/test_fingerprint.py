@@ -111,7 +111,7 @@ def test_luma_is_the_same_whether_or_not_color_is_decoded_with_it(
 ) -> None:
     for progressive in (False, True):
         data = encode(photo(*size), "JPEG", subsampling=subsampling, progressive=progressive)
-        gray, color = open_picture(data), open_picture(data)
+        gray, color = open_picture(data, Opening()), open_picture(data, Opening())
         gray.draft("L", (256, 224))
         color.draft("YCbCr", (256, 224))
         assert color.getchannel(0).tobytes() == gray.tobytes()
@@ -329,6 +329,7 @@ BOMBS = """
 import resource, sys, time
 from dhash_service.errors import RejectedError
 from dhash_service.pictures.fingerprint import read_picture
+from dhash_service.pictures.formats import Opening
 from tests.hostile import bombs
 from tests.pictures import jpeg
 read_picture(jpeg(64, 48))
