@@ -443,7 +443,7 @@ def test_a_full_window_of_samples_costs_less_than_a_hundredth_of_a_core(place: P
     with dashboard(place.folder) as running:
         page.goto(f"{running.address}/env/production")
         expect(page.locator("#link")).to_have_text("live")
-        expect(page.locator(".gate canvas")).to_have_count(7)
+        expect(page.locator(".gate canvas").nth(6)).to_be_attached()
         process = psutil.Process(running.process.pid)
         spent, begun, done = sum(process.cpu_times()[:2]), time.monotonic(), 71_000.0
         while (passed := time.monotonic() - begun) < seconds:
