@@ -61,7 +61,7 @@ class _Question:
     def __init__(self, gate: RegressionGate, label: str, alphas: Mapping[Action, float]) -> None:
         self.label = label
         self._gate, self._alphas = gate, alphas
-        self._windows: dict[Side, CounterWindow] = {}
+        self._windows = {side: CounterWindow(gate.threshold.window_seconds) for side in SIDES}
         self._tests: dict[Action, _Tests] = {}
         self._edges: tuple[float, ...] | None = None
         self._before: Values | None = None
