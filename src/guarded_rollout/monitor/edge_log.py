@@ -55,7 +55,8 @@ class EdgeCounts:
     """What was counted of one slot."""
 
     counters: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0.0))
-    seconds: dict[str, list[int]] = field(default_factory=dict)  # per histogram, the count of each bucket
+    seconds: dict[str, list[int]] = field(default_factory=lambda: {SECONDS: [0] * len(EDGES)})
+    """Per histogram, the count of each bucket. That of all requests is there before the first: 0 is known."""
 
     def add(self, name: str, route: str = "") -> None:
         self.counters[name] += 1
