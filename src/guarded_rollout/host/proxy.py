@@ -24,7 +24,9 @@ import json
 import re
 import secrets
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from guarded_rollout.config.environments import Environment
@@ -42,6 +44,7 @@ SPARE = "+"  # below every one of them: behind a share, it moves nothing
 TO_BLUE = "-"  # before SPARE: the candidate is blue; below every digit as well
 TRY_HEADER, TRY_COOKIE = "X-Rollout-Try", "rollout_try"
 SIDE_COOKIE = "rollout_side"
+PORT_SECONDS = 5.0  # that a proxy may take to accept clients; one that never does is told by the checks
 DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
 
 HEALTHY = "rollout_slot_healthy"
@@ -143,6 +146,15 @@ class Traffic:
                 drain_seconds=DRAIN_SECONDS,
             ),
         )
+        self._wait_for_port()
+
+    def _wait_for_port(self) -> None:
+        """Wait until clients are accepted: a proxy that was just started is not there at once."""
+        deadline = time.monotonic() + PORT_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._environment.port), 1):
+                return
+            time.sleep(0.02)
 
     def require_own_port(self) -> None:
         """Raise `PortTakenError` if another program listens: Caddy itself would share the port with it."""
