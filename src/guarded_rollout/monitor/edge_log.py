@@ -224,8 +224,7 @@ class EdgeSource:
         try:
             found = self.log.counts(self.slot)
         except OSError as error:
-            problem = f"the proxy's log cannot be read: {error.strerror}"
-            return Sample(self.source, 0.0, self.side, problem=problem)
+            return _unreadable(error, self.side)
         return Sample(
             self.source,
             0.0,
@@ -234,6 +233,11 @@ class EdgeSource:
             histograms=found.histograms(),
             started_at=self.log.since,
         )
+
+
+def _unreadable(error: OSError, side: Side) -> Sample:
+    problem = f"the proxy's log cannot be read: {error.strerror}"
+    return Sample(Source.EDGE, 0.0, side, problem=problem)
 
 
 BEFORE_BYTES = 5_000_000  # some 20,000 requests
@@ -250,20 +254,10 @@ class BeforeSource:
 
     def sample(self) -> Sample:
         try:
-            since = self._since()
-            self.log.begin(since)
-            found = self.log.counts(self.slot)
+            self.log.begin(self._since())
         except OSError as error:
-            problem = f"the proxy's log cannot be read: {error.strerror}"
-            return Sample(self.source, 0.0, self.side, problem=problem)
-        return Sample(
-            self.source,
-            0.0,
-            self.side,
-            counters=found.counters,
-            histograms=found.histograms(),
-            started_at=since,
-        )
+            return _unreadable(error, self.side)
+        return EdgeSource(self.log, self.slot, self.side).sample()
 
     def _since(self) -> float:
         """The time of the first whole line among the newest; infinite where there is none."""
