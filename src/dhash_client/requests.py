@@ -59,25 +59,16 @@ BYTES = {"content-type": "application/octet-stream"}
 
 
 def submit(item: Item, *, register: bool) -> Call[Submitted]:
-    return Call(
-        "POST",
-        "/api/dhash",
-        lambda answer: Submitted.of(answer.json()),
-        asked(item, register),
-        item.data,
-        headers=BYTES,
-    )
+    return _sent("/api/dhash", lambda answer: Submitted.of(answer.json()), item, register=register)
 
 
 def extract(item: Item, *, register: bool) -> Call[Extracted]:
-    return Call(
-        "POST",
-        "/api/dhash/extract",
-        lambda answer: Extracted.of(answer.json()),
-        asked(item, register),
-        item.data,
-        headers=BYTES,
-    )
+    return _sent("/api/dhash/extract", lambda answer: Extracted.of(answer.json()), item, register=register)
+
+
+def _sent(path: str, read: Callable[[httpx.Response], T], item: Item, *, register: bool) -> Call[T]:
+    """A file's bytes as the body, with what is asked of them in the address."""
+    return Call("POST", path, read, asked(item, register), item.data, headers=BYTES)
 
 
 def asked(item: Item, register: bool) -> Mapping[str, Any]:
