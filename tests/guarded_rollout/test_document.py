@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from guarded_rollout.backup.copies import CopyRecord
 from guarded_rollout.host.processes import PROXY
+from guarded_rollout.host.stream import StreamState
 from guarded_rollout.status.document import StatusDocument, as_json
-from guarded_rollout.status.facts import rows
+from guarded_rollout.status.facts import Asked, rows
 from guarded_rollout.status.snapshot import Phase, read
 from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place
@@ -40,6 +42,26 @@ def test_numbers_are_numbers_and_times_are_times(place: Place) -> None:
     closes, read_at = (datetime.fromisoformat(one) for one in (made["window"]["closes_at"], made["read_at"]))
     assert (closes - read_at).total_seconds() == 3600.0
     assert {one["slot"]: one["percent"] for one in made["slots"]} == {"blue": 0, "green": 100}
+
+
+def test_what_is_kept_elsewhere_is_data_where_it_was_asked_and_null_elsewhere(place: Place) -> None:
+    seen = read(place.environment, place.clock)
+    assert (as_json(seen)["copies"], as_json(seen)["stream"]) == (None, None)
+    kept = CopyRecord("disk", "a.zip", "2026-06-01T12:00:00+00:00", "1234abcd", 99, 0.5)
+    failed = CopyRecord("far", "a.zip", "2026-06-01T12:00:00+00:00", problem="no route")
+    asked = Asked(copies=(kept, failed), stream=StreamState(2.5))
+    made = json.loads(json.dumps(as_json(seen, asked)))
+    TypeAdapter(StatusDocument).validate_python(made)
+    assert [(one["reference"], one["problem"]) for one in made["copies"]] == [
+        ("restic:1234abcd", None),
+        (None, "no route"),
+    ]
+    assert made["stream"] == {"lag_seconds": 2.5, "problem": None}
+    found = {name: fact.text for name, fact in rows(seen, asked).items() if fact is not None}
+    assert found["stream"] == "2.5 s behind"
+    assert found["last_copies"] == "disk: a.zip, 2026-06-01T12:00:00; far: no route"
+    silent = as_json(seen, Asked(stream=StreamState(None, "it is silent")))
+    assert silent["stream"] == {"lag_seconds": None, "problem": "it is silent"}
 
 
 def test_stopped_on_purpose_killed_degraded_and_steady_are_four_words(place: Place) -> None:

@@ -1,10 +1,13 @@
 """The stream of a store: sent elsewhere, brought back as of a time; and a machine that is lost."""
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +15,10 @@ import pytest
 
 from guarded_rollout.cli.restore import moment_of
 from guarded_rollout.errors import FileThereError, NoStreamError, StreamError, UsageError
+from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import STREAM
+from guarded_rollout.host.programs import program
+from guarded_rollout.host.proxy import STREAM_LAG, configuration
 from guarded_rollout.host.site import Site
 from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.rolloutkit import kept, store_path, submit
@@ -79,6 +85,73 @@ def test_nothing_is_written_over_and_an_empty_target_leaves_no_file(streaming: S
         streaming.site.stream.restore(missing)
     assert not missing.exists()
     assert not list(streaming.folder.glob(".restoring-*"))
+
+
+@contextmanager
+def replicating(sandbox: Sandbox) -> Iterator[sqlite3.Connection]:
+    """A store that is streamed, by litestream alone; `run/ls` answers."""
+    path = store_path(sandbox)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        store.execute("PRAGMA journal_mode = WAL")
+        store.execute("CREATE TABLE picture (sha256)")
+        command = sandbox.site.stream.command()
+        with (sandbox.folder / "litestream.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: lag(sandbox) == 0, 15, "it begins")
+            yield store
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+def put(store: sqlite3.Connection) -> str:
+    name = os.urandom(8).hex()
+    store.execute("INSERT INTO picture VALUES (?)", (name,))
+    return name
+
+
+def test_what_is_said_to_be_sent_comes_back(streaming: Sandbox) -> None:
+    """Whenever it is asked: litestream reads the log once a second, and its target answers more often."""
+    with replicating(streaming) as store:
+        for pause in (0.0, 0.25):
+            time.sleep(pause)
+            name = put(store)
+            wait_until(lambda: lag(streaming) == 0, 15, "all is sent")
+            assert name in _back(streaming)
+
+
+def test_a_target_that_cannot_be_written_to_is_a_growing_lag_for_people_and_for_prometheus(
+    streaming: Sandbox, tmp_path: Path
+) -> None:
+    port = streaming.open_metrics()
+    streamed(streaming, table(f"file://{tmp_path / 'stream'}"))
+    servers = configuration(streaming.environment)["apps"]["http"]["servers"]  # type: ignore[index]
+    alone = {"admin": {"disabled": True}, "apps": {"http": {"servers": {"metrics": servers["metrics"]}}}}
+    (tmp_path / "caddy.json").write_text(json.dumps(alone))
+    command = [program("caddy"), "run", "--config", str(tmp_path / "caddy.json")]
+    with (tmp_path / "caddy.log").open("wb") as log:
+        caddy = subprocess.Popen(command, stdout=log, stderr=log)
+    prometheus = Endpoint(f"http://127.0.0.1:{port}")
+    try:
+        with replicating(streaming) as store:
+            wait_until(lambda: prometheus.fetch("GET", "/stream").ok, 15, "it is scraped")
+            assert prometheus.fetch("GET", "/stream").text == f"# TYPE {STREAM_LAG} gauge\n{STREAM_LAG} 0\n"
+            target = tmp_path / "stream" / "production" / "ltx"
+            target.rename(tmp_path / "away")
+            target.write_text("no folder any more")
+            put(store)
+            assert (lag(streaming) or 0) >= 0.1
+            assert float(prometheus.fetch("GET", "/stream").text.split()[-1]) >= 1
+            target.unlink()
+            (tmp_path / "away").rename(target)
+            wait_until(lambda: lag(streaming) == 0, 30, "it is there again")
+        assert lag(streaming) is None
+        assert not prometheus.fetch("GET", "/stream").ok, "and `up` is 0"
+    finally:
+        caddy.kill()
+        caddy.wait(10)
 
 
 # ---- with one

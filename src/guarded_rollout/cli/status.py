@@ -5,6 +5,7 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -60,28 +61,16 @@ def _once(work: Session) -> None:
 def _ask(work: Session, seen: Snapshot) -> Asked:
     """Ask the running programs. A watch does not: one that hangs would stop it."""
     healthy = {one.slot: work.site.answers(one.slot) for one in seen.slots if one.release}
+    copies = tuple(records(work.environment))
+    asked = Asked(healthy, copies=copies, stream=work.site.stream.state(work.site.clock.now()))
     serving = work.site.serving()
-    copies, stream = _elsewhere(work)
     if serving is None:
-        return Asked(healthy, copies=copies, stream=stream)
+        return asked
     try:
         revision = revision_of(work.site, serving)
-        return Asked(healthy, revision, revision, copies, stream)
+        return replace(asked, schema=revision, revision=revision)
     except RolloutError as error:
-        return Asked(healthy, f"unknown: {error.sentence}", copies=copies, stream=stream)
-
-
-def _elsewhere(work: Session) -> tuple[str | None, str | None]:
-    """What is kept off this machine: the last copies, and how far the stream is behind."""
-    told = [
-        f"{one.target}: {one.problem}" if one.problem else f"{one.target}: {one.source}, {one.at[:19]}"
-        for one in records(work.environment)
-    ]
-    state = work.site.stream.state(work.site.clock.now())
-    if state is None:
-        return "; ".join(told) or None, None
-    behind = state.problem if state.lag_seconds is None else f"{state.lag_seconds:g} s behind"
-    return "; ".join(told) or None, behind
+        return replace(asked, schema=f"unknown: {error.sentence}")
 
 
 def _watch(work: Session) -> None:

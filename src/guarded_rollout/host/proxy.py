@@ -36,6 +36,7 @@ from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, Processes, Spec
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.slots import SLOTS, Slot, Slots
+from guarded_rollout.host.stream import LIST, SOCKET, SYNC, streamed_file
 
 TRY_SECONDS = 3  # how long the edge looks for a slot that answers
 PIN = "Rollout-Slot"  # the header by which checks ask one slot through the public port
@@ -48,6 +49,15 @@ PORT_SECONDS = 5.0  # that a proxy may take to accept clients; one that never do
 DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
 
 HEALTHY = "rollout_slot_healthy"
+STREAM_LAG = "rollout_stream_lag_seconds"
+LAG = (
+    f'{{{{ $at := httpInclude "/stream{SYNC}" | fromJson }}}}'
+    "{{ if eq $at.txid $at.replicated_txid }}0{{ else }}"
+    f'{{{{ $told := index (httpInclude "/stream{LIST}" | fromJson).databases 0 }}}}'
+    '{{ $sent := toDate "2006-01-02T15:04:05Z07:00" $told.last_sync_at }}'
+    "{{ max 1 (sub (now | unixEpoch) ($sent | unixEpoch)) }}{{ end }}"
+)
+"""The stream's lag in whole seconds, in Go's templates: 0 where all is at the target."""
 SCRAPED = "metrics"  # the name of the scrapers' server in the proxy's own metrics
 ANSWER_SECONDS = 5  # below Prometheus's usual timeout of 10 s: a service that hangs is an answer, 0
 
@@ -385,6 +395,7 @@ def _scraped(environment: Environment) -> Json:
         /proxy           the proxy's own metrics: what clients saw of each slot
         /<slot>/metrics  the service's own metrics
         /<slot>/health   1 or 0 as the gauge `rollout_slot_healthy`: whether it is well, and says so in time
+        /stream          the gauge `rollout_stream_lag_seconds`: of writes that only this machine has
     """
     routes: list[Json] = [{"match": [{"path": ["/proxy"]}], "handle": [{"handler": "metrics"}]}]
     for slot in SLOTS:
@@ -405,6 +416,8 @@ def _scraped(environment: Environment) -> Json:
             routes.append(
                 {"match": [{"path": [f"/{slot}{path}"]}], "handle": [rewrite, ask], "terminal": True}
             )
+    if environment.stream is not None and (store := streamed_file(environment)) is not None:
+        routes += _streamed(environment, store)
     routes.append({"handle": [{"handler": "static_response", "status_code": 404}]})
     return {
         "listen": [f"127.0.0.1:{environment.metrics_port}"],
@@ -415,9 +428,30 @@ def _scraped(environment: Environment) -> Json:
 
 
 def _healthy(value: int) -> Json:
+    return _gauge(HEALTHY, str(value))
+
+
+def _gauge(name: str, value: str) -> Json:
     return {
         "handler": "static_response",
         "status_code": 200,
         "headers": {"Content-Type": ["text/plain; version=0.0.4; charset=utf-8"]},
-        "body": f"# TYPE {HEALTHY} gauge\n{HEALTHY} {value}\n",
+        "body": f"# TYPE {name} gauge\n{name} {value}\n",
     }
+
+
+def _streamed(environment: Environment, store: Path) -> Iterator[Json]:
+    """The stream's lag as `Stream.state` reckons it, by a template: Caddy runs anyway, nothing else does.
+
+    Where litestream or its target does not say, the answer is a 5xx, so Prometheus's `up` is 0.
+    """
+    for path, request in (
+        (SYNC, [{"handler": "request_body", "set": json.dumps({"path": str(store)})}]),
+        (LIST, []),
+    ):
+        method = "POST" if request else "GET"
+        rewrite: Json = {"handler": "rewrite", "method": method, "uri": path}
+        ask = _upstream(environment.run / SOCKET)
+        yield {"match": [{"path": [f"/stream{path}"]}], "handle": [rewrite, *request, ask], "terminal": True}
+    filled = [{"handler": "templates"}, _gauge(STREAM_LAG, LAG)]
+    yield {"match": [{"path": ["/stream"]}], "handle": filled, "terminal": True}

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from guarded_rollout.config.copies import StreamTarget
 from guarded_rollout.config.environments import Environment
@@ -35,11 +36,18 @@ from guarded_rollout.sqlite import damage_of
 SCRATCH = ".restoring-"
 ANSWER_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
+LEAST_SECONDS = 0.1  # behind, where something is not sent yet
+SOCKET = "ls"
+SYNC, LIST = "/sync", "/list"  # of litestream's socket
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """How far the stream is: seconds of writes that only this machine has; None if it does not say."""
+    """How far the stream is: seconds of writes that only this machine has; None if it does not say.
+
+    0 says that all that was committed when it was asked is at the target. Otherwise the seconds count from
+    the last sending that succeeded.
+    """
 
     lag_seconds: float | None
     problem: str = ""
@@ -50,7 +58,7 @@ class Stream:
 
     def __init__(self, environment: Environment, processes: Processes) -> None:
         self._environment, self._processes = environment, processes
-        self._socket = environment.run / "ls"
+        self._socket = environment.run / SOCKET
         self._file = environment.root / "supervisor" / "litestream.json"
 
     def ensure(self) -> None:
@@ -63,18 +71,22 @@ class Stream:
             self.stop()
             return
         with suppress(MissingProgramError, UnsetVariableError, ReadableSecretsError):
-            configuration = self._configured(target, store)
-            command = [program("litestream"), "replicate", "-config", str(configuration)]
+            command = self.command()
             # Another configuration is another spec, which replaces what runs.
-            variables = {**self._variables(target), "ROLLOUT_CONFIGURATION": sha256(configuration)}
+            variables = {**self._variables(target), "ROLLOUT_CONFIGURATION": sha256(self._file)}
             folder = str(self._environment.project)
             self._processes.start(STREAM, Spec(command, variables, folder, DRAIN_SECONDS))
 
+    def command(self) -> list[str]:
+        """The command that streams the store, its configuration written. Raises `MissingProgramError`."""
+        target, store = self._environment.stream, self._store
+        assert target is not None
+        assert store is not None
+        return [program("litestream"), "replicate", "-config", str(self._configured(target, store))]
+
     @property
     def _store(self) -> Path | None:
-        """The store's file, if it is one."""
-        scheme, _, path = self._environment.store.reveal().partition(":///")
-        return self._environment.project / path if scheme.startswith("sqlite") and path else None
+        return streamed_file(self._environment)
 
     def require_ready(self) -> None:
         """Raise `MissingProgramError`, `UnsetVariableError` or `ReadableSecretsError` if it cannot run."""
@@ -92,16 +104,19 @@ class Stream:
         store = self._store
         if self._environment.stream is None or store is None or not store.exists():
             return None
+        asked = Endpoint(self._socket, ANSWER_SECONDS)
         try:
-            answer = Endpoint(self._socket, ANSWER_SECONDS).ask("GET", "/list").json()
-            [told] = answer["databases"]  # type: ignore[index]
+            # It reads the log up to here, so what is committed by now has a number of its own.
+            position: Any = asked.ask("POST", SYNC, body=json.dumps({"path": str(store)}).encode()).json()
+            if position["txid"] == position["replicated_txid"]:
+                return StreamState(0.0)
+            listed: Any = asked.ask("GET", LIST).json()
+            [told] = listed["databases"]
             synced = datetime.fromisoformat(_shorter(told["last_sync_at"]))
         except (NoAnswerError, ValueError, LookupError, TypeError):
             return StreamState(None, "litestream does not answer, or its target does not")
-        wal = store.with_name(store.name + "-wal")
-        written = wal.stat().st_mtime if wal.exists() else 0.0
-        behind = (now - synced).total_seconds() if written > synced.timestamp() else 0.0
-        return StreamState(round(max(0.0, behind), 1))
+        behind = (now - synced).total_seconds()
+        return StreamState(max(LEAST_SECONDS, round(behind, 1)))
 
     def restore(self, into: Path, at: datetime | None = None) -> None:
         """Bring the store back as it was at a time, or as the target has it last, into a new file.
@@ -170,6 +185,12 @@ class Stream:
             name: expand(text, known, variable=f"{where}.{name}") for name, text in target.variables.items()
         }
         return {**base_variables(), **own}
+
+
+def streamed_file(environment: Environment) -> Path | None:
+    """The store's file, if it is one."""
+    scheme, _, path = environment.store.reveal().partition(":///")
+    return environment.project / path if scheme.startswith("sqlite") and path else None
 
 
 def _shorter(stamp: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from guarded_rollout.backup.copies import CopyRecord
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.status.facts import NOBODY, Asked
@@ -82,6 +83,27 @@ class BackupStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyStatus:
+    """The last attempt to copy a backup to a target. `problem` is null for one that is there."""
+
+    target: str
+    source: str
+    at: datetime
+    reference: str | None
+    bytes_added: int
+    seconds: float
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """The stream of the store. `lag_seconds` is null where it does not say; `problem` says why."""
+
+    lag_seconds: float | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadableStatus:
     """A source that cannot be read, and since when."""
 
@@ -93,7 +115,8 @@ class UnreadableStatus:
 @dataclass(frozen=True, slots=True)
 class StatusDocument:
     """An environment. Times are ISO 8601 in UTC; `gates` are the newest verdicts as the monitoring log has
-    them; `next_command` is what an operator would type next."""
+    them; `next_command` is what an operator would type next. `copies` and `stream` are null where they were
+    not asked, as while watching; `stream` also where nothing is streamed."""
 
     version: Literal[1]
     environment: str
@@ -112,6 +135,8 @@ class StatusDocument:
     unwatched_seconds: float
     at_work: OwnerStatus | None
     last_backup: BackupStatus | None
+    copies: tuple[CopyStatus, ...] | None
+    stream: StreamStatus | None
     schema_revision: str | None
     supervisor_running: bool
     proxy_running: bool
@@ -152,6 +177,8 @@ def document(seen: Snapshot, asked: Asked = NOBODY) -> StatusDocument:
         last_backup=BackupStatus(str(backup.entry.path), backup.size, backup.checksum or None, backup.signed)
         if backup
         else None,
+        copies=None if asked.copies is None else tuple(map(_copy, asked.copies)),
+        stream=StreamStatus(asked.stream.lag_seconds, asked.stream.problem or None) if asked.stream else None,
         schema_revision=asked.revision or (seen.schema[0] if seen.schema else None),
         supervisor_running=bool(seen.processes.get(SUPERVISOR)),
         proxy_running=bool(seen.processes.get(PROXY)),
@@ -167,6 +194,18 @@ def document(seen: Snapshot, asked: Asked = NOBODY) -> StatusDocument:
 def _slot(standing: Standing, asked: Asked) -> SlotStatus:
     healthy = asked.healthy.get(standing.slot) if asked.healthy is not None else None
     return SlotStatus(standing.slot, standing.release, standing.percent, standing.pid or None, healthy)
+
+
+def _copy(record: CopyRecord) -> CopyStatus:
+    return CopyStatus(
+        target=record.target,
+        source=record.source,
+        at=datetime.fromisoformat(record.at),
+        reference=f"restic:{record.snapshot}" if record.snapshot else None,
+        bytes_added=record.added,
+        seconds=record.seconds,
+        problem=record.problem or None,
+    )
 
 
 def _rollout(seen: Snapshot) -> RolloutStatus | None:

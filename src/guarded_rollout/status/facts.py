@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from guarded_rollout.backup.copies import CopyRecord
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.slots import Slot
+from guarded_rollout.host.stream import StreamState
 from guarded_rollout.status.headline import UNWATCHED_SECONDS, headline, next_command
 from guarded_rollout.status.rows import gate_rows
 from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot, Standing
@@ -28,8 +30,8 @@ class Asked:
     healthy: Mapping[Slot, bool] | None = None
     schema: str | None = None  # for people: it may say why nobody knows
     revision: str | None = None
-    copies: str | None = None
-    stream: str | None = None
+    copies: tuple[CopyRecord, ...] | None = None
+    stream: StreamState | None = None
 
 
 NOBODY = Asked()
@@ -56,8 +58,8 @@ def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
         "watched_by": _watched_by(seen),
         "at_work": _plain(str(seen.at_work) if seen.at_work else None),
         "last_backup": _plain(backup),
-        "last_copies": _plain(asked.copies),
-        "stream": _plain(asked.stream),
+        "last_copies": _plain("; ".join(map(_copy, asked.copies or ())) or None),
+        "stream": _plain(_stream(asked.stream)),
         "schema": _plain(asked.schema or (seen.schema[0] if seen.schema else None)),
         "supervisor": _plain("running" if seen.processes.get(SUPERVISOR) else "not running"),
         "notifications": _notifications(seen),
@@ -102,6 +104,16 @@ class Changes:
 
 def _plain(text: str | None) -> Fact | None:
     return None if text is None else Fact(text, text)
+
+
+def _copy(record: CopyRecord) -> str:
+    return f"{record.target}: {record.problem or f'{record.source}, {record.at[:19]}'}"
+
+
+def _stream(state: StreamState | None) -> str | None:
+    if state is None:
+        return None
+    return state.problem if state.lag_seconds is None else f"{state.lag_seconds:g} s behind"
 
 
 def _slot(standing: Standing, asked: Asked) -> Fact | None:
