@@ -196,7 +196,7 @@ def test_two_commands_at_once_take_turns_by_refusing_the_second_with_the_first_o
 
     site = sandbox.site
     with acquire(site.environment.lock, environment="production", command="rollout deploy"):
-        refused = sandbox.rollout("abort")
+        refused = sandbox.rollout("down", "--force")
     assert refused.returncode == 1
     assert f"process {os.getpid()}" in refused.stderr
 
