@@ -31,16 +31,18 @@ SYSTEM = {
     "guarded_rollout/test_watching.py",
     "dhash_service/test_crash.py",
 }
-"""Whole files of the system lane; elsewhere a test is marked by itself."""
+"""Files whose tests are the system lane's if they have a machine; elsewhere a test is marked by itself."""
 
 PROCESSES = {"sandbox", "dhash", "page", "serving"}
+MACHINES = PROCESSES | {"served", "stack", "watched", "store_url"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the system lane, and begin with what takes longest, so that no worker ends alone."""
     for item in items:
         name = item.path.relative_to(HERE).as_posix()
-        if name in SYSTEM or name.startswith("browser/"):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if (name in SYSTEM and MACHINES & fixtures) or name.startswith("browser/"):
             item.add_marker("system")
     items.sort(key=_precedence)
 

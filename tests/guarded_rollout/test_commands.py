@@ -43,7 +43,7 @@ def test_the_registry_lists_exactly_the_commands_that_its_modules_define(command
         assert commands[name].hidden is not bool(entry.panel)
     assert set(commands.data) == set(COMMANDS)
     folder = Path(registry.__file__).parent
-    frame = {"__init__", "__main__", "app", "registry", "session"}
+    frame = {"__init__", "__main__", "app", "registry", "session", "pipeline", "tables"}
     assert {path.stem for path in folder.glob("*.py")} - frame == {
         module for entry in COMMANDS.values() for module in entry.modules
     }
