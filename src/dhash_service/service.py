@@ -559,6 +559,8 @@ def backups_until(settings: Settings, now: datetime) -> str:
         until = "until they are deleted (set DHASH_BACKUP_DAYS to have this say when)"
     else:
         until = f"until {now + timedelta(days=settings.backup_days):%Y-%m-%d}"
+        if settings.backup_count:
+            until += f" and until {settings.backup_count} newer ones are there"
     return f"Backups from before {now:%Y-%m-%d %H:%M:%S} UTC still hold it, {until}; a merge leaves it out."
 
 

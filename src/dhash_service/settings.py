@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     backup_days: int | None = Field(
         None, ge=0, description="how long backups are kept: an erasure says until when they hold the picture"
     )
+    backup_count: int = Field(0, ge=0, description="newest backups that are kept however old they are")
 
     max_body_bytes: Bytes = Field(64 * 1024**2, description="largest request body")
     max_bodies_bytes: Bytes = Field(512 * 1024**2, description="memory for all bodies being received")

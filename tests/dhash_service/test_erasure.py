@@ -1,7 +1,9 @@
 """What was taken down or erased comes back by no way in: every way is walked, on both databases."""
 
 import asyncio
+import contextlib
 import io
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,7 @@ from dhash_service.store.tables import metadata
 from tests.dhash_service.documents.pdfs import showing
 from tests.dhash_service.serving import Server, serving
 from tests.dhash_service.store.facts import decision, picture, queued
+from tests.dhash_service.ways import open_ways, ways
 from tests.dhash_service.web.conftest import new_token
 from tests.pictures import jpeg
 
@@ -193,6 +196,45 @@ def test_no_merge_and_no_restored_file_brings_it_back(start: Start, tmp_path: Pa
     nothing_is_left(replica, id, sha256)
 
 
+def test_a_store_that_an_older_backup_replaced_learns_what_was_erased_since(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `rollout rollback --data exact` does: the data of the backup, the erasures of the store before."""
+    service = start()
+    id = submitted(service)
+    image = service.image(id)
+    assert image is not None
+    before = take(service.store.engine, tmp_path / "before.db").path
+    erase(service, id)
+    since = submitted(service, OTHER)
+    live = take(service.store.engine, tmp_path / "live.db").path
+    restored = start(f"sqlite:///{before}")
+    assert restored.image(id) is not None
+    monkeypatch.setenv("DHASH_STORE", f"sqlite:///{before}")
+    monkeypatch.setenv("DHASH_ORIGINALS", str(tmp_path / "originals"))
+    for expected in ({"erasures": 1, "erased": 1}, {"erasures": 0, "erased": 0}):
+        said = CliRunner().invoke(commands, ["db", "forget", "--json", str(live)])
+        assert json.loads(said.output) == expected
+    nothing_is_left(restored, id, image.sha256)
+    assert restored.image(since) is None, "nothing else is taken"
+    with pytest.raises(TakenDownError):
+        submitted(restored)
+
+
+def test_originals_that_are_kept_no_more_are_erased_too(start: Start, tmp_path: Path) -> None:
+    service = start()
+    id = submitted(service)
+    service.close()
+    later = Service(
+        settings_of(service.settings.store.get_secret_value(), tmp_path, keep_originals=False), Metrics("r1")
+    )
+    with contextlib.closing(later.start()):
+        submitted(later, OTHER)
+        assert len([path for path in (tmp_path / "originals").rglob("*") if path.is_file()]) == 1
+        erase(later, id)
+        assert not any(path.is_file() for path in (tmp_path / "originals").rglob("*"))
+
+
 def test_a_file_restored_by_hand_is_cleaned_when_a_service_starts(start: Start, tmp_path: Path) -> None:
     service = start()
     id = submitted(service)
@@ -234,9 +276,11 @@ def test_the_command_erases_known_files_and_unknown_ones_beforehand(
     (tmp_path / "other.jpg").write_bytes(OTHER)
     monkeypatch.setenv("DHASH_STORE", store_url)
     monkeypatch.setenv("DHASH_BACKUP_DAYS", "30")
+    monkeypatch.setenv("DHASH_BACKUP_COUNT", "10")
     said = CliRunner().invoke(commands, ["erase", str(tmp_path / "face.jpg"), str(tmp_path / "other.jpg")])
     assert said.exit_code == 0, said.output
     assert "1 pictures removed. Backups from before" in said.output
+    assert "and until 10 newer ones are there" in said.output
     assert f"until {datetime.now(UTC).year}" in said.output or f"{datetime.now(UTC).year + 1}" in said.output
     for data in (PICTURE, OTHER):
         with pytest.raises(TakenDownError):
@@ -320,3 +364,52 @@ def test_without_thumbnails_pages_show_the_fingerprint(server: Server) -> None:
     bits = Image.open(io.BytesIO(shown.content)).convert("L").resize((8, 8), Image.Resampling.NEAREST)
     assert f"{int(''.join('1' if level else '0' for level in bits.tobytes()), 2):016x}" == sent["hash"]
     assert client.get(f"/pictures/{UUID(int=1)}/thumbnail").status_code == 404
+
+
+NAME = "face-of-somebody.jpg"
+
+
+def test_no_way_in_serves_what_was_erased_even_after_a_backup_was_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, keep_originals=True) as running:
+        client = running.client
+
+        def ask(method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+            kind = {"Content-Type": "application/json"} if body else {}
+            answer = client.request(method, path, content=body, headers=kind)
+            return answer.status_code, answer.content
+
+        def put(data: bytes, name: str) -> dict[str, str]:
+            sent = client.post(
+                "/api/dhash", files={"file": (name, data, "image/jpeg")}, data={"source": name}
+            )
+            assert sent.status_code == 201, sent.text
+            known: dict[str, str] = sent.json()
+            return known
+
+        face = put(PICTURE, NAME)
+        put(PICTURE + b"one byte more: another file, the same picture", "twin.jpg")
+        with Store.open(running.env["DHASH_STORE"], release="r1", algorithm=None) as store:
+            image = store.image(UUID(face["id"]))
+            assert image is not None
+            queued(store, "waits", image)
+            before = take(store.engine, tmp_path / "before.db").path
+        known = (face["id"], face["hash"], NAME)
+        assert open_ways(ask, *known) == set(ways(*known)), "each of them would find it"
+        admin = headers(running, Role.ADMIN)
+        assert client.delete(f"/api/dhash/{face['id']}?erase=true", headers=admin).status_code == 200
+        assert open_ways(ask, *known) == set()
+        for name, value in running.env.items():
+            monkeypatch.setenv(name, value)
+        said = CliRunner().invoke(commands, ["db", "merge", "--json", str(before)])
+        assert said.exit_code == 0, said.output
+        assert open_ways(ask, *known) == set()
+        bank = client.put("/api/dhash/banks/known", json={"action": "told"}, headers=admin)
+        assert bank.status_code == 200
+        entry = f"kind,value\ndhash,{face['hash']}\n"
+        loaded = client.post("/api/dhash/banks/known/entries", content=entry, headers=admin)
+        assert loaded.json()["changed"] == 1, loaded.text
+        assert open_ways(ask, *known) == set(), "its hash on a list brings no picture"
+        for role in (None, Role.REVIEWER, Role.ADMIN):
+            assert send(running, PICTURE, role).status_code == 451

@@ -1,3 +1,7 @@
+import hashlib
+import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -5,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guarded_rollout.backup import originals
 from guarded_rollout.backup.catalog import BackupEntry, find, latest, name_for, parse
-from guarded_rollout.backup.retention import RetentionRule, plan
+from guarded_rollout.backup.retention import RetentionRule, plan, remove_originals
+from guarded_rollout.config.environments import parse as parse_environments
+from guarded_rollout.config.holding import holding_of
 from guarded_rollout.errors import RetentionRuleError
+from tests.guarded_rollout.backups import Project
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 GUIDE = RetentionRule(last=10, younger_than=timedelta(hours=72))
@@ -145,3 +153,67 @@ def test_another_services_backups_are_not_ours(tmp_path):
     assert [entry.service for entry in find(tmp_path, "production", "shop")] == ["shop"]
     made = name_for(tmp_path, "production", NOW, service="shop")
     assert made.name.startswith("shop_production_")
+
+
+# ---- what was erased
+
+
+def kept_originals(project: Project) -> set[str]:
+    return {path.name for path in (project.backups / "originals").rglob("*") if path.is_file()}
+
+
+def test_an_original_goes_with_the_last_backup_that_lists_it(tmp_path):
+    """As where it was erased in the service's own folder. What backups name is never touched."""
+    project, service = Project(tmp_path), tmp_path / "originals"
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"erased", b"stays")]
+    for digest, content in zip(digests, (b"erased", b"stays"), strict=True):
+        (service / digest).parent.mkdir(exist_ok=True)
+        (service / digest).write_bytes(content)
+    first = project.take(originals=service).entry
+    (service / digests[0]).unlink()
+    days_ago = time.time() - 3 * 86400
+    os.utime(project.backups / "originals" / digests[0], (days_ago, days_ago))
+    project.take(originals=service)
+    assert remove_originals(project.backups) == [], "the first backup has it"
+    damaged = project.backups / "shop_staging_20260101_000000.zip"
+    damaged.write_text("not a zip")
+    first.path.unlink()
+    assert remove_originals(project.backups) == [], "nobody knows what that one lists"
+    damaged.unlink()
+    assert [path.name for path in remove_originals(project.backups)] == [digests[0]]
+    assert kept_originals(project) == {digests[1]}
+
+
+def test_an_original_that_a_backup_on_its_way_may_list_stays(tmp_path):
+    project, service = Project(tmp_path), tmp_path / "originals"
+    digest = hashlib.sha256(b"new").hexdigest()
+    service.mkdir()
+    (service / digest).write_bytes(b"new")
+    originals.store(service, project.backups)
+    assert remove_originals(project.backups) == []
+    assert kept_originals(project) == {digest}
+
+
+@pytest.mark.parametrize(
+    ("rules", "stream", "expected"),
+    [
+        ([], 0, (3, 10)),
+        ([], 240, (10, 10)),
+        (["--keep-last=20"], 0, (3, 20)),
+        (["--keep-daily=14", "--keep-monthly", "--keep-monthly=12"], 0, (None, 14)),
+        (["--keep-daily=14", "--keep-monthly=12"], 0, (372, 14)),
+        (["--keep-within=1y5m7d2h"], 0, (366 + 5 * 31 + 7 + 1, 10)),
+        (["--keep-weekly=unlimited"], 0, (None, 10)),
+        (["--keep-tag=forever"], 0, (None, 10)),
+    ],
+)
+def test_how_long_backups_hold_is_the_longest_of_all_rules(tmp_path, rules, stream, expected):
+    watched = {"quality_gates": {}, "auto_rollback": {"backup_retention_hours": 72}}
+    gates = {"environments": {"production": watched}}
+    (tmp_path / "quality-gates-config.json").write_text(json.dumps(gates))
+    backup = {"stream": {"url": "file:///s", "retention_hours": stream}} if stream else {}
+    if rules:
+        backup["copies"] = {"far": {"repository": "far", "password": "$P", "keep": rules}}
+    tables = {"backup": backup, "environments": {"production": {"port": 3000}}}
+    held = holding_of(parse_environments(tables, tmp_path / "rollout.toml").environment("production"))
+    assert (held.days, held.count) == expected

@@ -203,6 +203,28 @@ def merge(
         typer.echo(f"{erased:,} pictures had been erased, and were erased again.")
 
 
+@db.command(epilog="Example: dhash db forget /srv/dhash/data/dhash.db.before-0198")
+def forget(
+    file: Annotated[Path, typer.Argument(help="A snapshot or SQLite store, maybe a damaged one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Remove from the store what another one has erased. Nothing else of that one is taken.
+
+    For a store that an older backup has replaced: it is told what was erased since. A merge does this itself.
+    """
+    from dhash_service.settings import Settings
+    from dhash_service.store.merge import merge_erasures
+    from dhash_service.store.store import Store
+
+    with Store.open_from(Settings.load()) as store:
+        learnt = merge_erasures(store.engine, file, algorithm=store.algorithm)
+        removed = store.erase_again()
+    if as_json:
+        typer.echo(json.dumps({"erasures": learnt, "erased": removed}))
+        return
+    typer.echo(f"{learnt:,} erasures were new to the store; {removed:,} pictures were removed.")
+
+
 @db.command(epilog='Example: dhash db quarantine --release 1.4.0-3fa2 --reason "wrong bits on CMYK"')
 def quarantine(
     release: Annotated[str, typer.Option(help="The release whose fingerprints are in doubt.")],

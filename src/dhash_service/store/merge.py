@@ -85,17 +85,28 @@ def merge(
                 with reading(engine) as connection:
                     forgetting = Forgetting(Erased(connection))
             taker = Taker(engine, table, theirs[table.name], algorithm, salvage, forgetting)
-            of, done = snapshot.count(table.name), 0
-            # Mostly the store has them all: their keys are enough, and the thumbnails stay unread.
-            for block in snapshot.blocks(table.name, ["rowid", *taker.key]):
-                taker.take(snapshot.rows(table.name, taker.columns, taker.lacking(block)))
-                done += len(block)
-                progress(table.name, done, of)
-            read[table.name], added[table.name], left_out[table.name] = done, taker.added, taker.left_out
+            read[table.name] = taker.take_all(snapshot, progress)
+            added[table.name], left_out[table.name] = taker.added, taker.left_out
         if engine.dialect.name == "postgresql" and any(added.values()):
             with writing(engine) as connection:
                 connection.exec_driver_sql("ANALYZE")  # or it would plan for the store as it was
         return Merged(read, added, left_out, dict(snapshot.lost))
+
+
+def merge_erasures(engine: Engine, path: Path, *, algorithm: Algorithm) -> int:
+    """Add to the store's erasures those of another, which may be damaged; how many were new to it.
+
+    `Store.erase_again` then removes the pictures. Raises `StoreDamagedError`, `StoreUnreachableError`.
+    """
+    with source(path, salvage=True) as snapshot:
+        theirs = snapshot.tables()
+        with reading(engine) as connection:
+            ours = {table.name: table for table in tables_of(connection)}
+        if "erasures" not in theirs or "erasures" not in ours:
+            return 0
+        taker = Taker(engine, ours["erasures"], theirs["erasures"], algorithm, True, None)
+        taker.take_all(snapshot, lambda table, done, of: None)
+        return taker.added
 
 
 def in_order(ours: Mapping[str, Table]) -> Iterable[Table]:
@@ -182,6 +193,19 @@ class Taker:
         self._parents = list(known.foreign_keys) if known is not None else []
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         self._insert = dialect.insert(table).on_conflict_do_nothing()
+
+    def take_all(self, snapshot: SnapshotFile, progress: Progress) -> int:
+        """Take what a snapshot has of the table and the store lacks; how many rows it has.
+
+        Mostly the store has them all: their keys are enough, and the thumbnails stay unread.
+        """
+        name = self._table.name
+        of, done = snapshot.count(name), 0
+        for block in snapshot.blocks(name, ["rowid", *self.key]):
+            self.take(snapshot.rows(name, self.columns, self.lacking(block)))
+            done += len(block)
+            progress(name, done, of)
+        return done
 
     def lacking(self, block: Sequence[RawRow]) -> list[int]:
         """Of rows given by number and key, the numbers of those whose keys the store has not."""

@@ -135,12 +135,16 @@ class Store(Repository):
 
     @classmethod
     def open_from(cls, settings: Settings, *, migrate: bool = False, otherwise: Algorithm = NEW) -> Self:
-        """Open the store that the settings name; see `open`."""
+        """Open the store that the settings name; see `open`.
+
+        Originals that were kept once are shown, and erased, even if no more are kept.
+        """
+        kept = settings.keep_originals or settings.originals.is_dir()
         return cls.open(
             settings.store.get_secret_value(),
             release=settings.release,
             algorithm=ALGORITHMS[settings.algorithm] if settings.algorithm else None,
-            originals=settings.originals if settings.keep_originals else None,
+            originals=settings.originals if kept else None,
             migrate=migrate,
             otherwise=otherwise,
         )

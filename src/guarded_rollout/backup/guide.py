@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.config.service import StoreKind
 from guarded_rollout.host.release import REQUIREMENTS, Release
-from guarded_rollout.host.site import Site
+from guarded_rollout.host.site import Site, held_values
 from guarded_rollout.secret import HOLE, names_in
 
 BEGINNING = """\
@@ -179,6 +179,7 @@ def _values(site: Site, release: Release) -> Mapping[str, str]:
         "workers": str(site.environment.workers),
         "drain": str(site.environment.checks.drain_seconds),
         "uds": f"{here}/service.sock",
+        **held_values(site.environment),
     }
 
 

@@ -5,9 +5,11 @@ are those of the service's own folder, so restoring needs no knowledge of its la
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from guarded_rollout.backup.catalog import SAFETY
@@ -32,14 +34,19 @@ class Original:
 def store(source: Path, backups: Path) -> list[Original]:
     """Copy what is new from the service's folder; returns all that are there, in the order of their paths.
 
-    A file whose content is not what its name says is left out: a backup of it would be worth nothing.
+    A file whose content is not what its name says is left out: a backup of it would be worth nothing. The
+    time of one that is kept is that of the last backup that named it.
     """
     kept = []
     for path, digest in _found(source):
         relative = path.relative_to(source)
         target = backups / FOLDER / relative
-        if target.exists() or _copy(path, target, digest):
-            kept.append(Original(relative.as_posix(), digest))
+        try:
+            os.utime(target)
+        except FileNotFoundError:
+            if not _copy(path, target, digest):
+                continue
+        kept.append(Original(relative.as_posix(), digest))
     return sorted(kept)
 
 
@@ -48,10 +55,10 @@ def listing(originals: list[Original]) -> bytes:
     return "".join(f"{each.sha256}  {FOLDER}/{each.path}\n" for each in originals).encode()
 
 
-def listed(archive: Path, list_: Path) -> list[Original]:
+def listed(archive: Path, list_: bytes) -> list[Original]:
     """Read a list of originals. Raises `BackupFormatError` for one that `listing` would not write."""
     originals = []
-    for line in list_.read_text(errors="replace").splitlines():
+    for line in list_.decode(errors="replace").splitlines():
         found = LINE.fullmatch(line)
         if found is None or not is_plain(found[2]) or PurePosixPath(found[2]).stem != found[1]:
             raise BackupFormatError(path=archive, problem=f"{line[:200]!r} is no line of a list of originals")
@@ -64,7 +71,7 @@ def require(archive: Path, list_: Path, *, whole: bool) -> int:
 
     Raises `BackupDamagedError` naming the one that is missing or was changed.
     """
-    originals = listed(archive, list_)
+    originals = listed(archive, list_.read_bytes())
     for original in originals:
         path = folder_of(archive) / original.path
         if not path.is_file():
@@ -80,7 +87,7 @@ def restore(archive: Path, list_: Path, target: Path) -> int:
     Raises `BackupDamagedError` naming one that is not what the list says.
     """
     copied = 0
-    for original in listed(archive, list_):
+    for original in listed(archive, list_.read_bytes()):
         if (target / original.path).exists():
             continue
         kept = folder_of(archive) / original.path
@@ -99,6 +106,20 @@ def folder_of(archive: Path) -> Path:
     """The folder that an archive's originals stand in; safety copies share it with the backups."""
     backups = archive.parent.parent if archive.parent.name == SAFETY else archive.parent
     return backups / FOLDER
+
+
+def remove_unlisted(backups: Path, known: Collection[str], slack: timedelta) -> list[Path]:
+    """Remove the kept originals whose paths are not known, unless the newest backups may name them."""
+    kept = {path: path.stat().st_mtime for path, _ in _found(backups / FOLDER)}
+    named = max(kept.values(), default=0.0) - slack.total_seconds()
+    gone = [
+        path
+        for path, time in kept.items()
+        if time < named and path.relative_to(backups / FOLDER).as_posix() not in known
+    ]
+    for path in gone:
+        path.unlink()
+    return gone
 
 
 def _found(source: Path) -> Iterator[tuple[Path, str]]:

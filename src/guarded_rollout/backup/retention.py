@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from guarded_rollout.backup import originals
 from guarded_rollout.backup.catalog import SAFETY, BackupEntry, find, parse
+from guarded_rollout.backup.verify import read_files
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.errors import RetentionRuleError
+from guarded_rollout.errors import RetentionRuleError, RolloutError
 from guarded_rollout.journal.model import Rollout
 
 CLAIM_AGE = timedelta(days=1)
@@ -135,7 +137,7 @@ def needed_by(rollout: Rollout, entries: list[BackupEntry]) -> set[str]:
 
 
 def remove(decided: RetentionPlan, folder: Path, environment: str, now: datetime) -> Iterator[BackupEntry]:
-    """Remove what the plan gives up, and the claims of killed writers.
+    """Remove what the plan gives up, the claims of killed writers, and originals that no archive lists.
 
     The archive goes first, so that no crash leaves one without its checksum.
     """
@@ -149,6 +151,27 @@ def remove(decided: RetentionPlan, folder: Path, environment: str, now: datetime
             continue
         if now - entry_of.taken_at > CLAIM_AGE:
             _delete(entry_of)
+    if folder.name == SAFETY:  # `surplus` has them last
+        remove_originals(folder.parent)
+
+
+def remove_originals(backups: Path) -> list[Path]:
+    """Remove the originals that no archive here lists, of whichever environment; those that went.
+
+    So what was erased goes with the last backup that has it. An archive that cannot be read may list any:
+    then all stay.
+    """
+    if not (backups / originals.FOLDER).is_dir():
+        return []
+    known: set[str] = set()
+    for archive in [*backups.glob("*.zip"), *(backups / SAFETY).glob("*.zip")]:
+        try:
+            _, files = read_files(archive, lambda found: [found.originals.list] if found.originals else [])
+            for content in files.values():
+                known |= {each.path for each in originals.listed(archive, content)}
+        except RolloutError:
+            return []
+    return originals.remove_unlisted(backups, known, CLAIM_AGE)
 
 
 def _delete(entry: BackupEntry) -> None:

@@ -38,6 +38,7 @@ ABILITIES = {
     "store_merge": "nothing is merged on a rollback to a backup: data comes back exact,"
     " without what was written since",
     "store_salvage": "nothing is read out of a damaged store",
+    "store_forget": "`--data exact` brings back what was erased since the backup",
     "store_quarantine": "what a bad release wrote is not taken out of use",
 }
 """What is not done without a command of the service."""

@@ -430,6 +430,8 @@ def _schema_head(
         "uds": str(work / "none.sock"),
         "workers": "1",
         "drain": "0",
+        "backup_days": "",
+        "backup_count": "0",
     }
     command = [filled(word, values) for word in template]
     variables = {}

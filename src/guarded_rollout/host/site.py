@@ -12,6 +12,7 @@ from pathlib import Path
 
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.holding import holding_of
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.config.service import StoreKind
 from guarded_rollout.errors import CommandError, NoReleaseError, NoSuchCommandError, NotWritableError
@@ -284,7 +285,7 @@ class Site:
         return self.environment.project if release.build is BuildKind.WHEEL else release.app
 
     def _variables(self, release: Release, slot: Slot, store: str | None = None) -> dict[str, str]:
-        values = self._values(release, slot, store)
+        values = {**self._values(release, slot, store), **held_values(self.environment)}
         secrets = secrets_of(self.environment.service.env_file)
         return {
             name: expand(word, secrets, variable=name, values=values)
@@ -315,3 +316,9 @@ class Site:
             "workers": str(self.environment.workers),
             "drain": str(self.environment.checks.drain_seconds),
         }
+
+
+def held_values(environment: Environment) -> Mapping[str, str]:
+    """What a service is told of how long backups hold what it erases; no days are for ever."""
+    held = holding_of(environment)
+    return {"backup_days": "" if held.days is None else str(held.days), "backup_count": str(held.count)}

@@ -173,7 +173,19 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(
 
 @pytest.mark.parametrize(
     "command",
-    ["current", "plan", "lint", "upgrade", "downgrade", "check", "snapshot", "merge", "quarantine", "gone"],
+    [
+        "current",
+        "plan",
+        "lint",
+        "upgrade",
+        "downgrade",
+        "check",
+        "snapshot",
+        "merge",
+        "forget",
+        "quarantine",
+        "gone",
+    ],
 )
 def test_every_command_shows_an_example(command: str) -> None:
     result = dhash(command, "--help")

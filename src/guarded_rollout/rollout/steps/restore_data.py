@@ -24,7 +24,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
-from guarded_rollout.host.site import Site
+from guarded_rollout.host.site import CommandResult, Site
 from guarded_rollout.host.store_file import StoreFile
 from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.journal.model import RolloutOutcome
@@ -35,6 +35,7 @@ from guarded_rollout.sqlite import copy, damage_of, row_counts
 
 SET_ASIDE, REUNITED = "store_set_aside", "store_reunited"
 """Notes in the journal: a store was moved aside, and later what is in it was merged."""
+FORGET = "store_forget"
 
 
 class RestoreData(RolloutStep):
@@ -116,8 +117,11 @@ def _rehearse(work: Work, store: StoreFile, snapshot: Path, rehearsal: Path) -> 
     release = work.incoming
     try:
         copy(store.path, rehearsal)
+        url = f"sqlite:///{rehearsal.absolute()}"
+        if work.site.has(release, FORGET):  # what the backup's store has erased is no loss
+            work.site.require(release, FORGET, str(snapshot), store=url)
         before = row_counts(rehearsal)
-        work.site.require(release, "store_merge", str(snapshot), store=f"sqlite:///{rehearsal.absolute()}")
+        work.site.require(release, "store_merge", str(snapshot), store=url)
         after = row_counts(rehearsal)
     except CommandError as error:
         raise StoreKeptError(release=release.id, reason=error.sentence) from None
@@ -145,19 +149,31 @@ def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
         work.note(SET_ASIDE, store=str(store.path), aside=str(aside))
         store.move(store.path, aside)
     url = store.prepare(snapshot)
-    salvaged: Evidence = {}
-    if aside.exists() and not exact and site.has(work.incoming, "store_salvage"):
-        result = site.command(work.incoming, "store_salvage", str(aside), store=url)
-        if not result.ok:
-            store.discard()
-            store.move(aside, store.path)
-            site.ensure()
-            reason = f"what is left of the store cannot be merged into the backup: {result.reason()}"
-            raise StoreKeptError(release=work.incoming.id, reason=reason)
-        salvaged = {"salvaged": result.json()}
+    told = _told_by(work, aside, url, exact) if aside.exists() else None
+    if told is not None and not told.ok:
+        what = (
+            "what was erased since the backup would be back"
+            if exact
+            else "what is left of it cannot be merged"
+        )
+        store.discard()
+        store.move(aside, store.path)
+        site.ensure()
+        raise StoreKeptError(release=work.incoming.id, reason=f"{what}: {told.reason()}")
+    salvaged = {"forgotten" if exact else "salvaged": told.json()} if told else {}
     store.publish()
     _say_what_became(work, aside, exact)
     return {"data": work.options.data, "kept_aside": str(aside) if aside.exists() else None, **salvaged}
+
+
+def _told_by(work: Work, aside: Path, url: str | None, exact: bool) -> CommandResult | None:
+    """Tell a store what the one set aside has: all that can be read of it, or only what it has erased."""
+    name = FORGET if exact else "store_salvage"
+    if work.site.has(work.incoming, name):
+        return work.site.command(work.incoming, name, str(aside), store=url)
+    if exact and FORGET in work.site.environment.service.commands:
+        work.say(f"{work.incoming.id} knows no erasures: what was erased since the backup is back")
+    return None
 
 
 def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path) -> Evidence:
@@ -184,8 +200,10 @@ def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path) -> Ev
 
 def _union(work: Work, snapshot: Path, aside: Path, exact: bool) -> Evidence:
     """Backup, store and what was set aside, together in the store."""
-    if exact:
+    if exact and not work.site.has(work.incoming, FORGET):
         return {}
+    if exact:
+        return {"forgotten": work.site.require(work.incoming, FORGET, str(aside)).json()}
     work.site.require(work.incoming, "store_merge", str(snapshot))
     return {"salvaged": work.site.require(work.incoming, "store_salvage", str(aside)).json()}
 
