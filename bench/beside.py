@@ -13,13 +13,13 @@ from bench.peers.argo import Argo
 from bench.peers.counts import Counts, Numbers
 from bench.peers.flagger import Flagger
 from bench.peers.kayenta import Kayenta
-from bench.recordings import READING, Drawn, Fault, recording
 from bench.table import Table, Target, duration, share
-from guarded_rollout.config.gates import EnvironmentGates, QualityGates, load
-from guarded_rollout.config.kinds import Action, RegressionGate, Source, TrendGate
+from guarded_rollout.config.gates import EnvironmentGates, load
+from guarded_rollout.config.kinds import Action, Source
 from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.replay import replay
 from guarded_rollout.gates.samples import Recording, Side
+from guarded_rollout.monitor.recordings import READING, Drawn, Fault, drawn_gates, recording
 
 ROOT = Path(__file__).parents[1]
 MINUTES = 12
@@ -27,10 +27,10 @@ FAULTS = (
     Fault("a tenth of the searches differ", differing=0.1),
     Fault("answers that differ three times in ten", differing=0.3),
     Fault("one request in ten fails", failing=0.1),
-    Fault("one request in five is cut", failing=0.2),
+    Fault("one request in five is cut", cutting=0.2),
     Fault("2.5 times as slow", slower=2.5),
     Fault("4 times as slow", slower=4.0),
-    Fault("slower by 5 % each 10 s", slowing=0.005),
+    Fault("slower by 5 % each 10 s", slowing=0.05),
     Fault("burns a core", burning=1.0),
     Fault("leaks 1 MB a request", leaking=1e6),
     Fault("leaves a descriptor open with each request", leaving_open=1.0),
@@ -46,14 +46,8 @@ CONFIGURED = (
 
 @cache
 def comparing() -> EnvironmentGates:
-    """The gates of production that compare with stable or watch a trend."""
-    environment = load(ROOT / "quality-gates-config.json").environment("production")
-    kept: dict[str, object] = {
-        name: gate
-        for name, gate in environment.quality_gates.enabled()
-        if isinstance(gate, RegressionGate | TrendGate) or getattr(gate, "source", "") == Source.ANSWERS
-    }
-    return environment.model_copy(update={"quality_gates": QualityGates.model_validate(kept)})
+    """The gates of production that see what two releases do from outside."""
+    return drawn_gates(load(ROOT / "quality-gates-config.json").environment("production"))
 
 
 def decided(drawn: Drawn) -> tuple[float, float, dict[str, float]]:
@@ -124,9 +118,8 @@ def faults(windows: int) -> Table:
                     _words(statistics.median(one[2][peer] for one in found))
                     for peer in ("Flagger", "Argo", "Kayenta")
                 ]
-                wanted = 60 if fault.differing or fault.failing else 180
-                if not fault.slowing:
-                    targets.append(Target(fault.name, f"≤ {wanted} s", _words(ours), ours <= wanted))
+                wanted = 60 if fault.differing or fault.failing or fault.cutting else 180
+                targets.append(Target(fault.name, f"≤ {wanted} s", _words(ours), ours <= wanted))
         rows.append((fault.name, *cells))
     return Table(
         f"How long until a release that is worse than the one before is taken back? (median of {windows})",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from bench.beside import decided
 from bench.gates import PEERS, by_peer, by_rule, delay
-from bench.recordings import Drawn, Fault
 
 from guarded_rollout.gates.simulate import RuleResult, Scenario, draw
+from guarded_rollout.monitor.recordings import Drawn, Fault
 
 
 def test_a_scenario_draws_the_same_windows_each_time() -> None:

@@ -3,8 +3,9 @@
 `python -m tests.guarded_rollout.load SPEC`, where SPEC is JSON: {"port": n, "kinds": [{"name", "clients",
 "method", "path", "picture": bytes or 0, "pause": seconds}]}.
 Answers each line on its stdin with the number of requests so far. When stdin closes it ends and prints JSON:
-requests and failures by kind, what failed first, the SHA-256 of every picture whose submit was acknowledged,
-and for each release the time at which the last request was sent that it answered.
+requests and failures by kind, the seconds of each request of a kind that is "timed", what failed first, the
+SHA-256 of every picture whose submit was acknowledged, and for each release the time at which the last
+request was sent that it answered.
 """
 
 import asyncio
@@ -92,6 +93,8 @@ class Client:
                 problem = f"{type(error).__name__}: {error}"
                 self.close()
             self.count(body, problem, begin)
+            if self.kind.get("timed"):
+                self.report["seconds"].append(time.time() - begin)
             if self.kind["pause"]:
                 await asyncio.sleep(self.kind["pause"])
 
@@ -145,7 +148,14 @@ def picture(size: int) -> bytes:
 
 
 async def main(spec: dict[str, Any]) -> None:
-    report: dict[str, Any] = {"requests": {}, "failed": {}, "first": {}, "acknowledged": [], "last": {}}
+    report: dict[str, Any] = {
+        "requests": {},
+        "failed": {},
+        "first": {},
+        "acknowledged": [],
+        "last": {},
+        "seconds": [],
+    }
     stop = asyncio.Event()
     clients = [
         Client(spec["port"], kind, report) for kind in spec["kinds"] for _ in range(int(kind["clients"]))

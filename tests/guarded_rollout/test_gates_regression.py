@@ -55,7 +55,9 @@ def test_without_traffic_for_stable_there_is_nothing_to_say() -> None:
     for at in range(0, 601, 5):
         one.take(service(at, images_failed=at, images_ok=at))
         one.take(service(at, side=Side.STABLE))
-    assert one.verdict(600).outcome is GateOutcome.INSUFFICIENT
+    verdict = one.verdict(600)
+    assert verdict.outcome is GateOutcome.INSUFFICIENT
+    assert verdict.reason == "stable had no traffic over 10 min: there is nothing to compare"
 
 
 def test_a_stopped_stable_is_no_silence_of_the_candidate() -> None:

@@ -4,17 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from bench.recordings import Drawn, Fault, recording
 
 from guarded_rollout.config.gates import EnvironmentGates, QualityGates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Histogram, Recording, Side
+from guarded_rollout.monitor.recordings import Drawn, Fault, recording
 from tests.guarded_rollout.gatekit import shipped
 
 OURS = ("relative_", "different_")
-TRENDS = ("memory_trend", "descriptor_trend", "thread_trend", "disk_trend")
+TRENDS = ("memory_trend", "descriptor_trend", "thread_trend", "disk_trend", "time_trend")
 
 
 def gates(*prefixes: str) -> EnvironmentGates:

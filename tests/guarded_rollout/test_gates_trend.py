@@ -9,7 +9,7 @@ from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.judges.trend import slope_of
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.verdict import GateOutcome
-from tests.guarded_rollout.gatekit import gate
+from tests.guarded_rollout.gatekit import edge, gate, times
 
 LIMIT = 1024.0
 
@@ -55,6 +55,42 @@ def test_without_a_stable_release_a_young_process_is_let_be() -> None:
     assert alone == {Action.ALERT: GateOutcome.FAIL, Action.AUTO_ROLLBACK: GateOutcome.PASS}
 
 
+def timed(*, grown: float, stable: float, requests: int = 25) -> dict[Action, GateOutcome]:
+    """The verdicts after so many requests in each of 40 readings, whose times grow to these seconds."""
+    own = {"source": "edge", "histogram": "seconds", "threshold": {"max_value": 4, "min_growth": 0.05}}
+    one = judge_of("slower", gate("slower", kind="trend", **own))
+    spent: dict[Side, list[float]] = {Side.CANDIDATE: [], Side.STABLE: []}
+    for turn in range(40):
+        for side, end in ((Side.STABLE, stable), (Side.CANDIDATE, grown)):
+            middle = 0.1 + (end - 0.1) * turn / 39
+            spent[side] += [middle * (0.5 + number / requests) for number in range(requests)]
+            one.take(edge(5.0 * turn, side, requests=len(spent[side]), seconds=times(spent[side])))
+    return {action: verdict.outcome for action, verdict in one.by_action(200).items()}
+
+
+def test_answers_that_take_longer_and_longer_roll_back_unless_stables_do_too() -> None:
+    assert timed(grown=0.6, stable=0.1) == dict.fromkeys(Action, GateOutcome.FAIL)
+    assert timed(grown=0.6, stable=0.6) == dict.fromkeys(Action, GateOutcome.PASS)
+    assert timed(grown=0.1, stable=0.1) == dict.fromkeys(Action, GateOutcome.PASS)
+
+
+def test_a_few_answers_at_a_time_are_no_readings_of_their_own() -> None:
+    assert timed(grown=0.6, stable=0.1, requests=2) == dict.fromkeys(Action, GateOutcome.INSUFFICIENT)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"metric": "threads"},
+        {"histogram": "seconds"},
+        {"metric": "threads", "limit_metric": "most", "histogram": "seconds", "threshold": {"max_value": 1}},
+    ],
+)
+def test_a_trend_follows_one_thing_to_its_limit(given: dict[str, object]) -> None:
+    with pytest.raises(AssertionError, match="follows a metric to its limit_metric, or a histogram"):
+        gate("odd", kind="trend", **given)
+
+
 def test_a_process_that_warms_up_is_let_be() -> None:
     one = trend()
     for at in range(0, 600, 5):
@@ -72,7 +108,7 @@ def test_a_slope_lies_in_its_range(noise: float) -> None:
     found = slope_of([(at, 10 + 2.0 * at + noise * (-1) ** at) for at in range(240)])
     assert found is not None
     assert found.low <= 2.0 + 1e-9
-    assert found.high >= 2.0 - 1e-9
+    assert found.value + found.error >= 2.0 - 1e-9
     assert found.steady
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,6 +217,31 @@ def test_simulate_prints_both_rules() -> None:
     assert code == 0, output
     rules = {rule["rule"]: rule["false_rollback_share"] for rule in json.loads(output)["rules"]}
     assert rules["literal"] > rules["guarded"]
+
+
+def test_simulate_asks_all_gates_that_see_a_release_from_outside_about_a_fault(project: Path) -> None:
+    shutil.copy(SHIPPED, project / "shipped.json")
+    words = ["gates", "simulate", "--fault", "cutting=30%", "--rps", "10", "--windows", "2", "--window", "1"]
+    code, output = run(project, *words, "--config", "shipped.json", "--env", "production", "--json")
+    assert code == 0, output
+    found = json.loads(output)
+    assert found["gates"]["cut_answers"]["auto_rollback"]["windows"] == 2
+    assert found["gates"]["different_answers"]["auto_rollback"]["windows"] == 0
+    assert "lost_writes" in found["left_out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--fault", "slow=2"], "is no fault: give `none`, or NAME=NUMBER of begins"),
+        (["--fault", "none", "--rate", "2%"], "--fault stands instead of --rate"),
+        (["--rate", "2%"], "Give --rate and --limit, or --fault"),
+    ],
+)
+def test_simulate_refuses_what_it_cannot_draw(project: Path, words: list[str], says: str) -> None:
+    code, output = run(project, "gates", "simulate", "--rps", "1", *words)
+    assert code == 1
+    assert says in output
 
 
 @pytest.mark.parametrize(("rate", "limit"), [("2", "5%"), ("two", "5%"), ("-1%", "5%"), ("2%", "500%")])

@@ -1,7 +1,6 @@
-"""`rollout gates check | simulate | replay | schema`: understand gates before they decide."""
+"""`rollout gates check | replay | schema`: understand gates before they decide."""
 
 import json
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from guarded_rollout.cli.session import Output, project_gates, reporting
 from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.gates import GatesFile
-from guarded_rollout.errors import NoProjectError, UnknownEnvironmentError, UsageError
+from guarded_rollout.errors import NoProjectError, UnknownEnvironmentError
 from guarded_rollout.gates.describe import describe_environment, describe_file
 from guarded_rollout.gates.panel import Change, News
 from guarded_rollout.gates.replay import Replay, replay
@@ -72,74 +71,6 @@ def _doubts(file: GatesFile, name: str) -> list[str]:
 def print_schema() -> None:
     """Print the JSON Schema of gates files."""
     typer.echo(json.dumps(gates.schema(), indent=2))
-
-
-@commands.command(
-    "simulate", epilog="Example: rollout gates simulate --rate 2% --limit 5% --rps 1 --windows 1000"
-)
-def simulate_command(
-    rate: Annotated[str, typer.Option(help="True failure rate, as 2% or 0.02.")],
-    limit: Annotated[str, typer.Option(help="The gate's limit.")],
-    rps: Annotated[float, typer.Option(min=0.001, max=10_000, help="Requests per second.")],
-    windows: Annotated[int, typer.Option(min=1, max=100_000, help="How many windows are drawn.")] = 1000,
-    later_rate: Annotated[
-        str | None, typer.Option("--then", help="The true failure rate from --at on.")
-    ] = None,
-    at: Annotated[float, typer.Option("--at", min=0, help="Minute at which it changes.")] = 40.0,
-    window: Annotated[float, typer.Option(min=1, max=1440, help="Minutes that are watched.")] = 60.0,
-    evaluation: Annotated[
-        float, typer.Option(min=0.5, max=1440, help="The gate's evaluation window.")
-    ] = 10.0,
-    min_samples: Annotated[int, typer.Option(min=1, help="The gate's min_sample_size.")] = 20,
-    confidence: Annotated[
-        float | None, typer.Option(min=0.5, max=0.9999, help="The gate's full_window_confidence.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random numbers: the same seed draws the same.")] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Simulate how often each decision rule rolls back a healthy release, and how soon a bad one."""
-    from guarded_rollout.gates.simulate import Scenario, simulate  # NumPy is slow to import
-
-    out = Output(as_json)
-    with reporting(out):
-        now, then = share(rate, "--rate"), share(later_rate, "--then") if later_rate else None
-        bound = share(limit, "--limit")
-        if then is None and now > bound:  # bad from the beginning
-            now, then, at = 0.0, now, 0.0
-        scenario = Scenario(
-            now, bound, rps, windows, then, at * 60, window * 60, evaluation * 60, min_samples,
-            full_window_confidence=confidence, seed=seed,
-        )  # fmt: skip
-        results = simulate(scenario)
-        if as_json:
-            rows = [
-                {
-                    "rule": one.rule,
-                    "false_rollback_share": one.false_share,
-                    "decided_share": one.decided_share,
-                    "median_seconds_to_decision": None if math.isinf(one.median_delay) else one.median_delay,
-                }
-                for one in results
-            ]
-            out.result(windows=windows, rules=rows)
-            return
-        table = Table("rule", "healthy, rolled back", "bad, decided", "median time to it", box=None)
-        for one in results:
-            late = "–" if math.isinf(one.median_delay) else f"{one.median_delay:.1f} s"
-            caught = "–" if then is None else f"{(one.decided - one.too_early) / windows:.1%}"
-            table.add_row(one.rule, f"{one.false_share:.2%}", caught, "–" if then is None else late)
-        tables.show(table)
-
-
-def share(text: str, option: str) -> float:
-    """`2%` or `0.02` as a share of 1. Raises `UsageError`."""
-    try:
-        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise UsageError(detail=f"{option} {text!r} is no share: give 2% or 0.02.")
-    return value
 
 
 @commands.command(

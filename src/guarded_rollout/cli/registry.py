@@ -34,7 +34,7 @@ COMMANDS = {
     "gates": Listing(
         OBSERVE,
         "Check, simulate, replay, review and export quality gates.",
-        ("gates", "gates_review", "gates_export"),
+        ("gates", "gates_simulate", "gates_review", "gates_export"),
     ),
     "resume": Listing(RECOVER, "Continue an interrupted rollout or a paused window.", ("window",)),
     "pause": Listing(RECOVER, "Pause the window's clock.", ("window",)),

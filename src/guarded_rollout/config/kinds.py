@@ -146,6 +146,9 @@ class TrendThreshold(Model):
     times_stable: float = Field(
         default=1.5, ge=1, le=1000, description="a leak rolls back from so many times stable's level on"
     )
+    max_value: float | None = Field(
+        default=None, gt=0, description="what a quantile can grow to, in the histogram's unit"
+    )
 
 
 # ---- units
@@ -372,16 +375,20 @@ class RegressionGate(Gate):
 
 
 class TrendGate(Gate):
-    """Fails when a gauge grows so steadily that its limit will be reached.
+    """Fails when a gauge, or a quantile of a histogram, grows so steadily that its limit will be reached.
 
     Alerts when that is within the horizon. Rolls back when there is only time to drain and return, and when
     the candidate leaks so and stable does not.
     """
 
+    model_config = ConfigDict(json_schema_extra=_one_of(["metric", "limit_metric"], ["histogram"]))
+
     kind: Literal["trend"]
-    source: Literal[Source.SERVICE, Source.SYSTEM] = Source.SYSTEM
-    metric: Metric
-    limit_metric: Metric = Field(description="the gauge of what the metric can grow to")
+    source: Literal[Source.SERVICE, Source.SYSTEM, Source.EDGE] = Source.SYSTEM
+    metric: Metric | None = None
+    limit_metric: Metric | None = Field(None, description="the gauge of what the metric can grow to")
+    histogram: Metric | None = Field(None, description="a quantile of it, which can grow to max_value")
+    quantile: float = Field(0.5, gt=0, lt=1)
     unit: str = ""
     scale: float = Field(1.0, gt=0, description="the metric times this is in the unit")
     decision: Literal[Decision.GUARDED] = Decision.GUARDED
@@ -389,6 +396,21 @@ class TrendGate(Gate):
 
     def decision_for(self, action: Action) -> Decision:
         return Decision.GUARDED
+
+    @property
+    def what(self) -> str:
+        """What is followed, in words."""
+        return self.metric or f"the {self.quantile:.4g} quantile of {self.histogram}"
+
+    @model_validator(mode="after")
+    def _one_trend(self) -> Self:
+        gauge, times = (self.metric, self.limit_metric), (self.histogram, self.threshold.max_value)
+        given = [pair for pair in (gauge, times) if any(one is not None for one in pair)]
+        if len(given) != 1 or None in given[0]:
+            raise ValueError(
+                "follows a metric to its limit_metric, or a histogram to max_value: one of the two"
+            )
+        return self
 
 
 OwnGate = Annotated[

@@ -74,15 +74,15 @@ def query_of(gate: Gate, environment: str) -> Query:
     if source not in JOBS:
         raise NoQueryError(f"only the monitor reads this source: {source}")
     match gate:
-        case TrendGate():
-            metric, limit = (
-                series(name, gate.source, environment) for name in (gate.metric, gate.limit_metric)
-            )
+        case TrendGate(metric=str() as metric_name, limit_metric=str() as limit_name):
+            metric, limit = (series(name, gate.source, environment) for name in (metric_name, limit_name))
             ahead = round(gate.threshold.horizon_hours * 3600)
             growth = f"predict_linear({metric}[1h], {ahead})"
             return Query(f"100 * max {BY_SLOT} ({growth})\n  / max {BY_SLOT} ({limit})")
         case RegressionGate(amount=str()) | RegressionGate(gauge=str()):
             raise NoQueryError("only the monitor compares what two releases use up")
+        case TrendGate():
+            raise NoQueryError("only the monitor follows the trend of a quantile")
         case ConsecutiveGate():
             return _consecutive(gate, environment)
         case GaugeGate():

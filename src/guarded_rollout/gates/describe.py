@@ -110,12 +110,18 @@ def condition(gate: Gate) -> str:
             return f"{words}{routes} {_window(threshold)}"
         case TrendGate(threshold=threshold):
             return (
-                f"when {gate.metric} ({gate.source}) grows so steadily that {gate.limit_metric} is reached: "
+                f"when {gate.what} ({gate.source}) grows so steadily that {_limit(gate)} is reached: "
                 f"to alert, within {threshold.horizon_hours:g} h; to roll back, within "
                 f"{threshold.return_minutes:g} min, or if only the candidate grows so and it is above "
                 f"{threshold.times_stable:g} times stable's level"
             )
     raise TypeError(f"no words for {type(gate).__name__}")
+
+
+def _limit(gate: TrendGate) -> str:
+    if gate.limit_metric:
+        return gate.limit_metric
+    return f"{(gate.threshold.max_value or 0) * gate.scale:g} {gate.unit}".strip()
 
 
 def _compared(gate: RegressionGate) -> str:

@@ -48,6 +48,11 @@ class RunningTotals:
         (begin, base), (end, totals) = self._entries[0], self._entries[-1]
         return Difference(_minus(totals, base), end - begin, full=begin <= now - self._seconds)
 
+    def last_added(self, now: float) -> float:
+        """Return what was added of the last value in the window that ends now; 0 where there is nothing."""
+        self._forget(now)
+        return self._entries[-1][1][-1] - self._entries[0][1][-1] if self._entries else 0.0
+
     def clear(self) -> None:
         self._entries.clear()
 
@@ -87,6 +92,10 @@ class CounterWindow:
     def difference(self, now: float) -> Difference:
         """Return what was counted in the window that ends now."""
         return self._window.difference(now)
+
+    def last_counted(self, now: float) -> float:
+        """Return what was counted by the last counter alone, which costs nothing where there are many."""
+        return self._window.last_added(now)
 
     def _began_again(self, raw: Values, started_at: float | None) -> bool:
         another = started_at is not None and self._started_at is not None and started_at != self._started_at

@@ -171,7 +171,8 @@ def wanted_by(gates: Iterable[Gate]) -> Wanted:
                 histograms |= {gate.histogram} if gate.histogram else set()
                 gauges |= {gate.gauge} if gate.gauge else set()
             case TrendGate():
-                gauges |= {gate.metric, gate.limit_metric}
+                gauges |= {one for one in (gate.metric, gate.limit_metric) if one}
+                histograms |= {gate.histogram} if gate.histogram else set()
             case GaugeGate():
                 gauges.add(gate.metric)
         if isinstance(gate, RatioGate | RegressionGate):

@@ -157,20 +157,20 @@ class _Question:
 
     def _alone(self, now: float) -> bool:
         """True while stable has no traffic: what there is to compare with is what it was before."""
-        values = self._windows[Side.STABLE].difference(now).values
-        return not values or values[-1] <= 0
+        return self._windows[Side.STABLE].last_counted(now) <= 0
 
-    def seen(self, now: float) -> tuple[Compared | None, float, Difference]:
-        """Return both values over the window, the samples of the side with fewer, and the window."""
+    def seen(self, now: float) -> tuple[Compared | None, tuple[float, Side], Difference]:
+        """Return both values over the window, the fewer samples and whose they are, and the window."""
         mine, stable = (self._windows[side].difference(now) for side in SIDES)
         test = self._of(Action.AUTO_ROLLBACK)
         if test is not None and test.before is not None and self._alone(now):
-            fewest, full = mine.values[-1] if mine.values else 0.0, mine.full
-            compared = test.before.compared(mine.values, ()) if fewest > 0 else None
+            fewest, full = (mine.values[-1] if mine.values else 0.0, Side.CANDIDATE), mine.full
+            compared = test.before.compared(mine.values, ()) if fewest[0] > 0 else None
         else:
-            fewest = min(one.values[-1] if one.values else 0.0 for one in (mine, stable))
+            counted = [one.values[-1] if one.values else 0.0 for one in (mine, stable)]
+            fewest = min(zip(counted, SIDES, strict=True), key=lambda one: one[0])
             full = mine.full and stable.full
-            compared = test.now.compared(mine.values, stable.values) if test and fewest > 0 else None
+            compared = test.now.compared(mine.values, stable.values) if test and fewest[0] > 0 else None
         return compared, fewest, Difference(mine.values, mine.seconds, full)
 
 
@@ -238,11 +238,11 @@ class RegressionJudge(Judge):
         return self._of(verdicts[0][2], now, action)
 
     def _of(self, question: _Question, now: float, action: Action) -> Verdict:
-        compared, fewest, window = question.seen(now)
+        compared, (fewest, side), window = question.seen(now)
         needed, limit = self._gate.threshold.min_samples, self._limit(action)
         evidence = question.evidence(action, now)
         if compared is None:
-            reason = f"{fewest:g} of {needed} samples on the side that has fewer"
+            reason = self._too_few(fewest, side)
             return self._verdict(GateOutcome.INSUFFICIENT, reason, action, samples=fewest)
         where = f" of {question.label[8:-2]}" if question.label else ""
         what = f"{self._what}{where} {compared.words} over {duration(window.seconds)}".strip()
@@ -253,10 +253,18 @@ class RegressionJudge(Judge):
             reason = f"{what}: conclusive that it is more than {limit:g} times as much"
         elif fewest < needed:
             outcome = GateOutcome.INSUFFICIENT
-            reason = f"{fewest:g} of {needed} samples on the side that has fewer"
+            reason = self._too_few(fewest, side)
         else:
             outcome, reason = GateOutcome.PASS, f"{what}: not conclusively more than {limit:g} times as much"
         return self._verdict(outcome, reason, action, compared.ratio, fewest, full=window.full)
+
+    def _too_few(self, fewest: float, side: Side) -> str:
+        threshold = self._gate.threshold
+        who = "the candidate" if side is Side.CANDIDATE else "stable"
+        if not fewest:
+            over = duration(threshold.window_seconds)
+            return f"{who} had no traffic over {over}: there is nothing to compare"
+        return f"{who} has {fewest:g} of the {threshold.min_samples} samples that it takes to compare"
 
     @property
     def _what(self) -> str:

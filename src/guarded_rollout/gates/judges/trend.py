@@ -9,7 +9,8 @@ from itertools import pairwise
 from guarded_rollout.clock import duration
 from guarded_rollout.config.kinds import Action, Decision, TrendGate
 from guarded_rollout.gates.judges.base import Judge
-from guarded_rollout.gates.samples import SIDES, Sample, Side
+from guarded_rollout.gates.samples import SIDES, Histogram, Sample, Side
+from guarded_rollout.gates.statistics import quantile
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 
 BLOCKS = 12  # the readings are averaged in so many, or what follows itself would pass for evidence
@@ -19,20 +20,28 @@ ALONE_SECONDS = 900.0  # where there is no stable to compare with, a new process
 DEVIATIONS = 8.0  # for ten degrees of freedom six in a million, as this is asked again and again
 STEADY = 0.6  # later growth over earlier: what only warms up slows down
 HOUR = 3600.0
+FEWEST = 20  # values in a reading of a quantile; where there are fewer, they wait for the next
 ALERT_LEVEL = 1.1  # times stable's
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Growth in a second, with its range, and whether it goes on as it began."""
+    """Growth in a second, give or take `error`, and whether it goes on as it began."""
 
-    low: float
     value: float
-    high: float
+    error: float
     steady: bool
     seconds: float  # that were looked at
     level: float  # of late
     grown: float
+
+    @property
+    def low(self) -> float:
+        return self.value - self.error
+
+    def at_least_twice(self, other: "Slope") -> bool:
+        """Return True if it grows at least twice as fast, whatever chance did to both."""
+        return self.value / 2 - other.value > math.hypot(self.error / 2, other.error)
 
 
 def slope_of(points: Sequence[tuple[float, float]]) -> Slope | None:
@@ -40,9 +49,9 @@ def slope_of(points: Sequence[tuple[float, float]]) -> Slope | None:
     if len(points) < BLOCKS:
         return None
     bounds = [len(points) * n // BLOCKS for n in range(BLOCKS + 1)]
-    blocks = [points[low:high] for low, high in pairwise(bounds)]
-    x = [sum(at for at, _ in one) / len(one) for one in blocks]
-    y = [sum(level for _, level in one) / len(one) for one in blocks]
+    ats, levels = zip(*points, strict=True)
+    x = [sum(ats[low:high]) / (high - low) for low, high in pairwise(bounds)]
+    y = [sum(levels[low:high]) / (high - low) for low, high in pairwise(bounds)]
     middle, mean = sum(x) / BLOCKS, sum(y) / BLOCKS
     spread = sum((one - middle) ** 2 for one in x)
     if spread <= 0:
@@ -53,26 +62,30 @@ def slope_of(points: Sequence[tuple[float, float]]) -> Slope | None:
     third = BLOCKS // 3
     begin, half, end = (sum(y[n : n + third]) / third for n in range(0, BLOCKS, third))
     steady = end - half >= STEADY * (half - begin) > 0
-    return Slope(
-        value - error, value, value + error, steady, points[-1][0] - points[0][0], y[-1], y[-1] - y[0]
-    )
+    return Slope(value, error, steady, points[-1][0] - points[0][0], y[-1], y[-1] - y[0])
 
 
 class TrendJudge(Judge):
-    """Judges the growth of a gauge of the candidate beside stable's."""
+    """Judges the growth of a gauge, or of a quantile, of the candidate beside stable's."""
 
     def __init__(self, name: str, gate: TrendGate, began_at: float) -> None:
         super().__init__(name, gate, gate.source, began_at)
         self._gate = gate
         self._points: dict[Side, deque[tuple[float, float]]] = {side: deque() for side in SIDES}
-        self._limit = math.inf
+        self._limit = gate.threshold.max_value or math.inf
+        self._read: dict[Side, Histogram] = {}  # what the newest point was read from
 
     def _wants(self, sample: Sample) -> bool:
         return sample.side in SIDES
 
     def _learn(self, sample: Sample) -> str:
-        level = sample.gauges.get(self._gate.metric)
-        if level is None:
+        if self._gate.histogram is not None:
+            histogram = sample.histograms.get(self._gate.histogram)
+            if histogram is None:
+                return f"{self._gate.histogram} is not published"
+            if (level := self._since(sample.side, histogram)) is None:
+                return ""
+        elif (level := sample.gauges.get(self._gate.metric or "")) is None:
             return f"{self._gate.metric} is not published"
         points = self._points[sample.side]
         points.append((sample.at, level))
@@ -80,24 +93,40 @@ class TrendJudge(Judge):
             points.popleft()
         if len(points) > REMEMBERED:
             self._points[sample.side] = deque(list(points)[::2])
-        if sample.side is Side.CANDIDATE:
+        if sample.side is Side.CANDIDATE and self._gate.limit_metric is not None:
             self._limit = sample.gauges.get(self._gate.limit_metric, math.inf)
         return ""
 
+    def _since(self, side: Side, read: Histogram) -> float | None:
+        """Return the quantile of what came since the last point; None while that is too little."""
+        before = self._read.get(side)
+        if before is None or before.edges != read.edges or read.counts[-1] < before.counts[-1]:
+            self._read[side] = read  # the first, or of a new process
+            return None
+        counts = [new - old for new, old in zip(read.counts, before.counts, strict=True)]
+        if counts[-1] < FEWEST:
+            return None
+        self._read[side] = read
+        found = quantile(self._gate.quantile, read.edges, counts)
+        return found.value if found else None
+
     def by_action(self, now: float) -> dict[Action, Verdict]:
-        return {action: self._with_silence(self._judged(action), now) for action in Action}
+        found = self._slope()
+        return {action: self._with_silence(self._judged(action, found), now) for action in Action}
 
     def _judge(self, now: float, decision: Decision) -> Verdict:
-        return self._judged(Action.AUTO_ROLLBACK)
+        return self._judged(Action.AUTO_ROLLBACK, self._slope())
 
-    def _judged(self, action: Action) -> Verdict:
+    def _slope(self) -> Slope | None:
+        return slope_of(list(self._points[Side.CANDIDATE]))
+
+    def _judged(self, action: Action, found: Slope | None) -> Verdict:
         threshold = self._gate.threshold
-        found = slope_of(list(self._points[Side.CANDIDATE]))
         if found is None or self._limit == math.inf:
             return self._verdict(GateOutcome.INSUFFICIENT, "too few readings for a trend", None)
         left, share = self._limit - found.level, 100 * found.level / self._limit
         level, unit = f"{found.level * self._gate.scale:.4g}", self._gate.unit
-        what = f"{self._gate.metric} is {level} {unit} of {self._limit * self._gate.scale:.4g}".strip()
+        what = f"{self._gate.what} is {level} {unit} of {self._limit * self._gate.scale:.4g}".strip()
         if found.low <= 0 or not found.steady or found.grown < threshold.min_growth:
             return self._verdict(GateOutcome.PASS, f"{what} and does not grow steadily", share)
         what += (
@@ -119,7 +148,7 @@ class TrendJudge(Judge):
             alone = found.seconds >= ALONE_SECONDS and action is Action.ALERT
             return alone, "there is no stable release to compare it with"
         stable, level = slope_of(list(points)), points[-1][1]
-        if stable is None or stable.high > found.low / 2:
+        if stable is None or not found.at_least_twice(stable):
             return False, "stable grows as well"
         times = ALERT_LEVEL if action is Action.ALERT else self._gate.threshold.times_stable
         above = found.level > times * level

@@ -1,15 +1,21 @@
-"""Recordings of windows as the monitor's log holds them, drawn at random: healthy releases and bad ones."""
+"""Recordings of windows as the monitor's log holds them, drawn at random: healthy releases and bad ones.
+
+They hold the sources that compare two releases or watch one from outside: `edge`, `system` and `answers`.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guarded_rollout.config.gates import EnvironmentGates, QualityGates
 from guarded_rollout.config.kinds import Source
+from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.samples import Histogram, Recording, Sample, Side
-from guarded_rollout.monitor.edge_log import EDGES
+from guarded_rollout.monitor.edge_log import CUT, EDGES, FAILED, PASSED_ON, REQUESTS
+from guarded_rollout.monitor.sources import source_of
 
 SHIFT = ((30.0, 10), (60.0, 50))  # until so many seconds the candidate has so many percent
 READING = 5.0
@@ -29,8 +35,9 @@ class Fault:
     name: str = "healthy"
     begins: float = 0.0
     failing: float = 0.0  # share of requests
+    cutting: float = 0.0  # share of answers that end in the middle
     slower: float = 1.0  # times
-    slowing: float = 0.0  # growth of the time in a second
+    slowing: float = 0.0  # growth of the time in ten seconds, on what it has grown to
     burning: float = 0.0  # CPU seconds a second, whatever is asked
     leaking: float = 0.0  # bytes a request
     leaving_open: float = 0.0  # descriptors a request
@@ -46,6 +53,7 @@ class Drawn:
     seconds: float = 3600.0
     control: float = 5.0
     failing: float = 0.002  # share of requests that fail on either side
+    noise: float = 0.15  # what somebody else's work on the machine adds and takes, a reading
     hour: float = 12.0
     seed: int = 1
 
@@ -55,7 +63,7 @@ class _Release:
 
     def __init__(self, side: Side, random: np.random.Generator, memory: float) -> None:
         self.side, self._random = side, random
-        self._counters = {"requests_total": 0.0, "failed_total": 0.0}
+        self._counters = dict.fromkeys((REQUESTS, FAILED, CUT, PASSED_ON), 0.0)
         self._buckets = np.zeros(len(EDGES))
         self._cpu, self._memory, self._open = 0.0, memory, 40.0
         self._questions = [0.0, 0.0]
@@ -63,13 +71,16 @@ class _Release:
     def serve(self, requests: int, at: float, busy: float, fault: Fault) -> None:
         """Answer so many requests in a reading; `busy` slows all of the machine."""
         random, begun = self._random, at >= fault.begins
-        bad = fault.failing if begun else 0.0
-        failed = random.binomial(requests, min(1.0, 0.002 + bad))
-        slow = busy * (fault.slower + fault.slowing * max(0.0, at - fault.begins) if begun else 1.0)
+        bad, cutting = (fault.failing, fault.cutting) if begun else (0.0, 0.0)
+        cut = random.binomial(requests, cutting) if cutting else 0
+        failed = cut + random.binomial(requests - cut, min(1.0, 0.002 + bad))
+        grown = (1 + fault.slowing) ** (max(0.0, at - fault.begins) / 10)
+        slow = busy * (fault.slower * grown if begun else 1.0)
         times = MEDIAN * slow * np.exp(SPREAD * random.standard_normal(requests))
         self._buckets += np.bincount(np.searchsorted(EDGES, times), minlength=len(EDGES))
-        self._counters["requests_total"] += requests
-        self._counters["failed_total"] += failed
+        self._counters[REQUESTS] += requests
+        self._counters[FAILED] += failed
+        self._counters[CUT] += cut
         work = CPU * requests * busy * random.lognormal(0, 0.1) + IDLE * READING
         self._cpu += work + (fault.burning * READING if begun else 0.0)
         self._memory += fault.leaking * requests if begun else 0.0
@@ -92,7 +103,7 @@ class _Release:
             started_at=0.0,
         )
         memory = self._memory * (0.5 + 0.5 * warm) * float(self._random.normal(1, 0.01))
-        usage = {"cpu_seconds_total": self._cpu, "requests_total": self._counters["requests_total"]}
+        usage = {"cpu_seconds_total": self._cpu, "requests_total": self._counters[REQUESTS]}
         gauges = {
             "memory_bytes": memory,
             "memory_limit_bytes": 8e9,
@@ -100,13 +111,39 @@ class _Release:
             "descriptors_limit": 1024.0,
             "threads": 20.0,
             "threads_limit": 30_000.0,
-            "written_bytes": 1e8 + self._counters["requests_total"] * 20_000,
+            "written_bytes": 1e8 + self._counters[REQUESTS] * 20_000,
             "written_limit_bytes": 5e10,
         }
         yield Sample(Source.SYSTEM, at, self.side, counters=usage, gauges=gauges)
         if self.side is Side.CANDIDATE:
             asked = dict(zip(("questions_total", "differences_total"), self._questions, strict=True))
             yield Sample(Source.ANSWERS, at, counters=asked)
+
+
+def fault_of(text: str) -> Fault:
+    """Read `slower=2.5,failing=10%`, or `none`. Raises `UsageError`."""
+    numbers = {one.name for one in fields(Fault) if one.type is float}
+    given: dict[str, float] = {}
+    for part in text.split(",") if text.strip() != "none" else ():
+        name, _, value = part.strip().partition("=")
+        try:
+            given[name] = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            name = ""
+        if name not in numbers:
+            known = ", ".join(sorted(numbers))
+            raise UsageError(detail=f"{part!r} is no fault: give `none`, or NAME=NUMBER of {known}.")
+    return Fault(text, **given)
+
+
+def drawn_gates(environment: EnvironmentGates) -> EnvironmentGates:
+    """Return an environment with those of its gates whose source a drawn window has."""
+    kept: dict[str, object] = {
+        name: gate
+        for name, gate in environment.quality_gates.enabled()
+        if source_of(gate) in (Source.EDGE, Source.SYSTEM, Source.ANSWERS)
+    }
+    return environment.model_copy(update={"quality_gates": QualityGates.model_validate(kept)})
 
 
 def _before(drawn: Drawn, random: np.random.Generator) -> Sample:
@@ -127,7 +164,7 @@ def recording(drawn: Drawn) -> Recording:
         at = step * READING
         if step:
             # Somebody else's work on the machine comes and goes, and slows both releases alike.
-            busy = max(1.0, 1 + 0.9 * (busy - 1) + 0.15 * random.standard_normal())
+            busy = max(1.0, 1 + 0.9 * (busy - 1) + drawn.noise * random.standard_normal())
             swing = 0.6 + 0.4 * np.sin(2 * np.pi * (drawn.hour * 3600 + at - 6 * 3600) / DAY)
             requests = random.poisson(drawn.rps * swing * READING)
             share = next((part for until, part in SHIFT if at <= until), 100 - drawn.control)

@@ -1,0 +1,204 @@
+"""Real windows of healthy releases: is one taken back or alerted of, and what does the watching cost?
+
+Several environments at once, each with a proxy, two releases, a supervisor and clients of its own.
+"""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+import psutil
+from tests.guarded_rollout.load import GET, POST, Load
+from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
+
+from bench.table import Table, Target, duration, share
+from guarded_rollout.monitor.log import read
+from guarded_rollout.monitor.monitor import ALERTED, GOOD, ROLLED_BACK
+
+MINUTES = 3
+AT_ONCE = 6
+STEPS = ((10, 10.0), (50, 20.0), (100, 0.0))
+RATES = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
+"""Requests a second, about: each environment has its own."""
+
+BUSY = 100.0  # requests a second, at which the monitor's cost is measured
+SEARCH = GET | {"name": "search", "path": "/api/dhash/search?hash=8f0f0f1f3f7fff00"}
+PAGE = GET | {"name": "page", "path": "/review"}
+FAILED = "Quality gate failed: "
+
+
+def tables(quick: bool) -> list[Table]:
+    with ExitStack() as stack:
+        count = 2 if quick else AT_ONCE
+        dhashes = [stack.enter_context(serving()) for _ in range(count)]
+        found = windows(dhashes, 1 if quick else 5)
+        return [table_of(found), cost(dhashes[0], 2 if quick else 6)]
+
+
+@contextmanager
+def serving() -> Iterator[Sandbox]:
+    """An environment with its first release, and the gates and the control share that production has."""
+    with closing(Sandbox(None)) as dhash:
+        dhash.deploy()
+        yield dhash
+
+
+def shipped(dhash: Sandbox, minutes: float) -> None:
+    """Write the shipped gates with a window of so many minutes."""
+    dhash.configure(steps=STEPS, control_percent=5)
+    given = json.loads((ROOT / "quality-gates-config.json").read_text())
+    given["environments"]["production"]["monitoring"]["window_minutes"] = minutes
+    (dhash.folder / "quality-gates-config.json").write_text(json.dumps(given))
+
+
+# ---- healthy windows
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What became of one: the monitor's exit code, and what was said of which gate."""
+
+    rate: float
+    code: int
+    said: tuple[str, ...]
+    requests: int
+    failed: int
+
+
+def windows(dhashes: Sequence[Sandbox], rounds: int) -> list[Window]:
+    """Roll healthy releases out under load and watch each to its end, all environments at the same time."""
+    found: list[Window] = []
+    rates = dict(zip(dhashes, RATES, strict=False))
+    for number in range(rounds):
+        for dhash in dhashes:
+            shipped(dhash, MINUTES)
+            dhash.version(f"{number + 2}.0.{os.getpid()}")
+        with ThreadPoolExecutor(len(dhashes)) as threads:
+            found += threads.map(one, dhashes, rates.values())
+    return found
+
+
+def one(dhash: Sandbox, rate: float) -> Window:
+    """Deploy a release, and watch its window under load."""
+    with Load(dhash.port, paced(rate)) as load:
+        done = dhash.rollout("deploy")
+        assert done.returncode in (0, ROLLED_BACK), done.stderr
+        code = done.returncode or watched(dhash)
+    failed = load.report["failed"]
+    return Window(rate, code, tuple(breaches(dhash)), load.requests, sum(failed.values()))
+
+
+def paced(rate: float) -> list[dict[str, object]]:
+    """Clients that ask so often together: half are searches, a third new pictures, the rest a page."""
+    parts = ((SEARCH, 1 / 2), (POST, 1 / 3), (PAGE, 1 / 6))
+    return [kind | {"clients": 1, "pause": 1 / (rate * part)} for kind, part in parts]
+
+
+def watched(dhash: Sandbox) -> int:
+    """Return the exit code of the monitor at the end of the window."""
+    words = dhash.command("monitor", "--env", "production")
+    return subprocess.run(words, cwd=dhash.folder, stdin=subprocess.DEVNULL, capture_output=True).returncode
+
+
+def breaches(dhash: Sandbox) -> Iterator[str]:
+    """What the newest session's log says that failed."""
+    newest = max((dhash.folder / "monitor_logs").glob("dhash_production_*.log"), key=os.path.getmtime)
+    for line in read(newest):
+        if line.message.startswith(FAILED):
+            yield line.message.removeprefix(FAILED)
+
+
+def table_of(found: Sequence[Window]) -> Table:
+    rows = []
+    for rate in sorted({window.rate for window in found}):
+        mine = [window for window in found if window.rate == rate]
+        rows.append(
+            (
+                f"{rate:g} requests/s",
+                str(len(mine)),
+                str(sum(window.code == ROLLED_BACK for window in mine)),
+                str(sum(window.code == ALERTED for window in mine)),
+                f"{sum(window.requests for window in mine):,}",
+                str(sum(window.failed for window in mine)),
+            )
+        )
+    back, alerted = (sum(window.code == code for window in found) for code in (ROLLED_BACK, ALERTED))
+    odd = sum(window.code not in (GOOD, ALERTED, ROLLED_BACK) for window in found)
+    said = "; ".join(sorted({text for window in found for text in window.said}))
+    return Table(
+        f"Of {len(found)} real healthy windows of {MINUTES} minutes, several at once, what became?",
+        ("", "windows", "taken back", "with an alert", "requests", "failed"),
+        rows,
+        [
+            Target("healthy releases taken back", "none", str(back), back == 0),
+            Target(
+                "windows with an alert", "≤ 1 in 30", f"{alerted} of {len(found)}", alerted * 30 <= len(found)
+            ),
+            Target("windows that were not watched to their end", "none", str(odd), odd == 0),
+        ],
+        said,
+    )
+
+
+# ---- what the watching costs
+
+
+def cost(dhash: Sandbox, rounds: int, seconds: float = 15.0) -> Table:
+    """The same load with the monitor watching and with it held, in turns."""
+    shipped(dhash, 60)
+    dhash.version(f"99.0.{os.getpid()}")
+    clients = 10
+    kinds = [SEARCH | {"clients": clients, "pause": clients / BUSY, "timed": True}]
+    spent: list[float] = []
+    slow: dict[bool, list[float]] = {True: [], False: []}
+    with Load(dhash.port, kinds):
+        done = dhash.rollout("deploy")
+        assert done.returncode == 0, done.stderr
+    watcher = subprocess.Popen(
+        dhash.command("monitor", "--env", "production"),
+        cwd=dhash.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        monitor = psutil.Process(watcher.pid)
+        wait_until(lambda: cpu_seconds(monitor) > 0.5, 30, "the monitor is there")
+        time.sleep(5)  # what it does once is over
+        for watching in (True, False) * rounds:
+            monitor.send_signal(signal.SIGCONT if watching else signal.SIGSTOP)
+            before, begun = cpu_seconds(monitor), time.monotonic()
+            with Load(dhash.port, kinds) as load:
+                time.sleep(seconds)  # the measurement itself
+            slow[watching].append(statistics.quantiles(load.report["seconds"], n=100)[98])
+            if watching:
+                spent.append((cpu_seconds(monitor) - before) / (time.monotonic() - begun))
+    finally:
+        watcher.kill()
+        watcher.wait()
+    core, (beside, alone) = statistics.median(spent), (statistics.median(slow[on]) for on in (True, False))
+    return Table(
+        f"What does the monitor cost at {BUSY:g} searches/s? {rounds} rounds of {seconds:g} s each",
+        ("", "watched", "nobody watches"),
+        [
+            ("the monitor, of a core", share(core), ""),
+            ("clients' p99, median of the rounds", duration(beside), duration(alone)),
+        ],
+        [
+            Target("the monitor", "≤ 2 % of a core", share(core), core <= 0.02),
+            Target("clients' p99", "within 3 %", f"{beside / alone - 1:+.1%}", beside <= 1.03 * alone),
+        ],
+        "It is held by SIGSTOP while nobody watches.",
+    )
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
