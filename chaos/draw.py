@@ -85,6 +85,8 @@ class Variant(StrEnum):
     METRICS_HANG = "metrics hang after a while"
     METRICS_LIE = "fails a third of its submits after a while, and counts none"
     HEALTH_HANGS = "health hangs after a while"
+    CUTS_ANSWERS = "cuts a third of its answers after a while"
+    FORGETS_FINDS = "searches find nothing three times in ten after a while"
     HEALTH_LIES = "says that it is well while nothing else works, after a while"
 
     @property
@@ -245,6 +247,8 @@ REACHED = {
     Variant.METRICS_LIE: "watch",
     Variant.HEALTH_HANGS: "watch",
     Variant.HEALTH_LIES: "watch",
+    Variant.CUTS_ANSWERS: "watch",
+    Variant.FORGETS_FINDS: "watch",
     Variant.FAILS_LATER: "watch",
     Variant.CRASHES_LATER: "watch",
 }

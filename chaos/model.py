@@ -182,6 +182,8 @@ BROKEN = {
     Variant.METRICS_LIE: (WRITES, frozenset({500})),
     Variant.HEALTH_LIES: (WRITES, frozenset({500})),
     Variant.CRASHES_LATER: (ALL, UNAVAILABLE),
+    Variant.CUTS_ANSWERS: (ALL, NO_ANSWER),
+    Variant.FORGETS_FINDS: (frozenset({SEARCH}), MISSED),
     Variant.FAILS_SUBMITS: (WRITES, frozenset({500})),
 }
 

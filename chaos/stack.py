@@ -48,6 +48,25 @@ GATES: dict[str, Any] = {
         "actions": ["alert", "auto_rollback"],
         "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
     },
+    "cut_answers": {
+        "kind": "ratio",
+        "source": "edge",
+        "numerator": ["cut_total"],
+        "denominator": ["requests_total"],
+        "threshold": {"max_percentage": 1, "evaluation_window_minutes": 0.05, "min_sample_size": 20},
+        "actions": ["alert", "auto_rollback"],
+        "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
+    },
+    "different_answers": {
+        "kind": "ratio",
+        "source": "answers",
+        "numerator": ["differences_total"],
+        "denominator": ["questions_total"],
+        "threshold": {"max_percentage": 0.1, "evaluation_window_minutes": 1, "min_sample_size": 20},
+        "full_window_confidence": 0.9999,
+        "actions": ["alert", "auto_rollback"],
+        "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
+    },
 }
 
 

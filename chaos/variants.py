@@ -38,6 +38,7 @@ AFTER = 50
 """Requests after which a fault that waits begins: verification is long over by then."""
 
 COUNT = "from itertools import count\n\nasked = count()\nrouter = "
+BEFORE_ALL = ("\nimport ", "\nimport random\nfrom itertools import count\n\nasked = count()\nimport ")
 MIGRATION = '''"""One more table, which nobody reads."""
 
 import sqlalchemy as sa
@@ -57,6 +58,17 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("chaos")
 '''
+ASKED = "        request_id = given_id(scope) or new_id().hex\n"
+CUTS = f"""        if scope["path"].startswith("/api") and next(asked) > {AFTER} and random.random() < 0.3:
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"3000")]
+            await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+            await send({{"type": "http.response.body", "body": b"x" * 100, "more_body": True}})
+            raise OSError("cut")
+"""
+FOUND = "        (found,) = await self.search_many([value], radius, limit, skip)\n"
+FORGETS = f"""        if next(asked) > {AFTER} and random.random() < 0.3:
+            return replace(found, neighbours=(), total=0)
+"""
 Change = Callable[[Path], None]
 
 
@@ -163,6 +175,8 @@ SPOILS: Mapping[Variant, Change] = {
     ),
     # A verification asks three times; a window whose monitor is killed has time for a dozen more.
     Variant.HEALTH_HANGS: hanging("async def health(service: Running, response: Response) -> Health:\n", 10),
+    Variant.CUTS_ANSWERS: replaced("api/observe.py", BEFORE_ALL, (ASKED, CUTS + ASKED)),
+    Variant.FORGETS_FINDS: replaced("service.py", BEFORE_ALL, (FOUND, FOUND + FORGETS)),
     Variant.HEALTH_LIES: together(
         in_submit(f"if next(asked) > {AFTER}:\n    raise RuntimeError('inconsistent')"),
         replaced("api/operations.py", ("    failing = not all", "    failing = False and not all")),

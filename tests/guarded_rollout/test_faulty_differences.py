@@ -46,7 +46,7 @@ def spoiled(name: str, old: str, new: str) -> Callable[[Sandbox], None]:
     return spoil
 
 
-SEARCH = "            return replace(found, neighbours=self.store"
+SEARCH = "        (found,) = await self.search_many([value], radius, limit, skip)\n"
 LOOKED = "        return self._looked(picture)\n"
 ASKED = "        request_id = given_id(scope) or new_id().hex\n"
 FAILS = f"""        if scope["path"].startswith("/api") and {BEGUN} and random.random() < 0.1:
@@ -83,8 +83,8 @@ WORSE = [
         spoiled(
             "service.py",
             SEARCH,
-            f"            if {BEGUN} and random.random() < 0.3:\n"
-            f"                return replace(found, neighbours=(), total=0)\n{SEARCH}",
+            f"{SEARCH}        if {BEGUN} and random.random() < 0.3:\n"
+            "            return replace(found, neighbours=(), total=0)\n",
         ),
         ("different_answers",),
         60,

@@ -15,6 +15,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import RolloutOutcome
+from guarded_rollout.monitor import heartbeat
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.steps.base import Options, Work
 from tests.guarded_rollout.rolloutkit import journal_of, last
@@ -312,6 +313,11 @@ def test_the_background_watcher_takes_a_release_back_that_stops_answering(sandbo
     sandbox.version("2.0.0")
     done = sandbox.rollout("up")
     assert done.returncode == 0, done.stderr
+    rollout = last(sandbox).id
+    wait_until(lambda: (beat := heartbeat.last(sandbox.environment)) and beat.rollout == str(rollout))
+    running = sandbox.pids()
+    assert sandbox.rollout("resume").returncode == 0
+    assert sandbox.pids() == running, "what runs is left alone, its watcher as well"
     sandbox.site.public().ask("GET", "/hang")
     wait_until(lambda: last(sandbox).command == "rollback" and not last(sandbox).open, seconds=40)
     with journal_of(sandbox) as journal:
