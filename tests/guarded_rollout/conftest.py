@@ -42,3 +42,4 @@ def dhash(_project: Sandbox) -> Iterator[Sandbox]:
     _project.configure()
     yield _project
     _project.restore_source()
+    _project.take_back()

@@ -240,6 +240,12 @@ class Sandbox:
         assert after != before, f"nothing to change in {name}"
         path.write_text(after)
 
+    def take_back(self) -> None:
+        """Abort a rollout that a test left open, or every one after it would be refused."""
+        with self.engine() as engine:
+            if engine.journal.open_rollout(self.environment.name) is not None:
+                engine.abort("left open by a test")
+
     # ---- what it sees
 
     def pids(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add, sub
 
 Values = tuple[float, ...]
 
@@ -85,7 +86,7 @@ class CounterWindow:
         if at <= last:
             return None
         increment = raw if self._began_again(raw, started_at) else _minus(raw, self._raw)
-        self._window.append(at, tuple(total + more for total, more in zip(totals, increment, strict=True)))
+        self._window.append(at, tuple(map(add, totals, increment)))
         self._raw, self._started_at = raw, started_at
         return increment
 
@@ -126,4 +127,4 @@ class AverageWindow:
 
 
 def _minus(left: Values, right: Values) -> Values:
-    return tuple(one - other for one, other in zip(left, right, strict=True))
+    return tuple(map(sub, left, right))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Protocol
 
 from guarded_rollout.gates.detector import Evidence
@@ -89,7 +90,7 @@ class TimesComparison:
                 self._detector.take(
                     (mine[-1] - mine[far], mine[-1]), (stable[-1] - stable[edge], stable[-1]), guess, at
                 )
-        self._stable = tuple(one + more for one, more in zip(self._stable, stable, strict=True))
+        self._stable = tuple(map(add, self._stable, stable))
 
     def compared(self, mine: Values, stable: Values) -> Compared | None:
         one, other = quantile(self._q, self._edges, mine), quantile(self._q, self._edges, stable)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import add
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.kinds import Action, Decision, RegressionGate
@@ -82,8 +83,8 @@ class _Question:
         if increment is None:
             self._paired_at = max(self._paired_at or sample.at, sample.at)
             return True
-        before = self._waiting.get(sample.side, (0.0,) * len(increment))
-        self._waiting[sample.side] = tuple(one + more for one, more in zip(before, increment, strict=True))
+        before = self._waiting.get(sample.side)
+        self._waiting[sample.side] = tuple(map(add, before, increment)) if before else increment
         if len(self._waiting) == len(SIDES):  # only what was counted over the same time is compared
             seconds = sample.at - (self._paired_at or sample.at)
             mine, stable = self._waiting[Side.CANDIDATE], self._waiting[Side.STABLE]
