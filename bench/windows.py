@@ -19,6 +19,7 @@ from tests.guarded_rollout.load import GET, POST, Load
 from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
 
 from bench.table import Table, Target, duration, share
+from guarded_rollout.journal.store import Journal
 from guarded_rollout.monitor.log import read
 from guarded_rollout.monitor.monitor import ALERTED, GOOD, ROLLED_BACK
 
@@ -39,7 +40,7 @@ def tables(quick: bool) -> list[Table]:
         count = 2 if quick else AT_ONCE
         dhashes = [stack.enter_context(serving()) for _ in range(count)]
         found = windows(dhashes, 1 if quick else 5)
-        return [table_of(found), cost(dhashes[0], 2 if quick else 6)]
+        return [table_of(found), frozen(dhashes[0]), cost(dhashes[0], 2 if quick else 6)]
 
 
 @contextmanager
@@ -147,6 +148,56 @@ def table_of(found: Sequence[Window]) -> Table:
     )
 
 
+# ---- a release that freezes
+
+
+def frozen(dhash: Sandbox) -> Table:
+    """Stop a release's processes while it has the traffic; measure until the one before has it."""
+    shipped(dhash, 60)
+    dhash.version(f"98.0.{os.getpid()}")
+    with Load(dhash.port, paced(15)) as load:
+        done = dhash.rollout("deploy")
+        assert done.returncode == 0, done.stderr
+        slot = dhash.site.traffic.serving()
+        with watching(dhash):
+            time.sleep(15)  # the monitor knows what is usual
+            leader = psutil.Process(dhash.pids()[str(slot)])
+            for process in (leader, *leader.children(recursive=True)):
+                process.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            wait_until(lambda: dhash.site.traffic.serving() != slot, 60, "the release before serves")
+            seconds = time.monotonic() - began
+            wait_until(lambda: not is_open(dhash), 60, "the rollback ends")
+    return Table(
+        "A release is stopped by SIGSTOP with all of the traffic (15 requests/s): when is the other one back?",
+        ("", "seconds", "requests that failed"),
+        [("frozen → the other one serves", duration(seconds), str(sum(load.report["failed"].values())))],
+        [Target("frozen → the other one serves", "≤ 10 s", duration(seconds), seconds <= 10)],
+    )
+
+
+def is_open(dhash: Sandbox) -> bool:
+    with Journal.look(dhash.environment.journal) as journal:
+        return journal.open_rollout("production") is not None
+
+
+@contextmanager
+def watching(dhash: Sandbox) -> Iterator[psutil.Process]:
+    """A monitor that watches the open window, in the foreground."""
+    watcher = subprocess.Popen(
+        dhash.command("monitor", "--env", "production"),
+        cwd=dhash.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield psutil.Process(watcher.pid)
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
 # ---- what the watching costs
 
 
@@ -161,28 +212,17 @@ def cost(dhash: Sandbox, rounds: int, seconds: float = 15.0) -> Table:
     with Load(dhash.port, kinds):
         done = dhash.rollout("deploy")
         assert done.returncode == 0, done.stderr
-    watcher = subprocess.Popen(
-        dhash.command("monitor", "--env", "production"),
-        cwd=dhash.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        monitor = psutil.Process(watcher.pid)
+    with watching(dhash) as monitor:
         wait_until(lambda: cpu_seconds(monitor) > 0.5, 30, "the monitor is there")
         time.sleep(5)  # what it does once is over
-        for watching in (True, False) * rounds:
-            monitor.send_signal(signal.SIGCONT if watching else signal.SIGSTOP)
+        for on in (True, False) * rounds:
+            monitor.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
             before, begun = cpu_seconds(monitor), time.monotonic()
             with Load(dhash.port, kinds) as load:
                 time.sleep(seconds)  # the measurement itself
-            slow[watching].append(statistics.quantiles(load.report["seconds"], n=100)[98])
-            if watching:
+            slow[on].append(statistics.quantiles(load.report["seconds"], n=100)[98])
+            if on:
                 spent.append((cpu_seconds(monitor) - before) / (time.monotonic() - begun))
-    finally:
-        watcher.kill()
-        watcher.wait()
     core, (beside, alone) = statistics.median(spent), (statistics.median(slow[on]) for on in (True, False))
     return Table(
         f"What does the monitor cost at {BUSY:g} searches/s? {rounds} rounds of {seconds:g} s each",

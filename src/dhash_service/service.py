@@ -203,9 +203,9 @@ class Service:
         try:
             with self.store.expecting():
                 with self._counting():
-                    if register and self.samples is not None:
-                        self.samples.offer(data, self._is_erased)
                     looked = self._with_banks(self._look(data, apart, register), data, register)
+                    if isinstance(looked, Looked) and register and self.samples is not None:
+                        self.samples.offer(data, self._is_erased)
                 if isinstance(looked, Looked):
                     if register:
                         written = self._keep(looked, label, as_admin=as_admin)

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from dhash_service.pictures.samples import NEWEST, Samples
 from guarded_rollout.config.environments import load
 from guarded_rollout.config.service import DeclaredQuestion
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.monitor.answers import AnswersSource, values_at
+from guarded_rollout.monitor.answers import DOUBTFUL_POLLS, IN_DOUBT, PER_POLL, AnswersSource, values_at
 from tests.guarded_rollout.webkit import Answer, Web, web
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +83,37 @@ def test_a_random_search_is_asked_as_well(tmp_path: Path, sides: tuple[Web, Web]
     assert any(re.fullmatch("/find[?]hash=[0-9a-f]{16}", path) for path, _ in sides[0].asked)
 
 
+def test_what_is_stored_is_held_against_what_stable_makes_of_the_file_again(
+    tmp_path: Path, sides: tuple[Web, Web]
+) -> None:
+    candidate, stable = sides
+    one = source(tmp_path, sides)
+    one.questions = (DeclaredQuestion("POST", "/stored", ("/hash",), "/find"),)
+    candidate.answers["/stored"] = body(ITEM)
+    assert one.sample().counters["differences_total"] == 0
+    assert {path for path, _ in candidate.asked} == {"/stored"}
+    assert {path for path, _ in stable.asked} == {"/find"}
+    (tmp_path / "samples" / "dd55").write_bytes(b"stored wrongly")
+    candidate.answers["/stored"] = body({**ITEM, "hash": "wrong"})
+    assert one.sample().counters["differences_total"] == 1
+
+
+def test_after_a_difference_more_is_asked_for_some_polls(tmp_path: Path, sides: tuple[Web, Web]) -> None:
+    candidate, _ = sides
+    one = source(tmp_path, sides)
+    one.questions = (DeclaredQuestion("POST", "/find", ("/hash",)),)
+    (tmp_path / "samples").mkdir()
+    for number in range(300):
+        (tmp_path / "samples" / f"{number:04x}").write_bytes(b"a picture")
+    asked = [one.sample().counters["questions_total"]]
+    candidate.answers["/find"] = body({**ITEM, "hash": "wrong"})
+    asked.append(one.sample().counters["questions_total"])
+    candidate.answers["/find"] = body(ITEM)
+    asked += [one.sample().counters["questions_total"] for _ in range(DOUBTFUL_POLLS + 1)]
+    each = [now - before for before, now in pairwise([0.0, *asked])]
+    assert each == [PER_POLL, PER_POLL, *[IN_DOUBT] * DOUBTFUL_POLLS, PER_POLL]
+
+
 def test_a_field_that_is_not_declared_may_differ(tmp_path: Path, sides: tuple[Web, Web]) -> None:
     sides[0].answers["/find"] = body({**ITEM, "at": "midnight"})
     assert source(tmp_path, sides).sample().counters["differences_total"] == 0
@@ -138,7 +169,10 @@ def test_a_pointer_finds_every_item(pointer: str, values: list[object]) -> None:
 
 def test_the_services_own_questions_change_nothing() -> None:
     questions = load(ROOT / "rollout.toml").environment("production").service.questions
-    assert [one.path for one in questions if one.method == "POST"] == ["/api/dhash/search"]
+    assert [one.path for one in questions if one.method == "POST"] == [
+        "/api/dhash/search",
+        "/api/dhash?register=false",
+    ]
 
 
 def test_submitted_files_are_left_only_where_somebody_made_the_folder(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_guides_gates_are_shipped_first_and_others_say_that_they_are_beyond_
     ours: list[Any] = [gates[one] for one in names["production"][7:]]
     sources = {"edge", "system", "answers", "stall", "writes", "checks", "probe"}
     assert {one.source for one in ours} == sources
-    assert len(ours) == 17
+    assert len(ours) == 18
     assert len(names["staging"]) == 4
     assert names["development"] == ["health"]
 

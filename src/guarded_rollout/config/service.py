@@ -71,12 +71,14 @@ class Exported:
 class DeclaredQuestion:
     """A request that changes nothing, and the fields in which two releases' answers should agree.
 
-    `fields` are JSON pointers, in which `*` is every item of a list.
+    `fields` are JSON pointers, in which `*` is every item of a list. Stable is asked another path where what
+    the candidate has stored is compared with what stable makes of the same file again.
     """
 
     method: str
     path: str
     fields: tuple[str, ...]
+    of_stable: str = ""  # the path; empty: the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +157,14 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
 
 def _questions(tables: Sequence[Mapping[str, Any]]) -> Iterator[DeclaredQuestion]:
     for position, table in enumerate(tables):
-        method, _, path = table["ask"].partition(" ")
+        method, _, paths = table["ask"].partition(" ")
+        path, *others = (one.strip() for one in paths.split("|"))
         where = f"service.questions[{position}].ask"
-        require(method in ("GET", "POST") and path.startswith("/"), where, "is no GET or POST and a path")
-        yield DeclaredQuestion(method, path, tuple(table["fields"]))
+        fine = (
+            method in ("GET", "POST") and len(others) <= 1 and all(p.startswith("/") for p in (path, *others))
+        )
+        require(fine, where, "is no GET or POST and a path, or `POST /path | /path of stable`")
+        yield DeclaredQuestion(method, path, tuple(table["fields"]), *others)
 
 
 def _one_of(kinds: type[Kind], given: str, where: str) -> Kind:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from guarded_rollout.config.kinds import Source
@@ -22,6 +23,8 @@ from guarded_rollout.monitor.routes import Routes
 
 QUESTIONS, DIFFERENCES, UNSTABLE = "questions_total", "differences_total", "undecidable_total"
 PER_POLL = 4  # each asked of stable twice
+IN_DOUBT = 12  # while something has differed in one of the last polls
+DOUBTFUL_POLLS = 6
 ASKED_AGAIN = 2  # a difference counts if most of so many more answers differ as well
 REMEMBERED = 1000
 TAIL_BYTES = 65_536
@@ -39,6 +42,7 @@ class AskedRequest:
     path: str
     fields: tuple[str, ...]
     body: bytes | None = None
+    of_stable: str = ""  # the path that stable is asked, where it is another one
 
 
 @dataclass(slots=True)
@@ -62,14 +66,15 @@ class AnswersSource:
     )
     _recent: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _example: str = ""
+    _doubt: int = 0  # polls that ask more, from now on
 
     def sample(self) -> Sample:
         if self.submitted:
             with suppress(OSError):
                 self.submitted[0].mkdir(mode=0o700, exist_ok=True)
-        for number, (first, follow) in enumerate(self._drawn()):
-            if number >= PER_POLL:
-                break
+        self._doubt -= 1
+        most = IN_DOUBT if self._doubt >= 0 else PER_POLL
+        for first, follow in islice(self._drawn(), most):
             answer = self._compare(first)
             for question in follow:
                 if (path := _fill(question.path, answer)) is not None:
@@ -98,10 +103,8 @@ class AnswersSource:
                 follow.append(later)
             self._recent.append(found.name)
             with suppress(OSError):
-                yield (
-                    AskedRequest(question.method, question.path, question.fields, found.read_bytes()),
-                    follow,
-                )
+                content, other = found.read_bytes(), question.of_stable
+                yield AskedRequest("POST", question.path, question.fields, content, other), follow
 
     def _original(self) -> Path | None:
         """Draw some files that were not asked about lately; return the largest that is not too large."""
@@ -170,10 +173,10 @@ class AnswersSource:
 
     def _compare(self, asked: AskedRequest) -> Answer:
         """Ask both and count; returns stable's answer."""
-        stable, candidate = self._ask(self.stable, asked), self._ask(self.candidate, asked)
+        stable, candidate = self._ask_stable(asked), self._ask(asked)
         if stable.problem or candidate.problem or stable.status >= 500:
             return stable  # silence and failures are for other gates
-        again = self._ask(self.stable, asked)
+        again = self._ask_stable(asked)
         wanted = seen(stable, asked.fields)
         if wanted != seen(again, asked.fields):
             self._counts[UNSTABLE] += 1
@@ -182,6 +185,7 @@ class AnswersSource:
         found = seen(candidate, asked.fields)
         if found != wanted and self._still_differs(asked):
             self._counts[DIFFERENCES] += 1
+            self._doubt = DOUBTFUL_POLLS
             field_ = next((one for one in wanted if found.get(one) != wanted[one]), "status")
             self._example = (
                 f"{asked.method} {asked.path[:80]}: {field_} is {_short(found.get(field_))}, "
@@ -193,12 +197,16 @@ class AnswersSource:
         """Ask again: what one side has just learned, the other will know in a moment."""
         differing = 1
         for _ in range(ASKED_AGAIN):
-            stable, candidate = self._ask(self.stable, asked), self._ask(self.candidate, asked)
+            stable, candidate = self._ask_stable(asked), self._ask(asked)
             differing += seen(stable, asked.fields) != seen(candidate, asked.fields)
         return 2 * differing > 1 + ASKED_AGAIN
 
-    def _ask(self, endpoint: Endpoint, asked: AskedRequest) -> Answer:
-        return endpoint.fetch(asked.method, asked.path, body=asked.body, headers=self.headers)
+    def _ask(self, asked: AskedRequest) -> Answer:
+        return self.candidate.fetch(asked.method, asked.path, body=asked.body, headers=self.headers)
+
+    def _ask_stable(self, asked: AskedRequest) -> Answer:
+        path = asked.of_stable or asked.path
+        return self.stable.fetch(asked.method, path, body=asked.body, headers=self.headers)
 
 
 def seen(answer: Answer, fields: Sequence[str]) -> dict[str, object]:
