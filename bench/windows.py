@@ -169,7 +169,7 @@ def frozen(dhash: Sandbox) -> Table:
             seconds = time.monotonic() - began
             wait_until(lambda: not is_open(dhash), 60, "the rollback ends")
     return Table(
-        "A release is stopped by SIGSTOP with all of the traffic (15 requests/s): when is the other one back?",
+        "A release is stopped by SIGSTOP with all of the traffic (15 requests/s): when is the other back?",
         ("", "seconds", "requests that failed"),
         [("frozen → the other one serves", duration(seconds), str(sum(load.report["failed"].values())))],
         [Target("frozen → the other one serves", "≤ 10 s", duration(seconds), seconds <= 10)],
