@@ -23,7 +23,7 @@ DAY = 86_400.0
 MEDIAN, SPREAD = 0.053, 0.45  # of an answer's time, log-normal, as measured of the service
 CPU, IDLE = 0.03, 0.015  # seconds for a request, and in a second without any
 MEGABYTE = 1e6
-ROUTE = '{route="POST /api/dhash"}'
+ROUTE = '{route="POST /items"}'
 
 Numbers = NDArray[np.float64]
 
