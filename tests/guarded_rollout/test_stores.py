@@ -11,9 +11,11 @@ import psycopg
 import pytest
 
 from guarded_rollout.backup.verify import snapshot_problem
+from guarded_rollout.checks.findings import Severity
+from guarded_rollout.checks.preflight import shipped
 from guarded_rollout.config.environments import parse
 from guarded_rollout.errors import StoreProgramError
-from guarded_rollout.host.postgresql import PostgresqlDatabase
+from guarded_rollout.host.postgresql import LogShipping, PostgresqlDatabase
 from guarded_rollout.operations.premerge import _scratch_store
 from guarded_rollout.secret import Secret
 from tests.dhash_service.store.databases import fresh_database, postgres_server
@@ -94,6 +96,20 @@ def test_a_user_who_may_not_make_databases_is_told_and_nothing_changes(
     finally:
         with psycopg.connect(database.url.reveal().replace("+psycopg", ""), autocommit=True) as connection:
             connection.execute("DROP ROLE plain")
+
+
+def test_preflight_says_where_a_servers_log_goes(database: PostgresqlDatabase) -> None:
+    assert database.shipping() == LogShipping(archives=False, seconds=None, fails=False, standbys=0)
+    for told, confirm, severity, words in (
+        (LogShipping(False, None, False, 0), True, Severity.WARNING, "goes nowhere"),
+        (LogShipping(False, None, False, 0), False, Severity.OK, "goes nowhere"),
+        (LogShipping(False, None, False, 2), True, Severity.OK, "streamed to 2 standbys"),
+        (LogShipping(True, 12.4, False, 0), True, Severity.OK, "last 12 s ago"),
+        (LogShipping(True, 12.4, True, 1), False, Severity.WARNING, "archiving the write-ahead log fails"),
+    ):
+        found = shipped(told, confirm=confirm)
+        assert found.level is severity
+        assert words in found.detail
 
 
 def test_a_branch_is_checked_against_an_empty_database_beside(

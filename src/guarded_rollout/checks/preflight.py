@@ -18,9 +18,16 @@ from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.config import gates
 from guarded_rollout.config.copies import BackupEngine
 from guarded_rollout.config.service import StoreKind
-from guarded_rollout.errors import DiskFullError, MissingProgramError, PreflightError, RolloutError
+from guarded_rollout.errors import (
+    DiskFullError,
+    MissingProgramError,
+    PreflightError,
+    RolloutError,
+    StoreProgramError,
+)
 from guarded_rollout.gates.estimate import UsualTraffic, estimates
 from guarded_rollout.host.git import revision
+from guarded_rollout.host.postgresql import LogShipping, PostgresqlDatabase
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
@@ -31,6 +38,7 @@ from guarded_rollout.monitor.edge_log import BeforeSource
 from guarded_rollout.monitor.targets import edge_log_of
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels.factory import configured
+from guarded_rollout.secret import Secret
 
 ABILITIES = {
     "schema_plan": "there is no migration plan, and nothing is migrated",
@@ -195,7 +203,16 @@ def _copies(site: Site) -> Iterator[Finding]:
 
 
 def _stream(site: Site) -> Iterator[Finding]:
-    """Say how far the stream of the store is behind."""
+    """Say how far the stream of the store is behind, or where PostgreSQL's own log goes."""
+    if site.store_url.startswith("postgres"):
+        database = PostgresqlDatabase(Secret(site.store_url), site.environment.service.store_programs)
+        try:
+            yield shipped(database.shipping(), confirm=site.environment.confirm)
+        except MissingProgramError:
+            yield ok("psql is not here, so nobody asked where the server's log goes")
+        except StoreProgramError as error:
+            yield warning(f"nobody knows where the server's log goes: {error.sentence}")
+        return
     try:
         site.stream.require_ready()
     except RolloutError as error:
@@ -212,6 +229,26 @@ def _stream(site: Site) -> Iterator[Finding]:
         )
     else:
         yield ok(f"it is {state.lag_seconds:g} s behind")
+
+
+def shipped(told: LogShipping, *, confirm: bool) -> Finding:
+    """Judge where the log of a PostgreSQL server goes; nowhere matters where operators confirm."""
+    to = f"to {told.standbys} standbys" if told.standbys else "to no standby"
+    if told.archives and told.fails:
+        return warning(
+            f"archiving the write-ahead log fails; it is streamed {to}",
+            "See pg_stat_archiver and the server's log; until then its disk fills up.",
+        )
+    if told.archives:
+        last = "not yet" if told.seconds is None else f"{told.seconds:.0f} s ago"
+        return ok(f"the write-ahead log is archived, last {last}, and streamed {to}")
+    if told.standbys:
+        return ok(f"the write-ahead log is not archived, but streamed {to}")
+    weigh = warning if confirm else _harmless
+    advice = "pgBackRest or Barman archive it (docs/backups.md); a standby has it too."
+    return weigh(
+        "the write-ahead log goes nowhere: a lost machine costs what came since the last copy", advice
+    )
 
 
 def _harmless(detail: str, advice: str) -> Finding:

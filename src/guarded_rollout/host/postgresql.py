@@ -21,6 +21,24 @@ NAME_BYTES_MOST = 63  # PostgreSQL's NAMEDATALEN less one
 
 
 @dataclass(frozen=True, slots=True)
+class LogShipping:
+    """Where a server's write-ahead log goes: to an archive, how many seconds ago last (None: never), whether
+    the newest attempt failed, and to how many standbys."""
+
+    archives: bool
+    seconds: float | None
+    fails: bool
+    standbys: int
+
+
+SHIPPING = """
+SELECT current_setting('archive_mode') <> 'off', extract(epoch FROM now() - last_archived_time),
+       coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false),
+       (SELECT count(*) FROM pg_stat_replication)
+FROM pg_stat_archiver"""
+
+
+@dataclass(frozen=True, slots=True)
 class PostgresqlDatabase:
     """A database by its URL; a driver in it (`postgresql+psycopg://`) is left out. `programs` is a folder."""
 
@@ -47,6 +65,11 @@ class PostgresqlDatabase:
     def may_create(self) -> bool:
         """True if this user may create databases, which bringing data back needs."""
         return self._ask("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user") == "t"
+
+    def shipping(self) -> LogShipping:
+        """Ask where the server's log goes; it needs no rights. Raises `StoreProgramError`."""
+        archives, seconds, fails, standbys = self._ask(SHIPPING).split("|")
+        return LogShipping(archives == "t", float(seconds) if seconds else None, fails == "t", int(standbys))
 
     def dump(self, to: Path) -> None:
         """Write one moment of the database into a new folder. Raises `StoreProgramError`."""
