@@ -1,6 +1,7 @@
 """Lines for whoever reads along: a reader that has gone, or does not read, holds nobody up."""
 
 import os
+import re
 import select
 import shutil
 import sys
@@ -9,6 +10,9 @@ from typing import IO
 
 PATIENCE_SECONDS = 1.0
 """How long a line waits for a display that takes nothing (a stopped terminal, a pipe that is full)."""
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours and weights (ECMA-48, "select graphic rendition"): for terminals alone."""
 
 
 class Display:
@@ -28,7 +32,7 @@ class Display:
         if self.drops and not self.takes(stream):
             return
         try:
-            print(line, file=stream, flush=True)
+            print(line if stream.isatty() else STYLE.sub("", line), file=stream, flush=True)
         except (OSError, ValueError):
             _silence(stream)
 

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from guarded_rollout.display import Display
+
 TALKS = """
 import sys, time
 from guarded_rollout.display import Display
@@ -18,6 +20,8 @@ for number in range(int(sys.argv[2])):
     display.show(f"{number} " + "x" * 500)
 print(round(time.monotonic() - began, 1), file=sys.stderr)
 """
+
+PAINTS = r"from guarded_rollout.display import Display; Display().show('\x1b[32mok\x1b[0m')"
 
 
 def talk(how: str, lines: int, output: int) -> subprocess.Popen[str]:
@@ -68,3 +72,14 @@ def test_a_pager_that_reads_slowly_gets_every_line():
     with os.fdopen(reading) as file:
         assert len(file.readlines()) == 400
     assert talking.wait(10) == 0
+
+
+def test_colours_are_for_terminals_alone(capsys):
+    Display().show("\x1b[32mok\x1b[0m: \x1b[1m3\x1b[0m gates")
+    assert capsys.readouterr().out == "ok: 3 gates\n"
+    reading, writing = pty.openpty()
+    painting = subprocess.Popen([sys.executable, "-c", PAINTS], stdout=writing)
+    assert painting.wait(timeout=10) == 0
+    assert b"\x1b[32mok\x1b[0m" in os.read(reading, 100)
+    for end in (reading, writing):
+        os.close(end)

@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 from collections.abc import Sequence
 
@@ -77,12 +78,17 @@ def test_a_serving_environment_is_asked_for_its_health_and_its_latest_backup(san
     backup = take_backup(sandbox.site).entry.path
     assert look(sandbox)["latest backup"].level is Severity.OK
 
-    sandbox.site.processes.stop("blue")
+    os.kill(sandbox.supervisor_pid(), signal.SIGKILL)  # nobody starts it again
+    os.kill(sandbox.pids()["blue"], signal.SIGKILL)
     found = look(sandbox)
     assert found["service health"].level is Severity.FAILED
     with pytest.raises(PreflightError, match="service health"):
         require(list(found.values()))
     assert "service health" not in look(sandbox, health=False)
+    sandbox.site.processes.stop("blue")
+    assert look(sandbox)["service health"].level is Severity.OK, (
+        "a deployment starts what was stopped on purpose"
+    )
 
     backup.chmod(0o600)
     backup.write_bytes(backup.read_bytes()[:-40] + b"x" * 40)

@@ -141,6 +141,9 @@ def _health(site: Site) -> Iterator[Finding]:
     if serving is None:
         yield ok("nothing serves yet")
         return
+    if not site.processes.wanted(site.slots.find(serving.id) or ""):
+        yield ok(f"{serving.id} is stopped on purpose; a deployment starts it first")
+        return
     answer = site.health(site.public())
     said = f"{serving.id} answers {answer.said[:120]}"
     yield ok(said) if answer.ok else failed(said, "Fix it first, or deploy with --skip-health-check.")
@@ -180,6 +183,9 @@ def _backup(site: Site) -> Iterator[Finding]:
 def _copies(site: Site) -> Iterator[Finding]:
     """Require that a backup has left the machine, where the environment is one whose operators confirm."""
     environment = site.environment
+    if environment.service.store is StoreKind.NONE:
+        yield ok("none are needed: the service keeps no data")
+        return
     weigh = warning if environment.confirm else _harmless
     if not environment.copies:
         yield weigh("nothing leaves this machine", "Name a target under `[backup.copies]` in rollout.toml.")

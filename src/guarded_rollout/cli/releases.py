@@ -41,7 +41,7 @@ def table(found: list[ReleaseStanding]) -> Table:
 def stands(one: ReleaseStanding) -> str:
     """Say where a release stands."""
     if one.percent:
-        return f"serves {one.percent} %"
+        return f"serves {one.percent} %" if one.runs else "stopped"
     if one.record.bad:
         return "bad"
     if one.percent == 0:

@@ -21,7 +21,7 @@ COLD_START = ("safety", "stage", "verify")
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStanding:
-    """One release in an environment. `percent` of the traffic; None if it stands in no slot.
+    """One release in an environment. `percent` of the traffic; None if it stands in no slot; `runs` now.
 
     `seconds` is how long a return to it takes, as such returns took before: 0 if it runs, None if nobody
     knows. `problem` says why it cannot be returned to; empty if it can. `own_bytes` is what removing frees.
@@ -30,6 +30,7 @@ class ReleaseStanding:
     id: str
     built_at: datetime | None
     percent: int | None
+    runs: bool
     is_previous: bool
     record: ReleaseRecord
     seconds: float | None
@@ -51,6 +52,7 @@ def standings(site: Site, journal: Journal) -> Iterator[ReleaseStanding]:
             id=release.id,
             built_at=release.built_at,
             percent=site.traffic.share()[slot] if slot else None,
+            runs=running,
             is_previous=release.id == previous,
             record=known.get(release.id, ReleaseRecord(release.id)),
             seconds=0.0 if running else seconds_to_start(rollouts, release.id),
@@ -61,7 +63,7 @@ def standings(site: Site, journal: Journal) -> Iterator[ReleaseStanding]:
     there = {release.id for release in built}
     for record in known.values():
         if record.bad and record.id not in there:
-            yield ReleaseStanding(record.id, None, None, False, record, None, "it was removed", 0, 0)
+            yield ReleaseStanding(record.id, None, None, False, False, record, None, "it was removed", 0, 0)
 
 
 def _problem(release: Release) -> str:
