@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ from sqlalchemy import Connection, Engine, delete, insert
 from sqlalchemy.exc import DBAPIError
 
 from dhash_service.errors import MigrationError, StoreLockedError, StoreLossError, StoreSchemaError
-from dhash_service.store.effects import breaks, destructive, lost, shape_after, statements
+from dhash_service.store.effects import Shape, breaks, destructive, lost, shape_after, statements
 from dhash_service.store.engine import LOCK_SECONDS, connect, parse_url, sqlite_path, translated, writing
 from dhash_service.store.schema import Applied, Kind, Revision, applied
 from dhash_service.store.tables import schema_revisions
@@ -58,6 +59,8 @@ class Migrations:
             Script(script.revision, Kind(script.module.kind), script.doc, script.module)
             for script in reversed(list(directory.walk_revisions()))
         ]
+        self._shapes: dict[int, Shape] = {}
+        self._sql: dict[tuple[str, str], str] = {}
 
     @property
     def head(self) -> str:
@@ -100,8 +103,20 @@ class Migrations:
         below = self.scripts[number - 2].id if number > 1 else "base"
         command.downgrade(self._attached(connection, record), below)
 
+    def shape(self, number: int) -> Shape:
+        """The schema that the first revisions make, so many of them; found out once, for it takes a while."""
+        if number not in self._shapes:
+            self._shapes[number] = shape_after(self.scripts[:number])
+        return self._shapes[number]
+
     def sql(self, script: Script, dialect: str) -> str:
         """The statements of a revision, as the database will meet them."""
+        key = (script.id, dialect)
+        if key not in self._sql:
+            self._sql[key] = self._statements(script, dialect)
+        return self._sql[key]
+
+    def _statements(self, script: Script, dialect: str) -> str:
         number = self.index(script.id)
         if dialect == "sqlite":
             return statements(self.scripts[: number - 1], script)
@@ -121,6 +136,12 @@ class Migrations:
         return config
 
 
+@cache
+def this_release() -> Migrations:
+    """The revisions that this release brings."""
+    return Migrations()
+
+
 def upgrade(
     url: str,
     target: str | None = None,
@@ -136,7 +157,7 @@ def upgrade(
     them, or breaks its word (see `effects`). Raises `StoreSchemaError`, `MigrationError`,
     `StoreLockedError`, `StoreUnreachableError`.
     """
-    migrations = migrations or Migrations()
+    migrations = migrations or this_release()
     end = migrations.index(target) if target else len(migrations.scripts)
 
     def step(connection: Connection) -> Script | None:
@@ -174,7 +195,7 @@ def downgrade(
     Raises `StoreLossError` before anything is changed if rows or values would go, unless `accept_loss`;
     `MigrationError`, `StoreLockedError`.
     """
-    migrations = migrations or Migrations()
+    migrations = migrations or this_release()
     end = migrations.index(target)
 
     def step(connection: Connection) -> Script | None:
@@ -264,7 +285,7 @@ def broken_word(migrations: Migrations, script: Script) -> list[str]:
     if script.kind is Kind.CONTRACT:
         return []
     number = migrations.index(script.id)
-    found = breaks(shape_after(migrations.scripts[: number - 1]), shape_after(migrations.scripts[:number]))
+    found = breaks(migrations.shape(number - 1), migrations.shape(number))
     return found + destructive("\n".join(migrations.sql(script, name) for name in ("sqlite", "postgresql")))
 
 
@@ -279,9 +300,7 @@ def require_word_kept(migrations: Migrations, pending: Sequence[Script]) -> None
 
 
 def _refuse_loss(connection: Connection, migrations: Migrations, start: int, end: int) -> None:
-    before = shape_after(migrations.scripts[:start])
-    after = shape_after(migrations.scripts[:end])
-    if goes := lost(connection, before, after):
+    if goes := lost(connection, migrations.shape(start), migrations.shape(end)):
         raise StoreLossError(f"It would drop {_listed(goes)}.")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dhash_service.store.engine import parse_url
-from dhash_service.store.migrate import Migrations, broken_word, known_part
+from dhash_service.store.migrate import Migrations, broken_word, known_part, this_release
 from dhash_service.store.schema import Kind, Revision, current
 
 
@@ -18,7 +18,7 @@ class Planned(Revision):
 
 def plan(url: str, *, everything: bool = False, migrations: Migrations | None = None) -> list[Planned]:
     """The revisions that an upgrade would apply, in order; `everything`: those already applied too."""
-    migrations = migrations or Migrations()
+    migrations = migrations or this_release()
     had = 0 if everything else len(known_part(current(url), migrations))
     dialect = parse_url(url).get_backend_name()
     contracting = ""

@@ -21,7 +21,7 @@ from dhash_service.errors import StoreDamagedError, StoreError, StoreFullError, 
 from dhash_service.pictures.originals import NO_ROOM
 from dhash_service.store import schema
 from dhash_service.store.engine import connect, reading, translated, writing
-from dhash_service.store.migrate import Migrations, known_part
+from dhash_service.store.migrate import known_part, this_release
 from dhash_service.store.tables import metadata, schema_revisions
 from dhash_service.store.types import Id, Instant
 
@@ -115,7 +115,7 @@ def copy_pages(connection: Connection, path: Path) -> None:
 
 def copy_rows(connection: Connection, path: Path) -> None:
     """Copy a PostgreSQL store as of the connection's transaction, row by row, into the same schema."""
-    migrations = Migrations()
+    migrations = this_release()
     known = known_part(schema.applied(connection), migrations)
     target = connect(f"sqlite:///{path}", foreign_keys=False)
     try:

@@ -81,9 +81,12 @@ class ResticRepository:
 
         Copies that another machine made are found: this one may be new.
         """
-        if not self.exists():
-            return []
-        output = self._run("snapshots", "--json", "--tag", f"{TAG},{self._environment.name}")
+        try:
+            output = self._run("snapshots", "--json", "--tag", f"{TAG},{self._environment.name}")
+        except CopyError as error:
+            if not MISSING.search(str(error.data["reason"])):
+                raise
+            return []  # there is no repository yet
         found = [
             CopySnapshot(
                 self.target.name,
@@ -95,16 +98,6 @@ class ResticRepository:
         ]
         found.sort(key=lambda each: each.taken_at, reverse=True)
         return found[:1] if snapshot == "latest" else found
-
-    def exists(self) -> bool:
-        """True if there is a repository."""
-        try:
-            self._run("cat", "config")
-        except CopyError as error:
-            if MISSING.search(str(error.data["reason"])):
-                return False
-            raise
-        return True
 
     def restore(self, snapshot: str, into: Path) -> None:
         """Bring a copy's files back into a folder."""

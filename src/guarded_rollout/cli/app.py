@@ -5,10 +5,11 @@ import sys
 from collections import UserDict
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import CommandInfo
 
 from guarded_rollout.cli.registry import COMMANDS, INTERRUPTED, usage_code
 
@@ -36,23 +37,24 @@ From = Annotated[
 
 
 class Commands(UserDict[str, Any]):
-    """The commands by name. Reading one imports the modules that define it."""
+    """The commands by name. Reading one imports the modules that define it, and builds it once."""
 
-    def __init__(self, commands: dict[str, Any]) -> None:
-        super().__init__(commands)  # of a group, some commands may have been imported already, and some not
-        self._whole: set[str] = set()
+    built: ClassVar[dict[str, Any]] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
             raise KeyError(name)
-        if name not in self._whole:
+        if name not in self.built:
             for module in COMMANDS[name].modules:
                 import_module(f"guarded_rollout.cli.{module}")
             registered = typer.main.get_group(app).commands
             assert isinstance(registered, Commands)
-            self.data[name] = registered.data[name]
-            self._whole.add(name)
-        return self.data[name]
+            self.built[name] = registered.data[name]
+            # Typer would build all that are registered again, for each invocation in this process.
+            commands, groups = app.registered_commands, app.registered_groups
+            commands[:] = [each for each in commands if _name_of(each) != name]
+            groups[:] = [each for each in groups if each.name != name]
+        return self.built[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -62,6 +64,10 @@ class Commands(UserDict[str, Any]):
 
     def __len__(self) -> int:
         return len(COMMANDS)
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or typer.main.get_command_name(getattr(command.callback, "__name__", ""))
 
 
 class LazyGroup(TyperGroup):

@@ -4,11 +4,13 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from jinja2 import Environment as Jinja
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -31,6 +33,13 @@ STATIC = Path(__file__).parent / "static"
 LARGEST_FORM = 16_384
 
 
+@cache
+def _files() -> tuple[Assets, Jinja]:
+    """What the pages are made of; compiling the templates takes a third of a second."""
+    assets = Assets(STATIC)
+    return assets, templates(assets.url)
+
+
 class Dashboard:
     """One project's dashboard."""
 
@@ -38,8 +47,7 @@ class Dashboard:
         self.project = project
         self._access = access
         self._jobs = jobs
-        self._assets = Assets(STATIC)
-        self._jinja = templates(self._assets.url)
+        self._assets, self._jinja = _files()
         self._renderer = Renderer(self._jinja, jobs)
         self._live = {
             name: Live(environment, jobs, self._renderer.environment)
