@@ -344,7 +344,7 @@ def test_processes_end_with_a_parent_that_was_killed(
 
 
 def avif(side: int) -> bytes:
-    return encode(photo(side, side), "AVIF")
+    return encode(photo(side, side), "AVIF", speed=10)
 
 
 def test_a_further_format_is_decoded_in_the_limited_process(open_reader: Open) -> None:
