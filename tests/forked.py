@@ -1,30 +1,58 @@
-"""Runs `dhash` in processes that are forked from one which has imported it already.
+"""Runs `dhash` and `rollout` in processes that are forked from one which has imported them already.
 
-They are real processes, with arguments, environment, output and exit code of their own. Starting Python and
-importing the service takes most of a second of a core, and the tests start hundreds.
+They are real processes, with arguments, folder, environment, output, terminal and exit code of their own.
+Starting Python and importing the service takes most of a second of a core, and the tests start hundreds.
 """
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.preloaded"])
+PROGRAMS = ("dhash", "rollout")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a program finds around it: its folder, its environment, and the files that it reads and writes."""
+
+    folder: str
+    env: Mapping[str, str]
+    stdin: str
+    stdout: str
+    stderr: str
+    terminal: bool = False
+    """The three are one terminal, which becomes the program's own."""
 
 
 class Forked:
-    """A running `dhash`, with the part of `subprocess.Popen` that tests use."""
+    """A running program, with the part of `subprocess.Popen` that tests use."""
 
     def __init__(
-        self, arguments: Sequence[str], env: Mapping[str, str], stdout: Path, stderr: Path | None = None
+        self,
+        program: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        stdout: Path,
+        stderr: Path | None = None,
+        *,
+        stdin: Path = Path(os.devnull),
+        folder: Path | None = None,
+        terminal: bool = False,
     ) -> None:
-        self.args = ["dhash", *arguments]
-        told = (list(arguments), dict(env), str(stdout), str(stderr or stdout), os.getcwd())
-        self._process = CONTEXT.Process(target=_run, args=told)
+        assert program in PROGRAMS, program
+        self.args = [program, *arguments]
+        self.written = stdout
+        place = str(folder or Path.cwd())
+        around = Surroundings(place, dict(env), str(stdin), str(stdout), str(stderr or stdout), terminal)
+        self._process = CONTEXT.Process(target=_run, args=(self.args, around))
         self._process.start()
         self.pid: int = self._process.pid or 0
 
@@ -53,17 +81,43 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(arguments: list[str], env: dict[str, str], stdout: str, stderr: str, folder: str) -> None:
-    from dhash_service.cli import main
+def run(
+    program: str,
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    given: str = "",
+    seconds: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command line to its end, as `subprocess.run` does with text; `env` is added to ours."""
+    with tempfile.TemporaryDirectory(prefix="said-") as said:
+        read, out, err = (Path(said) / name for name in ("in", "out", "err"))
+        read.write_text(given)
+        everything = {**os.environ, **(env or {})}
+        process = Forked(program, list(map(str, arguments)), everything, out, err, stdin=read, folder=folder)
+        try:
+            code = process.wait(seconds)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(process.args, code, out.read_text(), err.read_text())
 
-    os.chdir(folder)
+
+def _run(words: list[str], around: Surroundings) -> None:
+    os.chdir(around.folder)
     os.environ.clear()
-    os.environ.update(env)
-    for path, number in ((stdout, 1), (stderr, 2)):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.update(around.env)
+    if around.terminal:
+        os.login_tty(os.open(around.stdout, os.O_RDWR))
+    else:
+        os.dup2(os.open(around.stdin, os.O_RDONLY), 0)
+        for path, number in ((around.stdout, 1), (around.stderr, 2)):
+            opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(opened, number)
+            os.close(opened)
     sys.stdin = os.fdopen(0, closefd=False)
-    sys.argv = ["dhash", *arguments]
+    sys.argv = words
+    if words[0] == "dhash":
+        from dhash_service.cli import main
+    else:
+        from guarded_rollout.cli import main
     main()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.forked import Forked
+from tests.forked import Forked, run
 
 
 def free_port() -> int:
@@ -25,15 +25,7 @@ def free_port() -> int:
 
 def dhash(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
-    words = list(map(str, arguments))
-    with tempfile.TemporaryDirectory(prefix="said-") as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
-        process = Forked(words, {**os.environ, **(env or {})}, out, err)
-        try:
-            code = process.wait(120)
-        finally:
-            process.kill()
-        return subprocess.CompletedProcess(["dhash", *words], code, out.read_text(), err.read_text())
+    return run("dhash", *arguments, env=env)
 
 
 @dataclass
@@ -95,10 +87,11 @@ def start(folder: Path, *, store: str | None = None, **settings: object) -> Serv
         "DHASH_ORIGINALS": str(folder / "originals"),
         "DHASH_RELEASE": "test-1",
         "DHASH_PORT": str(port),
+        "DHASH_DOCUMENT_WORKERS": "1",  # each takes half a second of a core to start
         **{f"DHASH_{name.upper()}": str(value) for name, value in settings.items()},
     }
     log = Path(tempfile.mkstemp(dir=folder, prefix="serve-", suffix=".log")[1])
-    process = Forked(["serve", "--migrate"], {**os.environ, **env}, log)
+    process = Forked("dhash", ["serve", "--migrate"], {**os.environ, **env}, log)
     return Server(process, f"http://127.0.0.1:{port}", env, log)
 
 

@@ -26,6 +26,7 @@ from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.runner import DeployResult
+from tests.forked import run
 from tests.leftovers import owned_folder
 
 SAMPLE = Path(__file__).with_name("sample")
@@ -215,15 +216,7 @@ class Sandbox:
         self, *words: str, given: str = "", variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run `rollout …` in the project's folder."""
-        return subprocess.run(
-            self.command(*words),
-            cwd=self.folder,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=os.environ | dict(variables or {}),
-        )
+        return run("rollout", *words, env=variables, folder=self.folder, given=given)
 
     def version(self, version: str) -> None:
         self.edit("pyproject.toml", lambda text: _with_version(text, version))

@@ -15,12 +15,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tests.forked import PROGRAMS, Forked
+
 CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3|4|9|10)[0-7](?:;[0-9;]*)?m")
 
 
 class Terminal:
-    """A pseudo-terminal with a process on it, which has it as its controlling terminal."""
+    """A pseudo-terminal with a process on it, which has it as its controlling terminal.
+
+    A command that begins with `dhash` or `rollout` is forked, any other is started.
+    """
 
     def __init__(
         self,
@@ -36,12 +41,17 @@ class Terminal:
         # what a test runner says of its own terminal would outvote this one's size
         said = ("NO_COLOR", "COLUMNS", "LINES")
         environment = {name: value for name, value in os.environ.items() if name not in said}
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment | {"TERM": "xterm-256color"} | dict(variables or {}),
-            preexec_fn=lambda: os.login_tty(writing),
-        )
+        environment |= {"TERM": "xterm-256color"} | dict(variables or {})
+        self.process: Forked | subprocess.Popen[bytes]
+        if command[0] in PROGRAMS:
+            path = Path(os.ttyname(writing))
+            self.process = Forked(
+                command[0], command[1:], environment, path, stdin=path, folder=folder, terminal=True
+            )
+        else:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=environment, preexec_fn=lambda: os.login_tty(writing)
+            )
         os.close(writing)
         self.written = b""
         self._left_alone = threading.Event()
@@ -85,7 +95,7 @@ class Terminal:
         while self.process.poll() is None or self._read(0):
             assert time.monotonic() < deadline, "Ctrl-C does not end it"
             self._read(0.05)
-        return self.process.returncode
+        return self.process.wait()
 
     def shown(self) -> str:
         """The newest picture, without its colours: what was written since the cursor went up last."""

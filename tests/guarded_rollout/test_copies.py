@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.host.site import Site
 from guarded_rollout.operations import maintenance
+from tests.forked import run
 from tests.guarded_rollout.backups import Project
 
 pytestmark = pytest.mark.skipif(shutil.which("restic") is None, reason="restic is not installed")
@@ -201,8 +200,7 @@ def test_without_a_target_there_is_nothing_to_send_to(copied: Environment) -> No
 def test_the_background_process_sends_a_backup_by_itself(copied: Environment) -> None:
     """As `start_sending` starts it, but waited for."""
     archive = next(copied.backups.glob("*.zip"))
-    words = [sys.executable, "-m", "guarded_rollout.cli", "copies", "send", str(archive), "--json"]
-    done = subprocess.run(words, cwd=copied.project, capture_output=True, text=True)
+    done = run("rollout", "copies", "send", archive, "--json", folder=copied.project)
     assert done.returncode == 0, done.stderr
     [sent] = json.loads(done.stdout)["copies"]
     assert sent["reference"].startswith("restic:")
@@ -255,8 +253,7 @@ def test_a_copy_that_fails_is_told_to_the_channels(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("COPIES_PASSWORD", PASSWORD)
     Project(tmp_path, rows=10).take()
     environment = configured(tmp_path, TARGET.replace('"elsewhere"', '"/proc/nowhere"'))
-    words = [sys.executable, "-m", "guarded_rollout.cli", "copies", "send"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    done = run("rollout", "copies", "send", folder=tmp_path)
     assert done.returncode == 1
     assert "disk: failed" in done.stdout
     kept = b"".join(path.read_bytes() for path in environment.root.glob("notifications.db*"))

@@ -3,11 +3,9 @@
 import contextlib
 import json
 import os
-import pty
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +16,12 @@ from typer.testing import CliRunner
 
 from guarded_rollout.cli import gates, monitor
 from guarded_rollout.cli.app import app
+from tests.forked import Forked
 from tests.guarded_rollout.gatekit import SHIPPED
+from tests.guarded_rollout.terminal import Terminal
 from tests.guarded_rollout.webkit import Answer, Web, web
 
 REGISTERED = (gates, monitor)
-ROLLOUT = [sys.executable, "-m", "guarded_rollout.cli"]
 ROOT = Path(__file__).parents[2]
 
 
@@ -71,16 +70,9 @@ def server() -> Iterator[Web]:
         yield found
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*ROLLOUT, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"ROLLOUT_TOML": str(folder / "rollout.toml")},
-    )
+def start(folder: Path, *arguments: str) -> Forked:
+    env = os.environ | {"ROLLOUT_TOML": str(folder / "rollout.toml")}
+    return Forked("rollout", arguments, env, folder / "output", folder=folder)
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -92,8 +84,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
 
 def run_aside(folder: Path, *arguments: str) -> tuple[int, str]:
     process = start(folder, *arguments)
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
+    return process.wait(60), process.written.read_text()
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
@@ -155,8 +146,8 @@ def test_an_interrupted_monitor_is_3_and_says_that_nobody_watches(project: Path,
     while not any((project / "monitor_logs").glob("*.log")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
-    assert process.returncode == 3, output
+    code, output = process.wait(20), process.written.read_text()
+    assert code == 3, output
     assert "watches no more" in output
     assert log_of(project)[-1]["message"] == "Monitoring session interrupted: it watches no more"
 
@@ -274,18 +265,11 @@ def test_replay_refuses_what_is_no_log(project: Path) -> None:
 
 
 def test_on_a_terminal_there_is_a_live_view(project: Path, server: Web) -> None:
-    command = [*ROLLOUT, "monitor", "--endpoint", server.url, "--for", "0.03"]
-    reading, writing = pty.openpty()
-    process = subprocess.Popen(command, cwd=project, stdin=writing, stdout=writing, stderr=writing)
-    os.close(writing)
-    screen = b""
-    with contextlib.suppress(OSError):  # the terminal has gone with the process
-        while chunk := os.read(reading, 4096):
-            screen += chunk
-    os.close(reading)
-    assert process.wait(timeout=30) == 0
-    assert b"error_rate" in screen
-    assert b"left" in screen
+    command = ["rollout", "monitor", "--endpoint", server.url, "--for", "0.03"]
+    with Terminal(command, project) as terminal, terminal.kept_reading():
+        assert terminal.process.wait(30) == 0
+    assert b"error_rate" in terminal.written
+    assert b"left" in terminal.written
 
 
 def test_what_was_not_rolled_out_from_here_is_watched_on_its_port(project: Path, server: Web) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from guarded_rollout.status.gate_lines import Trail, gate_lines
 from guarded_rollout.status.session_log import Judged, SessionFacts
 from guarded_rollout.status.snapshot import Snapshot, read
 from guarded_rollout.status.terminal import above, below, drawn, verdicts_of
+from tests.forked import Forked
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 from tests.guarded_rollout.terminal import COLOUR, Terminal
@@ -38,7 +40,7 @@ def monitored() -> Iterator[tuple[Sandbox, Terminal]]:
     try:
         made.deploy()
         made.deploy("2.0.0")
-        with Terminal(made.command("monitor"), made.folder, columns=60) as terminal:
+        with Terminal(["rollout", "monitor"], made.folder, columns=60) as terminal:
             terminal.read_until("health", "left", "stable", "candidate", "100 %")
             with terminal.kept_reading():
                 yield made, terminal
@@ -56,22 +58,20 @@ def watched(monitored: tuple[Sandbox, Terminal]) -> Sandbox:
 @contextlib.contextmanager
 def redirected(sandbox: Sandbox, *words: str) -> Iterator[list[str]]:
     """The lines of `rollout status --watch …` without a terminal, until Ctrl-C; it ends with 130."""
-    with (sandbox.folder / "written").open("w+") as file:
-        process = subprocess.Popen(
-            sandbox.command("status", "--watch", *words),
-            cwd=sandbox.folder,
-            stdout=file,
-            stderr=subprocess.PIPE,
-        )
-        lines: list[str] = []
-        try:
-            wait_until(lambda: gathered(file.name, lines), 60, "a first line")
-            yield lines
-        finally:
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
-    gathered(file.name, lines)
-    assert (process.returncode, said) == (130, b"")
+    written, said = (sandbox.folder / name for name in ("written", "said"))
+    for file in (written, said):
+        file.write_text("")
+    arguments = ["status", "--watch", *words]
+    process = Forked("rollout", arguments, os.environ, written, said, folder=sandbox.folder)
+    lines: list[str] = []
+    try:
+        wait_until(lambda: gathered(str(written), lines), 60, "a first line")
+        yield lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    gathered(str(written), lines)
+    assert (code, said.read_text()) == (130, "")
 
 
 def gathered(path: str, lines: list[str]) -> list[str]:
@@ -143,7 +143,7 @@ def test_it_ends_when_its_reader_has_seen_enough(watched: Sandbox) -> None:
 
 @pytest.mark.parametrize("columns", [80, 60])
 def test_on_a_terminal_there_is_a_picture_that_fits(watched: Sandbox, columns: int) -> None:
-    with Terminal(watched.command("status", "--watch"), watched.folder, columns=columns) as terminal:
+    with Terminal(["rollout", "status", "--watch"], watched.folder, columns=columns) as terminal:
         terminal.read_until(
             "is being watched", "✓ verify", "● watch", "health", "window left", "candidate", "100 %"
         )
@@ -161,7 +161,7 @@ def test_on_a_terminal_there_is_a_picture_that_fits(watched: Sandbox, columns: i
 
 
 def test_no_color_is_respected(watched: Sandbox) -> None:
-    words = watched.command("status", "--watch")
+    words = ["rollout", "status", "--watch"]
     with Terminal(words, watched.folder, variables={"NO_COLOR": "1"}) as terminal:
         terminal.read_until("is being watched", "health")
         assert terminal.press_ctrl_c() == 130
@@ -169,7 +169,7 @@ def test_no_color_is_respected(watched: Sandbox) -> None:
 
 
 def test_an_error_on_a_terminal_has_no_colour_either_then(watched: Sandbox) -> None:
-    words = watched.command("status", "--env", "nowhere")
+    words = ["rollout", "status", "--env", "nowhere"]
     for variables, coloured in (({"NO_COLOR": "1"}, False), ({}, True)):
         with Terminal(words, watched.folder, variables=variables) as terminal:
             terminal.read_until("nowhere")
@@ -178,7 +178,7 @@ def test_an_error_on_a_terminal_has_no_colour_either_then(watched: Sandbox) -> N
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(watched: Sandbox) -> None:
-    words = watched.command("status", "--watch")
+    words = ["rollout", "status", "--watch"]
     with Terminal(words, watched.folder, variables={"TERM": "dumb"}) as terminal:
         terminal.read_until("phase: watching", "gate health: passes")
         assert terminal.press_ctrl_c() == 130

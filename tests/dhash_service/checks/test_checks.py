@@ -4,8 +4,6 @@ import hashlib
 import json
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from dhash_service.checks.drawing import document, picture
 from dhash_service.checks.probe import Probe
 from dhash_service.facts import Sha256, image_id
 from dhash_service.golden.readers import over_socket, over_url
-from tests.dhash_service.serving import Server, free_port, serving
+from tests.dhash_service.serving import Server, dhash, free_port, serving
 
 CRITICAL = [check.name for check in CHECKS if check.critical]
 
@@ -213,13 +211,8 @@ def test_the_drawings_are_the_same_bytes_each_time() -> None:
 # ---- the command
 
 
-def dhash(*words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "dhash_service", "check", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
 def test_the_command_prints_a_line_a_check_and_json(service: Server) -> None:
-    done = dhash("--url", service.url, "--json", "--only", "health", "--only", "admin")
+    done = dhash("check", "--url", service.url, "--json", "--only", "health", "--only", "admin")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(line["name"], line["critical"], line["passed"]) for line in lines] == [
@@ -229,7 +222,7 @@ def test_the_command_prints_a_line_a_check_and_json(service: Server) -> None:
 
 
 def test_a_failed_check_is_exit_code_1() -> None:
-    done = dhash("--url", f"http://127.0.0.1:{free_port()}", "--quick")
+    done = dhash("check", "--url", f"http://127.0.0.1:{free_port()}", "--quick")
     assert done.returncode == 1
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [["FAIL", name] for name in CRITICAL]
 
@@ -246,7 +239,7 @@ def test_a_failed_check_is_exit_code_1() -> None:
 def test_a_wrong_option_is_a_clear_error_and_no_check_is_said_to_fail(
     words: tuple[str, ...], sentence: str
 ) -> None:
-    done = dhash(*words)
+    done = dhash("check", *words)
     assert done.returncode != 0
     assert sentence in done.stderr
     assert done.stdout == ""

@@ -1,13 +1,15 @@
 """`rollout ui` as an operator starts it."""
 
+import os
 import re
 import signal
-import subprocess
-import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.forked import Forked
 from tests.guarded_rollout.sandbox import free_port
 
 
@@ -21,37 +23,32 @@ class Dashboard:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "guarded_rollout.cli", "ui", "--port", str(self.port)],
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        said = Path(tempfile.mkstemp(prefix="dashboard-")[1])
+        self.process = Forked(
+            "rollout", ["ui", "--port", str(self.port)], os.environ, said, folder=self._folder
         )
-        assert self.process.stdout is not None
-        said = ""
-        while "once=" not in said:
-            line = self.process.stdout.readline()
-            assert line, f"it ended: {said}"
-            said += line
-        found = re.search(r"http\S+once=\S+", said)
-        assert found
+        found: list[str] = []
+        while not found:
+            assert self.process.poll() is None, f"it ended: {said.read_text()}"
+            time.sleep(0.02)
+            found = re.findall(r"(http\S+once=\S+)\n", said.read_text())
         self.once = found[0]
 
     def stop(self) -> str:
         """Ctrl-C, and what it said last."""
         self.process.send_signal(signal.SIGINT)
-        said, _ = self.process.communicate(timeout=15)
-        return said
+        self.process.wait(15)
+        return self.process.written.read_text()
 
     def restart(self) -> None:
         self.stop()
+        self.process.written.unlink()
         self.start()
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.process.written.unlink()
 
 
 @contextmanager

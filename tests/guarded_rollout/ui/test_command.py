@@ -2,16 +2,15 @@
 
 import http.client
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.forked import run
 from tests.guarded_rollout.ui.command import dashboard
 from tests.guarded_rollout.ui.uikit import Place
 
 
 def rollout_ui(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "guarded_rollout.cli", "ui", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    return run("rollout", "ui", *words, folder=folder, seconds=30)
 
 
 def test_a_port_that_is_taken_is_a_clear_error(place: Place) -> None:
