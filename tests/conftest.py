@@ -33,8 +33,18 @@ SYSTEM = {
 }
 """Files whose tests are the system lane's if they have a machine; elsewhere a test is marked by itself."""
 
+WHOLLY_SYSTEM = ("browser/", "dhash_service/api/test_openapi_deeply.py")
+
 PROCESSES = {"sandbox", "dhash", "page", "serving"}
 MACHINES = PROCESSES | {"served", "stack", "watched", "store_url"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare the fast lane the import of what it would leave out."""
+    if config.option.markexpr != "not system" or not collection_path.is_relative_to(HERE):
+        return None
+    name = collection_path.relative_to(HERE).as_posix() + "/" * collection_path.is_dir()
+    return name.startswith(WHOLLY_SYSTEM) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.path.relative_to(HERE).as_posix()
         fixtures = set(getattr(item, "fixturenames", ()))
-        if (name in SYSTEM and MACHINES & fixtures) or name.startswith("browser/"):
+        if (name in SYSTEM and MACHINES & fixtures) or name.startswith(WHOLLY_SYSTEM):
             item.add_marker("system")
     items.sort(key=_precedence)
 
