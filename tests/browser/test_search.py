@@ -382,7 +382,7 @@ def test_ten_thousand_neighbours_come_a_page_at_a_time(
         begun = time.monotonic()
         page.goto(f"{server.url}/?hash={'f0' * 8}&radius=32")
         expect(page.locator("#results-title")).to_have_text("10,000 known pictures within 32 bits")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15  # usually one or two
         expect(page.locator("#results .known")).to_have_count(24)
         expect(page.locator("#results .notice")).to_contain_text("A thousand known pictures or more")
         accessible(page)

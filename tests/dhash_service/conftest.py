@@ -1,7 +1,6 @@
 """Real databases for the tests: a SQLite file, and a PostgreSQL server of the session's own."""
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from dhash_service.facts import Algorithm
 from dhash_service.store.migrate import upgrade
 from dhash_service.store.store import Store
-from tests.dhash_service.store.databases import fresh_database, postgres_server
+from tests.dhash_service.store.databases import fresh_database, postgres_server, sqlite_file
 
 FAST = Algorithm("dhash-64-fast", 1)
 
@@ -31,14 +30,6 @@ def postgres_with_schema(postgres: str) -> Iterator[str]:
         yield psycopg.conninfo.conninfo_to_dict(url)["dbname"]  # type: ignore[misc]
 
 
-@pytest.fixture(scope="session")
-def sqlite_with_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a file."""
-    path = tmp_path_factory.mktemp("schema") / "dhash.db"
-    upgrade(f"sqlite:///{path}", release="r0")
-    return path
-
-
 @pytest.fixture
 def postgres_url(postgres: str, postgres_with_schema: str) -> Iterator[str]:
     """A store of the test's own on the session's server, without facts."""
@@ -52,8 +43,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         url: str = request.getfixturevalue("postgres_url")
         return url
-    shutil.copy(request.getfixturevalue("sqlite_with_schema"), tmp_path / "dhash.db")
-    return f"sqlite:///{tmp_path / 'dhash.db'}"
+    return sqlite_file(tmp_path / "dhash.db")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -45,7 +45,7 @@ PICTURE, OTHER = jpeg(320, 240, 7), jpeg(320, 240, 8)
 
 def settings_of(store_url: str, folder: Path, **given: object) -> Settings:
     named = {"store": store_url, "release": "r1", "threads": 2, "algorithm": "dhash-64-fast"}
-    kept = {"originals": folder / "originals", "keep_originals": True}
+    kept = {"originals": folder / "originals", "keep_originals": True, "document_workers": 1}
     return Settings(**(named | kept | given))  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ from dhash_service.metrics import Metrics
 from dhash_service.service import Service, Submission
 from dhash_service.settings import Settings
 from tests.dhash_service.exceptions import KINDS, made
+from tests.dhash_service.store.databases import sqlite_file
 from tests.pictures import jpeg
 
 PICTURES = [jpeg(64, 48, seed) for seed in range(4)]
@@ -22,10 +23,7 @@ SECONDS = 30
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('store')}/dhash.db"
-    from dhash_service.store import migrate
-
-    migrate.upgrade(url, release="r1")
+    url = sqlite_file(tmp_path_factory.mktemp("store") / "dhash.db")
     running = Service(Settings(store=url, release="r1"), Metrics("r1")).start()  # type: ignore[arg-type]
     yield running
     running.close()

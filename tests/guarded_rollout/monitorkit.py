@@ -148,6 +148,9 @@ class Told:
         return [event.kind for event in self.events]
 
 
+FAST = times([0.05] * 100)
+
+
 def good(age: float) -> Sample:
     """A service with twenty requests a second and one failure in a hundred."""
     done = age * 20
@@ -157,7 +160,7 @@ def good(age: float) -> Sample:
         images_failed=done * 0.01,
         requests=done,
         errors=done * 0.005,
-        histogram=times([0.05] * 100),
+        histogram=FAST,
         low_confidence_queue_length=10,
         memory_usage_percentage=40,
     )

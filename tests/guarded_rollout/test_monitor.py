@@ -1,7 +1,6 @@
-"""The monitor in virtual time: whole windows, each within a second."""
+"""The monitor in virtual time: whole windows, each within a moment."""
 
 import re
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -55,13 +54,9 @@ def bad(at_age: float, **worse: float):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("environment", "minutes"), [("production", 60), ("staging", 30), ("development", 15)]
 )
-def test_a_good_window_ends_well_in_a_second_of_test_time(
-    tmp_path: Path, environment: str, minutes: int
-) -> None:
+def test_a_good_window_ends_well(tmp_path: Path, environment: str, minutes: int) -> None:
     rehearsal = Rehearsal(tmp_path, shipped(environment), environment)
-    begin = time.process_time()
     assert rehearsal.run() == 0
-    assert time.process_time() - begin < 3  # half a second by itself; coverage triples it
     assert rehearsal.engine.asked == ["finish"]
     assert rehearsal.age() == pytest.approx(minutes * 60, abs=5)
     assert rehearsal.told.kinds() == []

@@ -132,7 +132,7 @@ def test_an_endpoint_that_drips_is_cut_off_as_a_whole(server: Web) -> None:
     gate_ = threading.Event()
     server.answers["/metrics"] = Answer(body=b"x" * 100, pieces=100, pause=lambda: gate_.wait(0.1))
     began = time.monotonic()
-    sample = metrics(server, timeout=0.5)
+    sample = metrics(server, timeout=0.3)
     gate_.set()
     assert "timed out" in sample.problem
     assert time.monotonic() - began < 2

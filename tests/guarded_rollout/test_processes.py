@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -141,10 +140,8 @@ def test_a_socket_path_that_is_too_long_is_refused_before_anything_starts(sandbo
     file.write_text(file.read_text() + f'[environments.qa]\nport = 4000\nroot = "{"deep/" * 20}"\n')
     site = Site(load(file).environment("qa"))
     site.prepare()
-    started = time.monotonic()
     with pytest.raises(SocketPathTooLongError, match="at most 103"):
         site.processes.start("blue", spec())
-    assert time.monotonic() - started < 1
     assert not list(Path(site.environment.root).rglob("*.pid"))
 
 

@@ -204,11 +204,13 @@ def test_looking_at_what_has_not_changed_costs_little(files: Files) -> None:
     log = files.log(rollout)
     for _ in range(5_000):
         log.change(judged(GateOutcome.PASS, 1.0))
+    begun = time.process_time()
     files.read()
+    first = time.process_time() - begun
     begun = time.process_time()
     for _ in range(200):
         files.read()
-    assert (time.process_time() - begun) / 200 < 0.005, "seconds of CPU for one look"
+    assert (time.process_time() - begun) / 200 < first / 5, "seconds of CPU for a further look"
 
 
 def _folder(path: Path) -> Path:

@@ -13,6 +13,7 @@ from dhash_service.errors import StoreDamagedError, StoreError, StoreLossError, 
 from dhash_service.facts import Sha256, Source
 from dhash_service.store.schema import KNOWN
 from dhash_service.store.store import Store
+from tests.dhash_service.store.databases import sqlite_file
 from tests.dhash_service.store.facts import FAST, NEW, add, picture
 
 EACH = [name for name, _ in KNOWN]
@@ -118,7 +119,7 @@ def test_a_snapshot_merges_into_another_store(
 def test_a_new_store_takes_the_algorithm_of_what_is_merged_into_it(environment: str, tmp_path: Path) -> None:
     dhash("upgrade")
     other = tmp_path / "other.db"
-    with Store.open(f"sqlite:///{other}", release="r", algorithm=FAST, migrate=True) as store:
+    with Store.open(sqlite_file(other), release="r", algorithm=FAST) as store:
         store.add_image(picture(1), NEW).result(30)
     (merged,) = lines("merge", str(other))
     assert merged["added"]["images"] == 1
@@ -129,7 +130,7 @@ def test_a_new_store_takes_the_algorithm_of_what_is_merged_into_it(environment: 
 def test_a_damaged_file_is_salvaged_only_when_asked(environment: str, tmp_path: Path) -> None:
     dhash("upgrade")
     other = tmp_path / "other.db"
-    with Store.open(f"sqlite:///{other}", release="r", algorithm=FAST, migrate=True) as store:
+    with Store.open(sqlite_file(other), release="r", algorithm=FAST) as store:
         for number in range(300):
             last = store.add_image(picture(number), NEW)
         last.result(30)

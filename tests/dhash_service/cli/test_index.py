@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,14 +15,15 @@ import pytest
 
 from tests.dhash_service.api.test_hostile import document
 from tests.dhash_service.serving import dhash
+from tests.dhash_service.store.databases import sqlite_file
 from tests.pictures import encode, jpeg, photo
 
 
 @pytest.fixture
-def env(tmp_path: Path, sqlite_with_schema: Path) -> dict[str, str]:
-    """A store of its own."""
-    shutil.copy(sqlite_with_schema, tmp_path / "dhash.db")
-    return {"DHASH_STORE": f"sqlite:///{tmp_path}/dhash.db", "DHASH_RELEASE": "test-1"}
+def env(tmp_path: Path) -> dict[str, str]:
+    """A store of its own, and one process that reads files: each takes a second to start."""
+    store = sqlite_file(tmp_path / "dhash.db")
+    return {"DHASH_STORE": store, "DHASH_RELEASE": "test-1", "DHASH_THREADS": "1"}
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def index(env: dict[str, str], *paths: Path) -> tuple[dict[str, int], subprocess
 
 
 def test_a_folder_is_indexed_once_and_skipped_ever_after(env: dict[str, str], folder: Path) -> None:
-    summary, run = index(env, folder)
+    several = {**env, "DHASH_THREADS": "2"}
+    summary, run = index(several, folder)
     assert run.returncode == 1
     assert "broken.png" in run.stderr
     assert summary["files"] == summary["done"] == 16
@@ -109,13 +110,13 @@ def test_ctrl_c_keeps_what_was_begun_and_the_next_run_goes_on(env: dict[str, str
     many = tmp_path / "many"
     many.mkdir()
     pictures = [jpeg(400, 300, seed) for seed in range(40)]
-    for number in range(400):
+    for number in range(200):
         picture = pictures[number % 40]
         comment = number.to_bytes(4, "big")
         (many / f"{number:04}.jpg").write_bytes(picture[:2] + b"\xff\xfe\0\x06" + comment + picture[2:])
     process = subprocess.Popen(
         [sys.executable, "-m", "dhash_service", "index", str(many), "--json"],
-        env={**os.environ, **env},
+        env={**os.environ, **env, "DHASH_THREADS": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -130,13 +131,13 @@ def test_ctrl_c_keeps_what_was_begun_and_the_next_run_goes_on(env: dict[str, str
     assert process.returncode == 130, err
     first = json.loads(out)
     assert first["interrupted"] is True
-    assert 0 < first["pictures"] < 400
+    assert 0 < first["pictures"] < 200
     assert "Traceback" not in err
 
     second, run = index(env, many)
     assert run.returncode == 0
     assert second["interrupted"] is False
-    assert second["known"] + second["pictures"] == 400
+    assert second["known"] + second["pictures"] == 200
     assert second["known"] >= first["pictures"]
 
 

@@ -60,6 +60,7 @@ def test_indexed_files_are_placed_relative_to_the_root_once_each(
     tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DHASH_STORE", store_url)
+    monkeypatch.setenv("DHASH_THREADS", "1")
     data = jpeg(240, 180, 8)
     folder = tmp_path / "albums" / "2019"
     folder.mkdir(parents=True)

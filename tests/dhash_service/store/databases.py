@@ -1,13 +1,30 @@
-"""A PostgreSQL server of one's own, from a wheel, on a unix socket."""
+"""A PostgreSQL server of one's own, from a wheel, on a unix socket; and new SQLite files with the schema."""
 
 import contextlib
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import psycopg
+
+from dhash_service.store.migrate import upgrade
+
+
+def sqlite_file(path: Path) -> str:
+    """The URL of a new store with the schema and nothing else: writing it is faster than migrating."""
+    path.write_bytes(_schema())
+    return f"sqlite:///{path}"
+
+
+@cache
+def _schema() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="schema-") as folder:
+        path = Path(folder) / "dhash.db"
+        upgrade(f"sqlite:///{path}", release="r0")
+        return path.read_bytes()
 
 
 @contextlib.contextmanager

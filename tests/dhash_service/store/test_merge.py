@@ -32,6 +32,7 @@ from dhash_service.store.schema import KNOWN
 from dhash_service.store.snapshot import take
 from dhash_service.store.store import Store
 from dhash_service.store.tables import FACTS, fingerprints, images
+from tests.dhash_service.store.databases import sqlite_file
 from tests.dhash_service.store.facts import (
     FAST,
     NEW,
@@ -48,7 +49,7 @@ from tests.dhash_service.store.facts import (
 OpenStore = Callable[..., Store]
 Facts = dict[str, set[tuple[Any, ...]]]
 
-CONTENT_ADDRESSED = {"images", "fingerprints", "thumbnails"}
+CONTENT_ADDRESSED = {"images", "fingerprints", "thumbnails", "sightings", "tags"}
 STAMP = {"release", "created_at"}
 
 
@@ -70,7 +71,7 @@ def within(some: Facts, all_of: Facts) -> bool:
 
 
 def sqlite_store(folder: Path, name: str = "other", release: str = "r2") -> Store:
-    return Store.open(f"sqlite:///{folder / name}.db", release=release, algorithm=FAST, migrate=True)
+    return Store.open(sqlite_file(folder / f"{name}.db"), release=release, algorithm=FAST)
 
 
 # ---- what a merge promises, whatever happened in the stores before
@@ -291,15 +292,22 @@ def test_a_snapshot_of_another_algorithm_is_refused(store: Store, tmp_path: Path
         merge(store.engine, tmp_path / "exact.db", algorithm=FAST)
 
 
-def test_a_running_service_writes_while_a_merge_goes_on(store: Store, tmp_path: Path) -> None:
-    with sqlite_store(tmp_path) as other:
+@pytest.fixture(scope="module")
+def three_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of that many pictures."""
+    folder = tmp_path_factory.mktemp("many")
+    with sqlite_store(folder) as other:
         futures = [other.add_image(picture(f"theirs {number}"), NEW) for number in range(3_000)]
         futures[-1].result(60)
+    return folder / "other.db"
+
+
+def test_a_running_service_writes_while_a_merge_goes_on(store: Store, three_thousand: Path) -> None:
     before = store.feed.changes(None)
     during: list[float] = []
     merge(
         store.engine,
-        tmp_path / "other.db",
+        three_thousand,
         algorithm=FAST,
         progress=lambda table, done, of: during.append(add(store, f"ours {len(during)}").size),
     )
@@ -332,13 +340,20 @@ HOSTILE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def one_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of one picture, to be copied and spoilt."""
+    folder = tmp_path_factory.mktemp("one")
+    with sqlite_store(folder) as other:
+        add(other, "a")
+    return folder / "other.db"
+
+
 @pytest.mark.parametrize(("spoil", "fault"), HOSTILE)
 def test_a_row_that_cannot_be_ours_is_refused_and_left_out_by_salvage(
-    store: Store, tmp_path: Path, spoil: str, fault: str
+    store: Store, one_picture: Path, tmp_path: Path, spoil: str, fault: str
 ) -> None:
-    with sqlite_store(tmp_path) as other:
-        add(other, "a")
-    path = tmp_path / "other.db"
+    path = Path(shutil.copy(one_picture, tmp_path / "other.db"))
     with sqlite3.connect(path) as raw:
         raw.execute("PRAGMA ignore_check_constraints = ON")
         raw.execute("PRAGMA writable_schema = ON")  # SQLite is told that NULL is welcome everywhere
@@ -356,11 +371,11 @@ def test_a_row_that_cannot_be_ours_is_refused_and_left_out_by_salvage(
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_what_can_be_read_of_a_damaged_file_is_saved_and_a_better_copy_adds_the_rest(
-    store: Store, tmp_path: Path, seed: int
-) -> None:
-    with sqlite_store(tmp_path) as other:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Facts]:
+    """The snapshot of a store of many pages, and all that it holds."""
+    folder = tmp_path_factory.mktemp("sound")
+    with sqlite_store(folder) as other:
         first = add(other, "first")
         for number in range(600):
             heavy = replace(picture(number), thumbnail=b"RIFF" + bytes(3_000))
@@ -368,7 +383,14 @@ def test_what_can_be_read_of_a_damaged_file_is_saved_and_a_better_copy_adds_the_
         last.result(60)
         for number in range(50):
             queued(other, f"queued {number}", first)
-        whole, everything = take(other.engine, tmp_path / "whole.db").path, facts_of(other.engine)
+        return take(other.engine, folder / "whole.db").path, facts_of(other.engine)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_can_be_read_of_a_damaged_file_is_saved_and_a_better_copy_adds_the_rest(
+    store: Store, sound: tuple[Path, Facts], tmp_path: Path, seed: int
+) -> None:
+    whole, everything = sound
     broken = tmp_path / "broken.db"
     content = bytearray(whole.read_bytes())
     pages = len(content) // 4096

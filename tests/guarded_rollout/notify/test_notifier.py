@@ -78,7 +78,7 @@ def test_a_receiver_that_throttles_is_given_the_time_it_asks_for(notifier: Make)
         begun = time.monotonic()
         with notifier({"SLACK_WEBHOOK_URL": slack.url()}, patience=patient) as guard:
             guard.publish(note())
-        assert 1.0 <= time.monotonic() - begun < 2.5
+        assert 1.0 <= time.monotonic() - begun < 6
     assert len(slack.attempts) == 2
     assert len(slack.accepted) == 1
 
