@@ -24,10 +24,10 @@ install: .venv/.installed ## .venv with the commands dhash and rollout
 	@sh scripts/make_venv.sh "$(PYTHON)" locks/bench.txt
 	@touch $@
 
-run: install ## a guarded rollout of this checkout, on the port that rollout.toml names
+run: install ## a guarded rollout of this checkout, where rollout.toml says
 	@$(BIN)/rollout up
-	@port=$$(sed -n '/^\[environments.production\]/,/^\[/s/^port *= *\([0-9]*\).*/\1/p' rollout.toml); \
-	sed "s/:3000/:$${port:-3000}/" docs/welcome.txt
+	@url=$$($(BIN)/rollout status --json | sed -n 's/.*"url": *"\([^"]*\)".*/\1/p'); \
+	sed "s|http://localhost:3000|$${url:-http://localhost:3000}|" docs/welcome.txt
 
 demo: .venv/.development ## the whole story in three minutes: a good release, a bad one, nothing lost
 	@$(BIN)/python -m bench.demo

@@ -97,6 +97,14 @@ class PortTakenError(RolloutError):
     advice = "Stop that program, or set another `port` in rollout.toml."
 
 
+class CertificateError(RolloutError):
+    message = "The certificate {path} cannot be used: {problem}."
+    advice = (
+        "Give this user the right files under `certificate` in rollout.toml: the whole chain, its key, "
+        "and in `root` the CA's own certificate where this machine does not know that CA."
+    )
+
+
 class DiskFullError(RolloutError):
     message = "{path} has {free_mb} MB free; {needed_mb} MB are needed."
     advice = "Free some space (`rollout prune` removes old backups and releases)."

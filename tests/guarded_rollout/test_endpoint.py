@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from guarded_rollout.errors import NoAnswerError
-from guarded_rollout.host import endpoint as module
+from guarded_rollout.host.certificate import trust
 from guarded_rollout.host.endpoint import Answer, Endpoint, is_url
 from tests.guarded_rollout.notify.receivers import make_certificate
 
@@ -183,9 +183,9 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    module._trust.cache_clear()
+    trust.cache_clear()
     yield
-    module._trust.cache_clear()
+    trust.cache_clear()
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_https_is_believed_only_by_a_trusted_certificate(
         stranger = Endpoint(url_of(listener, "https")).fetch("GET", "/")
         assert "certificate verify failed" in stranger.problem
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        module._trust.cache_clear()
+        trust.cache_clear()
         assert Endpoint(url_of(listener, "https")).fetch("GET", "/").body == b"ok"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.config import gates
 from guarded_rollout.config.copies import BackupEngine
 from guarded_rollout.config.service import StoreKind
+from guarded_rollout.config.tls import TlsMode
 from guarded_rollout.errors import (
     DiskFullError,
     MissingProgramError,
@@ -26,6 +28,7 @@ from guarded_rollout.errors import (
     StoreProgramError,
 )
 from guarded_rollout.gates.estimate import UsualTraffic, estimates
+from guarded_rollout.host.certificate import DAYS_LEFT, in_file, read_certificate, shown_at
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.postgresql import LogShipping, PostgresqlDatabase
 from guarded_rollout.host.programs import program
@@ -77,6 +80,8 @@ def inspect(
         "quality gates": lambda: _gates(site),
         "notifications": lambda: _notifications(site),
     }
+    if site.environment.tls.on:
+        rows["certificate"] = lambda: _certificate(site)
     if backup:
         rows["latest backup"] = lambda: _backup(site)
     rows["copies"] = lambda: _copies(site)
@@ -133,7 +138,32 @@ def _tools() -> Iterator[Finding]:
 def _addresses(site: Site) -> Iterator[Finding]:
     site.processes.require_short_paths()
     site.traffic.require_own_port()
-    yield ok(f"port {site.environment.port} is ours or free")
+    ports = [str(port) for port in (site.environment.port, site.environment.redirect_port) if port]
+    words = "ports {} are" if len(ports) > 1 else "port {} is"
+    yield ok(f"{words.format(' and '.join(ports))} ours or free")
+
+
+def _certificate(site: Site) -> Iterator[Finding]:
+    """Require that clients would accept it; warn of its end, and of what keeps a new one away."""
+    environment, tls = site.environment, site.environment.tls
+    shown = shown_at(environment.port, tls.domain) if site.serving() is not None else None
+    if tls.mode is TlsMode.ACME:
+        if environment.port != 443 and tls.redirect_port != 80:
+            asked = "Let one of them lead to port or redirect_port, or set redirect_port = 80."
+            yield warning("the CA asks at port 443 or 80, and neither is ours", asked)
+        if site.serving() is not None and shown is None:
+            yield warning("the proxy has none yet", "See logs/proxy.log in the environment's folder.")
+        yield ok(f"{tls.domain}, by ACME")
+        return
+    found = read_certificate(tls)
+    if (mode := stat.S_IMODE(Path(str(tls.key)).stat().st_mode)) & 0o077:
+        yield warning(f"other users can read its key (mode {mode:o})", f"Run `chmod 600 {tls.key}`.")
+    if found.days_left < DAYS_LEFT:
+        yield warning(f"it expires in {found.days_left:.0f} days", "Renew it.")
+    if shown is not None and shown != in_file(Path(str(tls.certificate))):
+        advice = f"`rollout start --env {environment.name}` has it read."
+        yield warning("the proxy shows another one than the file holds", advice)
+    yield ok(f"{found.domain}, until {found.expires:%Y-%m-%d}")
 
 
 def _health(site: Site) -> Iterator[Finding]:

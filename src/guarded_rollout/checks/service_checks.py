@@ -4,7 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,8 @@ class Checker:
             body = _filled(check.body, captured).encode()
         headers = {name: _filled(text, captured) for name, text in check.headers.items()}
         seconds = self.timeout_seconds or check.timeout_seconds
-        place = Endpoint(self.endpoint.address, seconds, {**self.endpoint.headers, **self.headers})
+        headers_sent = {**self.endpoint.headers, **self.headers}
+        place = replace(self.endpoint, timeout_seconds=seconds, headers=headers_sent)
         return place.fetch(check.method, _filled(check.path, captured), body=body, headers=headers)
 
     def _command(self, check: CommandCheck, quick: bool) -> Iterator[CheckResult]:
@@ -139,7 +140,7 @@ def ask(
     `pinned` asks the slot by the way that clients come: requests through the public port, and commands, which
     cannot be told of a header, behind it.
     """
-    place = Endpoint(url or f"http://127.0.0.1:{site.environment.port}")
+    place = Endpoint(url) if url else site.public()
     where = str(place.address)
     if slot and pinned:
         where = f"unix://{inner_socket(site.environment.run, slot)}"

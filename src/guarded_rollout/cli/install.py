@@ -44,7 +44,8 @@ def systemd(
         project = environment.project.resolve()
         user = run_as or (owner_of(project) if whole else owner_of(Path.home()))
         program, name = Path(sys.executable).parent / "rollout", environment.service.name
-        made = Installation(project, program, user, whole, environment.port, name)
+        port = min(filter(None, (environment.port, environment.redirect_port)))
+        made = Installation(project, program, user, whole, port, name)
         serves = Site(environment).serving() is not None
         commands_ = list(made.commands(env, serves=serves)) if enable else []
         if dry_run:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -146,7 +146,10 @@ def _watch_url(
 ) -> int:
     """Watch any service at a URL: it is judged and alerts are sent; nothing can be rolled back."""
     settings = file.global_settings
-    samplers = of_endpoint(endpoint_of(url, service, settings), config, service, settings)
+    endpoint = endpoint_of(url, service, settings)
+    if known is not None and known.tls.on and url == known.url:
+        endpoint = replace(endpoint, root=known.tls.root, here=True)
+    samplers = of_endpoint(endpoint, config, service, settings)
     clock = SystemClock()
     path = logs.path_for(asked.log_dir or (known.logs if known else LOGS), service.name, name, clock.now())
     with (
@@ -172,7 +175,7 @@ def _watch_environment(
     """Watch the open rollout of an environment, or what serves there."""
     clock = SystemClock()
     if not _rolled_out_here(environment) and not supervised():
-        url = f"http://localhost:{environment.port}"
+        url = environment.url
         return _watch_url(url, environment.name, config, file, asked, environment.service, environment)
     with ExitStack() as stack:
         reader = Reader(environment)

@@ -38,8 +38,9 @@ def smoke(
     What a check writes and may not take away again stays, the same in every run.
     """
     with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
-        address = _address(endpoint or f"http://127.0.0.1:{environment.port}")
         site = Site(environment)
+        given = _address(endpoint) if endpoint else ""
+        address = given or str(site.public())
         release = site.serving() or stand_in(environment)
         checks = checks_of(site, release, When.SMOKE)
         if dry_run:
@@ -47,7 +48,7 @@ def smoke(
             return
         out.log = LogFile.open(environment.logs, "smoke_tests", env)
         outcomes = []
-        for result in ask(site, release, checks, url=address, timeout_seconds=timeout, quick=quick):
+        for result in ask(site, release, checks, url=given, timeout_seconds=timeout, quick=quick):
             out.say(report.line(result))
             outcomes.append(result)
         out.say(f"{report.summary(outcomes)} at {address}")

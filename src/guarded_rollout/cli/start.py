@@ -10,7 +10,10 @@ from guarded_rollout.rollout.window import window
 @app.command(epilog="Example: rollout start --env production")
 @with_session()
 def start(work: Session) -> None:
-    """Start the supervisor, the proxy and the releases that should run and do not. Deploys nothing."""
+    """Start the supervisor, the proxy and the releases that should run and do not. Deploys nothing.
+
+    A certificate whose files were renewed is read, without a request that fails: call it after renewing.
+    """
     standing = [release.id for slot in SLOTS if (release := work.site.slots.release(slot))]
     if not standing:
         work.site.require_serving()
@@ -21,5 +24,8 @@ def start(work: Session) -> None:
     if (rollout := work.journal.open_rollout(work.env)) is not None:
         start_watching(work.site, settings_file(), stand_by=window(rollout) is None)
     serving = work.site.require_serving()
+    renewed = work.site.traffic.renew_certificate()
+    if renewed:
+        work.out.say(f"The renewed certificate of {work.environment.tls.domain} is shown.")
     work.out.say(f"{serving.id} serves {work.env} on port {work.environment.port}.")
-    work.out.result(environment=work.env, release=serving.id, standing=standing)
+    work.out.result(environment=work.env, release=serving.id, standing=standing, renewed_certificate=renewed)

@@ -31,7 +31,7 @@ def try_candidate(
             return
         key, slot = traffic.open_to_testers(), traffic.candidate()
         standing = site.slots.release(slot) if slot else None
-        url = f"http://localhost:{environment.port}/"
+        url = f"{environment.url}/"
         if standing:
             out.say(f"Asks {standing.id}, whatever its share of the traffic:")
         else:

@@ -19,6 +19,7 @@ from guarded_rollout.config.explain import TYPES, unknown_key
 from guarded_rollout.config.mistake import Mistake, require
 from guarded_rollout.config.service import VARIABLE, Service, StoreKind, service_of
 from guarded_rollout.config.service_checks import CheckProblem, parse_check
+from guarded_rollout.config.tls import Tls, tls_of
 from guarded_rollout.errors import ConfigurationError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.secret import Secret, expand, secrets_of
 
@@ -71,6 +72,7 @@ class Environment:
     project: Path  # the folder of rollout.toml; where commands run
     port: int
     metrics_port: int  # on loopback, for Prometheus; 0: none
+    tls: Tls  # of the public port
     root: Path
     other_roots: tuple[Path, ...]  # of the project's other environments: they share its releases
     workers: int
@@ -103,6 +105,18 @@ class Environment:
     def shown(self, path: Path) -> str:
         """Return a path as the operator types it: relative to the project's folder, if it is in there."""
         return str(path.relative_to(self.project) if path.is_relative_to(self.project) else path)
+
+    @property
+    def url(self) -> str:
+        """Where people and browsers reach the public port, without a slash at the end."""
+        scheme, usual = ("https", 443) if self.tls.on else ("http", 80)
+        host = self.tls.domain if self.tls.on else "localhost"
+        return f"{scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
+
+    @property
+    def redirect_port(self) -> int:
+        """The port for plain HTTP beside https; 0: none."""
+        return self.tls.redirect_port if self.tls.on else 0
 
     @property
     def own_places(self) -> tuple[Path, ...]:
@@ -392,11 +406,14 @@ def _environment(
     store, known = _store(table["store"], root, service, f"{where}.store")
     control = table["control_percent"]
     require(0 <= control <= 50, f"{where}.control_percent", "stable keeps 0 to 50 percent")
+    for key in ("file", "key", "root"):
+        _require_path(table["certificate"][key], f"{where}.certificate.{key}")
     return Environment(
         name=name,
         project=folder,
         port=table["port"],
         metrics_port=table["metrics_port"],
+        tls=tls_of(table["tls"], table["certificate"], folder, where),
         root=root,
         other_roots=(),
         workers=table["workers"],
@@ -449,10 +466,15 @@ def _optional(folder: Path, name: str) -> Path | None:
 def _require_distinct(environments: Mapping[str, Environment]) -> None:
     """Refuse two environments on one port or in one folder: they would take each other down."""
     seen: dict[object, str] = {}
-    for attribute in ("port", "root", "metrics_port"):
+    for attribute, key in (
+        ("root", "root"),
+        ("port", "port"),
+        ("metrics_port", "metrics_port"),
+        ("redirect_port", "certificate.redirect_port"),
+    ):
         for name, environment in environments.items():
             if value := getattr(environment, attribute):
-                where = f"environments.{name}.{attribute}"
+                where = f"environments.{name}.{key}"
                 require(value not in seen, where, f"{value} is {seen.get(value)}'s already")
                 seen[value] = name
     for name in environments:  # `ls backups/NAME_production_*.zip` would find production_eu's as well

@@ -7,18 +7,16 @@ import base64
 import http.client
 import io
 import json
-import os
 import socket
-import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from guarded_rollout.errors import NoAnswerError
+from guarded_rollout.host.certificate import trust
 
 MAX_BYTES = 2_000_000
 _AS_THEY_STAND = "%/:=&?~+!$,;'@()*[]|"  # what a configured path or query may hold already
@@ -63,7 +61,8 @@ class Endpoint:
     """The address of a service: a unix socket, or a base URL.
 
     `timeout_seconds` is for a whole answer, `headers` go with every request. One that is `proxied` is reached
-    through the proxy that the environment names (HTTPS_PROXY, NO_PROXY).
+    through the proxy that the environment names (HTTPS_PROXY, NO_PROXY). By https, `root` is the file of the
+    only CA that is trusted, and one that is `here` is this machine, wherever its name leads.
     """
 
     address: Path | str
@@ -71,6 +70,8 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     max_bytes: int = MAX_BYTES
     proxied: bool = False
+    root: Path | None = None
+    here: bool = False
 
     def ask(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -138,7 +139,8 @@ class Endpoint:
             if proxy:
                 target = f"http://{url.netloc.rpartition('@')[2]}{target}"
             return http.client.HTTPConnection(*at, timeout=self.timeout_seconds), target
-        connection = http.client.HTTPSConnection(*at, timeout=self.timeout_seconds, context=_trust())
+        kind = _HereConnection if self.here else http.client.HTTPSConnection
+        connection = kind(*at, timeout=self.timeout_seconds, context=trust(self.root))
         if proxy:
             connection.set_tunnel(host, port, _credentials(proxy, "Proxy-Authorization"))
         return connection, target
@@ -166,6 +168,18 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+
+class _HereConnection(http.client.HTTPSConnection):
+    """To this machine, whose certificate is for a name that may lead elsewhere."""
+
+    def connect(self) -> None:
+        plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
+        try:
+            self.sock = self._context.wrap_socket(plain, server_hostname=self.host)  # type: ignore[attr-defined]
+        except OSError:
+            plain.close()
+            raise
 
 
 class _Reader(io.RawIOBase):
@@ -207,14 +221,3 @@ def _proxy(url: SplitResult) -> SplitResult | None:
     if not address or proxy_bypass(url.hostname or ""):
         return None
     return urlsplit(address if "://" in address else f"http://{address}")
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    """The machine's certificates and Mozilla's; those of SSL_CERT_FILE alone if it is set."""
-    context = ssl.create_default_context()
-    if not os.environ.get("SSL_CERT_FILE"):
-        import certifi
-
-        context.load_verify_locations(certifi.where())
-    return context

@@ -30,8 +30,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.errors import PortTakenError
+from guarded_rollout.config.tls import TlsMode
+from guarded_rollout.errors import CertificateError, PortTakenError
 from guarded_rollout.files import write_atomic
+from guarded_rollout.host import https
+from guarded_rollout.host.certificate import in_file, read_certificate, shown_at
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, Processes, Spec
 from guarded_rollout.host.programs import program
@@ -46,6 +49,7 @@ TO_BLUE = "-"  # before SPARE: the candidate is blue; below every digit as well
 TRY_HEADER, TRY_COOKIE = "X-Rollout-Try", "rollout_try"
 SIDE_COOKIE = "rollout_side"
 PORT_SECONDS = 5.0  # that a proxy may take to accept clients; one that never does is told by the checks
+RELOAD_SECONDS = 60.0  # that the proxy may take to read a certificate again, requests in flight included
 DRAIN_SECONDS = 15  # the proxy's own grace for requests in flight when it is stopped
 
 HEALTHY = "rollout_slot_healthy"
@@ -166,13 +170,33 @@ class Traffic:
                 return
             time.sleep(0.02)
 
+    def renew_certificate(self) -> bool:
+        """Let the proxy read renewed certificate files; False if it shows what they hold already.
+
+        Raises `CertificateError` where clients would not accept them: the proxy goes on with what it has.
+        """
+        tls = self._environment.tls
+        if tls.mode is not TlsMode.FILES or not self._answers():
+            return False
+        read_certificate(tls)
+        if shown_at(self._environment.port, tls.domain) == in_file(Path(str(tls.certificate))):
+            return False
+        admin = Endpoint(self.admin_socket, RELOAD_SECONDS)
+        running = admin.ask("GET", "/config/").json()
+        body = json.dumps(https.reloaded(running, self._environment.run)).encode()
+        answer = admin.ask("POST", "/load", body=body, headers={"Content-Type": "application/json"})
+        if not answer.ok:
+            raise CertificateError(path=tls.certificate, problem=f"the proxy says {answer.summary()}")
+        return True
+
     def require_own_port(self) -> None:
         """Raise `PortTakenError` if another program listens: Caddy itself would share the port with it."""
         if self._answers():
             return
-        port, metrics = self._environment.port, self._environment.metrics_port
-        _require_free(socket.AF_INET, "0.0.0.0", port)
-        _require_free(socket.AF_INET6, "::", port)
+        metrics = self._environment.metrics_port
+        for port in filter(None, (self._environment.port, self._environment.redirect_port)):
+            _require_free(socket.AF_INET, "0.0.0.0", port)
+            _require_free(socket.AF_INET6, "::", port)
         if metrics:
             _require_free(socket.AF_INET, "127.0.0.1", metrics)
 
@@ -208,12 +232,13 @@ def configuration(environment: Environment) -> Json:
     both: list[tuple[str, Slot, Slot]] = [(is_green, "green", "blue"), (f"!({is_green})", "blue", "green")]
     servers: Json = {
         "public": {
-            "listen": [f":{environment.port}"],
+            **https.public_server(environment),
             "automatic_https": {"disable": True},
             # Whoever ends TLS on this machine says so; from elsewhere anybody could say anything.
             "trusted_proxies": {"source": "static", "ranges": ["127.0.0.0/8", "::1/128"]},
             "logs": {"default_logger_name": "edge"},
             "routes": [
+                *([https.LEAVING] if environment.tls.mode is TlsMode.FILES else []),
                 *_before_the_share(environment),
                 *(
                     _route(f"{mine} && {has_spare} && {which}", _edge(environment, *order, silent=silent))
@@ -246,10 +271,18 @@ def configuration(environment: Environment) -> Json:
         }
     if environment.metrics_port:
         servers[SCRAPED] = _scraped(environment)
+    http: Json = {"grace_period": f"{DRAIN_SECONDS}s", "metrics": {}, "servers": servers}
+    apps: Json = {"http": http}
+    if environment.redirect_port:
+        servers["redirect"] = https.redirecting_server(environment)
+    if environment.tls.on:
+        apps["tls"] = https.tls_app(environment)
+    if environment.tls.mode is TlsMode.FILES:
+        http["shutdown_delay"] = f"{https.LEAVE_SECONDS:g}s"
     return {
         "admin": {"listen": f"unix/{run}/admin.sock|0600", "config": {"persist": False}},
         "logging": {"logs": _logs(environment)},
-        "apps": {"http": {"grace_period": f"{DRAIN_SECONDS}s", "metrics": {}, "servers": servers}},
+        "apps": apps,
     }
 
 

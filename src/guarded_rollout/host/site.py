@@ -121,9 +121,8 @@ class Site:
     def health(self, endpoint: Endpoint) -> Health:
         """Ask a release whether it is well, as `[service.health]` says."""
         rule = self.environment.service.health
-        answer = Endpoint(endpoint.address, rule.timeout_seconds or endpoint.timeout_seconds).fetch(
-            "GET", rule.path
-        )
+        seconds = rule.timeout_seconds or endpoint.timeout_seconds
+        answer = replace(endpoint, timeout_seconds=seconds).fetch("GET", rule.path)
         if answer.problem:
             return Health(False, f"none, it {answer.problem}")
         return Health(rule.accepts(answer.status), answer.summary())
@@ -134,7 +133,12 @@ class Site:
         return Endpoint(self.slots.socket(slot), self.environment.checks.timeout_seconds)
 
     def public(self) -> Endpoint:
-        return Endpoint(f"http://127.0.0.1:{self.environment.port}", self.environment.checks.timeout_seconds)
+        """The public port, as clients reach it."""
+        environment, tls = self.environment, self.environment.tls
+        seconds = environment.checks.timeout_seconds
+        if not tls.on:
+            return Endpoint(f"http://127.0.0.1:{environment.port}", seconds)
+        return Endpoint(environment.url, seconds, root=tls.root, here=True)
 
     def token(self) -> Secret | None:
         """The bearer token for a service that is locked, from the operator's own environment."""
@@ -239,6 +243,9 @@ class Site:
         environment = base_variables() | self._variables(release, slot, store)
         if token := self.token():
             environment[self.environment.service.token_variable] = token.reveal()
+        root = self.environment.tls.root
+        if root and (more or {}).get("url", "").startswith("https:"):
+            environment.setdefault("SSL_CERT_FILE", str(root))
         try:
             done = subprocess.run(
                 words,

@@ -13,8 +13,10 @@ from guarded_rollout.clock import Clock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.service_checks import When
+from guarded_rollout.config.tls import TlsMode
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.describe import describe_environment
+from guarded_rollout.host.certificate import DAYS_LEFT, read_certificate
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.monitor.threshold_review import lines_of, newest_sessions, review
@@ -135,6 +137,20 @@ def logging(work: Round) -> Iterator[tuple[str, bool]]:
     )
 
 
+def certificate(work: Round) -> Iterator[tuple[str, bool]]:
+    """Let the proxy read a certificate that was renewed."""
+    tls = work.environment.tls
+    if tls.mode is not TlsMode.FILES:
+        return
+    if work.dry_run:
+        yield f"would have the certificate of {tls.domain} read if it was renewed", True
+        return
+    renewed = Site(work.environment, work.clock).traffic.renew_certificate()
+    found = read_certificate(tls)
+    state = "was renewed and is shown" if renewed else "is as before"
+    yield f"{tls.domain} {state}, until {found.expires:%Y-%m-%d}", found.days_left > DAYS_LEFT
+
+
 # ---- monthly
 
 
@@ -197,6 +213,7 @@ WEEKLY: dict[str, Task] = {
     "copies": copies,
     "notifications": notifications,
     "logging": logging,
+    "certificate": certificate,
 }
 MONTHLY: dict[str, Task] = {
     "thresholds": thresholds,

@@ -121,6 +121,7 @@ class StatusDocument:
     version: Literal[1]
     environment: str
     port: int
+    url: str
     read_at: datetime
     phase: Phase
     next_command: str | None
@@ -161,6 +162,7 @@ def document(seen: Snapshot, asked: Asked = NOBODY) -> StatusDocument:
         version=VERSION,
         environment=seen.environment.name,
         port=seen.environment.port,
+        url=seen.environment.url,
         read_at=_moment(seen.read_at),
         phase=seen.phase,
         next_command=next_command(seen),

@@ -47,7 +47,7 @@ def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
     """Return the facts by name, in display order; None where there is nothing to say."""
     backup = seen.backups[0].entry.path.name if seen.backups else "none"
     return {
-        "environment": _plain(f"{seen.environment.name}, http://localhost:{seen.environment.port}"),
+        "environment": _plain(f"{seen.environment.name}, {seen.environment.url}"),
         "phase": _plain(PHASES.get(seen.phase, seen.phase.value)),
         "next": _plain(next_command(seen)),
         "stable": _plain(seen.stable or "nothing serves yet"),
