@@ -139,7 +139,8 @@ def _rehearse(environment: Environment, out: Output, sent: Event) -> int:
     found = settings.load(environment.project)
     channels = factory.configured(found)
     out.rehearse(f"would notify {', '.join(channels) or 'no channel, for none is configured'}")
-    for line in messages.render(sent, messages.template_for(sent.kind, found.templates)).plain().splitlines():
+    template = messages.template_for(sent.kind, found.templates)
+    for line in messages.render(sent, template, service=environment.service.name).plain().splitlines():
         out.rehearse(f"  {line}")
     out.result(channels=channels, dry_run=True)
     return DELIVERED
@@ -181,7 +182,7 @@ def _test(environment: Environment, out: Output, *, dry_run: bool) -> int:
         return DELIVERED
     words = "This is a test of the notification channels; nothing has happened."
     sent = event(Kind.MESSAGE, environment.name, SystemClock().now(), message=words, operator=operator())
-    trials = _try_each(on, sent, found)
+    trials = _try_each(on, sent, found, environment.service.name)
     wanted = [str(channel) for channel in plan_of(environment).channels]
     table = Table("channel", "outcome", "seconds", f"of {environment.name}", box=None)
     for each in trials:
@@ -209,9 +210,9 @@ class Trial:
     problem: str
 
 
-def _try_each(channels: Sequence[str], sent: Event, found: settings.Settings) -> list[Trial]:
+def _try_each(channels: Sequence[str], sent: Event, found: settings.Settings, service: str) -> list[Trial]:
     """Send an event to these channels at once, past the outbox."""
-    message = messages.render(sent, messages.shipped(sent.kind))
+    message = messages.render(sent, messages.shipped(sent.kind), service=service)
 
     def try_one(channel: str) -> Trial:
         began = time.monotonic()

@@ -22,7 +22,7 @@ from guarded_rollout.notify.events import Event, Facts, Kind, Level
 log = structlog.get_logger()
 
 LABELLED = re.compile(r"(?P<label>[A-Z][\w -]{0,40}): (?P<value>.+)")
-NAMES = (*Facts.__annotations__, "environment", "level", "kind", "time", "message", "id")
+NAMES = (*Facts.__annotations__, "service", "environment", "level", "kind", "time", "message", "id")
 """The placeholders of a template."""
 
 NEXT: Mapping[Kind, str] = {
@@ -40,13 +40,15 @@ NEXT: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message for a channel. `incidents` are the keys that the event opens, concerns or ends."""
+    """A message for a channel. `incidents` are the keys that the event opens, concerns or ends; `service` is
+    the name of what it is about, which whoever has several must read first."""
 
     event: Event
     title: str
     text: str
     facts: tuple[tuple[str, str], ...]
     incidents: tuple[str, ...] = ()
+    service: str = ""
 
     @property
     def level(self) -> Level:
@@ -58,19 +60,20 @@ class Message:
         return "\n".join(filter(None, [self.title, "", self.text, *labelled, f"Event: {self.event.id}"]))
 
 
-def compose(event: Event, folder: Path, incidents: tuple[str, ...] = ()) -> Message:
+def compose(event: Event, folder: Path, incidents: tuple[str, ...] = (), service: str = "") -> Message:
     """Render with the operator's template; one that is wrong is logged and the shipped one used."""
     try:
         template = template_for(event.kind, folder)
     except NotificationTemplateError as error:
         log.error(error.sentence)
         template = shipped(event.kind)
-    return render(event, template, incidents)
+    return render(event, template, incidents, service)
 
 
-def render(event: Event, template: str, incidents: tuple[str, ...] = ()) -> Message:
-    """Render an event with a template."""
-    shown = {name: printable(value) for name, value in _values(event).items()}
+def render(event: Event, template: str, incidents: tuple[str, ...] = (), service: str = "") -> Message:
+    """Render an event with a template; a title that does not name the service begins with it."""
+    values_given = {**_values(event), "service": service}
+    shown = {name: printable(value) for name, value in values_given.items()}
     values = {name: value for name, value in shown.items() if value.strip()}
     title, *rest = template.strip().splitlines()
     sentences: list[str] = []
@@ -86,7 +89,9 @@ def render(event: Event, template: str, incidents: tuple[str, ...] = ()) -> Mess
             sentences.append(Template(line).substitute(values))
     known = {name: values.get(name, "unknown") for name in NAMES}
     heading = " ".join(Template(title).substitute(known).split())
-    return Message(event, heading, "\n".join(sentences).strip(), tuple(facts), incidents)
+    if service and "service" not in Template(title).get_identifiers():
+        heading = f"{printable(service)}: {heading}"
+    return Message(event, heading, "\n".join(sentences).strip(), tuple(facts), incidents, service)
 
 
 def template_for(kind: Kind, folder: Path) -> str:

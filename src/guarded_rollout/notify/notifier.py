@@ -54,9 +54,11 @@ class Notifier:
         settings: Settings,
         plan: Notifications,
         *,
+        service: str = "",
         clock: Clock | None = None,
         patience: Patience | None = None,
     ) -> None:
+        self._service = service
         self.outbox = outbox
         self.fallback = fallback
         self.settings = settings
@@ -86,6 +88,7 @@ class Notifier:
             Fallback(environment.logs),
             found,
             plan_of(environment),
+            service=environment.service.name,
             clock=clock,
             patience=patience,
         )
@@ -267,7 +270,8 @@ class Notifier:
         name = delivery.channel
         if name not in self._channels:
             self._channels[name] = factory.build(name, self.settings)
-        message = messages.compose(delivery.event, self.settings.templates, delivery.incidents)
+        templates, incidents = self.settings.templates, delivery.incidents
+        message = messages.compose(delivery.event, templates, incidents, self._service)
         self._channels[name].send(message)
 
     # ---- threads

@@ -233,8 +233,8 @@ def _where(asked: Question, seen: Snapshot, form: Mapping[str, str]) -> list[str
     if kind == "release" and any(one.value == value for one in asked.releases):
         return [f"--to={value}"]
     if kind == "backup" and any(one.value == value for one in asked.backups):
-        data = "none" if form.get("data") == "none" else "merge"
-        return [f"--backup={seen.environment.backups / value}", f"--data={data}"]
+        without = ["--data=none"] if form.get("data") == "none" else []
+        return [f"--backup={seen.environment.backups / value}", *without]
     raise ActionRefusedError(detail="Say where to return to: nothing was done.")
 
 
@@ -329,9 +329,16 @@ def _rollback(seen: Snapshot) -> tuple[str, ...]:
         f"Traffic: the release you choose gets all of it{back} (now: {_shares(seen)}).",
         f"{seen.candidate or seen.serving or 'What serves'} is stopped after that.",
         *closes,
-        "Data: a release leaves it as it is; a backup is merged into it, so nothing acknowledged is lost.",
+        f"Data: a release leaves it as it is; a backup {_fate(seen)}",
         "A safety copy of what is there is taken first.",
     )
+
+
+def _fate(seen: Snapshot) -> str:
+    """What becomes of the data with a backup, where nobody says so: as `rollout rollback` does it."""
+    if seen.environment.service.commands.get("store_merge"):
+        return "is merged into it, so nothing acknowledged is lost."
+    return "replaces it, for nothing merges: what was written since leaves the store, and is kept aside."
 
 
 def _up(seen: Snapshot) -> tuple[str, ...]:

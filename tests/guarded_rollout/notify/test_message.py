@@ -179,3 +179,10 @@ def test_the_documentation_names_every_event_channel_and_placeholder() -> None:
     for name in (*Kind, *BUILDERS):
         assert f"`{name}`" in text, name
     assert set(re.findall(r"`\$(\w+)`", text)) == set(NAMES)
+
+
+def test_a_title_names_the_service_once() -> None:
+    sent = event(Kind.MESSAGE, "production", AT, message="hello", operator="ann")
+    assert render(sent, "$environment: $message", service="orders").title == "orders: production: hello"
+    assert render(sent, "$message ($service)", service="orders").title == "hello (orders)"
+    assert render(sent, "$environment: $message").title == "production: hello"

@@ -1,5 +1,6 @@
 """What is possible now, what it will do, and the command line that does it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def test_a_rollback_is_typed_and_goes_only_where_it_was_offered(still: Place) ->
             words("rollback", seen, wrong)
 
 
-def test_a_rollback_to_a_backup_merges_unless_data_is_left_out(still: Place) -> None:
+def test_a_rollback_to_a_backup_leaves_the_data_to_the_command_unless_it_is_left_out(still: Place) -> None:
     still.watched()
     name = "dhash_production_20260101_000000.zip"
     still.environment.backups.mkdir()
@@ -152,11 +153,20 @@ def test_a_rollback_to_a_backup_merges_unless_data_is_left_out(still: Place) -> 
         words("rollback", seen, form)  # it has no checksum beside it
     (still.environment.backups / f"{name}.sha256").write_text(f"{'0' * 64}  backups/{name}\n")
     seen = look(still)
-    assert words("rollback", seen, form)[3:5] == [
-        f"--backup={still.environment.backups / name}",
-        "--data=merge",
-    ]
+    backup = f"--backup={still.environment.backups / name}"
+    assert words("rollback", seen, form)[3:] == [backup, "--force"]
     assert "--data=none" in words("rollback", seen, {**form, "data": "none"})
+
+
+def test_a_rollback_says_what_becomes_of_the_data(still: Place) -> None:
+    still.watched()
+    seen = look(still)
+    assert any("a backup is merged into it" in line for line in question("rollback", seen).will)
+    service = replace(seen.environment.service, commands={"serve": ("x",)})
+    without = replace(seen, environment=replace(seen.environment, service=service))
+    assert any(
+        "a backup replaces it, for nothing merges" in line for line in question("rollback", without).will
+    )
 
 
 def test_checks_change_nothing_and_know_only_what_is_there(still: Place) -> None:

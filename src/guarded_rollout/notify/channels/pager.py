@@ -37,7 +37,7 @@ def bodies(message: Message) -> Iterator[dict[str, Any]]:
         "client": "rollout",
         "payload": {
             "summary": shorten(message.title, SUMMARY),
-            "source": printable(event.environment),
+            "source": printable(f"{message.service} {event.environment}".strip()),
             "severity": event.level.value,
             "timestamp": event.at.isoformat(),
             "component": printable(str(event.facts.get("release", ""))),
@@ -52,5 +52,9 @@ def bodies(message: Message) -> Iterator[dict[str, Any]]:
 
 
 def key(message: Message, incident: str) -> str:
-    """Return PagerDuty's key of an incident: the same for a breach, its escalation and its end."""
-    return printable(f"{message.event.environment}:{incident}")[:KEY]
+    """Return PagerDuty's key of an incident: the same for a breach, its escalation and its end.
+
+    Two services of one integration have incidents of their own.
+    """
+    about = filter(None, (message.service, message.event.environment, incident))
+    return printable(":".join(about))[:KEY]
