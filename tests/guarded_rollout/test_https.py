@@ -23,6 +23,7 @@ import pytest
 from guarded_rollout.checks.findings import Severity
 from guarded_rollout.checks.preflight import inspect
 from guarded_rollout.cli.smoke import stand_in
+from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.tls import Tls, TlsMode
 from guarded_rollout.errors import CertificateError, ConfigurationError
@@ -31,6 +32,7 @@ from guarded_rollout.host.programs import program
 from guarded_rollout.host.proxy import PIN, configuration
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.operations.maintenance import WEEKLY, Round, run
 from tests.guarded_rollout.certificates import Authority
 from tests.guarded_rollout.sandbox import free_port, wait_until
 from tests.leftovers import owned_folder
@@ -362,3 +364,15 @@ def test_a_checks_command_trusts_the_ca_and_others_do_not_hear_of_it(authority: 
     asked = site.run(words, stand_in(environment), more={"url": environment.url})
     assert asked.output.strip() == str(authority.root)
     assert site.run(words, stand_in(environment)).output.strip() == "None"
+
+
+@pytest.mark.parametrize(("days", "level"), [(90, Severity.OK), (3, Severity.WARNING), (-1, Severity.FAILED)])
+def test_the_weekly_round_says_how_long_the_certificate_lasts(
+    authority: Authority, days: int, level: Severity
+):
+    environment = configured(authority, owned_folder("tls"))
+    ends = datetime.now(UTC) + timedelta(days=days, hours=1)
+    authority.issue(DOMAIN, ends=f"{ends:%Y%m%d%H%M%SZ}")
+    work = Round(environment, SystemClock(), "ann", dry_run=False)
+    [note] = run({"certificate": WEEKLY["certificate"]}, work)
+    assert note.level is level, note

@@ -106,7 +106,8 @@ def test_delivered_notifications_are_forgotten_and_waiting_ones_reported(run: Ru
     outbox.finish(head, DeliveryState.DELIVERED)
     outbox.close()
     answer = run("maintenance", "weekly", "--json")
-    assert answer.exit_code == 1  # someone should look at what waits
+    assert answer.exit_code == 2  # someone should look at what waits
+    assert run("maintenance", "weekly", "--dry-run").exit_code == 2
     assert notes(answer)["notifications"] == ["1 messages wait", "1 delivered events were forgotten"]
 
 

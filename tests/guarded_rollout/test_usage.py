@@ -92,3 +92,5 @@ def test_what_is_no_command_is_no_success_and_no_rollback(
 def test_two_says_rolled_back_or_less_than_failed_and_never_a_wrong_usage() -> None:
     assert {usage_code(name) for name in COMMANDS} == {1, 3}
     assert EXIT_CODES["monitor"][2] == "rolled back"
+    assert all(2 not in codes or "usage" not in codes[2] for codes in EXIT_CODES.values())
+    assert set(EXIT_CODES) - {""} <= set(COMMANDS)

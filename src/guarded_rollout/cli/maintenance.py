@@ -2,8 +2,10 @@
 
 import typer
 
+from guarded_rollout.checks.findings import Severity
 from guarded_rollout.cli.app import AsJson, DryRun, Env, app
 from guarded_rollout.cli.session import configured
+from guarded_rollout.cli.validate_logging import FAILED, WARNINGS
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.logs import LogFile
 from guarded_rollout.operations.maintenance import MONTHLY, WEEKLY, Round, Task, run
@@ -26,7 +28,7 @@ def monthly(env: Env = "production", dry_run: DryRun = False, as_json: AsJson = 
 
 
 def _go_round(name: str, tasks: dict[str, Task], env: str, *, dry_run: bool, as_json: bool) -> None:
-    """Do the tasks; exits with 1 if one of them wants attention."""
+    """Do the tasks; a rehearsal ends with the same code for what it finds."""
     with configured(env, as_json=as_json) as (environment, out):
         if not dry_run:
             out.log = LogFile.open(environment.logs, f"maintenance_{name}", env)
@@ -40,5 +42,8 @@ def _go_round(name: str, tasks: dict[str, Task], env: str, *, dry_run: bool, as_
             dry_run=dry_run,
             notes=[{"task": note.task, "words": note.words, "well": note.well} for note in notes],
         )
-        if not dry_run and not all(note.well for note in notes):
-            raise typer.Exit(1)
+        levels = {note.level for note in notes}
+    if Severity.FAILED in levels:
+        raise typer.Exit(FAILED)
+    if Severity.WARNING in levels:
+        raise typer.Exit(WARNINGS)

@@ -76,6 +76,11 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         2: "warnings only",
         3: "it could not check; also a wrong usage",
     },
+    "maintenance": {
+        0: "all is well; of a dry run, as of the other",
+        1: "a task failed; also a wrong usage",
+        2: "something wants attention, marked `<- look at this`",
+    },
     "notify": {
         0: "at least one channel has delivered it",
         1: "no channel has: it is in the fallback file; also a wrong usage",
