@@ -154,7 +154,7 @@ def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
         what = (
             "what was erased since the backup would be back"
             if exact
-            else "what is left of it cannot be merged"
+            else "what is left of the damaged one cannot be merged into the backup"
         )
         store.discard()
         store.move(aside, store.path)
