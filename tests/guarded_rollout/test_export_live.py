@@ -166,7 +166,9 @@ def test_every_other_panel_asks_without_error(watched: Prometheus, panel: str) -
 
 
 def test_what_is_shown_is_what_happened(watched: Prometheus) -> None:
-    gates = {name: expressions()[f"{name} A"] for name in ("extraction_failure_rate", "p95_hash_time", "health")}
+    gates = {
+        name: expressions()[f"{name} A"] for name in ("extraction_failure_rate", "p95_hash_time", "health")
+    }
     (failures,) = watched.query(gates["extraction_failure_rate"])
     assert float(failures["value"][1]) == 0.0
     (p95,) = watched.query(gates["p95_hash_time"])
