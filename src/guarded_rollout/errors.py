@@ -97,6 +97,14 @@ class PortTakenError(RolloutError):
     advice = "Stop that program, or set another `port` in rollout.toml."
 
 
+class PortForbiddenError(RolloutError):
+    message = "This user may not open port {port}."
+    advice = (
+        "`rollout install systemd` gives that right to the service's unit, `sysctl "
+        "net.ipv4.ip_unprivileged_port_start={port}` to everybody; or set another `port` in rollout.toml."
+    )
+
+
 class CertificateError(RolloutError):
     message = "The certificate {path} cannot be used: {problem}."
     advice = (
@@ -156,7 +164,7 @@ class UnsetVariableError(RolloutError):
 
 class ReadableSecretsError(RolloutError):
     message = "{path} holds secrets and can be read by other users."
-    advice = "Run `chmod 600 {path}`."
+    advice = "Run `chmod 600 {quoted}`."
 
 
 class UnknownReleaseError(RolloutError):

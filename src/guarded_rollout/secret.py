@@ -7,6 +7,7 @@ A release holds the name alone. The value comes from the operator's environment,
 import hmac
 import os
 import re
+import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,7 +90,7 @@ def secrets_of(env_file: Path | None) -> Mapping[str, str]:
     if env_file is None or not env_file.exists():
         return os.environ
     if stat.S_IMODE(env_file.stat().st_mode) & 0o077:
-        raise ReadableSecretsError(path=env_file)
+        raise ReadableSecretsError(path=env_file, quoted=shlex.quote(str(env_file)))
     from dotenv import dotenv_values
 
     read = {

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.tls import TlsMode
-from guarded_rollout.errors import CertificateError, PortTakenError
+from guarded_rollout.errors import CertificateError, PortForbiddenError, PortTakenError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host import https
 from guarded_rollout.host.certificate import in_file, read_certificate, shown_at
@@ -217,7 +217,7 @@ def _require_free(family: socket.AddressFamily, address: str, port: int) -> None
             probe.bind((address, port))
             probe.listen(1)
     except PermissionError:
-        raise PortTakenError(port=port) from None
+        raise PortForbiddenError(port=port) from None
     except OSError as error:  # a machine without IPv6 has nothing that could be taken there
         if error.errno == errno.EADDRINUSE:
             raise PortTakenError(port=port) from None
