@@ -85,6 +85,7 @@ def bases(repository: Path) -> set[Path]:
     return {place for place in places if place.name == "base"}
 
 
+@pytest.mark.system
 def test_both_sides_are_asked_the_same_by_the_same_yardstick(repository: Path) -> None:
     done = compare(repository, "main", "--quick")
     assert done.returncode == 0, done.stderr

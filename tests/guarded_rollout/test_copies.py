@@ -144,6 +144,7 @@ def test_a_file_that_was_changed_after_it_came_back_is_refused(copied: Environme
         verify(folder)
 
 
+@pytest.mark.system
 def test_taking_a_backup_straight_into_the_repository_sends_only_what_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

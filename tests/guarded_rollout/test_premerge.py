@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -151,6 +151,7 @@ def test_preflight_asks_for_the_reviews(production: Environment, tmp_path: Path)
 # ---- the runs
 
 
+@pytest.mark.system  # it runs every command, each in a process of its own
 def test_a_checkout_that_cannot_be_deployed_fails_and_leaves_the_evidence(
     production: Environment, tmp_path: Path
 ) -> None:
@@ -222,6 +223,7 @@ tables = st.recursive(
 
 
 @given(tables)
+@settings(max_examples=40, deadline=None)
 def test_toml_reads_back(table: dict[str, Any]) -> None:
     assert tomllib.loads("\n".join(as_toml(table))) == table
 

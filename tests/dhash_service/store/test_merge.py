@@ -84,11 +84,30 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield store
 
 
+def examples(number: int) -> settings:
+    """So many stories of two stores; the fast lane tells a few, the system lane more."""
+    allowed = [HealthCheck.function_scoped_fixture]
+    return settings(max_examples=number, deadline=None, suppress_health_check=allowed)
+
+
 @given(ours=STEPS, theirs=STEPS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(6)
 def test_a_merge_loses_nothing_changes_nothing_and_adds_once(
     ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path
 ) -> None:
+    _adds_once(ours, theirs, store, played, tmp_path)
+
+
+@pytest.mark.system
+@given(ours=STEPS, theirs=STEPS)
+@examples(20)
+def test_a_merge_loses_nothing_in_more_stories(
+    ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path
+) -> None:
+    _adds_once(ours, theirs, store, played, tmp_path)
+
+
+def _adds_once(ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path) -> None:
     play(emptied(store), ours)
     play(emptied(played), theirs)
     shutil.rmtree(tmp_path / "snapshots", ignore_errors=True)
@@ -107,8 +126,23 @@ def test_a_merge_loses_nothing_changes_nothing_and_adds_once(
 
 
 @given(ours=STEPS, theirs=STEPS)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(4)
 def test_two_stores_merged_either_way_hold_the_same_facts(
+    ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path
+) -> None:
+    _same_either_way(ours, theirs, store, played, tmp_path)
+
+
+@pytest.mark.system
+@given(ours=STEPS, theirs=STEPS)
+@examples(12)
+def test_two_stores_merged_either_way_hold_the_same_facts_in_more_stories(
+    ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path
+) -> None:
+    _same_either_way(ours, theirs, store, played, tmp_path)
+
+
+def _same_either_way(
     ours: list[Step], theirs: list[Step], store: Store, played: Store, tmp_path: Path
 ) -> None:
     play(emptied(store), ours)

@@ -23,6 +23,7 @@ from dhash_service.store.plan import plan
 from dhash_service.store.schema import KNOWN, Kind, applied, current, kind_of, require_fit
 from dhash_service.store.store import Store
 from dhash_service.store.tables import metadata
+from tests.dhash_service.store.databases import sqlite_file
 from tests.dhash_service.store.facts import FAST, NEW, add, decision, in_search, picture, queued
 
 OpenStore = Callable[..., Store]
@@ -306,8 +307,7 @@ with op.batch_alter_table("images") as batch:
 def test_a_revision_that_says_it_expands_and_does_not_is_refused(
     up: str, finding: str, extended: Callable[..., Migrations], tmp_path: Path
 ) -> None:
-    url = f"sqlite:///{tmp_path / 'dhash.db'}"
-    upgrade(url, release="r")
+    url = sqlite_file(tmp_path / "dhash.db")
     migrations = extended("expand", up)
     (planned,) = plan(url, migrations=migrations)
     assert any(finding in found for found in planned.findings)
@@ -325,9 +325,11 @@ def test_a_revision_that_says_it_expands_and_does_not_is_refused(
         'op.create_index("ix_images_format", "images", ["format"])',
     ],
 )
-def test_a_revision_that_only_adds_passes(up: str, extended: Callable[..., Migrations]) -> None:
-    planned = plan("sqlite:///none.db", everything=True, migrations=extended("expand", up))
-    assert planned[-1].findings == []
+def test_a_revision_that_only_adds_passes(
+    up: str, extended: Callable[..., Migrations], tmp_path: Path
+) -> None:
+    (planned,) = plan(sqlite_file(tmp_path / "dhash.db"), migrations=extended("expand", up))
+    assert planned.findings == []
 
 
 def test_a_contracting_revision_that_leaves_rows_without_parents_is_taken_back(

@@ -175,12 +175,18 @@ def test_what_was_submitted_before_closing_is_written(open_store: OpenStore) -> 
     assert open_store().count() == 500
 
 
+@pytest.fixture
+def two_releases(open_store: OpenStore) -> tuple[Store, Store]:
+    """Two releases with the same store open."""
+    return open_store("r1"), open_store("r2")
+
+
 @given(days=st.lists(STEPS, max_size=5))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_who_follows_the_feed_knows_what_who_reads_it_all_knows(
-    days: list[list[Step]], open_store: OpenStore
+    days: list[list[Step]], two_releases: tuple[Store, Store]
 ) -> None:
-    first, second = open_store("r1"), open_store("r2")
+    first, second = two_releases
     emptied(first)
     start = first.feed.changes(None)
     known: dict[int, int] = {}
