@@ -6,10 +6,10 @@ import os
 import re
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,17 +27,19 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.tls import Tls, TlsMode
 from guarded_rollout.errors import CertificateError, ConfigurationError
-from guarded_rollout.host.certificate import in_file, read_certificate, shown_at
+from guarded_rollout.host.certificate import in_file, read_certificate, shown_at, trust
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.proxy import PIN, configuration
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.operations.maintenance import WEEKLY, Round, run
 from tests.guarded_rollout.certificates import Authority
-from tests.guarded_rollout.sandbox import free_port, wait_until
+from tests.guarded_rollout.sandbox import Sandbox, free_port, wait_until
 from tests.leftovers import owned_folder
 
 DOMAIN = "pictures.test"
+RESTARTS = bytes([0x88, 2]) + (1012).to_bytes(2)  # a WebSocket's close frame: the service restarts
+GOES_AWAY = bytes([0x88, 2]) + (1001).to_bytes(2)
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -46,8 +48,9 @@ class Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        if self.path.startswith("/slow"):
-            time.sleep(float(self.path.partition("=")[2]))
+        if self.headers["Upgrade"]:
+            self._talk()
+            return
         server = Path(str(self.server.server_address)).stem
         told = {"slot": server, "scheme": self.headers["X-Forwarded-Proto"]}
         body = json.dumps(told).encode()
@@ -55,6 +58,16 @@ class Answering(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _talk(self) -> None:
+        """Say everything back, and close properly when asked to leave."""
+        self.close_connection = True
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.end_headers()
+        while said := self.connection.recv(100):
+            self.connection.sendall(RESTARTS if said == b"leave" else said)
 
     def address_string(self) -> str:
         return "a client"
@@ -267,6 +280,37 @@ def test_files_that_clients_would_refuse_are_refused_with_the_reason(
         read_certificate(tls)
 
 
+@contextmanager
+def websocket(site: Site) -> Iterator[ssl.SSLSocket]:
+    """A connection that has become a WebSocket's."""
+    environment, context = site.environment, trust(site.environment.tls.root)
+    lines = (
+        *("GET /talk HTTP/1.1", f"Host: {DOMAIN}", "Connection: Upgrade", "Upgrade: websocket"),
+        *("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: x", "", ""),
+    )
+    with (
+        socket.create_connection(("127.0.0.1", environment.port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=DOMAIN) as connected,
+    ):
+        connected.sendall("\r\n".join(lines).encode())
+        assert b" 101 " in connected.recv(4096)
+        yield connected
+
+
+def test_a_websocket_is_asked_to_come_again_by_the_service_and_by_a_renewal(site: Site, authority: Authority):
+    with websocket(site) as first, websocket(site) as second:
+        first.sendall(b"leave")
+        assert first.recv(100) == RESTARTS
+        second.sendall(b"hello")
+        assert second.recv(100) == b"hello"
+        authority.issue(DOMAIN)
+        assert site.traffic.renew_certificate()
+        assert second.recv(100) == GOES_AWAY
+    with websocket(site) as again:
+        again.sendall(b"hello")
+        assert again.recv(100) == b"hello"
+
+
 def test_a_certificate_that_clients_would_refuse_is_not_loaded(site: Site, authority: Authority):
     shown = shown_at(site.environment.port, DOMAIN)
     authority.issue(DOMAIN, ends="20210101000000Z")
@@ -376,3 +420,30 @@ def test_the_weekly_round_says_how_long_the_certificate_lasts(
     work = Round(environment, SystemClock(), "ann", dry_run=False)
     [note] = run({"certificate": WEEKLY["certificate"]}, work)
     assert note.level is level, note
+
+
+@pytest.mark.system
+def test_a_release_is_rolled_out_and_replaced_behind_https(authority: Authority):
+    made = authority.issue(DOMAIN)
+    sandbox = Sandbox()
+    try:
+        lines = (
+            *('tls = "files"', "[environments.production.certificate]", f'domain = "{DOMAIN}"'),
+            *(f'file = "{made / "file.pem"}"', f'key = "{made / "key.pem"}"', f'root = "{authority.root}"'),
+        )
+        sandbox.configure(more="\n".join(lines))
+        sandbox.deploy()
+        sandbox.deploy("2.0.0")
+        with sandbox.engine() as engine:
+            engine.promote()
+        smoke = sandbox.rollout("smoke")
+        assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+        assert f"https://{DOMAIN}:{sandbox.port}" in smoke.stdout
+        assert f"https://{DOMAIN}:{sandbox.port}" in sandbox.rollout("status").stdout
+        authority.issue(DOMAIN)
+        warned = sandbox.rollout("preflight")
+        assert "the proxy shows another one than the file holds" in warned.stdout + warned.stderr
+        assert "The renewed certificate" in sandbox.rollout("start").stdout
+        assert shown_at(sandbox.port, DOMAIN) == in_file(made / "file.pem")
+    finally:
+        sandbox.close()
