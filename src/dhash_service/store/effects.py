@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol
 
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, column, create_engine, event, func, inspect, select, table
 
 from dhash_service.store.tables import metadata
@@ -91,6 +89,9 @@ def scratch(scripts: Sequence[HasModule]) -> Iterator[Connection]:
 
 def run(connection: Connection, scripts: Sequence[HasModule]) -> None:
     """Apply revisions without recording them."""
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
     context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
     with Operations.context(context):
         for script in scripts:

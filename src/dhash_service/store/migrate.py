@@ -2,6 +2,8 @@
 
 Every step reads where the store stands inside the transaction that takes the next step, under the writers'
 lock. So two processes that upgrade at once take turns, and a step that fails leaves the last good revision.
+
+Alembic, half of what a command would import, is imported where there is a revision to run.
 """
 
 import io
@@ -14,19 +16,27 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, delete, insert
 from sqlalchemy.exc import DBAPIError
 
 from dhash_service.errors import MigrationError, StoreLockedError, StoreLossError, StoreSchemaError
 from dhash_service.store.effects import Shape, breaks, destructive, lost, shape_after, statements
-from dhash_service.store.engine import LOCK_SECONDS, connect, parse_url, sqlite_path, translated, writing
-from dhash_service.store.schema import Applied, Kind, Revision, applied
+from dhash_service.store.engine import (
+    LOCK_SECONDS,
+    connect,
+    existing,
+    parse_url,
+    sqlite_path,
+    translated,
+    writing,
+)
+from dhash_service.store.schema import KNOWN, Applied, Kind, Revision, applied, current
 from dhash_service.store.tables import schema_revisions
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 BRIEFLY = 1.0
 """Seconds that a step on PostgreSQL waits for a table. Every reader that comes later waits behind it: while a
@@ -49,7 +59,9 @@ class Migrations:
     """The revisions in a folder, oldest first, in one line without branches."""
 
     def __init__(self, folder: Path = MIGRATIONS) -> None:
-        self._config = Config()
+        from alembic.script import ScriptDirectory
+
+        self._config = _config()
         self._config.set_main_option("script_location", str(folder).replace("%", "%%"))
         self._config.set_main_option("path_separator", "os")
         directory = ScriptDirectory.from_config(self._config)
@@ -90,10 +102,14 @@ class Migrations:
                 )
             )
 
+        from alembic import command
+
         command.upgrade(self._attached(connection, record), script.id)
 
     def down(self, connection: Connection, script: Script) -> None:
         """Take the newest revision back inside the caller's transaction."""
+        from alembic import command
+
         number = self.index(script.id)
 
         def record(**_: Any) -> None:
@@ -120,6 +136,8 @@ class Migrations:
         number = self.index(script.id)
         if dialect == "sqlite":
             return statements(self.scripts[: number - 1], script)
+        from alembic import command
+
         below = self.scripts[number - 2].id if number > 1 else "base"
         written = io.StringIO()
         config = self._attached(None, None)
@@ -128,8 +146,8 @@ class Migrations:
         command.upgrade(config, f"{below}:{script.id}", sql=True)
         return written.getvalue().strip()
 
-    def _attached(self, connection: Connection | None, record: Callable[..., None] | None) -> Config:
-        config = Config()
+    def _attached(self, connection: Connection | None, record: Callable[..., None] | None) -> "Config":
+        config = _config()
         for option in ("script_location", "path_separator"):
             config.set_main_option(option, (self._config.get_main_option(option) or "").replace("%", "%%"))
         config.attributes.update(connection=connection, on_version_apply=record)
@@ -140,6 +158,12 @@ class Migrations:
 def this_release() -> Migrations:
     """The revisions that this release brings."""
     return Migrations()
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
+    return Config()
 
 
 def upgrade(
@@ -157,6 +181,14 @@ def upgrade(
     them, or breaks its word (see `effects`). Raises `StoreSchemaError`, `MigrationError`,
     `StoreLockedError`, `StoreUnreachableError`.
     """
+    if (
+        migrations is None
+        and target is None
+        and [one.id for one in current(url)] == [name for name, _ in KNOWN]
+    ):
+        with existing(url) as standing:
+            use_write_ahead_log(standing)
+        return []
     migrations = migrations or this_release()
     end = migrations.index(target) if target else len(migrations.scripts)
 

@@ -1,6 +1,8 @@
 """The schema's way up and down, on both databases, with rows in place."""
 
 import shutil
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -418,3 +420,18 @@ def test_taking_down_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreSchemaError, match="no store"):
         downgrade(f"sqlite:///{tmp_path / 'dhash.db'}", "base")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_has_every_revision_is_left_alone_without_loading_them(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(store_url, release="r1")
+    monkeypatch.setattr(migrate, "Migrations", lambda: pytest.fail("the migrations were loaded"))
+    assert upgrade(store_url, release="r2", expand_only=True) == []
+    assert {revision.release for revision in current(store_url)} == {"r1"}
+
+
+def test_snapshots_and_merges_start_without_alembic() -> None:
+    modules = "dhash_service.store.snapshot, dhash_service.store.merge, dhash_service.store.migrate"
+    told = f"import sys, {modules}; sys.exit('alembic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0
