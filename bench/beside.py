@@ -16,9 +16,9 @@ from bench.peers.kayenta import Kayenta
 from bench.table import Table, Target, duration, share
 from guarded_rollout.config.gates import EnvironmentGates, load
 from guarded_rollout.config.kinds import Action, Source
-from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.replay import replay
 from guarded_rollout.gates.samples import Recording, Side
+from guarded_rollout.gates.verdict import News
 from guarded_rollout.monitor.recordings import READING, Drawn, Fault, drawn_gates, recording
 
 ROOT = Path(__file__).parents[1]
