@@ -9,6 +9,7 @@ import pytest
 
 from guarded_rollout.backup.catalog import find
 from guarded_rollout.errors import NoPreviousError, RollbackFailedError
+from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request
@@ -68,6 +69,15 @@ def test_a_cold_release_gets_no_traffic_before_it_is_verified():
 def test_only_a_backup_is_waited_for_with_a_safety_copy_before_traffic_moves():
     steps = way(warm=False, backup=False)
     assert steps.index("stage") < steps.index("verify") < steps.index("shift") < steps.index("safety")
+
+
+def test_a_cold_release_starts_while_the_migrations_are_planned_if_both_need_the_same_schema():
+    steps = way(warm=False, backup=False, same_schema=True)
+    assert steps == ("stage", "schema", "verify", "shift", "safety", "retire", "quarantine", "validate")
+    assert way(warm=False, backup=False)[:2] == ("schema", "stage")
+    for exchanged in (True, False):  # a backup's schema may be another
+        steps = way(warm=False, exchanged=exchanged, same_schema=True)
+        assert steps.index("schema") < steps.index("stage")
 
 
 def test_where_the_store_is_exchanged_nobody_has_it_open():
@@ -303,7 +313,7 @@ def test_a_rollback_killed_half_way_is_gone_on_with_also_by_whoever_would_take_i
     kill_a_rollback_in(sandbox, "retire")
     done = sandbox.rollout("abort")
     assert done.returncode == 0, done.stderr
-    assert f"{old.id} serves" in done.stdout
+    assert f"{short(old.id)} serves" in done.stdout
     assert last(sandbox).outcome is RolloutOutcome.COMPLETED
     assert sandbox.served_by() == old.id
     assert set(sandbox.pids()) == {"proxy", str(sandbox.slot_of(old.id))}

@@ -27,6 +27,8 @@ from guarded_rollout.host.variables import base_variables
 from guarded_rollout.secret import Secret, expand, filled, secrets_of
 
 SETTLED_SECONDS = 10
+CHANGING = ("schema_upgrade", "schema_downgrade", "store_merge", "store_salvage")
+"""The commands of a service that change the schema of its store, or exchange what is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Site:
         self.slots = Slots(environment)
         self.traffic = Traffic(environment, self.processes)
         self.stream = Stream(environment, self.processes)
+        self._answers: dict[tuple[str, str], CommandResult] = {}
 
     def prepare(self) -> None:
         """Make the environment's folders; only this user may look into them."""
@@ -219,6 +222,8 @@ class Site:
         `store` is the URL of a store to use in place of the environment's. Raises `NoSuchCommandError`.
         """
         words = [*self._words(release, name), *arguments]
+        if store is None and name in CHANGING:
+            self._answers.clear()
         return self.run(words, release, slot=slot, store=store)
 
     def _words(self, release: Release, name: str) -> tuple[str, ...]:
@@ -271,7 +276,13 @@ class Site:
         if not result.ok:
             words = " ".join([*self._words(release, name), *arguments])
             raise CommandError(name=name, command=words, release=release.id, reason=result.reason())
+        if store is None and not arguments:
+            self._answers[release.id, name] = result
         return result
+
+    def remembered(self, release: Release, name: str) -> CommandResult:
+        """Return what a command told this program, if it has changed no schema since; else ask again."""
+        return self._answers.get((release.id, name)) or self.require(release, name)
 
     def has(self, release: Release, name: str) -> bool:
         """True if this release can do what the command is for."""

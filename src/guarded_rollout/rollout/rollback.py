@@ -44,13 +44,15 @@ def rollback_steps(
     backup: bool,
     configuration: bool = False,
     reunites: bool = False,
+    same_schema: bool = False,
 ) -> tuple[str, ...]:
     """Return the steps of a rollback, in order. Pure.
 
     With the release warm, traffic comes first of all; a cold one is started first, and what serves is copied
     afterwards unless a backup changes it. Where the store's own file is exchanged nobody may have it open, so
     everything stops before and starts after. `configuration`: the backup's is wanted too. `reunites`: a store
-    that an earlier rollback set aside is to be merged.
+    that an earlier rollback set aside is to be merged. `same_schema`: both releases need the same one, so the
+    incoming release starts while the migrations are planned.
     """
     if exchanged:
         order = "safety halt configuration data schema stage verify shift quarantine validate"
@@ -59,7 +61,8 @@ def rollback_steps(
     elif backup:
         order = "safety configuration schema stage verify shift retire data quarantine validate"
     else:
-        order = "schema stage verify shift safety retire data quarantine validate"
+        begin = "stage schema" if same_schema else "schema stage"
+        order = f"{begin} verify shift safety retire data quarantine validate"
     left_out = set() if validated else {"verify", "validate"}
     if not outgoing:
         left_out |= {"retire", "quarantine"}
@@ -101,6 +104,7 @@ def plan_rollback(
         backup=options.backup is not None,
         configuration=options.configuration,
         reunites=bool(left_aside(site, journal, release)),
+        same_schema=outgoing is not None and release.schema is not None and release.schema == outgoing.schema,
     )
     return RollbackPlan(release, slot, outgoing, steps, rollout)
 

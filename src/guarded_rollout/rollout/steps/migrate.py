@@ -32,7 +32,7 @@ class Migrate(RolloutStep):
             yield f"leave the schema at {plan.current}: nothing to migrate"
 
     def do(self, work: Work) -> Evidence:
-        plan = plan_for(work.site, work.incoming)
+        plan = plan_for(work.site, work.incoming, known=True)
         require_safe(plan, work.options.allow_unknown)
         applied = expand_beside(work.site, work.incoming, plan, work.outgoing, work.say)
         after = plan_for(work.site, work.incoming) if applied else plan

@@ -1,6 +1,7 @@
 """Give the release that is returned to a schema it can work with."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from guarded_rollout.checks.migrations import CONTRACT, MigrationPlan, Revision
@@ -21,13 +22,16 @@ class RestoreSchema(RolloutStep):
     def do(self, work: Work) -> Evidence:
         """The release that brought a revision knows its way down."""
         newest = work.outgoing or work.incoming
-        plan = plan_for(work.site, newest)
+        with ThreadPoolExecutor(2) as both:
+            planned = both.submit(plan_for, work.site, work.incoming)
+            plan = plan_for(work.site, newest)
         taken_back = contracted(plan, work.incoming.schema)
         if taken_back and not work.journal.rollout(work.rollout).done(SafetyBackup.name):
             keep_copy(work)  # the way down may take rows along
         for revision in taken_back:
             take_back(work.site, newest, revision, plan)
-        applied = expand(work.site, work.incoming, plan_for(work.site, work.incoming))
+        needed = plan_for(work.site, work.incoming) if taken_back else planned.result()
+        applied = expand(work.site, work.incoming, needed)
         return {"taken_back": [revision.id for revision in taken_back], "applied": applied}
 
 

@@ -16,7 +16,7 @@ class StageRelease(RolloutStep):
 
     def do(self, work: Work) -> Evidence:
         if not any(step.brings_schema for step in work.steps):
-            require_schema(work.incoming, plan_for(work.site, work.incoming))
+            require_schema(work.incoming, plan_for(work.site, work.incoming, known=True))
         if work.outgoing is None:
             work.site.traffic.give(work.slot, 100)  # nothing answers yet: no traffic to protect
         work.site.traffic.ensure()

@@ -47,33 +47,30 @@ class Verify(RolloutStep):
 
         One that served well before gets its traffic with its first healthy answer, if it is validated then.
         """
-        site, release = work.site, work.incoming
-        evidence: Evidence = {}
         if work.is_rollback and _validated_later(work) and _served_well(work):
             return {
                 "health": self._healthy(work, consecutive=1),
                 "checks": "after the shift, on the public port",
             }
-        if not work.is_rollback:
-            self._healthy(work, consecutive=1)
-            evidence["stop"] = require_graceful_stop(site, work.slot, release)
         self._healthy(work, consecutive=1)
-        return evidence | self._stays_healthy_while_checked(work)
-
-    def _stays_healthy_while_checked(self, work: Work) -> Evidence:
-        """Count healthy answers, ask the declared checks and try the commands, all at the same time."""
-        stable = None if work.is_rollback else work.outgoing
         aside = ThreadPoolExecutor(2)
         try:
-            checking = aside.submit(
-                require_checks, work.site, work.incoming, When.VERIFY, slot=work.slot, stable=stable
-            )
-            trying = aside.submit(rehearse_commands, work.site, work.incoming, stable) if stable else None
-            health = self._healthy(work)
-            tried = {"commands": trying.result()} if trying else {}
-            return {"health": health, "checks": checking.result(), **tried}
+            return self._stops_and_stays_healthy(work, aside)
         finally:
             aside.shutdown(wait=False, cancel_futures=True)  # an interruption waits for no check
+
+    def _stops_and_stays_healthy(self, work: Work, aside: ThreadPoolExecutor) -> Evidence:
+        """Try its commands meanwhile, and its declared checks while healthy answers are counted."""
+        site, release = work.site, work.incoming
+        stable = None if work.is_rollback else work.outgoing
+        trying = aside.submit(rehearse_commands, site, release, stable) if stable else None
+        evidence: Evidence = {}
+        if not work.is_rollback:
+            evidence["stop"] = require_graceful_stop(site, work.slot, release)
+            self._healthy(work, consecutive=1)
+        checking = aside.submit(require_checks, site, release, When.VERIFY, slot=work.slot, stable=stable)
+        evidence |= {"health": self._healthy(work), "checks": checking.result()}
+        return evidence | ({"commands": trying.result()} if trying else {})
 
     def _healthy(self, work: Work, consecutive: int | None = None) -> Evidence:
         site, checks = work.site, work.site.environment.checks
