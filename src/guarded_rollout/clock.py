@@ -74,6 +74,16 @@ def boot() -> str:
     return ""
 
 
+def ago(seconds: float) -> str:
+    """Format how long ago something was: `just now`, `40 min ago`, `3 h ago`, `12 days ago`."""
+    if seconds < 60:
+        return "just now"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"
+
+
 def duration(seconds: float) -> str:
     """Format a length of time for people: `0.25 s`, `60 s`, `4 min 5 s`, `60 min`, `1 h 2 min`."""
     whole = round(seconds)

@@ -5,21 +5,25 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TextIO, cast
-
-import structlog
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.errors import NotWritableError
 
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
 LEVELS = ("debug", "info", "warning", "error", "critical")
 MODE = 0o640
 OWN = ("timestamp", "level", "message", "environment")
+SAMPLE, JUDGED = "Sample", "Quality gate"
+"""What the messages of a monitoring log begin with: a sample, a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class LogFile:
 
     def write(self, level: str, message: str, /, **data: object) -> None:
         """Write a line that survives the death of this process, with what is bound (the rollout's id)."""
-        data = {**structlog.contextvars.get_contextvars(), **data}
+        data = {**bound(), **data}
         line = LogLine(self._clock.now().timestamp(), level, message, self._environment, data)
         with suppress(OSError):  # a full disk costs the line, not the rollout
             self._file.write(line.as_json() + "\n")
@@ -129,9 +133,41 @@ class Printer:
     debug = info = warning = error = critical = exception = msg
 
 
+class ModuleLog:
+    """The log of a module, by structlog, which is imported with its first line: most commands write none."""
+
+    def __getattr__(self, level: str) -> Any:
+        import structlog
+
+        while _WAITING:
+            _WAITING.pop()()
+        return getattr(structlog.get_logger(), level)
+
+
+_WAITING: list[Callable[[], None]] = []
+"""What `configure` was asked for last, until structlog is there."""
+
+
+def bound() -> dict[str, Any]:
+    """Return what is bound to every line (the rollout's id)."""
+    if "structlog" not in sys.modules:
+        return {}
+    from structlog.contextvars import get_contextvars
+
+    return get_contextvars()
+
+
 def configure(level: str = "warning", environment: str = "", stream: TextIO | None = None) -> None:
     """Send the modules' logs to stderr: in words on a terminal, as JSON lines elsewhere."""
-    renderers: list[structlog.typing.Processor] = (
+    _WAITING[:] = [partial(_configure, level, environment, stream)]
+    if "structlog" in sys.modules:
+        _WAITING.pop()()
+
+
+def _configure(level: str, environment: str, stream: TextIO | None) -> None:
+    import structlog
+
+    renderers: list[Processor] = (
         [structlog.dev.ConsoleRenderer()]
         if (stream or sys.stderr).isatty()
         else [structlog.processors.EventRenamer("message"), as_contract, structlog.processors.JSONRenderer()]
@@ -151,9 +187,7 @@ def configure(level: str = "warning", environment: str = "", stream: TextIO | No
     )
 
 
-def as_contract(
-    logger: object, method: str, fields: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def as_contract(logger: object, method: str, fields: "EventDict") -> "EventDict":
     """Return the contract's five fields in their order; whatever else a line has is its data."""
     data = {name: value for name, value in fields.items() if name not in OWN}
     return {**{name: fields.get(name, "") for name in OWN}, "data": data}

@@ -13,12 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 from stat import S_ISREG
 
-import structlog
-
 from guarded_rollout.errors import NotWritableError
 from guarded_rollout.files import replacing
+from guarded_rollout.logs import ModuleLog
 
-log = structlog.get_logger()
+log = ModuleLog()
 
 DAY = 86_400.0  # seconds
 COMPRESS_AFTER = DAY

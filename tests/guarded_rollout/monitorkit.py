@@ -11,7 +11,7 @@ from typing import Any
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import Sample, Side
-from guarded_rollout.monitor.log import path_for
+from guarded_rollout.logs import path_for
 from guarded_rollout.monitor.monitor import Monitor
 from guarded_rollout.monitor.ports import Ended, OpenRollout, OpenWindow
 from guarded_rollout.monitor.session import GateSession, SessionTarget

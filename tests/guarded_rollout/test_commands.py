@@ -12,6 +12,7 @@ from typer.main import get_command
 from guarded_rollout.cli import registry
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.registry import COMMANDS
+from guarded_rollout.host.release import short
 from guarded_rollout.status.document import StatusDocument
 from tests.guarded_rollout.rolloutkit import files
 
@@ -74,6 +75,7 @@ def test_a_reading_of_status_starts_without_what_deploys_judges_or_sends(tmp_pat
     imported = done.stdout.splitlines()[-1].split()
     assert "guarded_rollout.status.facts" in imported
     slow = {"httpx", "numpy", "prometheus_client", "psutil", "supervisor.xmlrpc", "starlette", "rich.live"}
+    slow |= {"structlog", "guarded_rollout.config.gates", "guarded_rollout.backup.archive"}
     assert slow.isdisjoint(imported)
 
 
@@ -128,7 +130,7 @@ def test_a_rehearsal_beside_a_running_release_tells_the_real_plan_and_changes_no
         "back up production",
         "in the green slot",
         "50 %",
-        f"drain and stop {old.id}",
+        f"drain and stop {short(old.id)}",
     ):
         assert said in done.stdout
     assert files(sandbox) == before

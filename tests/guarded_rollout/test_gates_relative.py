@@ -7,9 +7,10 @@ import pytest
 
 from guarded_rollout.config.gates import EnvironmentGates, QualityGates
 from guarded_rollout.config.kinds import Action
-from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.panel import Change
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Histogram, Recording, Side
+from guarded_rollout.gates.verdict import News
 from guarded_rollout.monitor.recordings import Drawn, Fault, recording
 from tests.guarded_rollout.gatekit import shipped
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from guarded_rollout.clock import duration
+from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.lock import acquire
 from guarded_rollout.status.headline import Headline, headline
 from guarded_rollout.status.snapshot import read
+from guarded_rollout.status.terminal import above
 from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place
 
@@ -46,6 +49,25 @@ def test_a_rollout_under_way_names_its_step(place: Place) -> None:
         assert said(place).title == f"{NEW} is being rolled out: verify"
         place.journal.note(rollout, "gate", gate="health", news="failed", reason="3 in a row")
         assert (said(place).tone, said(place).detail) == ("bad", "Quality gate failed: health: 3 in a row")
+
+
+def test_a_share_that_is_held_tells_which_comes_next_and_when(place: Place) -> None:
+    place.release(OLD, "blue")
+    place.running()
+    first, second = place.environment.traffic[:2]
+    with acquire(place.environment.lock, environment="production", command="rollout up"):
+        rollout = place.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
+        place.journal.intend(rollout, "shift")
+        place.journal.note(rollout, "share", percent=first.percent)
+        place.clock.sleep(first.hold_seconds - 2)
+        seen = read(place.environment, place.clock)
+        following = f"shift, {first.percent} % of the traffic, {second.percent} % in 2 s"
+        assert headline(seen, place.gates).title == f"{NEW} is being rolled out: {following}"
+        drawn = "\n".join(line.plain for line in above(seen, place.gates, 80))
+    assert f"is being rolled out: {following}" in drawn
+    assert f"● shift {duration(first.hold_seconds - 2)}" in drawn
+    assert short(OLD) in drawn
+    assert OLD not in drawn
 
 
 def test_a_release_that_is_taken_back_says_why(place: Place) -> None:

@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 
 from guarded_rollout.cli.history import lines
+from guarded_rollout.clock import ago
 from guarded_rollout.host import release
-from guarded_rollout.host.release import resolve, short
+from guarded_rollout.host.release import resolve, short, shorten
 from guarded_rollout.journal.model import Rollout, RolloutOutcome
 
 AT = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -48,10 +49,28 @@ def test_a_rollout_is_one_line_and_verbose_has_whole_ids() -> None:
         uuid4(), "production", "deploy", "alice@ops", OLD, NEW, "new colours", AT,
         ended_at=AT + timedelta(seconds=64), outcome=RolloutOutcome.ROLLED_BACK, reason="health failed.",
     )  # fmt: skip
-    [line] = lines([rollout], verbose=False)
+    [line] = lines([rollout], AT + timedelta(hours=3), verbose=False)
     assert line == (
-        "01-02 03:04 ↶ deploy   0123abc → f7a389c+ab12  rolled_back  1 min 4 s  alice@ops"
+        "3 h ago     ↶ deploy   0123abc → f7a389c+ab12  rolled_back  1 min 4 s  alice@ops"
         "  new colours; health failed."
     )
-    [line] = lines([rollout], verbose=True)
+    [line] = lines([rollout], AT, verbose=True)
+    assert line.startswith("2026-01-02 03:04:00 UTC ↶ deploy")
     assert f"{OLD} → {NEW}" in line
+
+
+def test_people_read_short_names_and_paths_and_commands_keep_whole_ones() -> None:
+    for text, said in (
+        (f"{OLD} serves; {NEW} was taken back.", "0123abc serves; f7a389c+ab12 was taken back."),
+        (f"({OLD}), /p/releases/{OLD}/venv", f"(0123abc), /p/releases/{OLD}/venv"),
+        (f"Run `rollout rollback --to {OLD} --force`.", f"Run `rollout rollback --to {OLD} --force`."),
+        ("0192d3c4-1234-7abc-8def-0123456789ab", "0192d3c4-1234-7abc-8def-0123456789ab"),
+    ):
+        assert shorten(text) == said
+
+
+def test_how_long_ago_something_was() -> None:
+    said = [ago(seconds) for seconds in (-5, 59, 60, 7_199, 7_200, 172_799, 172_800)]
+    assert said == [
+        "just now", "just now", "1 min ago", "119 min ago", "2 h ago", "47 h ago", "2 days ago",
+    ]  # fmt: skip

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.notify.events import Kind
 from guarded_rollout.notify.outbox import Outbox
@@ -43,7 +44,7 @@ def test_abort_stops_a_rollout_that_another_process_is_at_within_a_second(sandbo
     asked = sandbox.rollout("abort", "--why", "users see wrong matches")
     assert asked.returncode == 0, asked.stderr
     assert f"(process {deploying.pid} on" in asked.stdout
-    assert f"{old.id} serves production" in asked.stdout
+    assert f"{short(old.id)} serves production" in asked.stdout
     assert deploying.wait(30) == 130
     rollout = last(sandbox)
     assert rollout.outcome is RolloutOutcome.ROLLED_BACK

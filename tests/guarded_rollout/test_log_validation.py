@@ -124,7 +124,7 @@ def test_events_that_wait_in_the_fallback_file_are_a_warning(command: Command, t
     path.write_text(json.dumps(line) + "\nbroken\n")
     answer = command()
     assert answer.exit_code == 2
-    assert "1 events wait" in answer.output
+    assert "1 event waits" in answer.output
     assert "1 lines of the fallback file cannot be read" in answer.output
 
 

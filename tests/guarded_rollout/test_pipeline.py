@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from guarded_rollout.host.release import short
 from tests.guarded_rollout.sandbox import Sandbox
 from tests.guarded_rollout.terminal import Terminal
 
@@ -20,14 +21,15 @@ def test_a_rollout_is_drawn_while_it_is_at_work_and_ends_with_three_lines(sandbo
         terminal.read_until("has all of the traffic and is watched for")
         assert terminal.process.wait(60) == 0
     plain = sandbox.rollout("status").stdout
-    assert release in plain
+    assert short(release) in plain
+    assert release in sandbox.rollout("status", "--verbose").stdout
 
 
 def test_without_a_terminal_no_line_is_cut(sandbox: Sandbox) -> None:
     done = sandbox.rollout("deploy", variables={"COLUMNS": "40"})
     assert done.returncode == 0, done.stderr
     release = sandbox.served_by()
-    assert any(line.endswith(f"{release} serves production") for line in done.stdout.splitlines())
+    assert any(line.endswith(f"{short(release)} serves production") for line in done.stdout.splitlines())
     assert "\x1b" not in done.stdout
     sandbox.version("2.0.0")
     *_, serves, took, following = sandbox.rollout("deploy").stdout.splitlines()

@@ -11,13 +11,14 @@ import pytest
 
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.files import write_atomic
-from guarded_rollout.gates.panel import Change, News
-from guarded_rollout.gates.verdict import GateOutcome, Verdict
+from guarded_rollout.gates.panel import Change
+from guarded_rollout.gates.verdict import GateOutcome, News, Verdict
 from guarded_rollout.journal.model import StepOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire
+from guarded_rollout.logs import path_for
 from guarded_rollout.monitor import heartbeat
-from guarded_rollout.monitor.log import MonitorLog, path_for
+from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
 from guarded_rollout.rollout.window import PAUSED

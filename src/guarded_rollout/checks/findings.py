@@ -24,9 +24,14 @@ class Finding:
     advice: str = ""
     name: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """What was found, with a full stop where it asks for something."""
+        whole = self.level is Severity.OK or self.detail.endswith((".", "!", "?"))
+        return self.detail if whole else f"{self.detail}."
+
     def __str__(self) -> str:
-        detail = self.detail if self.detail.endswith((".", "!", "?")) else f"{self.detail}."
-        return f"{self.level}: {self.name}: {detail}" + (f" {self.advice}" if self.advice else "")
+        return f"{self.level}: {self.name}: {self.sentence}" + (f" {self.advice}" if self.advice else "")
 
     def as_json(self) -> dict[str, str]:
         return {"name": self.name, "level": self.level, "detail": self.detail, "advice": self.advice}

@@ -16,8 +16,9 @@ from guarded_rollout.config import gates
 from guarded_rollout.config.gates import GatesFile
 from guarded_rollout.errors import NoProjectError, UnknownEnvironmentError
 from guarded_rollout.gates.describe import describe_environment, describe_file
-from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.panel import Change
 from guarded_rollout.gates.replay import Replay, replay
+from guarded_rollout.gates.verdict import News
 from guarded_rollout.monitor import log as logs
 
 commands = typer.Typer(no_args_is_help=True, help="Check, simulate and replay quality gates.")

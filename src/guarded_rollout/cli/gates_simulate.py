@@ -17,8 +17,8 @@ from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import UsageError
-from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.replay import Replay, replay
+from guarded_rollout.gates.verdict import News
 
 PERCENT = "as 2% or 0.02"
 WINDOWS_OF_ALL = 20

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, with_session
-from guarded_rollout.clock import duration
+from guarded_rollout.clock import ago, duration
 from guarded_rollout.display import fit
 from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import OVERRIDDEN, Rollout, RolloutOutcome
@@ -27,7 +28,7 @@ def history(
     elif not found:
         work.out.say(f"Nothing was done to {work.env} yet.")
     else:
-        for line in lines(found, verbose=work.out.verbose):
+        for line in lines(found, work.site.clock.now(), verbose=work.out.verbose):
             work.out.say(fit(line) if not work.out.verbose else line)
 
 
@@ -39,18 +40,19 @@ MARKS = {
 }
 
 
-def lines(rollouts: list[Rollout], *, verbose: bool) -> Iterator[str]:
+def lines(rollouts: list[Rollout], now: datetime, *, verbose: bool) -> Iterator[str]:
     """Yield a line for each rollout: when, what, of which releases, how it ended and why.
 
-    With `verbose` releases have their whole ids, and each step has a line.
+    With `verbose` times and the ids of releases are whole, and each step has a line.
     """
     name = str if verbose else short
     for rollout in rollouts:
         releases = f"{name(rollout.source or 'nothing')} → {name(rollout.target)}" if rollout.target else ""
         why = "; ".join(part for part in (rollout.why, overridden(rollout), rollout.reason) if part)
-        mark = MARKS[rollout.outcome]
+        mark, since = MARKS[rollout.outcome], (now - rollout.started_at).total_seconds()
+        when = f"{rollout.started_at:%F %T} UTC" if verbose else f"{ago(since):<11}"
         parts = (
-            f"{rollout.started_at:%m-%d %H:%M} {mark} {rollout.command:<8} {releases}".rstrip(),
+            f"{when} {mark} {rollout.command:<8} {releases}".rstrip(),
             rollout.outcome or "open",
             took(rollout),
             rollout.operator,

@@ -23,13 +23,13 @@ from guarded_rollout.config.service import Service
 from guarded_rollout.display import Display
 from guarded_rollout.errors import LockHeldError, RolloutError, UnknownEnvironmentError, WindowDiffersError
 from guarded_rollout.host.processes import WATCHER
+from guarded_rollout.host.release import shorten
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire, owner
-from guarded_rollout.logs import LEVELS, LogLine, configure, parse
+from guarded_rollout.logs import LEVELS, LogLine, configure, parse, path_for
 from guarded_rollout.monitor import heartbeat
-from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.heartbeat import Beater, session_log
 from guarded_rollout.monitor.monitor import FAILED, GOOD, Monitor
 from guarded_rollout.monitor.ports import OpenWindow
@@ -151,7 +151,7 @@ def _watch_url(
         endpoint = replace(endpoint, root=known.tls.root, here=True)
     samplers = of_endpoint(endpoint, config, service, settings)
     clock = SystemClock()
-    path = logs.path_for(asked.log_dir or (known.logs if known else LOGS), service.name, name, clock.now())
+    path = path_for(asked.log_dir or (known.logs if known else LOGS), service.name, name, clock.now())
     with (
         _publishing(known, asked.dry_run) as publisher,
         _printing(asked.verbose, file, lambda width: ([Text(url)], [])) as (view, show),
@@ -199,7 +199,7 @@ def _watch_environment(
         if window is None and supervised():
             return _nothing_left(environment, rollouts, publisher, clock)
         kind = environment.service.name
-        path = logs.path_for(asked.log_dir or environment.logs, kind, environment.name, clock.now())
+        path = path_for(asked.log_dir or environment.logs, kind, environment.name, clock.now())
         live = window is not None and not asked.dry_run
         if window is not None and live:
             path = session_log(environment, window.rollout, clock, asked.log_dir)
@@ -323,7 +323,7 @@ def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Observer:
             held = " (held)" if monitor.window and monitor.window.paused else ""
             target = monitor.target
             left = f"{duration(monitor.left(now))} left{held}"
-            head = Text(f"{target.release or target.environment}   {left}", style="bold")
+            head = Text(f"{shorten(target.release or target.environment)}   {left}", style="bold")
             over, under = around(terminal.width)
             terminal.show(verdicts, [head, *over], under)
 
@@ -332,7 +332,9 @@ def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Observer:
 
 def _show(line: LogLine, verbose: bool, least: str, terminal: Terminal | None = None) -> None:
     if worth_showing(line, verbose, least):
-        text = f"{line.moment:%H:%M:%S} {line.level.upper():8} {line.message}"
+        whole = verbose or supervised()
+        message = line.message if whole else shorten(line.message)
+        text = f"{line.moment:%H:%M:%S} {line.level.upper():8} {message}"
         if terminal is not None:
             terminal.print(Text(text))
             return

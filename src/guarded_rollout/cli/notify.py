@@ -100,12 +100,15 @@ def _notify(
         notifier.flush([sent])
         results, delivered = notifier.outcome(sent), notifier.delivered(sent)
         fallback = notifier.fallback.path
+    on = factory.configured(settings.load(environment.project))
     for channel, result in results.items():
-        out.say(f"{channel:8} {result}")
+        if channel in on or channel == "console":  # what nobody set up is no news
+            out.say(f"{channel:8} {result}")
     if delivered:
         out.say(f"Delivered ({sent.id}).")
     else:
-        out.say(f"No channel delivered it; it is in {environment.shown(fallback)}.")
+        nobody = "No channel delivered it" if on else "No channel is set up"
+        out.say(f"{nobody}; it is in {environment.shown(fallback)}.")
     out.result(id=sent.id, delivered=delivered, notification_results=results)
     return DELIVERED if delivered else NOT_DELIVERED
 

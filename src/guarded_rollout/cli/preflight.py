@@ -1,5 +1,6 @@
 """`rollout preflight`: the guide's pre-deployment checklist."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from guarded_rollout.checks.findings import Severity
 from guarded_rollout.checks.manifest import FOLDER
 from guarded_rollout.checks.preflight import inspect
 from guarded_rollout.cli.app import AllowUnknown, From, app
-from guarded_rollout.cli.session import Session, built_aside, with_session
+from guarded_rollout.cli.session import Session, built_aside, coloured, with_session
 
 COLOURS = {
     Severity.OK: typer.colors.GREEN,
@@ -45,9 +46,10 @@ def preflight(
             artifacts=artifacts,
         )
     for finding in findings:
-        work.out.say(
-            typer.style(f"{finding.level:8}", fg=COLOURS[finding.level]) + f"{finding.name}: {finding.detail}"
+        level = coloured(
+            f"{finding.level:8}", COLOURS[finding.level], sys.stderr if work.out.as_json else sys.stdout
         )
+        work.out.say(f"{level}{finding.name}: {finding.sentence}")
         if finding.advice:
             work.out.say(" " * 8 + finding.advice)
     work.out.result(environment=work.env, checks=[finding.as_json() for finding in findings])

@@ -37,5 +37,6 @@ def prune(
             for entry in remove(decided, place, work.env, now):
                 work.out.say(f"removed {entry.name}")
         removed += len(decided.remove)
-    work.out.detail(f"{kept} stay")
+    if not removed:
+        work.out.say(f"Nothing is due; {kept} {'backup stays' if kept == 1 else 'backups stay'}.")
     work.out.result(environment=work.env, removed=removed, kept=kept, dry_run=work.dry_run)

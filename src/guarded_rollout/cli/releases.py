@@ -1,12 +1,15 @@
 """`rollout releases`: which serve, which can be returned to and how fast, which were bad and why."""
 
 from dataclasses import asdict
+from datetime import datetime
 
 from rich.table import Table
 
 from guarded_rollout.cli import tables
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, with_session
+from guarded_rollout.clock import ago
+from guarded_rollout.host.release import short
 from guarded_rollout.rollout.releases import ReleaseStanding, standings
 
 
@@ -23,18 +26,34 @@ def releases(work: Session) -> None:
     elif not found:
         work.out.say(f"There is no release yet: `rollout up --env {work.env}` builds one.")
     else:
-        tables.show(table(found))
+        tables.show(table(found, work.site.clock.now(), verbose=work.out.verbose))
 
 
-def table(found: list[ReleaseStanding]) -> Table:
-    """Build a table with a row for each release."""
+def table(found: list[ReleaseStanding], now: datetime, *, verbose: bool = False) -> Table:
+    """Build a table with a row for each release. `verbose` has whole ids and times."""
     rows = Table(box=None, pad_edge=False)
-    for column in ("release", "built (UTC)", "stands", "return", "size", "why it was left"):
+    for column in (
+        "release",
+        "built (UTC)" if verbose else "built",
+        "stands",
+        "return",
+        "size",
+        "why it was left",
+    ):
         rows.add_column(column, overflow="fold")
     for one in found:
-        built = f"{one.built_at:%F %T}" if one.built_at else ""
+        built = ""
+        if one.built_at:
+            built = f"{one.built_at:%F %T}" if verbose else ago((now - one.built_at).total_seconds())
         stood = one.record.why if one.record.bad else ""
-        rows.add_row(one.id, built, stands(one), way(one), f"{one.size_bytes / 1e6:,.0f} MB", stood)
+        rows.add_row(
+            one.id if verbose else short(one.id),
+            built,
+            stands(one),
+            way(one),
+            f"{one.size_bytes / 1e6:,.0f} MB",
+            stood,
+        )
     return rows
 
 

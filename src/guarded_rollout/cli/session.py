@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TextIO
 
 import typer
 
@@ -20,7 +20,7 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.display import Display
 from guarded_rollout.errors import CancelledError, NoProjectError, NotWritableError, RolloutError
-from guarded_rollout.host.release import Release, make_writable
+from guarded_rollout.host.release import Release, make_writable, shorten
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
@@ -52,7 +52,11 @@ class Output:
         if self.log:
             self.log.write("info", line)
         moment = f"{datetime.now(UTC):%FT%TZ} " if self.stamped else ""
-        self.display.show(moment + line, err=self.as_json)
+        self.display.show(moment + self.shown(line), err=self.as_json)
+
+    def shown(self, line: str) -> str:
+        """Return a line as people read it: with short names of releases, unless they asked for all."""
+        return line if self.verbose or self.as_json else shorten(line)
 
     def detail(self, line: str) -> None:
         if self.verbose:
@@ -71,13 +75,17 @@ class Output:
     def fail(self, error: RolloutError) -> None:
         if self.as_json:
             Display().show(json.dumps(error.as_json(), default=str))
-        coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        sentence = typer.style(error.sentence, fg=typer.colors.RED) if coloured else error.sentence
+        sentence = coloured(self.shown(error.sentence), typer.colors.RED, sys.stderr)
         self.display.show(sentence, err=True)
         if error.hint:
-            self.display.show(f"  {error.hint}", err=True)
+            self.display.show(f"  {self.shown(error.hint)}", err=True)
         if self.log:
             self.log.write("error", error.sentence, error=error.code(), advice=error.hint)
+
+
+def coloured(text: str, colour: str, stream: TextIO) -> str:
+    """Return a text in a colour, where the stream is a terminal whose owner did not refuse colours."""
+    return typer.style(text, fg=colour) if stream.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,22 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from guarded_rollout.backup.copies import records
 from guarded_rollout.checks.schema import revision_of
-from guarded_rollout.cli.app import AsJson, Env, app
+from guarded_rollout.cli.app import AsJson, Env, Verbose, app
 from guarded_rollout.cli.session import Session, session
-from guarded_rollout.config import gates as gates_file
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.interrupts import interruptible
-from guarded_rollout.status.document import as_json as in_json
 from guarded_rollout.status.facts import Asked, Changes, gates, rows
 from guarded_rollout.status.snapshot import Reader, Snapshot, read
+
+if TYPE_CHECKING:
+    from guarded_rollout.backup.copies import CopyRecord
+    from guarded_rollout.config.gates import EnvironmentGates
 
 POLL_SECONDS = 0.5
 
@@ -33,12 +32,14 @@ Watch = Annotated[
 
 
 @app.command(epilog="Example: rollout status --env staging --json")
-def status(env: Env = "production", as_json: AsJson = False, watch: Watch = False) -> None:
+def status(
+    env: Env = "production", verbose: Verbose = False, as_json: AsJson = False, watch: Watch = False
+) -> None:
     """Show environment, releases, traffic, step, window, gates, last backup and schema. Changes nothing.
 
     With --watch it goes on until it is interrupted, and then ends with 130, as every command does.
     """
-    with session(env, "status", as_json=as_json, read_only=True) as work:
+    with session(env, "status", as_json=as_json, verbose=verbose, read_only=True) as work:
         if watch:
             _watch(work)
         else:
@@ -49,9 +50,13 @@ def _once(work: Session) -> None:
     seen = read(work.environment, work.site.clock)
     asked = _ask(work, seen)
     if work.out.as_json:
-        work.out.result(**in_json(seen, asked))
+        from guarded_rollout.status.document import as_json
+
+        work.out.result(**as_json(seen, asked))
         return
-    found = rows(seen, asked) | gates(seen, _gates_of(work.environment))
+    found = rows(seen, asked)
+    if seen.session is not None:
+        found |= gates(seen, _gates_of(work.environment))
     shown = {name.replace("_", " "): fact.text for name, fact in found.items() if fact is not None}
     wide = max(map(len, shown))
     for name, words in shown.items():  # never cut: a path is copied, a line is searched
@@ -61,7 +66,11 @@ def _once(work: Session) -> None:
 def _ask(work: Session, seen: Snapshot) -> Asked:
     """Ask the running programs. A watch does not: one that hangs would stop it."""
     healthy = {one.slot: work.site.answers(one.slot) for one in seen.slots if one.release}
-    copies = tuple(records(work.environment))
+    copies: tuple[CopyRecord, ...] = ()
+    if work.environment.copies:
+        from guarded_rollout.backup.copies import records
+
+        copies = tuple(records(work.environment))
     asked = Asked(healthy, copies=copies, stream=work.site.stream.state(work.site.clock.now()))
     serving = work.site.serving()
     if serving is None:
@@ -98,16 +107,20 @@ def _somebody_reads() -> bool:
 @contextmanager
 def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
     """Drawn on a terminal, lines elsewhere, objects for programs."""
+    from rich.console import Console
+
+    from guarded_rollout.status.document import as_json
+
     config, console = _gates_of(work.environment), Console()
     changes = Changes(config)
 
     def tell(seen: Snapshot) -> None:
         lines = changes.since(seen)
         if work.out.as_json and lines:
-            work.out.result(**in_json(seen))
+            work.out.result(**as_json(seen))
         elif not work.out.as_json:
             for line in lines:
-                typer.echo(line)
+                typer.echo(work.out.shown(line))
 
     if work.out.as_json or not console.is_terminal or console.is_dumb_terminal:
         yield tell
@@ -120,8 +133,10 @@ def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
         )
 
 
-def _gates_of(environment: Environment) -> EnvironmentGates | None:
+def _gates_of(environment: Environment) -> "EnvironmentGates | None":
     """Load the gates; None if the file cannot be read: the rest of the status is still worth showing."""
+    from guarded_rollout.config import gates as gates_file
+
     try:
         return gates_file.load(environment.gates).environment(environment.name)
     except RolloutError:

@@ -5,25 +5,14 @@ A breach is reported once and its end once; silence once for each stage of a gat
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from guarded_rollout.config.gates import PollIntervals
 from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, GaugeGate
 from guarded_rollout.gates.judges import ALPHAS, Judge, judge_of
 from guarded_rollout.gates.samples import Sample
-from guarded_rollout.gates.verdict import GateOutcome, Verdict
+from guarded_rollout.gates.verdict import GateOutcome, News, Verdict
 
 CLEAR_AFTER = 2  # a breach is over when the gate has passed so often in a row; one pass may be a flap
-
-
-class News(StrEnum):
-    """The news about a gate."""
-
-    JUDGED = "judged"  # a verdict that was due
-    FAILED = "failed"  # a breach begins
-    RECOVERED = "recovered"  # it is over
-    SILENT = "silent"  # its source has been silent for as long as the policy allows
-    HEARD = "heard"  # its source answers again
 
 
 @dataclass(frozen=True, slots=True)

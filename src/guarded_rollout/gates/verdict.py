@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FIELDS = {"verdict": "outcome", "actual_value": "value", "threshold": "limit", "window_full": "full"}
 """The names in JSON that are not those of the fields."""
@@ -24,6 +25,16 @@ class GateOutcome(StrEnum):
     FAIL = "fail"
     INSUFFICIENT = "insufficient"  # too little was seen to tell
     NO_DATA = "no_data"  # its source is silent
+
+
+class News(StrEnum):
+    """The news about a gate."""
+
+    JUDGED = "judged"  # a verdict that was due
+    FAILED = "failed"  # a breach begins
+    RECOVERED = "recovered"  # it is over
+    SILENT = "silent"  # its source has been silent for as long as the policy allows
+    HEARD = "heard"  # its source answers again
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,9 @@ class Verdict:
 
 
 @cache
-def _reader() -> TypeAdapter[Verdict]:
+def _reader() -> "TypeAdapter[Verdict]":
+    from pydantic import TypeAdapter  # a state that nothing was judged in is told without it
+
     return TypeAdapter(Verdict)
 
 

@@ -44,6 +44,7 @@ from guarded_rollout.secret import expand, filled, names_in
 
 FORMAT = 1
 ARCHIVE = "source.tar.gz"
+LONGEST_SUBJECT = 72
 NEVER_PACKED = {".git", "__pycache__", "node_modules", ".venv"}
 
 
@@ -95,6 +96,7 @@ def build(
             "id": identity,
             "version": source.version,
             "commit": source.commit,
+            "subject": _subject(checkout, source.commit),
             "dirty": source.dirty,
             "built_at": clock.now().isoformat(),
             "build": recipe.kind,
@@ -208,6 +210,12 @@ def _source(
     names = _names(filled, left_out if filled is tree else ())
     archive = _packed(filled, names, work / ARCHIVE, spec)
     yield BuildSource(archive, lock_file, commit or None, dirty, _declared_version(tree))
+
+
+def _subject(checkout: Path, commit: str | None) -> str:
+    """The first line of what a commit says, for people."""
+    said = git(checkout, "log", "-1", "--format=%s", commit) if commit else ""
+    return "".join(filter(str.isprintable, said))[:LONGEST_SUBJECT]
 
 
 def _nothing_locked(work: Path) -> Path:

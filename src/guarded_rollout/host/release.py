@@ -26,6 +26,10 @@ REQUIREMENTS = "requirements.txt"
 ID = re.compile(
     r"(?P<version>.+?)-(?P<commit>[0-9a-f]{8}|wheel|files)(?P<dirty>-dirty)?-(?P<content>[0-9a-f]{8})"
 )
+IN_PROSE = re.compile(
+    r"`[^`]*`|(?<![\w./+-])[\w.+!]+-(?:[0-9a-f]{8}|wheel|files)(?:-dirty)?-[0-9a-f]{8}(?![\w/+-])"
+)
+"""An id among words; a folder or file named after a release is none, and a command stays as it is typed."""
 APP = "app"  # the files of a release that is no wheel
 
 
@@ -83,6 +87,12 @@ class Release:
     lock_sha256: str
     schema: str | None
     run: RunPlan | None
+    subject: str = ""  # of its commit
+
+    @property
+    def title(self) -> str:
+        """Its id and what its commit says; `shorten` makes `f7a389c · Answer HEAD` of it."""
+        return f"{self.id} · {self.subject}" if self.subject else self.id
 
     @property
     def programs(self) -> Path:
@@ -112,6 +122,7 @@ class Release:
                 lock_sha256=raw["lock"]["sha256"],
                 schema=raw["schema"],
                 run=RunPlan.of_json(raw["run"]) if "run" in raw else None,
+                subject=str(raw.get("subject", "")),
             )
         except FileNotFoundError:
             known = ", ".join(release.id for release in releases(folder.parent)) or "none"
@@ -173,6 +184,11 @@ def short(identity: str) -> str:
     if found["commit"] in ("wheel", "files"):
         return f"{found['version']}+{found['content'][:4]}"
     return found["commit"][:7] + (f"+{found['content'][:4]}" if found["dirty"] else "")
+
+
+def shorten(text: str) -> str:
+    """Return a text for people with the short name of every release in it."""
+    return IN_PROSE.sub(lambda found: found[0] if found[0][0] == "`" else short(found[0]), text)
 
 
 def resolve(folder: Path, name: str) -> str:

@@ -13,7 +13,7 @@ from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.files import write_atomic
 from guarded_rollout.lock import process_started
-from guarded_rollout.monitor.log import path_for
+from guarded_rollout.logs import path_for
 from guarded_rollout.monitor.ports import OpenWindow
 
 if TYPE_CHECKING:  # who reads a heartbeat starts without what judges gates

@@ -3,18 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from guarded_rollout import logs
 from guarded_rollout.errors import NotALogError, NotWritableError
-from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.panel import Change
 from guarded_rollout.gates.samples import Recording, Sample
-from guarded_rollout.gates.verdict import GateOutcome
-from guarded_rollout.logs import LogLine, parse
-
-SAMPLE, JUDGED = "Sample", "Quality gate"
+from guarded_rollout.gates.verdict import GateOutcome, News
+from guarded_rollout.logs import JUDGED, SAMPLE, LogLine, parse
 
 
 class MonitorLog:
@@ -95,11 +91,6 @@ def _words(change: Change) -> tuple[str, str]:
             return "info", "undecided"
         case _:
             return "info", "without data"
-
-
-def path_for(folder: Path, service: str, environment: str, at: datetime) -> Path:
-    """`<service>_<env>_<ISO time, ":" and "." as "-">.log`; never a name that is taken."""
-    return logs.path_for(folder, service, environment, at)
 
 
 def read(path: Path) -> Iterator[LogLine]:

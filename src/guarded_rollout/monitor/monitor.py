@@ -9,9 +9,8 @@ from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import OnUndecided
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import LockHeldError
-from guarded_rollout.gates.panel import News
 from guarded_rollout.gates.samples import Side
-from guarded_rollout.gates.verdict import Verdict
+from guarded_rollout.gates.verdict import News, Verdict
 from guarded_rollout.interrupts import shielded
 from guarded_rollout.monitor.alerts import facts_of
 from guarded_rollout.monitor.auto_rollback import AutoRollback, RollbackState

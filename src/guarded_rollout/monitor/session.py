@@ -14,8 +14,9 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.errors import NotALogError, NothingToJudgeError
 from guarded_rollout.gates.estimate import Estimate, UsualTraffic, estimates
-from guarded_rollout.gates.panel import Change, News, Panel
+from guarded_rollout.gates.panel import Change, Panel
 from guarded_rollout.gates.samples import SIDES, Recording, Sample, Side
+from guarded_rollout.gates.verdict import News
 from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import log as logs
 from guarded_rollout.monitor.alerts import AlertPublisher

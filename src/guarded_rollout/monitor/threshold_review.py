@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guarded_rollout.logs import LogLine, open_log, parse
-from guarded_rollout.monitor.log import JUDGED
+from guarded_rollout.logs import JUDGED, LogLine, open_log, parse
 from guarded_rollout.rotation import session_logs
 
 CLOSE = 0.8  # a limit that healthy windows come this near will soon cry wolf

@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from guarded_rollout.errors import FallbackFileError
 from guarded_rollout.files import locked_folder, write_atomic
+from guarded_rollout.logs import ModuleLog
 from guarded_rollout.notify import message as messages
 from guarded_rollout.notify.events import Event, Facts, Kind, Level
 
-log = structlog.get_logger()
+log = ModuleLog()
 
 FILE = "notification_fallback.jsonl"
 MODE = 0o600  # a reason may quote what others must not read

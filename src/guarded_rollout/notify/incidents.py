@@ -6,10 +6,13 @@ An incident is announced at once or after the initial delay, then escalated unti
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, uuid5
 
-from guarded_rollout.config.gates import Notifications
 from guarded_rollout.notify.events import Event, Kind, Level
+
+if TYPE_CHECKING:
+    from guarded_rollout.config.gates import Notifications
 
 GATE = "gate:"
 ROLLBACK = "rollback"
@@ -68,7 +71,7 @@ def concerns(event: Event) -> str | None:
     return _gate(event) if event.kind is Kind.AUTO_ROLLBACK and "gate" in event.facts else None
 
 
-def stages(event: Event, plan: Notifications) -> tuple[EscalationStage, ...]:
+def stages(event: Event, plan: "Notifications") -> tuple[EscalationStage, ...]:
     """Return all stages of an incident that this event opens, in order of time."""
     # Only a breach may pass by itself: nothing else waits for the initial delay.
     delay = plan.escalation.initial_delay_minutes if event.kind is Kind.GATE_ALERT else 0
@@ -84,7 +87,7 @@ def stages(event: Event, plan: Notifications) -> tuple[EscalationStage, ...]:
     )
 
 
-def due(incident: Incident, plan: Notifications, now: datetime) -> Iterator[EscalationStage]:
+def due(incident: Incident, plan: "Notifications", now: datetime) -> Iterator[EscalationStage]:
     """Yield the stages that must go out now."""
     if incident.acknowledged:
         return

@@ -13,13 +13,12 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import structlog
-
 from guarded_rollout.clock import duration
 from guarded_rollout.errors import NotificationTemplateError
+from guarded_rollout.logs import ModuleLog
 from guarded_rollout.notify.events import Event, Facts, Kind, Level
 
-log = structlog.get_logger()
+log = ModuleLog()
 
 LABELLED = re.compile(r"(?P<label>[A-Z][\w -]{0,40}): (?P<value>.+)")
 NAMES = (*Facts.__annotations__, "service", "environment", "level", "kind", "time", "message", "id")

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
-import structlog
-
 from guarded_rollout.clock import Clock, SystemClock
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import Notifications
 from guarded_rollout.errors import OutboxError, RolloutError
+from guarded_rollout.logs import ModuleLog
 from guarded_rollout.notify import incidents, settings
 from guarded_rollout.notify import message as messages
 from guarded_rollout.notify.channels import Channel, NotConfigured, Unavailable, factory
@@ -26,7 +25,7 @@ from guarded_rollout.notify.outbox import Delivery, DeliveryState, Outbox
 from guarded_rollout.notify.publisher import Publisher
 from guarded_rollout.notify.settings import Settings
 
-log = structlog.get_logger()
+log = ModuleLog()
 
 CLOCK_JUMP_SECONDS = 2 * 3600.0
 """A delivery due later than this was stored before the clock was set back: it is tried now."""

@@ -92,7 +92,8 @@ def _fallback(environment: Environment) -> Iterator[Finding]:
     if unreadable:
         yield warning(f"{unreadable} lines of the fallback file cannot be read", "They stay until removed.")
     if waiting:
-        yield warning(f"{waiting} events wait in the fallback file", "`rollout notify --replay` sends them.")
+        counted = "1 event waits" if waiting == 1 else f"{waiting} events wait"
+        yield warning(f"{counted} in the fallback file", "`rollout notify --replay` sends them.")
     if not unreadable and not waiting:
         yield ok("no event waits in the fallback file")
 

@@ -145,7 +145,7 @@ def logging(work: Round) -> Iterator[Remark]:
     findings = [one for one in validate(work.environment) if not (work.dry_run and one.name == "rotation")]
     for finding in findings:
         if finding.level is not Severity.OK:
-            yield f"{finding.name}: {finding.detail} {finding.advice}".rstrip(), finding.level
+            yield f"{finding.name}: {finding.sentence} {finding.advice}".rstrip(), finding.level
     yield (
         f"{sum(finding.level is Severity.OK for finding in findings)} of {len(findings)} checks passed",
         Severity.OK,

@@ -13,12 +13,13 @@ import structlog
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.journal.model import OVERRIDDEN, Rollout, RolloutOutcome, StepOutcome, StepRun
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.logs import ModuleLog
 from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
 from guarded_rollout.notify.publisher import NullPublisher, Publisher
 from guarded_rollout.rollout.engine import MONITOR
 from guarded_rollout.rollout.steps.quarantine import QUARANTINED, Quarantine
 
-log = structlog.get_logger()
+log = ModuleLog()
 
 FRESH = timedelta(hours=6)
 """Older events are history, not news."""

@@ -72,7 +72,7 @@ class Engine:
             return DeployResult(release, serving_already=True)
         work = self._begin(self._work(release, stable, request), request)
         self._begun()
-        self.say(f"rolling out {release.id} in {self.site.environment.name}")
+        self.say(f"rolling out {release.title} in {self.site.environment.name}")
         return advance(work)
 
     def rehearse(self, release: Release, request: Request) -> Iterator[str]:

@@ -10,7 +10,8 @@ from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import AutoRollbackSettings, GatesFile
 from guarded_rollout.config.kinds import Action
 from guarded_rollout.errors import GateBreachedError
-from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.panel import Change
+from guarded_rollout.gates.verdict import News
 from guarded_rollout.monitor.heartbeat import Beater, session_log
 from guarded_rollout.monitor.monitor import ROLLED_BACK
 from guarded_rollout.monitor.ports import OpenWindow

@@ -1,11 +1,13 @@
 """The values of one side over time, for a chart."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from guarded_rollout.gates.samples import Side
-from guarded_rollout.gates.series import Point
 from guarded_rollout.gates.verdict import Verdict
+
+if TYPE_CHECKING:
+    from guarded_rollout.gates.samples import Side
+    from guarded_rollout.gates.series import Point
 
 MOST = 1500  # points kept of a line: a 60-minute window of 5 s samples has 720
 
@@ -29,12 +31,12 @@ class ChartLine:
     highest: float | None = None
     latest: Verdict | None = None
 
-    def take(self, point: Point) -> Dot:
+    def take(self, point: "Point") -> Dot:
         """Add a judged point."""
         self.latest = point.verdict
         return self.add(point.verdict.gate, point.side, point.at, point.verdict.value)
 
-    def add(self, name: str, side: Side, at: float, exact: float | None) -> Dot:
+    def add(self, name: str, side: "Side", at: float, exact: float | None) -> Dot:
         """Add a point to the line of this name; the older half is thinned when there are too many."""
         value = None if exact is None else float(f"{exact:.4g}")
         self.at.append(round(at, 1))

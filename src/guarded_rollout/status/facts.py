@@ -3,16 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from guarded_rollout.backup.copies import CopyRecord
-from guarded_rollout.clock import duration
-from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.clock import ago, duration
 from guarded_rollout.host.processes import WATCHER
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.host.stream import StreamState
 from guarded_rollout.status.headline import UNWATCHED_SECONDS, headline, next_command
 from guarded_rollout.status.rows import gate_rows
 from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot, Standing
+
+if TYPE_CHECKING:
+    from guarded_rollout.backup.copies import CopyRecord
+    from guarded_rollout.config.gates import EnvironmentGates
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Asked:
     healthy: Mapping[Slot, bool] | None = None
     schema: str | None = None  # for people: it may say why nobody knows
     revision: str | None = None
-    copies: tuple[CopyRecord, ...] | None = None
+    copies: "tuple[CopyRecord, ...] | None" = None
     stream: StreamState | None = None
 
 
@@ -45,19 +48,18 @@ PHASES = {
 
 def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
     """Return the facts by name, in display order; None where there is nothing to say."""
-    backup = seen.backups[0].entry.path.name if seen.backups else "none"
     return {
         "environment": _plain(f"{seen.environment.name}, {seen.environment.url}"),
         "phase": _plain(PHASES.get(seen.phase, seen.phase.value)),
         "next": _plain(next_command(seen)),
-        "stable": _plain(seen.stable or "nothing serves yet"),
-        "candidate": _plain(seen.candidate),
+        "stable": _release(seen, seen.stable) or _plain("nothing serves yet"),
+        "candidate": _release(seen, seen.candidate),
         **{one.slot: _slot(one, asked) for one in seen.slots},
         "step": _plain(_step(seen)),
         "window_left": _window(seen),
         "watched_by": _watched_by(seen),
         "at_work": _plain(str(seen.at_work) if seen.at_work else None),
-        "last_backup": _plain(backup),
+        "last_backup": _last_backup(seen),
         "last_copies": _plain("; ".join(map(_copy, asked.copies or ())) or None),
         "stream": _plain(_stream(asked.stream)),
         "schema": _plain(asked.schema or (seen.schema[0] if seen.schema else None)),
@@ -66,7 +68,7 @@ def rows(seen: Snapshot, asked: Asked = NOBODY) -> dict[str, Fact | None]:
     }
 
 
-def gates(seen: Snapshot, config: EnvironmentGates | None) -> dict[str, Fact]:
+def gates(seen: Snapshot, config: "EnvironmentGates | None") -> dict[str, Fact]:
     """Each gate's newest verdict, while a window is open."""
     if seen.session is None:
         return {}
@@ -79,7 +81,7 @@ def gates(seen: Snapshot, config: EnvironmentGates | None) -> dict[str, Fact]:
 class Changes:
     """The facts that changed since the previous snapshot, as lines; all of them for the first."""
 
-    def __init__(self, config: EnvironmentGates | None) -> None:
+    def __init__(self, config: "EnvironmentGates | None") -> None:
         self._config = config
         self._known: dict[str, str] = {}
 
@@ -106,7 +108,7 @@ def _plain(text: str | None) -> Fact | None:
     return None if text is None else Fact(text, text)
 
 
-def _copy(record: CopyRecord) -> str:
+def _copy(record: "CopyRecord") -> str:
     return f"{record.target}: {record.problem or f'{record.source}, {record.at[:19]}'}"
 
 
@@ -114,6 +116,20 @@ def _stream(state: StreamState | None) -> str | None:
     if state is None:
         return None
     return state.problem if state.lag_seconds is None else f"{state.lag_seconds:g} s behind"
+
+
+def _release(seen: Snapshot, identity: str | None) -> Fact | None:
+    """Name a release, with what its commit says."""
+    built = seen.release(identity)
+    return Fact(built.title, built.id) if built else _plain(identity)
+
+
+def _last_backup(seen: Snapshot) -> Fact:
+    """Name the newest backup and its age, which is no news."""
+    if not seen.backups:
+        return Fact("none", "none")
+    entry = seen.backups[0].entry
+    return Fact(f"{entry.name}, {ago(seen.read_at - entry.taken_at.timestamp())}", entry.name)
 
 
 def _slot(standing: Standing, asked: Asked) -> Fact | None:

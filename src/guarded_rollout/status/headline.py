@@ -1,16 +1,18 @@
 """The headline of an environment: what is happening, how that is known, and what to do. Pure."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.journal.model import UNDOING
 from guarded_rollout.status.rows import shaky
 from guarded_rollout.status.session_log import Judged
 from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot
+
+if TYPE_CHECKING:
+    from guarded_rollout.config.gates import EnvironmentGates
 
 UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
 
@@ -38,13 +40,13 @@ def failing(seen: Snapshot) -> tuple[Judged, ...]:
     return tuple(one for one in seen.session.judged if one.failing) if seen.session else ()
 
 
-def headline(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
+def headline(seen: Snapshot, config: "EnvironmentGates | None") -> Headline:
     """Say in one sentence what is happening, with cautions."""
     found = _headline(seen, config)
     return replace(found, cautions=cautions(seen))
 
 
-def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
+def _headline(seen: Snapshot, config: "EnvironmentGates | None") -> Headline:
     if unknown(seen) and not seen.history:
         return Headline(
             "bad",
@@ -177,13 +179,15 @@ def _progress(seen: Snapshot) -> str:
     if note is None:
         return "shift"
     percent = int(str(note.data.get("percent", 0)))
-    hold = next((one.hold_seconds for one in seen.environment.traffic if one.percent == percent), 0.0)
+    steps = seen.environment.traffic
+    hold = next((one.hold_seconds for one in steps if one.percent == percent), 0.0)
     left = hold - (seen.read_at - note.at.timestamp())
-    following = f", next step in {duration(left)}" if left > 0 else ""
+    more = next((f"{one.percent} %" for one in steps if one.percent > percent), "the next step")
+    following = f", {more} in {duration(left)}" if left > 0 else ""
     return f"shift, {percent} % of the traffic{following}"
 
 
-def _watching(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
+def _watching(seen: Snapshot, config: "EnvironmentGates | None") -> Headline:
     broken = failing(seen)
     if broken:
         by_itself = config is not None and config.auto_rollback.enabled and _rolls_back(broken, config)
@@ -224,7 +228,9 @@ def _watching(seen: Snapshot, config: EnvironmentGates | None) -> Headline:
     return Headline("good", f"{seen.candidate} is being watched", words if judged else "", "Nothing.")
 
 
-def _rolls_back(broken: tuple[Judged, ...], config: EnvironmentGates) -> bool:
+def _rolls_back(broken: tuple[Judged, ...], config: "EnvironmentGates") -> bool:
+    from guarded_rollout.config.kinds import Action
+
     gates = dict(config.quality_gates.enabled())
     return any(
         Action.AUTO_ROLLBACK in gates[one.verdict.gate].actions for one in broken if one.verdict.gate in gates

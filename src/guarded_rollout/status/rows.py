@@ -1,19 +1,23 @@
-"""Rows for the terminal and the pages: a rollout's steps, the gates. Pure."""
+"""Rows for the terminal and the pages: a rollout's steps, the gates. Pure.
+
+The models of the gates file are imported where there are gates: most readings of the status need none.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate
-from guarded_rollout.gates.describe import describe_gate
-from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict
 from guarded_rollout.journal.model import Rollout, StepOutcome, StepRun
 from guarded_rollout.status.chart_line import ChartLine
 from guarded_rollout.status.session_log import Judged
 from guarded_rollout.status.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from guarded_rollout.config.gates import EnvironmentGates
+    from guarded_rollout.config.kinds import Gate
+    from guarded_rollout.gates.samples import Side
 
 HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 
@@ -135,7 +139,7 @@ def plain(value: object) -> str:
 
 
 def gate_rows(
-    seen: Snapshot, config: EnvironmentGates | None, lines: Mapping[str, Mapping[Side, ChartLine]]
+    seen: Snapshot, config: "EnvironmentGates | None", lines: "Mapping[str, Mapping[Side, ChartLine]]"
 ) -> tuple[GateRow, ...]:
     """Every gate that is switched on or was judged."""
     gates = dict(config.quality_gates.enabled()) if config else {}
@@ -149,12 +153,15 @@ def gate_rows(
 
 def gate_row(
     name: str,
-    gate: Gate | None,
+    gate: "Gate | None",
     judged: Judged | None,
-    lines: Mapping[Side, ChartLine],
+    lines: "Mapping[Side, ChartLine]",
     rolls_back: bool = True,
 ) -> GateRow:
     """Build the row of one gate."""
+    from guarded_rollout.gates.describe import describe_gate
+    from guarded_rollout.gates.samples import Side
+
     verdict = judged.verdict if judged else None
     bad = judged is not None and judged.failing
     if judged and bad and judged.broke and verdict and not verdict.failed:
@@ -195,10 +202,12 @@ def shaky(verdict: Verdict) -> bool:
     return verdict.outcome is GateOutcome.PASS and verdict.unit == IN_A_ROW and bool(verdict.value)
 
 
-def following(gate: Gate | None, verdict: Verdict | None, bad: bool, rolls_back: bool) -> str:
+def following(gate: "Gate | None", verdict: Verdict | None, bad: bool, rolls_back: bool) -> str:
     """Say what a gate does next, where it is in breach or close to it; else nothing."""
     if gate is None or verdict is None:
         return ""
+    from guarded_rollout.config.kinds import Action, ConsecutiveGate
+
     backs = rolls_back and Action.AUTO_ROLLBACK in gate.actions
     if bad:
         return "Rolls back" if backs else "Alerts, and changes nothing"
@@ -227,7 +236,7 @@ def trail(values: Sequence[float | None]) -> str:
     )
 
 
-def limit_of(gate: Gate | None) -> str:
+def limit_of(gate: "Gate | None") -> str:
     """The limit of a gate that was not judged yet."""
     limit = getattr(getattr(gate, "threshold", None), "limit", None)
     return "" if limit is None else f"limit {limit:g} {getattr(gate, 'unit', '')}".strip()

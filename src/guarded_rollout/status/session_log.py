@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from guarded_rollout.gates.panel import News
-from guarded_rollout.gates.verdict import Verdict
-from guarded_rollout.logs import LogLine, parse
-from guarded_rollout.monitor.log import JUDGED, SAMPLE
+from guarded_rollout.gates.verdict import News, Verdict
+from guarded_rollout.logs import JUDGED, SAMPLE, LogLine, parse
 
 IS_SAMPLE = f'"message": "{SAMPLE}"'
 WARNINGS = 12  # of the newest lines that somebody should see

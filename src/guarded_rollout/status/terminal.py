@@ -15,6 +15,7 @@ from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.display import Display
 from guarded_rollout.gates.verdict import Verdict
+from guarded_rollout.host.release import shorten
 from guarded_rollout.status.facts import rows
 from guarded_rollout.status.gate_lines import STYLES, Trail, gate_lines
 from guarded_rollout.status.headline import headline
@@ -101,35 +102,39 @@ def slots(seen: Snapshot, width: int) -> Iterator[Text]:
     parts = (
         {seen.stable: "stable", seen.candidate: "candidate"} if seen.candidate else {seen.serving: "serves"}
     )
-    room = max((len(one.release or "") for one in seen.slots), default=0)
-    room = min(room, width - 44) if width >= 60 else room
+    names = {one.slot: shorten(one.release or "") for one in seen.slots}
+    room = max(map(len, names.values()), default=0)
     for one in seen.slots:
-        yield _slot(one, parts.get(one.release, "") if one.release else "", max(room, 5))
+        built = seen.release(one.release)
+        part = parts.get(one.release, "") if one.release else ""
+        yield _slot(one, f"{names[one.slot]:<{max(room, 5)}}", part, built.subject if built else "")
 
 
-def _slot(standing: Standing, part: str, room: int) -> Text:
+def _slot(standing: Standing, name: str, part: str, subject: str) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{standing.slot:<6}", style=standing.slot)
     if standing.release is None:
         return line.append("empty", style="dim")
-    release = standing.release if len(standing.release) <= room else standing.release[: room - 1] + "…"
-    line.append(f"{release:<{room}} {standing.percent:>3} % ")
+    line.append(f"{name} {standing.percent:>3} % ")
     filled = round(standing.percent * BAR / 100)
     line.append("█" * filled, style=standing.slot).append("░" * (BAR - filled) + " ", style="dim")
     line.append(
         f"pid {standing.pid}" if standing.pid else "not running", style="" if standing.pid else "bold red"
     )
-    return line.append(f" {part}", style="bold")
+    line.append(f" {part}", style="bold")
+    return line.append(f"  {subject}", style="dim") if subject else line
 
 
 def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Iterator[Text]:
     said = headline(seen, config)
     head = Text(no_wrap=True, overflow="ellipsis")
-    head.append(f"{seen.environment.name}  ", style="bold").append(said.title, style=STYLES[said.tone])
+    head.append(f"{seen.environment.name}  ", style="bold").append(
+        shorten(said.title), style=STYLES[said.tone]
+    )
     yield head
     asks = bool(said.todo) and not said.todo.startswith("Nothing")
     for words in filter(None, (said.detail, f"→ {said.todo}" if asks else "")):
-        yield Text(words, style="dim", no_wrap=True, overflow="ellipsis")
+        yield Text(shorten(words), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _steps(seen: Snapshot, width: int) -> Iterator[Text]:
@@ -138,7 +143,10 @@ def _steps(seen: Snapshot, width: int) -> Iterator[Text]:
         return
     line = Text()
     for step in timeline(seen.rollout, seen.at_work is not None):
-        took = "" if step.took is None or step.took < 0.05 else f" {duration(step.took)}"
+        seconds = step.took
+        if seconds is None and step.at is not None and step.tone == "accent":
+            seconds = seen.read_at - step.at  # it is at work
+        took = "" if seconds is None or seconds < 0.05 else f" {duration(seconds)}"
         words = f"{step.mark} {step.name}{took}"
         if line and len(line) + 2 + len(words) > width:
             yield line
@@ -153,7 +161,10 @@ def below(seen: Snapshot) -> Iterator[Text]:
     for name in FOOT:
         if fact := facts[name]:
             yield Text(
-                f"{name.replace('_', ' ')}: {fact.text}", style="dim", no_wrap=True, overflow="ellipsis"
+                f"{name.replace('_', ' ')}: {shorten(fact.text)}",
+                style="dim",
+                no_wrap=True,
+                overflow="ellipsis",
             )
     for one in seen.unreadable:
         yield Text(

@@ -9,10 +9,10 @@ from typing import Any
 from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.gates.panel import Change, News
+from guarded_rollout.gates.panel import Change
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Recording
-from guarded_rollout.gates.verdict import GateOutcome
+from guarded_rollout.gates.verdict import GateOutcome, News
 from guarded_rollout.logs import open_log, parse
 from guarded_rollout.monitor.log import recording_of
 

@@ -16,8 +16,9 @@ from guarded_rollout.files import write_atomic
 from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.logs import path_for
 from guarded_rollout.monitor import heartbeat
-from guarded_rollout.monitor.log import MonitorLog, path_for
+from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.ui.access import Access
 from guarded_rollout.ui.app import Dashboard
 from guarded_rollout.ui.jobs import Jobs
