@@ -43,6 +43,11 @@ class Build:
 
     id: str
     sound: bool = True
+    schema: str | None = None
+
+    @property
+    def title(self) -> str:
+        return self.id
 
 
 @dataclass
