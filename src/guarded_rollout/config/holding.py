@@ -4,7 +4,6 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 
-from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import RolloutError
 
@@ -24,6 +23,8 @@ class BackupHolding:
 
 def holding_of(environment: Environment) -> BackupHolding:
     """The longest that a backup of the environment stays, wherever it is, if maintenance is carried out."""
+    from guarded_rollout.config import gates  # its models are slow to make, and seldom needed
+
     hours = [0.0]
     with suppress(RolloutError):  # a gates file that cannot be read is for those to say who judge by it
         watched = gates.load(environment.gates).environment(environment.name)
