@@ -18,6 +18,7 @@ import pytest
 from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.config.service import StoreKind
 from guarded_rollout.errors import NotHealthyError, ProcessError
+from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.store import Journal
@@ -157,6 +158,9 @@ class FakeSite:
 
     def token(self) -> None:
         """It is not locked."""
+
+    def public(self) -> Endpoint:
+        return Endpoint(f"http://127.0.0.1:{self.environment.port}")
 
     def serving(self) -> Build | None:
         return self.slots.release(self._world.serving())
