@@ -5,8 +5,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.leftovers import end_leftovers
+
+# A property says nothing of how fast this machine is: by itself an example that takes 0.2 s fails.
+settings.register_profile(
+    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 # A shell without job control has what it runs in the background ignore Ctrl-C, and whatever the tests start
 # would inherit that.
