@@ -1,12 +1,10 @@
-"""Real windows of healthy releases: is one taken back or alerted of, and what does the watching cost?
+"""Real windows of healthy releases: is one taken back or alerted of?
 
 Several environments at once, each with a proxy, two releases, a supervisor and clients of its own.
 """
 
 import json
 import os
-import signal
-import statistics
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -15,24 +13,22 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 
-import psutil
 from tests.guarded_rollout.load import GET, POST, Load
-from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
+from tests.guarded_rollout.sandbox import ROOT, Sandbox
 
-from bench.table import Table, Target, duration, share
-from guarded_rollout.journal.store import Journal
+from bench.table import Table, Target
 from guarded_rollout.monitor.log import read
 from guarded_rollout.monitor.monitor import ALERTED, GOOD, ROLLED_BACK
 
 MINUTES = 3
-AT_ONCE, EACH = 8, 4  # environments, and windows of each
+AT_ONCE, EACH = 6, 5  # environments, and windows of each
+BUDGET = 1500.0  # seconds after which no window is begun; how many there were stands in the table
 STEPS = ((10, 10.0), (50, 20.0), (100, 0.0))
 RATES = (0.5, 1.0, 2.0, 3.0)
 """Requests a second, about: each environment has its own."""
 
 DEPLOYING = BoundedSemaphore(2)  # at the same time; the other environments are in their windows meanwhile
 PATIENCE = 900.0  # seconds for one command
-BUSY = 100.0  # requests a second, at which the monitor's cost is measured
 SEARCH = GET | {"name": "search", "path": "/api/dhash/search?hash=8f0f0f1f3f7fff00"}
 PAGE = GET | {"name": "page", "path": "/review"}
 FAILED = "Quality gate failed: "
@@ -40,13 +36,14 @@ HELD = -1
 
 
 def tables(quick: bool) -> list[Table]:
-    with serving() as dhash:
-        alone = [frozen(dhash), cost(dhash, 2 if quick else 6)]
     count, each = (2, 1) if quick else (AT_ONCE, EACH)
+    until = time.monotonic() + BUDGET
     with ThreadPoolExecutor(count) as threads:
         rates = [RATES[number % len(RATES)] for number in range(count)]
-        found = [window for some in threads.map(windows, rates, [each] * count) for window in some]
-    return [*alone, table_of(found)]
+        found = [
+            window for some in threads.map(windows, rates, [each] * count, [until] * count) for window in some
+        ]
+    return [table_of(found)]
 
 
 @contextmanager
@@ -100,10 +97,14 @@ class Window:
     failed: int
 
 
-def windows(rate: float, count: int) -> list[Window]:
-    """Roll so many healthy releases out under load, one after the other, and watch each to its end."""
+def windows(rate: float, count: int, until: float) -> list[Window]:
+    """Roll so many healthy releases out under load, one after the other, and watch each to its end.
+
+    After `until`, by the monotonic clock, none is begun any more.
+    """
     with serving() as dhash:
-        return [one(dhash, rate, f"{number + 2}.0.0") for number in range(count)]
+        versions = (f"{number + 2}.0.0" for number in range(count) if time.monotonic() < until)
+        return [one(dhash, rate, version) for version in versions]
 
 
 def one(dhash: Sandbox, rate: float, version: str) -> Window:
@@ -163,94 +164,3 @@ def table_of(found: Sequence[Window]) -> Table:
         ],
         said,
     )
-
-
-# ---- a release that freezes
-
-
-def frozen(dhash: Sandbox) -> Table:
-    """Stop a release's processes while it has the traffic; measure until the one before has it."""
-    shipped(dhash, 60)
-    with Load(dhash.port, paced(15)) as load:
-        assert deploy(dhash, "98.0.0") == 0
-        slot = dhash.site.traffic.serving()
-        with watching(dhash):
-            time.sleep(15)  # the monitor knows what is usual
-            leader = psutil.Process(dhash.pids()[str(slot)])
-            for process in (leader, *leader.children(recursive=True)):
-                process.send_signal(signal.SIGSTOP)
-            began = time.monotonic()
-            wait_until(lambda: dhash.site.traffic.serving() != slot, 60, "the release before serves")
-            seconds = time.monotonic() - began
-            wait_until(lambda: not is_open(dhash), 60, "the rollback ends")
-    return Table(
-        "A release is stopped by SIGSTOP with all of the traffic (15 requests/s): when is the other back?",
-        ("", "seconds", "requests that failed"),
-        [("frozen → the other one serves", duration(seconds), str(sum(load.report["failed"].values())))],
-        [Target("frozen → the other one serves", "≤ 10 s", duration(seconds), seconds <= 10)],
-    )
-
-
-def is_open(dhash: Sandbox) -> bool:
-    with Journal.look(dhash.environment.journal) as journal:
-        return journal.open_rollout("production") is not None
-
-
-@contextmanager
-def watching(dhash: Sandbox) -> Iterator[psutil.Process]:
-    """A monitor that watches the open window, in the foreground."""
-    watcher = subprocess.Popen(
-        dhash.command("monitor", "--env", "production"),
-        cwd=dhash.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield psutil.Process(watcher.pid)
-    finally:
-        watcher.kill()
-        watcher.wait()
-
-
-# ---- what the watching costs
-
-
-def cost(dhash: Sandbox, rounds: int, seconds: float = 15.0) -> Table:
-    """The same load with the monitor watching and with it held, in turns."""
-    clients = 10
-    kinds = [SEARCH | {"clients": clients, "pause": clients / BUSY, "timed": True}]
-    spent: list[float] = []
-    slow: dict[bool, list[float]] = {True: [], False: []}
-    with Load(dhash.port, kinds):
-        assert deploy(dhash, "99.0.0") == 0
-    with watching(dhash) as monitor:
-        wait_until(lambda: cpu_seconds(monitor) > 0.5, 30, "the monitor is there")
-        time.sleep(5)  # what it does once is over
-        for on in (True, False) * rounds:
-            monitor.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
-            before, begun = cpu_seconds(monitor), time.monotonic()
-            with Load(dhash.port, kinds) as load:
-                time.sleep(seconds)  # the measurement itself
-            slow[on].append(statistics.quantiles(load.report["seconds"], n=100)[98])
-            if on:
-                spent.append((cpu_seconds(monitor) - before) / (time.monotonic() - begun))
-    core, (beside, alone) = statistics.median(spent), (statistics.median(slow[on]) for on in (True, False))
-    return Table(
-        f"What does the monitor cost at {BUSY:g} searches/s? {rounds} rounds of {seconds:g} s each",
-        ("", "watched", "nobody watches"),
-        [
-            ("the monitor, of a core", share(core), ""),
-            ("clients' p99, median of the rounds", duration(beside), duration(alone)),
-        ],
-        [
-            Target("the monitor", "≤ 2 % of a core", share(core), core <= 0.02),
-            Target("clients' p99", "within 3 %", f"{beside / alone - 1:+.1%}", beside <= 1.03 * alone),
-        ],
-        "It is held by SIGSTOP while nobody watches.",
-    )
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)

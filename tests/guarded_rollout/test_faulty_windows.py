@@ -1,7 +1,7 @@
 """Releases that pass every check before traffic, under the shipped gates and 15 requests/s: all come back.
 
 Each is built from the real source. The seconds are those from when the monitor was started, or the release
-was frozen, until the old one had the traffic; `make bench ARGS=windows` holds a frozen one to ten.
+was frozen, until the old one had the traffic; `make bench ARGS=watching` holds a frozen one to ten.
 """
 
 import http.client
