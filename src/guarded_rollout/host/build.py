@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guarded_rollout.clock import Clock
@@ -114,7 +114,7 @@ def rebuild(origin: Path, folder: Path, *, python: str = "") -> Release:
     """Rebuild a release with the id it had, from its RELEASE.json, artifact and requirements in `origin`.
 
     A folder of that id gives way: it is what turned out to be damaged. `python` is the interpreter of a
-    release that names none. Raises `BuildError`, `ReleaseDamagedError`.
+    release that names none, or one that is not on this machine. Raises `BuildError`, `ReleaseDamagedError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _building(folder) as work:
@@ -126,6 +126,8 @@ def rebuild(origin: Path, folder: Path, *, python: str = "") -> Release:
             if not path.is_file() or sha256(path) != expected:
                 raise ReleaseDamagedError(id=known.id, problem=f"{path.name} is not the file that was built")
         run = known.run or RunPlan(interpreter(python))
+        if not os.access(run.python, os.X_OK):
+            run = replace(run, python=interpreter(python))
         staging = _staged(work, known.id, artifact, lock, known.build, run, wheels=origin / WHEELS)
         shutil.copyfile(origin / MANIFEST, staging / MANIFEST)
         if target.exists():

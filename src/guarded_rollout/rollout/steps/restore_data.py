@@ -118,8 +118,8 @@ def _rehearse(work: Work, store: StoreFile, snapshot: Path, rehearsal: Path) -> 
     try:
         copy(store.path, rehearsal)
         url = f"sqlite:///{rehearsal.absolute()}"
-        if work.site.has(release, FORGET):  # what the backup's store has erased is no loss
-            work.site.require(release, FORGET, str(snapshot), store=url)
+        if _forgets(release):  # what the backup's store has erased is no loss
+            work.site.command(release, FORGET, str(snapshot), store=url)
         before = row_counts(rehearsal)
         work.site.require(release, "store_merge", str(snapshot), store=url)
         after = row_counts(rehearsal)
@@ -166,10 +166,15 @@ def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
     return {"data": work.options.data, "kept_aside": str(aside) if aside.exists() else None, **salvaged}
 
 
+def _forgets(release: Release) -> bool:
+    """True if the release says itself that it can be told of erasures; an older one knows none."""
+    return release.run is not None and bool(release.run.commands.get(FORGET))
+
+
 def _told_by(work: Work, aside: Path, url: str | None, exact: bool) -> CommandResult | None:
     """Tell a store what the one set aside has: all that can be read of it, or only what it has erased."""
     name = FORGET if exact else "store_salvage"
-    if work.site.has(work.incoming, name):
+    if _forgets(work.incoming) if exact else work.site.has(work.incoming, name):
         return work.site.command(work.incoming, name, str(aside), store=url)
     if exact and FORGET in work.site.environment.service.commands:
         work.say(f"{work.incoming.id} knows no erasures: what was erased since the backup is back")
@@ -200,7 +205,7 @@ def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path) -> Ev
 
 def _union(work: Work, snapshot: Path, aside: Path, exact: bool) -> Evidence:
     """Backup, store and what was set aside, together in the store."""
-    if exact and not work.site.has(work.incoming, FORGET):
+    if exact and not _forgets(work.incoming):
         return {}
     if exact:
         return {"forgotten": work.site.require(work.incoming, FORGET, str(aside)).json()}
