@@ -114,7 +114,7 @@ def test_what_failed_is_delivered_in_order_by_the_next_process(notifier: Make) -
         assert slack.accepted == []
         slack.answer = Answer()
         with notifier(environ):
-            pass
+            assert eventually(lambda: len(slack.accepted) == 30)
     assert slack.events() == [each.id for each in events]
 
 
