@@ -64,6 +64,7 @@ def test_people_read_short_names_and_paths_and_commands_keep_whole_ones() -> Non
         (f"{OLD} serves; {NEW} was taken back.", "0123abc serves; f7a389c+ab12 was taken back."),
         (f"({OLD}), /p/releases/{OLD}/venv", f"(0123abc), /p/releases/{OLD}/venv"),
         (f"Run `rollout rollback --to {OLD} --force`.", f"Run `rollout rollback --to {OLD} --force`."),
+        (f'answers {{"release":"{OLD}"}}', f'answers {{"release":"{OLD}"}}'),
         ("0192d3c4-1234-7abc-8def-0123456789ab", "0192d3c4-1234-7abc-8def-0123456789ab"),
     ):
         assert shorten(text) == said

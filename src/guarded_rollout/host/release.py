@@ -27,9 +27,9 @@ ID = re.compile(
     r"(?P<version>.+?)-(?P<commit>[0-9a-f]{8}|wheel|files)(?P<dirty>-dirty)?-(?P<content>[0-9a-f]{8})"
 )
 IN_PROSE = re.compile(
-    r"`[^`]*`|(?<![\w./+-])[\w.+!]+-(?:[0-9a-f]{8}|wheel|files)(?:-dirty)?-[0-9a-f]{8}(?![\w/+-])"
+    r'`[^`]*`|(?<![\w./+"-])[\w.+!]+-(?:[0-9a-f]{8}|wheel|files)(?:-dirty)?-[0-9a-f]{8}(?![\w/+-])'
 )
-"""An id among words; a folder or file named after a release is none, and a command stays as it is typed."""
+"""An id among words; paths, answers that are cited and commands stay as they are."""
 APP = "app"  # the files of a release that is no wheel
 
 
