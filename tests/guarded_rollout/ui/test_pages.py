@@ -13,6 +13,7 @@ import pytest
 
 from guarded_rollout.clock import Instant
 from guarded_rollout.gates.verdict import GateOutcome
+from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome as End
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import DeliveryState, Outbox
@@ -243,7 +244,7 @@ def test_a_command_runs_as_it_would_in_a_terminal_and_its_end_is_shown(place: Pl
     )
     said = text_of(site.get("/env/production").text)
     assert "rollout pause --env production succeeded" in said
-    assert f"The window of {NEW} is paused with" in said, "what the command printed"
+    assert f"The window of {short(NEW)} is paused with" in said, "what the command printed"
     assert f"The window of {NEW} is paused 5" in said or f"The window of {NEW} is paused 60" in said
 
 
