@@ -20,7 +20,7 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from guarded_rollout import errors
+from guarded_rollout import errors, logs
 from guarded_rollout.backup.retention import RetentionRule
 from guarded_rollout.checks import reviews
 from guarded_rollout.cli.app import app
@@ -443,7 +443,7 @@ def not_a_log(folder: Path) -> None:
     other.write_text("no line of ours\n")
     with refused(errors.NotALogError, "monitor_logs/<service>_<environment>_<time>.log"):
         list(log.read(other))
-    path = log.path_for(folder / "monitor_logs", "orders", "production", NOW)
+    path = logs.path_for(folder / "monitor_logs", "orders", "production", NOW)
     path.parent.mkdir()
     path.write_text(
         json.dumps(

@@ -282,7 +282,8 @@ def test_files_that_clients_would_refuse_are_refused_with_the_reason(
 
 @contextmanager
 def websocket(site: Site) -> Iterator[ssl.SSLSocket]:
-    """A connection that has become a WebSocket's."""
+    """A connection that has become a WebSocket's, to the configuration that stays."""
+    wait_until(lambda: len(list(site.environment.run.glob("reload-*.sock"))) == 1)
     environment, context = site.environment, trust(site.environment.tls.root)
     lines = (
         *("GET /talk HTTP/1.1", f"Host: {DOMAIN}", "Connection: Upgrade", "Upgrade: websocket"),
@@ -293,7 +294,10 @@ def websocket(site: Site) -> Iterator[ssl.SSLSocket]:
         context.wrap_socket(plain, server_hostname=DOMAIN) as connected,
     ):
         connected.sendall("\r\n".join(lines).encode())
-        assert b" 101 " in connected.recv(4096)
+        answered = b""
+        while not answered.endswith(b"\r\n\r\n"):
+            answered += connected.recv(1)
+        assert b" 101 " in answered
         yield connected
 
 
