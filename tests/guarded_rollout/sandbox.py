@@ -125,7 +125,7 @@ class Sandbox:
             lines += [
                 f"{name} = {json.dumps(['{bin}/sample', *words.split()])}" for name, words in COMMANDS.items()
             ]
-            lines.append("store_forget = []")  # it erases nothing
+            lines.append('store_forget = ["true"]')  # it erases nothing
             lines.append(CHECKS)
         lines.append("[backup]\nwheels = []")  # downloading them takes seconds; the tests of that ask for it
         traffic = ", ".join(f"{{ percent = {share}, hold_seconds = {hold} }}" for share, hold in steps)
