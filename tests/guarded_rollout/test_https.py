@@ -151,7 +151,7 @@ def authority() -> Authority:
 
 @pytest.fixture(scope="module")
 def site(authority: Authority) -> Iterator[Site]:
-    with proxied(configured(authority, owned_folder("tls"))) as made:
+    with proxied(configured(authority, owned_folder("tl"))) as made:
         yield made
 
 
@@ -228,7 +228,7 @@ def acme_authority(*, proxy: int) -> Iterator[tuple[str, Path]]:
 
     Yields its directory, and its own certificate.
     """
-    home, port = owned_folder("acme"), free_port()
+    home, port = owned_folder("ac"), free_port()
     server = {
         "listen": [f":{port}"],
         "automatic_https": {"disable_redirects": True},
@@ -336,7 +336,7 @@ def test_a_certificate_that_clients_would_refuse_is_not_loaded(site: Site, autho
 def test_preflight_looks_at_the_certificate(
     authority: Authority, ends_in_days: int, mode: int, level: Severity, said: str
 ):
-    environment = configured(authority, owned_folder("tls"))
+    environment = configured(authority, owned_folder("tl"))
     ends = datetime.now(UTC) + timedelta(days=ends_in_days, hours=1)
     made = authority.issue(DOMAIN, ends=f"{ends:%Y%m%d%H%M%SZ}")
     (made / "key.pem").chmod(mode)
@@ -395,7 +395,7 @@ def test_two_environments_do_not_share_a_redirect_port(authority: Authority, tmp
 
 
 def test_a_certificate_is_got_by_acme(authority: Authority):
-    folder, proxy = owned_folder("tls"), free_port()
+    folder, proxy = owned_folder("tl"), free_port()
     with acme_authority(proxy=proxy) as (directory, root):
         environment = configured(
             authority, folder, "acme", redirect_port=proxy, root=root, directory=directory, email="a@b.c"
@@ -406,7 +406,7 @@ def test_a_certificate_is_got_by_acme(authority: Authority):
 
 
 def test_a_checks_command_trusts_the_ca_and_others_do_not_hear_of_it(authority: Authority):
-    environment = configured(authority, owned_folder("tls"))
+    environment = configured(authority, owned_folder("tl"))
     site = Site(environment)
     words = [sys.executable, "-c", "import os; print(os.environ.get('SSL_CERT_FILE'))"]
     asked = site.run(words, stand_in(environment), more={"url": environment.url})
@@ -418,7 +418,7 @@ def test_a_checks_command_trusts_the_ca_and_others_do_not_hear_of_it(authority: 
 def test_the_weekly_round_says_how_long_the_certificate_lasts(
     authority: Authority, days: int, level: Severity
 ):
-    environment = configured(authority, owned_folder("tls"))
+    environment = configured(authority, owned_folder("tl"))
     ends = datetime.now(UTC) + timedelta(days=days, hours=1)
     authority.issue(DOMAIN, ends=f"{ends:%Y%m%d%H%M%SZ}")
     work = Round(environment, SystemClock(), "ann", dry_run=False)
