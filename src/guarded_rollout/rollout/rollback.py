@@ -52,7 +52,7 @@ def rollback_steps(
     afterwards unless a backup changes it. Where the store's own file is exchanged nobody may have it open, so
     everything stops before and starts after. `configuration`: the backup's is wanted too. `reunites`: a store
     that an earlier rollback set aside is to be merged. `same_schema`: both releases need the same one, so the
-    incoming release starts while the migrations are planned.
+    incoming one works with the store as it is, and migrations are looked at when it has the traffic.
     """
     if exchanged:
         order = "safety halt configuration data schema stage verify shift quarantine validate"
@@ -61,8 +61,8 @@ def rollback_steps(
     elif backup:
         order = "safety configuration schema stage verify shift retire data quarantine validate"
     else:
-        begin = "stage schema" if same_schema else "schema stage"
-        order = f"{begin} verify shift safety retire data quarantine validate"
+        moved = "stage verify shift safety schema" if same_schema else "schema stage verify shift safety"
+        order = f"{moved} retire data quarantine validate"
     left_out = set() if validated else {"verify", "validate"}
     if not outgoing:
         left_out |= {"retire", "quarantine"}
