@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from statistics import median
 from uuid import UUID
 
 from dhash_service.errors import BadRequestError, ForbiddenError, NotFoundError
@@ -25,14 +27,20 @@ from dhash_service.facts import (
 from dhash_service.search.confidence import COPY, Reason
 from dhash_service.service import Service
 from dhash_service.store.leases import Request
-from dhash_service.store.review import Filter, QueueCounts
+from dhash_service.store.review import EVERYTHING, Filter, QueueCounts
 from dhash_service.store.verdicts import Counted, with_note
 
 CLUSTER = 500
 """Most blank pictures that are decided together."""
 
-OTHERS = 3
+OTHERS = 7
 """Known pictures shown besides the nearest one."""
+
+PAUSE = timedelta(minutes=2)
+"""A longer time between two decisions is a pause, and tells nothing of the pace."""
+
+PACED = 30
+"""Decisions that a reviewer's pace is told by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +59,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ReviewProgress:
-    """The progress of review: the queue, and the decisions of the day and of the last hour."""
+    """The progress of review: the queue, how many wait in the part of it that is asked for, the decisions of
+    the day and of the last hour, and the seconds that the reviewer usually takes (None: too few to tell)."""
 
     queue: QueueCounts
+    left: int
+    pace: float | None
     today: Counted
     hour: Counted
 
@@ -156,17 +167,22 @@ class Reviewing:
         pairs = await self._pairs(claims, unsure)
         return withdrawal, pairs[0] if pairs else None
 
-    async def progress(self, reviewer: str, day: datetime) -> ReviewProgress:
-        """The progress of a day that began at this moment."""
+    async def progress(self, reviewer: str, day: datetime, filter: Filter = EVERYTHING) -> ReviewProgress:
+        """The progress of a day that began at this moment, in the part of the queue that passes a filter."""
         now = datetime.now(UTC)
-        verdicts = self._store.verdicts
-        return await self._service.read(
-            lambda: ReviewProgress(
-                self._store.queue.status(),
+        verdicts, queue = self._store.verdicts, self._store.queue
+
+        def read() -> ReviewProgress:
+            counts = queue.status()
+            return ReviewProgress(
+                counts,
+                counts.length if filter == EVERYTHING else queue.count(filter),
+                pace(verdicts.times(reviewer, PACED)),
                 verdicts.count(reviewer, day),
                 verdicts.count(reviewer, now - timedelta(hours=1)),
             )
-        )
+
+        return await self._service.read(read)
 
     async def _free(self, session: UUID, filter: Filter, after: UUID | None, limit: int) -> list[UUID]:
         now = datetime.now(UTC)
@@ -239,6 +255,13 @@ class Reviewing:
                 kept.append(id)
                 alike |= await self._alike([id])
         return kept
+
+
+def pace(times: Sequence[datetime]) -> float | None:
+    """The median of the seconds between decisions, without pauses; None where there are fewer than three."""
+    ordered = sorted(times)
+    gaps = [later - earlier for earlier, later in pairwise(ordered) if later - earlier <= PAUSE]
+    return median(gap.total_seconds() for gap in gaps) if len(gaps) >= 3 else None
 
 
 def require_time_ordered(id: UUID) -> None:

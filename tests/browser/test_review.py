@@ -19,6 +19,7 @@ from tests.browser.conftest import overflows
 from tests.browser.reviewkit import Desk, desk, lookup_shown, sign_in
 from tests.dhash_service.queues import fill
 from tests.dhash_service.serving import Server, dhash
+from tests.pictures import encode, photo
 
 KEYS = {"s": Verdict.SAME, "d": Verdict.DIFFERENT, "u": Verdict.UNSURE}
 Accessible = Callable[[Page], None]
@@ -265,7 +266,7 @@ def test_names_and_notes_that_look_like_markup_are_text(tmp_path: Path, page: Pa
         sign_in(page, at, at.token(evil))
         lookup_shown(page)
         expect(page.locator("#visitor")).to_have_text(evil)
-        expect(page.locator("#reasons li")).to_have_text(evil)
+        expect(page.locator("#why")).to_have_text(evil)
         expect(page.locator(".release")).to_have_text(f"release {evil}")
         page.keyboard.press("m")
         page.keyboard.type(f'{evil} & "quotes"')
@@ -367,18 +368,26 @@ def test_every_state_is_accessible_and_fits_a_phone(
         sign_in(page, at, at.token("rita"))
         lookup_shown(page)
         accessible(page)
-        for key in "bv":
+        for key in "wbv":
             page.keyboard.press(key)
             accessible(page)
         page.keyboard.press("v")
-        assert not overflows(page)
+        page.keyboard.press("?")
+        accessible(page)
+        page.keyboard.press("Escape")
+        for width in (360, 390, 768):
+            assert not overflows(page, width)
         accessible(page)
         page.set_viewport_size({"width": 1280, "height": 800})
-        page.locator("summary").click()
+        page.locator("#more summary").click()
         accessible(page)
         page.keyboard.press("s")
         wait_for(page, lambda: pending(page) == 0)
         page.goto(f"{at.url}/review/history")
+        accessible(page)
+        assert not overflows(page)
+        page.goto(f"{at.url}/review/reviewers")
+        expect(page.get_by_role("row", name=re.compile("rita"))).to_be_visible()
         accessible(page)
         assert not overflows(page)
         page.goto(f"{at.url}/nothing-here")
@@ -400,7 +409,9 @@ def test_all_can_be_done_without_a_mouse(tmp_path: Path, page: Page) -> None:
     with desk(tmp_path, 8) as at:
         sign_in(page, at, at.token("rita"))
         first = lookup_shown(page)
-        page.locator("#keys").uncheck()
+        page.keyboard.press("?")
+        page.get_by_label("Single keys decide").uncheck()
+        page.keyboard.press("Escape")
         page.keyboard.press("s")  # single keys are off
         assert lookup_shown(page) == first
         reached = set()
@@ -412,9 +423,9 @@ def test_all_can_be_done_without_a_mouse(tmp_path: Path, page: Page) -> None:
                     "(document.activeElement.textContent || document.activeElement.id).trim().slice(0, 12)"
                 )
             )
-        decide = {"Same S", "Different D", "Unsure U", "Next N", "note", "keys"}
-        compare = {"Side by side", "Blink B", "Difference V", "Submitted"}
-        wanted = decide | compare | {"Skip to the ", "Search", "Sign out", "Filter", "Who decided "}
+        decide = {"Same S", "Different D", "Unsure U", "Next N", "note", "?"}
+        compare = {"Side X", "Swipe W", "Blink B", "Difference V", "Submitted", "+"}
+        wanted = decide | compare | {"Skip to the ", "Search", "Sign out", "All 8", "Decisions", "Reviewers"}
         assert wanted <= reached, wanted - reached
         page.get_by_role("button", name="Same").focus()
         page.keyboard.press("Enter")
@@ -496,3 +507,118 @@ def test_reviewing_goes_on_when_a_token_is_revoked_for_others(crowded: Desk, pag
     assert dhash("token", "revoke", "gone", env=crowded.server.env).returncode == 0
     page.keyboard.press("s")
     expect(page.locator("#trouble")).to_contain_text("Your session has ended")
+
+
+def test_pictures_are_large_and_zoom_in_step(tmp_path: Path, page: Page) -> None:
+    with desk(tmp_path, 4) as at:
+        page.set_viewport_size({"width": 1440, "height": 900})
+        sign_in(page, at, at.token("rita"))
+        lookup_shown(page)
+        stage = page.locator("#stage").bounding_box()
+        assert stage
+        assert stage["width"] >= 0.7 * 1440
+        assert stage["height"] >= 0.7 * 900
+        expect(page.locator("#submitted .badge")).to_have_text("thumbnail only")
+        page.mouse.move(stage["x"] + stage["width"] / 4, stage["y"] + stage["height"] / 3)
+        page.mouse.wheel(0, -600)
+        expect(page.locator("#zoom")).to_have_text("3.3×")
+        moved = "[...document.querySelectorAll('#stage img')].map((i) => getComputedStyle(i).transform)"
+        one, two = page.evaluate(moved)
+        assert one == two != "none"
+        page.keyboard.press("ArrowLeft")
+        panned = page.evaluate(moved)
+        assert panned[0] == panned[1] != one
+        page.keyboard.press("0")
+        expect(page.locator("#zoom")).to_have_text("Fit")
+        page.keyboard.press("w")
+        page.get_by_label("Where the known picture begins").fill("20")
+        clip = page.locator("#nearest").evaluate("(figure) => getComputedStyle(figure).clipPath")
+        assert clip == "inset(0px 0px 0px 20%)"
+
+
+def test_a_candidate_is_compared_and_named_in_the_decision(tmp_path: Path, page: Page) -> None:
+    with desk(tmp_path, 0, review_below=1) as at:
+        scene = photo(480, 320, 7)
+        for quality in (90, 40, 15):
+            files = {"file": (f"at{quality}.jpg", encode(scene, "JPEG", quality=quality), "image/jpeg")}
+            assert at.server.client.post("/api/dhash", files=files).status_code == 201
+        sign_in(page, at, at.token("rita"))
+        lookup_shown(page)
+        expect(page.locator("#submitted")).to_contain_text("at40.jpg")
+        candidates = page.locator("#strip button")
+        expect(candidates).to_have_count(2)
+        distances = [0 if "same" in text else int(text.split()[0]) for text in candidates.all_inner_texts()]
+        assert distances == sorted(distances)
+        other = candidates.nth(1).inner_text().split()[-1]
+        page.keyboard.press("c")
+        expect(candidates.nth(1)).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#nearest .name")).to_have_text(other)
+        expect(page.locator("#submitted mark").first).to_be_visible()  # its size differs
+        page.keyboard.press("s")
+        wait_for(page, lambda: pending(page) == 0)
+        (made,) = at.store.verdicts.history().judged
+        named = at.store.image(UUID(made.decision.note.removeprefix("compared with ")))
+        assert named is not None
+
+
+def test_keys_can_be_set_and_stay(tmp_path: Path, page: Page) -> None:
+    with desk(tmp_path, 6) as at:
+        sign_in(page, at, at.token("rita"))
+        first = lookup_shown(page)
+        page.keyboard.press("?")
+        page.get_by_label("Same picture").fill("d")
+        expect(page.locator("#keymap-says")).to_contain_text("is taken: Different pictures")
+        page.get_by_label("Same picture").fill("j")
+        page.get_by_role("button", name="Done").click()
+        page.reload()
+        page.wait_for_selector("#pair:not([hidden])")
+        page.keyboard.press("s")  # no longer a key
+        assert lookup_shown(page) == first
+        expect(page.get_by_role("button", name="Same")).to_contain_text("J")
+        page.keyboard.press("j")
+        wait_for(page, lambda: at.verdicts() == {UUID(first): ["same"]})
+
+
+def test_on_a_phone_a_finger_decides_and_a_toast_takes_back(tmp_path: Path, browser: Browser) -> None:
+    with (
+        desk(tmp_path, 6) as at,
+        browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True) as phone,
+    ):
+        page = phone.new_page()
+        sign_in(page, at, at.token("rita"))
+        first = lookup_shown(page)
+        frames = [page.locator(f"#{name} .frame").bounding_box() for name in ("submitted", "nearest")]
+        assert frames[0]
+        assert frames[1]
+        assert frames[0]["width"] > 350
+        assert frames[1]["y"] > frames[0]["y"] + frames[0]["height"]  # one above the other
+        tops = {
+            round(box["y"])
+            for each in page.locator("#decide button:visible").all()
+            if (box := each.bounding_box())
+        }
+        assert len(tops) == 1
+        fingers = phone.new_cdp_session(page)
+        place = {"x": frames[0]["x"] + 60, "y": frames[0]["y"] + 80}
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [place]})
+        for _ in range(6):
+            place["x"] += 30
+            fingers.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [place]})
+        expect(page.locator("#swiped")).to_have_text("Same")
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        wait_for(page, lambda: at.verdicts() == {UUID(first): ["same"]})
+        page.locator(".toast").get_by_role("button", name="Undo").tap()
+        assert lookup_shown(page) == first
+        wait_for(page, lambda: at.store.queue.status().length == 6)
+
+
+def test_the_page_tells_how_far_and_how_long(tmp_path: Path, page: Page) -> None:
+    with desk(tmp_path, 12) as at:
+        sign_in(page, at, at.token("rita"))
+        lookup_shown(page)
+        expect(page.locator("#place")).to_have_text("1 of 12")
+        for turn in range(4):
+            page.keyboard.press("s")
+            expect(page.locator("#place")).to_have_text(f"{turn + 2} of 12")
+        expect(page.locator("#eta")).to_have_text(re.compile(r"about \d+ (s|min) left"), timeout=15_000)
+        expect(page.locator("#place")).to_have_text("5 of 12")  # the service counts the same

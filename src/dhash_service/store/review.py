@@ -93,6 +93,19 @@ class ReviewQueue:
             min((oldest for _, _, oldest in groups), default=None),
         )
 
+    def count(self, filter: Filter) -> int:
+        """Count the lookups that pass a filter."""
+        with reading(self._engine) as connection:
+            wanted = self._wanted(connection, select(lookups.c.id), filter, None).order_by(None)
+            return connection.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+
+    def older(self, moments: Sequence[datetime]) -> list[int]:
+        """Count the waiting lookups from before each of these moments."""
+        counts = [func.count().filter(lookups.c.created_at < moment) for moment in moments]
+        with reading(self._engine) as connection:
+            wanted = select(*counts).select_from(lookups).where(self.is_waiting(connection))
+            return list(connection.execute(wanted).one())
+
     def page(self, filter: Filter = EVERYTHING, after: UUID | None = None, limit: int = 50) -> LookupPage:
         """The next lookups after a cursor, the oldest first."""
         with reading(self._engine) as connection:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, Select, func, select, tuple_
@@ -47,6 +47,16 @@ class Counted:
 
     mine: int
     all: int
+
+
+class Vote(NamedTuple):
+    """The part of a decision that tells of its reviewer; `stands` is False where it was taken back."""
+
+    lookup: UUID
+    verdict: Verdict
+    reviewer: str
+    created_at: datetime
+    stands: bool
 
 
 class Verdicts:
@@ -118,6 +128,26 @@ class Verdicts:
         with reading(self._engine) as connection:
             return Counted(*connection.execute(wanted).one())
 
+    def times(self, reviewer: str, limit: int) -> list[datetime]:
+        """The times of a reviewer's newest decisions, without those made along with another."""
+        wanted = select(decisions.c.created_at).where(
+            decisions.c.reviewer == reviewer, decisions.c.note.not_like(f"{WITH}%")
+        )
+        newest_first = wanted.order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
+        with reading(self._engine) as connection:
+            return list(connection.scalars(newest_first.limit(limit)))
+
+    def votes(self, since: datetime, limit: int) -> list[Vote]:
+        """The newest decisions since then, without those made along with another."""
+        columns = (getattr(decisions.c, name) for name in ("lookup_id", "verdict", "reviewer", "created_at"))
+        wanted = select(*columns, stands(decisions)).where(
+            decisions.c.created_at >= since, decisions.c.note.not_like(f"{WITH}%")
+        )
+        newest_first = wanted.order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
+        with reading(self._engine) as connection:
+            rows = connection.execute(newest_first.limit(limit)).all()
+        return [Vote(row[0], Verdict(row[1]), row[2], row[3], bool(row[4])) for row in rows]
+
     def _judged(self, connection: Connection, made: Sequence[Decision]) -> list[Judged]:
         about = select(lookups).where(lookups.c.id.in_({decision.lookup for decision in made}))
         found = {lookup.id: lookup for lookup in read_lookups(connection, about, self._algorithm)}
@@ -155,9 +185,12 @@ class Verdicts:
         return written
 
 
+WITH = "with decision "
+
+
 def with_note(decision: UUID) -> str:
     """The note of decisions that were made along with another."""
-    return f"with decision {decision}"
+    return f"{WITH}{decision}"
 
 
 def said(decision: Decision) -> tuple[object, ...]:

@@ -18,6 +18,9 @@ from dhash_service.web.visitors import Reader
 SIDE = 1024
 """The longest side, in pixels."""
 
+CLOSE = 4096
+"""The longest side for somebody who looks closely."""
+
 JPEG_QUALITY = 80
 
 AT_ONCE = 2
@@ -41,13 +44,15 @@ async def large(
     visitor: Reader,
     id: UUID,
     places: Annotated[asyncio.Semaphore, Depends(drawing_places)],
+    close: bool = False,
 ) -> Response:
-    """The original at 1024 px at most. Answers 404 where it was not kept, or is not in search."""
+    """The original at 1024 px at most, or `close` at 4096. Answers 404 where it was not kept or is hidden."""
 
     def draw() -> tuple[bytes, str] | None:
         image, originals = service.store.image(id), service.store.originals
         content = originals.get(image.sha256) if image and originals else None
-        return shrunk(content, Opening(service.settings.max_pixels)) if content else None
+        side = CLOSE if close else SIDE
+        return shrunk(content, Opening(service.settings.max_pixels), side) if content else None
 
     async with places:
         drawn = await asyncio.to_thread(draw)
@@ -58,17 +63,18 @@ async def large(
     return Response(drawn[0], media_type=drawn[1], headers=headers)
 
 
-def shrunk(content: bytes, opening: Opening) -> tuple[bytes, str]:
-    """The picture upright and at most 1024 px, as JPEG, or as WebP where it is transparent; its media type.
+def shrunk(content: bytes, opening: Opening, side: int = SIDE) -> tuple[bytes, str]:
+    """The picture upright and at most `side` pixels wide and high, and its media type: JPEG, or WebP where it
+    is transparent.
 
     Nothing of the file's own bytes is passed on. Raises the errors of `open_picture`.
     """
     picture: PILImage.Image = open_picture(content, opening)
     with decoding(picture):
         turn = upright(picture)
-        picture.draft("RGB", (SIDE, SIDE))
+        picture.draft("RGB", (side, side))
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-        picture.thumbnail((SIDE, SIDE))
+        picture.thumbnail((side, side))
         if turn is not None:
             picture = picture.transpose(turn)
         file = io.BytesIO()

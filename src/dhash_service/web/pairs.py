@@ -55,6 +55,7 @@ def picture_json(image: Image, originals: Originals | None) -> Json:
         "names": image.names,
         "tags": image.tags,
         "picture": f"/pictures/{image.id}/{'large' if large else 'thumbnail'}",
+        "original": large,
         "page": f"/pictures/{image.id}",
         "quality": fingerprint.quality,
         "quality_reasons": [QUALITY.get(name, name) for name in fingerprint.reasons],
@@ -88,8 +89,8 @@ def lease_json(claim: Claim, now: datetime) -> Json:
 def progress_json(progress: ReviewProgress) -> Json:
     """The progress in numbers."""
     return {
-        "left": progress.queue.length,
-        "reasons": dict(progress.queue.reasons),
+        "left": progress.left,
+        "pace": progress.pace,
         "today": counted_json(progress.today),
         "hour": counted_json(progress.hour),
     }

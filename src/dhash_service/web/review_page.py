@@ -6,7 +6,7 @@ session of a reviewer.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import urlencode
@@ -20,9 +20,11 @@ from dhash_service.api.auth import Running
 from dhash_service.api.models import Decided
 from dhash_service.facts import Verdict, new_id
 from dhash_service.reviewing import Reviewing
+from dhash_service.store.review import Filter, ReviewQueue
+from dhash_service.web.paces import paces
 from dhash_service.web.pages import render
 from dhash_service.web.pairs import Json, lease_json, pair_json, pairs_json, progress_json
-from dhash_service.web.queue_filter import AGES, Asked, AskedQueue
+from dhash_service.web.queue_filter import AGES, Asked, AskedQueue, chips
 from dhash_service.web.visitors import Reader, Reviewer, Visitor
 
 FIRST = 3
@@ -33,6 +35,9 @@ AHEAD = 20
 
 RECENT = 20
 """Decisions of one's own that the undo key reaches after the page was loaded again."""
+
+VOTES = 20_000
+"""Most decisions that the page of reviewers is made from."""
 
 DECISIONS = 50
 """Decisions on one page of the history."""
@@ -85,7 +90,7 @@ async def page(request: Request, service: Running, visitor: Reader, asked: Asked
         pairs = await reviewing.hand_out(visitor.session.id, filter, None, FIRST)
     else:
         pairs = await reviewing.browse(filter, None, FIRST)
-    progress = await reviewing.progress(visitor.name, midnight(now))
+    progress = await reviewing.progress(visitor.name, midnight(now), filter)
     recent = await service.read(lambda: service.store.verdicts.history(limit=RECENT, reviewer=visitor.name))
     start = {
         "reviewer": visitor.name if visitor.may_decide else None,
@@ -96,14 +101,29 @@ async def page(request: Request, service: Running, visitor: Reader, asked: Asked
         "progress": progress_json(progress),
         "recent": [str(each.decision.id) for each in reversed(recent.judged) if not each.withdrawal],
     }
+    older, unsure = await service.read(lambda: counted(service.store.queue, now))
     return render(
         request,
         "review.html",
         start=start,
         queue=asked,
-        ages={name: words for name, (words, _) in AGES.items()},
-        reasons=reasons_of(asked, progress.queue.reasons),
+        everything=progress.queue.length,
+        chips=list(chips(asked, reasons_of(asked, progress.queue.reasons), older, unsure)),
     )
+
+
+@router.post("")
+async def decide_by_form(
+    service: Running,
+    reviewer: Reviewer,
+    lookup: Annotated[UUID, Form()],
+    verdict: Annotated[Verdict, Form()],
+    note: Annotated[str, Form(max_length=2000)] = "",
+    query: Annotated[str, Form(max_length=500)] = "",
+) -> Response:
+    """Record a decision from the form that browsers without scripts show; then the next pair."""
+    await Reviewing(service).decide(reviewer, new_id(), lookup, verdict, note)
+    return RedirectResponse("/review" + (f"?{query}" if query.isprintable() and query else ""), 303)
 
 
 @router.get("/pairs")
@@ -156,10 +176,19 @@ async def take_back(service: Running, reviewer: Reviewer, asked: Asked, new: New
 
 
 @router.get("/progress")
-async def progress(service: Running, visitor: Reader, day: datetime | None = None) -> Json:
-    """The progress of review. `day`: when the reader's day began."""
-    began = day.astimezone(UTC) if day else midnight(datetime.now(UTC))
-    return progress_json(await Reviewing(service).progress(visitor.name, began))
+async def progress(service: Running, visitor: Reader, asked: Asked, day: datetime | None = None) -> Json:
+    """The progress of review, in the part that is asked for. `day`: when the reader's day began."""
+    now = datetime.now(UTC)
+    began = day.astimezone(UTC) if day else midnight(now)
+    return progress_json(await Reviewing(service).progress(visitor.name, began, asked.filter(now)))
+
+
+@router.get("/reviewers")
+async def reviewers(request: Request, service: Running, visitor: Reader) -> Response:
+    """The pace of each reviewer over a week, and how often they agree."""
+    now = datetime.now(UTC)
+    votes = await service.read(lambda: service.store.verdicts.votes(now - timedelta(days=7), VOTES))
+    return render(request, "reviewers.html", paces=paces(votes, midnight(now)), cut=len(votes) == VOTES)
 
 
 @router.get("/history")
@@ -214,6 +243,12 @@ def arrives_as_a_stranger(request: Request, visitor: Visitor) -> bool:
 def reasons_of(asked: AskedQueue, counts: Mapping[str, int]) -> dict[str, int]:
     """The reasons to choose from, with how many wait for each; the chosen one even when none does."""
     return ({asked.reason: 0} if asked.reason else {}) | dict(counts)
+
+
+def counted(queue: ReviewQueue, now: datetime) -> tuple[list[int], int]:
+    """Count what waits for longer than each of `AGES`, and what was decided as unsure. Reads the store."""
+    older = queue.older([now - age for _, age in AGES.values()])
+    return older, queue.count(Filter(unsure=True))
 
 
 def midnight(now: datetime) -> datetime:

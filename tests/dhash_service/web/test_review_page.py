@@ -1,19 +1,23 @@
 """What the review page is given and what it sends, over HTTP, on both databases."""
 
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
 from PIL import Image as PILImage
 
-from dhash_service.facts import new_id
+from dhash_service.facts import Verdict, new_id
+from dhash_service.store.verdicts import Vote
+from dhash_service.web.paces import paces
 from tests.dhash_service.serving import serving
-from tests.dhash_service.web.browsing import Browsing
+from tests.dhash_service.web.browsing import Browsing, field
 from tests.dhash_service.web.conftest import DOCUMENT, Reviewed
 from tests.pictures import jpeg, photo, turned
 
@@ -149,6 +153,14 @@ def test_filters_stand_in_the_address(reviewed: Reviewed, alone: SignIn) -> None
     assert start["query"] == f"reason=low_quality&document={DOCUMENT}"
     source = start["pairs"][0]["source"]
     assert source == {"document": DOCUMENT, "page": 3, "box": [10, 20, 210, 120]}
+    assert start["progress"]["left"] == len(document)
+    assert browsing.client.get("/review/progress?reason=small_margin").json()["left"] == len(margin)
+    chip = re.search(
+        r'<a class="chip" href="([^"]*)"[^>]*>Two match <span>(\d+)</span>',
+        browsing.client.get("/review").text,
+    )
+    assert chip
+    assert chip.groups() == ("/review?reason=small_margin", "20")
     for wrong in ("older=never", "document=x", "show=all", "reason=" + "x" * 65):
         assert browsing.client.get(f"/review?{wrong}").status_code == 422
 
@@ -219,3 +231,44 @@ def test_a_kept_original_is_shown_large_upright_and_without_its_metadata(tmp_pat
         shown = Browsing(server.url).start()["pairs"]
         assert all(pair["submitted"]["picture"].endswith("/large") for pair in shown)
         assert server.client.get("/openapi.json").json()["paths"].keys().isdisjoint({"/review", "/sign-in"})
+        near = Browsing(server.url).start()["pairs"][-1]["submitted"]
+        assert near["original"] is True
+        closer = server.client.get(f"/pictures/{made[1]['id']}/large?close=true")
+        assert PILImage.open(io.BytesIO(closer.content)).size == (1200, 1800)
+
+
+def test_a_pair_can_be_decided_without_scripts(reviewed: Reviewed, alone: SignIn) -> None:
+    browsing = alone("tess")
+    page = browsing.client.get("/review?reason=low_quality").text
+    form = page[page.index("<noscript>") : page.index("</noscript>")]
+    fields = {name: field(form, name) for name in ("csrf", "lookup", "query")}
+    after = browsing.client.post("/review", data={**fields, "verdict": "same", "note": "by hand"})
+    assert str(after.url).endswith("/review?reason=low_quality")
+    (made,) = reviewed.store.verdicts.about(UUID(fields["lookup"]))
+    assert (made.decision.verdict.value, made.decision.note) == ("same", "by hand")
+    assert fields["lookup"] not in after.text.partition("</noscript>")[0].partition("<noscript>")[2]
+    assert browsing.client.post("/review", data={**fields, "csrf": "x", "verdict": "same"}).status_code == 403
+    browsing.send("/review/withdrawals", {"id": str(new_id()), "decision": str(made.decision.id)})
+
+
+def test_reviewers_see_their_pace_and_how_often_they_agree() -> None:
+    began = datetime(2026, 11, 30, tzinfo=UTC)
+    lookups = [new_id() for _ in range(5)]
+    same, different, unsure = Verdict.SAME, Verdict.DIFFERENT, Verdict.UNSURE
+
+    def vote(place: int, name: str, verdict: Verdict, seconds: float, stands: bool = True) -> Vote:
+        return Vote(lookups[place], verdict, name, began + timedelta(seconds=seconds), stands)
+
+    votes = [vote(place, "ann", same, 10 * place) for place in range(5)]
+    votes += [
+        vote(0, "bob", same, -3600),
+        vote(1, "bob", different, 5),
+        vote(2, "bob", unsure, 6),
+        vote(3, "bob", different, 7, stands=False),
+    ]
+    ann, bob = paces(votes, began)
+    assert (ann.reviewer, ann.made, ann.today, ann.seconds) == ("ann", 5, 5, 10)
+    assert (ann.agreed, ann.shared, ann.agreement) == (1, 2, 50)
+    assert (bob.made, bob.today, bob.seconds, bob.taken_back) == (4, 3, None, 1)  # too few without a pause
+    assert bob.verdicts == {same: 1, different: 1, unsure: 1}
+    assert paces([], began) == []

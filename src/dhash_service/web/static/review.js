@@ -4,8 +4,10 @@ import { Desk } from "./desk.js";
 import { $, $$ } from "./dom.js";
 import { ask } from "./http.js";
 import { newId } from "./ids.js";
+import { Keymap } from "./keymap.js";
 import { Outbox } from "./outbox.js";
 import { PairView } from "./pair_view.js";
+import { toast } from "./toast.js";
 
 const WORDS = { same: "Same", different: "Different", unsure: "Unsure" };
 const PROGRESS = 10_000; // ms
@@ -19,6 +21,9 @@ const view = new PairView();
 const made = start.recent.map((id) => ({ id, pair: null })); // what undo takes back, the newest last
 const fetched = new Set(); // decisions taken back whose pairs this page does not have
 let notice = "";
+let progress = start.progress;
+let done = 0; // decided on this page
+let counted = 0; // of them, those that the progress knows of
 
 // ---- what is shown
 
@@ -79,14 +84,18 @@ function tell(words) {
 function decide(verdict) {
   const pair = desk.current;
   if (!pair || !outbox) return;
-  const note = $("#note").value.trim();
+  const other = view.other ? `compared with ${view.other.id}` : "";
+  const note = [$("#note").value.trim(), other].filter(Boolean).join("; ");
   const decision = { id: newId(), lookup: pair.lookup, verdict, note };
   $("#note").value = "";
   notice = "";
   made.push({ id: decision.id, pair });
   outbox.add("decision", decision); // before the next pairs are asked for: this one must not be among them
+  done += 1;
   desk.advance({ decided: true });
+  showPlace();
   const next = desk.current;
+  toast(WORDS[verdict], "Undo", undo);
   tell(`${WORDS[verdict]}. ${next ? `Next pair: ${$("#distance").textContent}.` : ""}`);
 }
 
@@ -94,6 +103,7 @@ function undo() {
   const last = made.pop();
   if (!last || !outbox) return;
   notice = "";
+  done = Math.max(0, done - 1);
   outbox.add("withdrawal", { id: newId(), decision: last.id });
   if (last.pair) {
     delete last.pair.ends; // leased anew once the service has heard of it
@@ -111,24 +121,33 @@ function next() {
   show();
 }
 
-const KEYS = {
-  s: () => decide("same"), d: () => decide("different"), u: () => decide("unsure"),
-  z: undo, n: next,
-  b: () => view.toggle("blink"), v: () => view.toggle("difference"),
-  m: () => $("#note")?.focus(),
+const looking = {
+  next, candidate: () => view.nextCandidate(),
+  side: () => view.choose("side"), swipe: () => view.toggle("swipe"), blink: () => view.toggle("blink"), difference: () => view.toggle("difference"),
+  closer: () => view.zoom.closer(), farther: () => view.zoom.farther(), fit: () => view.zoom.fit(),
 };
+const deciding = {
+  same: () => decide("same"), different: () => decide("different"), unsure: () => decide("unsure"), undo, note: () => $("#note").focus(),
+};
+new Keymap(outbox ? { ...deciding, ...looking } : looking, (x, y) => view.zoom.pan(x / 10, y / 10));
 
 document.addEventListener("keydown", (event) => {
   desk.touch();
-  if (event.key === "Escape" && event.target.id === "note") return event.target.blur();
-  const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea");
-  const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
-  const does = KEYS[event.key.toLowerCase()];
-  if (typing || !plain || !does || !$("#keys").checked) return;
-  event.preventDefault();
-  does();
+  if (event.key === "Escape" && event.target.id === "note") event.target.blur();
 });
 document.addEventListener("pointerdown", () => desk.touch());
+
+// A finger's swipe decides: to the right the same, to the left different.
+const drawn = (across) => outbox && view.view !== "swipe" && Math.abs(across) > 20 && (across > 0 ? "same" : "different");
+view.zoom.addEventListener("swiping", ({ detail }) => {
+  const verdict = drawn(detail);
+  $("#swiped").hidden = !verdict;
+  if (verdict) Object.assign($("#swiped"), { textContent: WORDS[verdict], className: verdict });
+});
+view.zoom.addEventListener("swiped", ({ detail }) => {
+  $("#swiped").hidden = true;
+  if (drawn(detail)) decide(drawn(detail));
+});
 for (const button of $$("[data-verdict]")) button.addEventListener("click", () => decide(button.dataset.verdict));
 $("#undo")?.addEventListener("click", undo);
 $("#next").addEventListener("click", next);
@@ -141,21 +160,6 @@ $("#go-on").addEventListener("click", () => {
   desk.away = false;
   desk.fill();
   show();
-});
-
-// Single keys can be turned off (WCAG 2.1.4): speech input would trip over them.
-const keys = $("#keys");
-try {
-  keys.checked = localStorage.getItem("dhash:keys") !== "off";
-} catch {
-  keys.checked = true;
-}
-keys.addEventListener("change", () => {
-  try {
-    localStorage.setItem("dhash:keys", keys.checked ? "on" : "off");
-  } catch {
-    // then they are on again on the next page
-  }
 });
 
 // ---- what comes back
@@ -172,7 +176,10 @@ function hearProgress(wait) {
     const day = new Date();
     day.setHours(0, 0, 0, 0);
     try {
-      showProgress(await ask(`/review/progress?${new URLSearchParams({ day: day.toISOString() })}`));
+      const known = done;
+      progress = await ask(`/review/progress${query || "?"}${query ? "&" : ""}${new URLSearchParams({ day: day.toISOString() })}`);
+      counted = known - (outbox?.items.length ?? 0);
+      showPlace();
     } catch {
       // the numbers stay as they are until the service answers again
     }
@@ -180,12 +187,17 @@ function hearProgress(wait) {
   }, wait);
 }
 
-function showProgress({ left, today, hour }) {
-  const numbers = { left, today: today.all, hour: hour.all, "today-mine": today.mine, "hour-mine": hour.mine };
-  for (const [id, number] of Object.entries(numbers)) {
-    const place = $(`#${id}`);
-    if (place) place.textContent = number.toLocaleString();
-  }
+/** “10 of 173, about 14 min left”. */
+function showPlace() {
+  const left = Math.max(0, progress.left - (done - counted));
+  const place = outbox && left ? `${(done + 1).toLocaleString()} of ${(done + left).toLocaleString()}` : `${left.toLocaleString()} ${left === 1 ? "waits" : "wait"}`;
+  $("#place").textContent = place;
+  $("#eta").textContent = outbox && left && progress.pace ? `about ${long(left * progress.pace)} left` : "";
+}
+
+function long(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds / 10)) * 10} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
 
 if (outbox) {
@@ -223,6 +235,7 @@ addEventListener("pageshow", (event) => {
 });
 
 show();
+showPlace();
 markShown(desk.current).finally(() => desk.fill());
 hearProgress(1000);
 
