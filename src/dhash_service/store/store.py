@@ -30,6 +30,7 @@ from dhash_service.pictures.fingerprint import ALGORITHMS, NEW
 from dhash_service.pictures.originals import Originals
 from dhash_service.settings import Settings
 from dhash_service.store import erasure, schema
+from dhash_service.store.added import Added
 from dhash_service.store.banks import Banks
 from dhash_service.store.changes import Feed
 from dhash_service.store.engine import (
@@ -86,6 +87,7 @@ class Store(Repository):
         self._writer = Writer(engine, lock_seconds=lock_seconds)
         self.expecting = self._writer.expecting
         self.sightings = Sightings(engine)
+        self.added = Added(engine, algorithm)
         self.queue = ReviewQueue(engine, algorithm)
         self.sessions = Sessions(engine, self._writer, release)
         self.leases = Leases(self._writer, release)

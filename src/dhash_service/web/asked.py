@@ -1,12 +1,19 @@
 """A visitor's search, as it was typed into a form or stands in an address."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
 
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 NOT_HEX = re.compile(r"[^0-9a-f]", re.ASCII)
 RADII = range(33)
 """The radii that a search may have, in bits; as in the API."""
+
+MEANT = 12
+"""Hex digits from which on a text is meant to be a hash rather than a name."""
 
 DEEPEST = 10_000
 """The last result that can be paged to: beyond, a smaller radius says more than another page."""
@@ -39,6 +46,27 @@ class Asked:
             return cls(hash, within, field="hash", mistake=not_a_hash(digits))
         value = int(digits, 16) if digits else None
         return cls(hash.strip(), within, min(skipped, DEEPEST), value)
+
+
+class Kind(StrEnum):
+    """The kinds of text that the one field of the search page takes."""
+
+    HASH = "hash"
+    ID = "id"
+    SHA256 = "sha256"
+    NAME = "name"
+
+
+def kind_of(typed: str) -> Kind:
+    """Tell what was typed: what was clearly meant to be a hash is one, also where it is mistaken."""
+    text = typed.strip().lower()
+    with suppress(ValueError):
+        if len(text) == len(str(UUID(text))):
+            return Kind.ID
+    if SHA256.fullmatch(text):
+        return Kind.SHA256
+    hexadecimal = bool(text) and not NOT_HEX.search(text)
+    return Kind.HASH if text.startswith("0x") or (hexadecimal and len(text) >= MEANT) else Kind.NAME
 
 
 def number(text: str) -> int | None:

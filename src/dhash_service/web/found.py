@@ -4,6 +4,7 @@ Everything here is a pure function of what the service answered, so the words ca
 """
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,10 +12,10 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from dhash_service.errors import DhashError, RetryLaterError
-from dhash_service.facts import Lookup, Match, Neighbour, Status
+from dhash_service.facts import Image, Lookup, Match, Neighbour, Status
 from dhash_service.matcher import Neighbourhood
 from dhash_service.pictures.formats import sniff
-from dhash_service.search.confidence import BITS, SENTENCES, Reason
+from dhash_service.search.confidence import BITS, COPY, SENTENCES, Reason
 from dhash_service.service import DocumentSubmission, Submission
 from dhash_service.store.verdicts import Judged
 from dhash_service.web.asked import DEEPEST, RADII
@@ -54,30 +55,62 @@ SKIPPED = {
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A known picture beside what was searched for. `distance` counts the bits that differ."""
+    """A known picture, perhaps beside what was searched for; `distance` then counts bits that differ."""
 
-    id: UUID
-    hash: str
-    distance: int
+    image: Image
+    distance: int | None
     set_bits: str  # SVG path data in an 8×8 box
     differing: str
-    names: Sequence[str] = ()
 
     @classmethod
     def of(cls, neighbour: Neighbour, value: int) -> "Card":
-        known = neighbour.image.fingerprint
-        return cls(
-            neighbour.image.id,
-            known.hex,
-            neighbour.distance,
-            squares(known.value),
-            squares(known.value ^ value),
-            neighbour.image.names,
-        )
+        known = neighbour.image.fingerprint.value
+        return cls(neighbour.image, neighbour.distance, squares(known), squares(known ^ value))
+
+    @classmethod
+    def alone(cls, image: Image) -> "Card":
+        """One that nothing is compared with."""
+        return cls(image, None, squares(image.fingerprint.value), "")
 
     @property
     def differ(self) -> str:
-        return differ(self.distance)
+        return differ(self.distance or 0)
+
+    @property
+    def alike(self) -> int:
+        """The share of the bits that agree, in percent."""
+        return percent((BITS - (self.distance or 0)) / BITS)
+
+    @property
+    def name(self) -> str | None:
+        return self.image.names[0] if self.image.names else None
+
+
+def sections(cards: Sequence[Card]) -> list[tuple[str, list[Card]]]:
+    """The cards by how much alike they are, those parts that there are."""
+
+    def title(card: Card) -> str:
+        distance = card.distance or 0
+        return "Exact" if not distance else "Very similar" if distance <= COPY else "Maybe"
+
+    return [(name, list(group)) for name, group in groupby(cards, title)]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The judgement as a sentence about a known `image`: “Exact duplicate of beach.jpg, added 16:16”."""
+
+    verb: str
+    image: Image
+
+    @classmethod
+    def of(cls, match: Match, image: Image | None) -> "Told | None":
+        """None where nothing is near."""
+        if image is None:
+            return None
+        if Reason.KNOWN in match.reasons:
+            return cls("Exact duplicate of", image)
+        return cls("The same picture as" if match.status is Status.MATCHED else "Maybe the same as", image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +132,10 @@ class Results:
         return cls(
             f"{value:016x}", radius, found.known, found.total, found.crowded, start, cards, squares(value)
         )
+
+    @property
+    def sections(self) -> list[tuple[str, list[Card]]]:
+        return sections(self.cards)
 
     @property
     def end(self) -> int:
@@ -131,6 +168,7 @@ class Shown:
     """A picture that was sent, judged: what it is, how sure that is and why, and what is near it."""
 
     headline: str
+    told: Told | None
     tone: str  # good, plain or warn
     kept: bool
     waits: bool  # in the review queue from now on
@@ -160,8 +198,11 @@ class Shown:
         fingerprint, match = submission.fingerprint, submission.match
         others = [other for other in near.neighbours if other.image.id != submission.picture_id]
         kept = submission.created or Reason.KNOWN in match.reasons
+        nearest = match.nearest.image if match.nearest else None
+        named = {other.image.id: other.image for other in near.neighbours}
         return cls(
             headline=headline(match, radius),
+            told=Told.of(match, named.get(nearest.id, nearest) if nearest else None),
             tone=TONES[match.status],
             kept=kept,
             waits=submission.created and match.status is Status.REVIEW,
@@ -184,6 +225,10 @@ class Shown:
     def all(self) -> str:
         """The address of everything near it."""
         return address(self.hash, self.radius)
+
+    @property
+    def sections(self) -> list[tuple[str, list[Card]]]:
+        return sections(self.cards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +281,14 @@ class Answered:
         return cls(name, problem=error)
 
     @property
+    def kind(self) -> str:
+        """What it counts as in the summary of many files."""
+        if self.problem:
+            return "failed"
+        tones = {picture.tone for picture in self.pictures} | {brief.tone for brief in self.briefly}
+        return "to look at" if "warn" in tones else "new" if "plain" in tones else "known"
+
+    @property
     def number(self) -> int:
         return len(self.pictures) + len(self.briefly)
 
@@ -248,6 +301,21 @@ class Answered:
     def retry_after(self) -> int | None:
         """Seconds after which the same may go well."""
         return self.problem.retry_after if isinstance(self.problem, RetryLaterError) else None
+
+
+def summary(answers: Sequence[Answered]) -> list[tuple[str, int]]:
+    """How many files there are of each kind, without those that there are none of."""
+    counts = Counter(answer.kind for answer in answers)
+    return [(kind, counts[kind]) for kind in ("known", "new", "to look at", "failed") if counts[kind]]
+
+
+def size(number: int) -> str:
+    """A number of bytes in a few characters."""
+    if number < 1000:
+        return f"{number} B"
+    if number < 1_000_000:
+        return f"{number / 1e3:.{1 if number < 10_000 else 0}f} KB"
+    return f"{number / 1e6:,.1f} MB"
 
 
 def left_out(document: DocumentSubmission) -> list[str]:

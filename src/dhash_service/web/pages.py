@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dhash_service.api.problems import Problem
 from dhash_service.errors import DhashError
+from dhash_service.web.found import size
 from dhash_service.web.visitors import NOBODY, Visitor, visit
-from web_assets import Assets, page_headers
+from web_assets import Assets, icon, page_headers
 
 HERE = Path(__file__).parent
 ASSETS = Assets(HERE / "static")
@@ -28,7 +29,7 @@ environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-environment.globals["asset"] = ASSETS.url
+environment.globals |= {"asset": ASSETS.url, "icon": icon}
 
 
 def spoken_time(moment: datetime) -> str:
@@ -37,6 +38,7 @@ def spoken_time(moment: datetime) -> str:
 
 
 environment.filters["time"] = spoken_time
+environment.filters["size"] = size
 
 
 def render(

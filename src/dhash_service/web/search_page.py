@@ -6,6 +6,7 @@ the service fresh. What is asked by fingerprint stands in the address, so a resu
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -19,12 +20,13 @@ from dhash_service.api import search as api
 from dhash_service.api.auth import ANONYMOUS, Running
 from dhash_service.documents import is_document
 from dhash_service.errors import BadRequestError, DhashError, NotFoundError, StoreError, as_error
-from dhash_service.facts import Image
+from dhash_service.facts import Image, Sha256, image_id
 from dhash_service.pictures.formats import FURTHER, Format
 from dhash_service.pictures.thumbnail import drawn_bits
 from dhash_service.service import Service, Submission
 from dhash_service.store.sightings import SightingFilter, file_label
-from dhash_service.web.asked import RADII, Asked
+from dhash_service.web.asked import RADII, Asked, Kind, kind_of
+from dhash_service.web.browse import Browsed, BrowsedPart, browse
 from dhash_service.web.found import (
     BESIDE,
     PAGE,
@@ -36,7 +38,9 @@ from dhash_service.web.found import (
     Results,
     Shown,
     left_out,
+    sections,
     sentences,
+    summary,
 )
 from dhash_service.web.pages import render, visitor_of
 from dhash_service.web.standing import Standing
@@ -50,22 +54,48 @@ async def search(
     request: Request,
     service: Running,
     visitor: Anyone,
+    part: BrowsedPart,
+    q: Annotated[str, Query(max_length=255)] = "",
     hash: str = "",
     radius: str = "",
     start: Annotated[str, Query(alias="from")] = "",
-) -> HTMLResponse:
-    """The page, with what is near a fingerprint where one is asked for."""
-    asked = Asked.read(hash, radius, start, service.settings.match_radius)
+) -> Response:
+    """The page, with what is near a fingerprint, what has a name, or what was added last.
+
+    `q` is what was typed: a hash, an id, a SHA-256, or a part of a name.
+    """
+    kind = kind_of(q) if q.strip() and not hash else Kind.HASH
+    closed = service.settings.locked and not visitor.known
+    if kind in (Kind.ID, Kind.SHA256) and not closed:
+        return await found_by_id(request, service, q.strip().lower(), kind)
+    by_hash = hash or (q if kind is Kind.HASH else "")
+    asked = Asked.read(by_hash, radius, start, service.settings.match_radius)
     if asked.mistake:
         return await page(request, service, asked, status=HTTPStatus.UNPROCESSABLE_ENTITY)
-    if asked.value is None or (service.settings.locked and not visitor.known):
+    if closed:
         return await page(request, service, asked)
     try:
+        if asked.value is None:
+            part = replace(part, name=q.strip() if kind is Kind.NAME else "")
+            browsed = await service.read(lambda: browse(service, part))
+            return await page(request, service, replace(asked, typed=part.name), browsed=browsed)
         found = await service.search(asked.value, asked.radius, PAGE, asked.start)
     except StoreError as error:
         return await page(request, service, asked, problem=error, status=error.status)
     results = Results.of(asked.value, asked.radius, asked.start, found)
     return await page(request, service, asked, results=results)
+
+
+async def found_by_id(request: Request, service: Service, text: str, kind: Kind) -> Response:
+    """Lead to the page of one picture, which the search page's script loads as a whole."""
+    id = UUID(text) if kind is Kind.ID else image_id(Sha256(text))
+    if await service.read(lambda: service.store.image(id)) is None:
+        asked = Asked(text, service.settings.match_radius, field="hash", mistake=f"No picture is {text}.")
+        return await page(request, service, asked, status=HTTPStatus.NOT_FOUND)
+    address = f"/pictures/{id}"
+    if "hx-request" in request.headers:
+        return Response(headers={"HX-Redirect": address})
+    return RedirectResponse(address, 303)
 
 
 @router.post("/lookup")
@@ -103,7 +133,7 @@ async def picture(request: Request, service: Running, visitor: Reader, id: UUID)
     if image is None:
         raise NotFoundError(f"There is no picture {id}.", "It may have been taken out of search.")
     value, radius = image.fingerprint.value, service.settings.match_radius
-    near = await service.search(value, radius, PAGE + 1)
+    near, originals = await service.search(value, radius, PAGE + 1), service.store.originals
     others = [Card.of(other, value) for other in near.neighbours if other.image.id != id]
     return render(
         request,
@@ -113,6 +143,8 @@ async def picture(request: Request, service: Running, visitor: Reader, id: UUID)
         past=await service.read(lambda: past_of(service, image)),
         results=Results.of(value, radius, 0, near),
         others=others[:PAGE],
+        near_sections=sections(others[:PAGE]),
+        original=originals is not None and originals.path(image.sha256).exists(),
         seen=await service.read(lambda: service.store.sightings.page(SightingFilter(image=id), limit=PAGE)),
     )
 
@@ -141,6 +173,7 @@ async def page(
     asked: Asked,
     *,
     results: Results | None = None,
+    browsed: Browsed | None = None,
     answers: Sequence[Answered] = (),
     problem: DhashError | None = None,
     keep: bool = False,
@@ -153,7 +186,9 @@ async def page(
         status=status,
         question=asked,
         results=results,
+        browsed=browsed,
         answers=answers,
+        summary=summary(answers),
         problem=problem,
         keep=keep,
         radii=RADII,

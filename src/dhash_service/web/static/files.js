@@ -1,7 +1,8 @@
 // Files that are dropped, pasted or chosen: they go to the service one by one, each with a row of its own
 // that tells how it fares. Where the service is busy or away, a row says so and goes on later.
 
-import { $, make } from "./dom.js";
+import { $, $$, make } from "./dom.js";
+import { localize } from "./times.js";
 
 const AT_ONCE = 3;
 const MOST = 200;
@@ -98,6 +99,7 @@ class Errand {
     stranded.delete(this);
     if (waiting.includes(this)) return;
     this.row.dataset.state = "";
+    delete this.row.dataset.kind;
     this.show("waiting");
     waiting.push(this);
     work();
@@ -109,19 +111,36 @@ class Errand {
     const acts = make("div", { class: "acts" });
     if (answer.dataset.kept === "no") acts.append(button("Keep it", () => this.anew(true)));
     this.row.dataset.state = "done";
+    this.row.dataset.kind = answer.dataset.kind;
+    this.#enlarge(answer);
+    localize(answer);
     this.row.replaceChildren(answer, acts);
+    sum();
     window.htmx?.process(this.row);
     return tell(`${this.file.name}: ${$(".headline .badge", answer)?.textContent ?? "looked at"}`);
   }
 
+  /** The file itself is larger than the thumbnail that came back, where the browser can show it. */
+  #enlarge(answer) {
+    const pictures = $$(".shown > .thumbnail", answer);
+    if (pictures.length !== 1 || !this.file.type.startsWith("image/")) return;
+    const large = new Image();
+    const address = URL.createObjectURL(this.file);
+    large.onload = () => pictures[0].replaceWith(Object.assign(large, { className: "thumbnail", alt: "" }));
+    large.onerror = () => URL.revokeObjectURL(address);
+    large.src = address;
+  }
+
   fail({ title, detail, advice, tone = "bad" }, again = false, signIn = false) {
     this.row.dataset.state = "failed";
+    this.row.dataset.kind = "failed";
     const said = make("div", { class: `notice ${tone}` }, make("strong", {}, `${title}. `), `${detail} ${advice}`);
     const acts = make("div", { class: "acts" });
     if (again) acts.append(button("Try again", () => this.anew(this.keep)));
     if (signIn) acts.append(make("a", { class: "button", href: "/sign-in?next=/" }, "Sign in"));
     this.row.replaceChildren(make("h3", { class: "name" }, this.file.name), said, acts);
     tell(`${this.file.name}: ${title}`);
+    sum();
   }
 
   anew(keep) {
@@ -129,6 +148,19 @@ class Errand {
     this.queue();
     $("button", this.row).focus();
   }
+}
+
+const TONES = { known: "good", new: "plain", "to look at": "warn", failed: "bad" };
+
+/** How many files there are of each kind, above them. */
+function sum() {
+  const rows = $$("#answers .file");
+  const kinds = Object.keys(TONES).map((kind) => [kind, rows.filter((row) => row.dataset.kind === kind).length]);
+  const left = rows.length - kinds.reduce((total, [, count]) => total + count, 0);
+  const badges = kinds.filter(([, count]) => count).map(([kind, count]) => make("span", { class: `badge ${TONES[kind]}` }, `${count} ${kind}`));
+  if (left) badges.push(make("span", { class: "muted" }, `${left} under way`));
+  $("#summary").hidden = rows.length < 2;
+  $("#summary").replaceChildren(...badges.flatMap((badge) => [badge, " "]));
 }
 
 function button(text, act) {
@@ -209,6 +241,7 @@ function take(files, folders = []) {
   $("#answers").hidden = false;
   $(".empty")?.remove();
   rows[0].scrollIntoView({ block: "nearest" });
+  sum();
   return work();
 }
 

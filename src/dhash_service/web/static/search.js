@@ -3,7 +3,7 @@
 
 import { $, $$, make } from "./dom.js";
 import { listen, read, resume, tell } from "./files.js";
-import { spoken } from "./times.js";
+import { localize } from "./times.js";
 
 // ---- the state of the service
 
@@ -16,11 +16,17 @@ function watch() {
     notice.hidden = !text;
     notice.textContent = text;
   };
+  const dot = (well, words) => {
+    $("#dot").className = `dot ${well ? "good" : "bad"}`;
+    $("#says").textContent = words;
+    $(".state summary").setAttribute("aria-label", `The service: ${words}`);
+  };
   const heard = () => {
     if (since) tell("The service answers again.");
     since = null;
     const health = $("[data-health]", status);
-    say(health.dataset.health === "ok" ? "" : `Not all is well: ${health.textContent}. Look at “The service”.`);
+    dot(health.dataset.health === "ok", health.textContent);
+    say(health.dataset.health === "ok" ? "" : `Not all is well: ${health.textContent}. Its state, at the top right, says what.`);
     resume();
   };
   const unheard = (request) => {
@@ -28,6 +34,7 @@ function watch() {
     const badge = $("[data-health]", status);
     badge.className = "badge bad";
     badge.textContent = "No answer";
+    dot(false, "No answer");
     const why = request.status ? read(request.responseText, request.status).detail : "The service does not answer.";
     say(`${why} The rest is from before ${since}; it is asked again every few seconds.`);
   };
@@ -47,6 +54,7 @@ function searches() {
   });
   document.body.addEventListener("htmx:afterSettle", ({ detail }) => {
     if (detail.target.id !== "results") return;
+    localize($("#results"));
     const mistake = $("#mistake").textContent;
     $("#hash").setAttribute("aria-invalid", String(Boolean(mistake)));
     if (mistake) $("#hash").focus();
@@ -75,7 +83,7 @@ async function peek(address) {
   const answer = await fetch(address).catch(() => null);
   if (!answer?.ok) return location.assign(address);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const time of $$("time[datetime]", page)) time.textContent = spoken(time.dateTime);
+  localize(page);
   const close = make("button", { type: "button", class: "close" }, "Close");
   const shown = make("dialog", { class: "peek", "aria-label": "A known picture" }, close, ...$("main", page).children);
   close.addEventListener("click", () => shown.close());
@@ -86,10 +94,16 @@ async function peek(address) {
 }
 
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("#answers a.known, dialog.peek a.known");
+  const link = event.target.closest("#answers :is(a.known, a.known-link), dialog.peek a.known");
   if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   peek(link.href);
+});
+
+// A click beside the service's state closes it.
+document.addEventListener("click", (event) => {
+  const state = $(".state[open]");
+  if (state && !state.contains(event.target)) state.open = false;
 });
 
 document.addEventListener("error", (event) => unseen(event.target), true);

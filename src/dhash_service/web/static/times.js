@@ -4,7 +4,12 @@ const SPOKEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeSty
 
 export const spoken = (moment) => SPOKEN.format(new Date(moment));
 
-for (const time of document.querySelectorAll("time[datetime]:not([title])")) {
-  time.title = time.textContent;
-  time.textContent = spoken(time.dateTime);
+/** Turn the times below `root` into the reader's own. */
+export function localize(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    time.title = time.textContent;
+    time.textContent = spoken(time.dateTime);
+  }
 }
+
+localize(document);
