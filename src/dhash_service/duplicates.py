@@ -4,7 +4,7 @@ One picture of each group is suggested to be kept, by a rule. Nothing is ever de
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,6 +21,10 @@ from dhash_service.store.store import Store
 
 LARGEST_GROUP = 1_000
 """Members that are shown of a group; a crowd of blank pictures may have many more."""
+
+
+COLUMNS = ("group", "keep", "distance", "id", "sha256", "hash", "width", "height", "bytes", "source")
+"""The columns of an exported list."""
 
 
 class Rule(StrEnum):
@@ -60,9 +64,37 @@ class DuplicateGroup:
     decision: GroupDecision | None
 
     @property
+    def kept(self) -> UUID:
+        """The picture to keep: the one that was decided on, or else the suggested one."""
+        chosen = self.decision.kept if self.decision else None
+        return next(
+            (each.image.id for each in self.members if each.image.id == chosen), self.members[0].image.id
+        )
+
+    @property
     def exact(self) -> bool:
         """True where all members have one fingerprint."""
         return all(member.distance == 0 for member in self.members)
+
+
+def rows(group: DuplicateGroup) -> Iterator[dict[str, object]]:
+    """A row of `COLUMNS` for each file of a group; for a picture without a file, one."""
+    for member in group.members:
+        image = member.image
+        sources = [file.source or file.name for file in member.files] or [""]
+        for place, source in enumerate(sources):
+            yield {
+                "group": str(group.id),
+                "keep": image.id == group.kept and place == 0,
+                "distance": member.distance,
+                "id": str(image.id),
+                "sha256": image.sha256,
+                "hash": image.fingerprint.hex,
+                "width": image.fingerprint.width,
+                "height": image.fingerprint.height,
+                "bytes": image.size,
+                "source": source,
+            }
 
 
 @dataclass(frozen=True, slots=True)

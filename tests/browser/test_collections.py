@@ -1,5 +1,6 @@
 """Duplicates and banks in a browser: found, decided and changed with the keyboard, readable by anybody."""
 
+import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -35,11 +36,27 @@ def test_a_group_is_found_read_and_decided(page: Page, at: Desk, accessible: Acc
     expect(group.locator("strong", has_text="keep")).to_have_count(1)
     expect(group.get_by_role("button")).to_have_count(0)
     accessible(page)
-    assert not overflows(page)
+    for width in (360, 390, 768):
+        assert not overflows(page, width)
     page.set_viewport_size({"width": 1280, "height": 800})
     sign_in(page, at, at.token("dora"), "/duplicates")
     page.get_by_role("button", name="Same: group 1").press("Enter")
     expect(page.get_by_role("region", name=re.compile("3 pictures")).locator(".badge")).to_have_text("same")
+    accessible(page)
+    chosen = group.get_by_role("radio").nth(1)
+    page.keyboard.press("j")
+    page.keyboard.press("2")
+    expect(chosen).to_be_checked()
+    page.keyboard.press("s")
+    expect(page.get_by_role("status")).to_contain_text("Same: 3 pictures")
+    page.reload()
+    expect(chosen).to_be_checked()  # what a person chose stays
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    with download.value.path().open() as file:
+        listed = list(csv.DictReader(file))
+    assert [row["id"] for row in listed if row["keep"] == "True"] == [chosen.get_attribute("value")]
+    assert {row["source"] for row in listed} == {f"/albums/{number}" for number in range(3)}
     page.get_by_label("Name or path has").fill("nowhere")
     page.get_by_role("button", name="Find").press("Enter")
     expect(page.get_by_text("No duplicates were found.")).to_be_visible()

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 AT_ONCE = 200
 """Groups read from the store at a time."""
 
-COLUMNS = ("group", "keep", "distance", "id", "sha256", "hash", "width", "height", "bytes", "source")
-
 
 class Keep(StrEnum):
     """A rule for the picture to keep."""
@@ -48,7 +46,7 @@ def duplicates(
 
     Exact: equal to comparing each picture with each. Needs DuckDB (`mobius-dhash[duplicates]`).
     """
-    from dhash_service.duplicates import Duplicates, Rule
+    from dhash_service.duplicates import COLUMNS, Duplicates, Rule, rows
     from dhash_service.errors import BadRequestError
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
@@ -85,26 +83,6 @@ def duplicates(
                     mark = "keep" if row["keep"] else f"{row['distance']:>2} b"
                     typer.echo(f"  {mark}  {row['width']}×{row['height']}  {row['source'] or row['id']}")
             typer.echo(f"{len(found):,} groups among {found.known:,} pictures.", err=True)
-
-
-def rows(group: "DuplicateGroup") -> Iterator[dict[str, object]]:
-    """A row for each file of a group; for a picture without a file, one."""
-    for number, member in enumerate(group.members):
-        image = member.image
-        sources = [file.source or file.name for file in member.files] or [""]
-        for place, source in enumerate(sources):
-            yield {
-                "group": str(group.id),
-                "keep": number == 0 and place == 0,
-                "distance": member.distance,
-                "id": str(image.id),
-                "sha256": image.sha256,
-                "hash": image.fingerprint.hex,
-                "width": image.fingerprint.width,
-                "height": image.fingerprint.height,
-                "bytes": image.size,
-                "source": source,
-            }
 
 
 def tell_html(store: "Store", groups: "Iterable[DuplicateGroup]", radius: int, known: int) -> None:

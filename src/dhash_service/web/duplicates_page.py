@@ -1,16 +1,18 @@
 """The page of duplicates: groups side by side, each decided as a whole."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from dhash_service.api.auth import Running
 from dhash_service.api.duplicates import DuplicateRadius
-from dhash_service.duplicates import DuplicateGroup, Grouping, Rule
+from dhash_service.duplicates import COLUMNS, DuplicateGroup, Grouping, Rule, rows
 from dhash_service.facts import Verdict
 from dhash_service.search.pairs import WIDEST
 from dhash_service.web.found import bits
@@ -19,6 +21,9 @@ from dhash_service.web.visitors import Reader, Reviewer
 
 PAGE = 20
 """Groups on one page."""
+
+AT_ONCE = 200
+"""Groups read for the exported list at a time."""
 
 router = APIRouter(prefix="/duplicates")
 
@@ -57,6 +62,30 @@ async def page(
         here=request.url.query,
         next=urlencode(asked | {"from": start + PAGE}) if start + PAGE < len(found) else None,
     )
+
+
+@router.get("/export.csv")
+async def export(
+    service: Running,
+    visitor: Reader,
+    radius: DuplicateRadius = 4,
+    within: Annotated[str, Query(max_length=255)] = "",
+    keep: Rule = Rule.LARGEST,
+) -> StreamingResponse:
+    """Every group as a list, a line for each file."""
+    found = await service.read(lambda: service.duplicates.find(radius, within or None))
+
+    def parts() -> Iterator[str]:
+        yield ",".join(COLUMNS) + "\n"
+        for start in range(0, len(found), AT_ONCE):
+            text = io.StringIO()
+            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+            for group in service.duplicates.groups(found, keep, start, AT_ONCE):
+                writer.writerows(rows(group))
+            yield text.getvalue()
+
+    name = {"Content-Disposition": 'attachment; filename="duplicates.csv"', "Cache-Control": "no-store"}
+    return StreamingResponse(parts(), media_type="text/csv", headers=name)
 
 
 @router.post("")
