@@ -53,12 +53,14 @@ class Camera:
             context.set_default_timeout(30_000)
             yield context.new_page()
 
-    def take(self, page: Page, name: str, schemes: tuple[str, ...] = BOTH) -> None:
+    def take(
+        self, page: Page, name: str, schemes: tuple[str, ...] = BOTH, *, full_page: bool = False
+    ) -> None:
         """What the page shows now, in these colour schemes, as `NAME-SCHEME.png`."""
         for scheme in schemes:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             path = self.folder / f"{name}-{scheme}.png"
-            path.write_bytes(small(page.screenshot()))
+            path.write_bytes(small(page.screenshot(full_page=full_page)))
             console.print(f"{path.name:32} {path.stat().st_size / 1024:6.0f} kB")
 
 
@@ -155,6 +157,17 @@ def whole(page: Page) -> None:
     )
 
 
+def guide(camera: Camera) -> None:
+    """The style guide, which tests/browser compares itself with."""
+    with (
+        tempfile.TemporaryDirectory(prefix="shots-") as folder,
+        desk(Path(folder), 0, release="development") as running,
+        camera.page() as page,
+    ):
+        page.goto(f"{running.url}/styleguide", wait_until="networkidle")
+        camera.take(page, "styleguide", full_page=True)
+
+
 # ---- the rollout
 
 
@@ -204,10 +217,10 @@ def taken_back(camera: Camera, demo: Demo, page: Page, address: str) -> None:
 
 def main() -> int:
     TARGET.mkdir(exist_ok=True)
-    wanted = sys.argv[1:] or ["service", "rollouts"]
+    wanted = sys.argv[1:] or ["guide", "service", "rollouts"]
     with sync_playwright() as playwright, launch(playwright) as browser:
         camera = Camera(browser, TARGET)
-        for name, story in (("service", service), ("rollouts", rollouts)):
+        for name, story in (("guide", guide), ("service", service), ("rollouts", rollouts)):
             if name in wanted:
                 story(camera)
     return 0

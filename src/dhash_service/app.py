@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Fixed paths before those with an {id} in the same place.
     for module in (operations, review, submit, duplicates, banks, search, problems):
         app.include_router(module.router)
-    site.install(app)
+    site.install(app, settings.release)
     app.add_middleware(Limits, settings=settings, page=pages.error_page)
     app.add_middleware(Observe, metrics=metrics)
     return app

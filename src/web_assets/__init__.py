@@ -2,5 +2,7 @@
 
 from web_assets.assets import Assets
 from web_assets.headers import page_headers
+from web_assets.icons import icon
+from web_assets.styleguide import styleguide
 
-__all__ = ["Assets", "page_headers"]
+__all__ = ["Assets", "icon", "page_headers", "styleguide"]
