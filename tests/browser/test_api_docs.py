@@ -18,6 +18,10 @@ def test_the_api_is_explained_without_another_host(
         submit = page.locator("#submit_picture")
         submit.locator("summary").press("Enter")
         expect(submit).to_contain_text("false only looks up: nothing is kept")
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        submit.get_by_role("button", name="Copy curl").click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied == f"curl --data-binary @picture.jpg {server.url}/api/dhash"
         accessible(page)
         submit.get_by_role("link", name="Submitted").first.click()
         expect(page.locator("#Submitted")).to_be_in_viewport()

@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 
+from dhash_service.api.problems import list_problems
+from dhash_service.web.api_examples import Example, example
 from dhash_service.web.pages import render
 from dhash_service.web.visitors import Anyone
 
@@ -54,6 +56,7 @@ class Operation:
     parameters: Sequence[Field]
     bodies: Sequence[Body]
     answers: Sequence[Body]
+    example: Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,16 @@ class Model:
 async def docs(request: Request, visitor: Anyone) -> HTMLResponse:
     """Every path with what it takes and answers."""
     app: FastAPI = request.app
-    groups, models = reference(app)
-    return render(request, "api_docs.html", groups=groups, models=models, about=app.openapi()["info"])
+    groups, models = reference(app, str(request.base_url))
+    about, known = app.openapi()["info"], await list_problems()
+    return render(request, "api_docs.html", groups=groups, models=models, about=about, problems=known)
 
 
-def reference(app: FastAPI) -> tuple[Sequence[tuple[str, Sequence[Operation]]], Sequence[Model]]:
-    """The operations by tag, and the models that they name."""
+def reference(app: FastAPI, base: str) -> tuple[Sequence[tuple[str, Sequence[Operation]]], Sequence[Model]]:
+    """The operations by tag, and the models that they name. `base` is the address that examples ask."""
     document = app.openapi()
     names = [tag["name"] for tag in document["tags"]]
-    by_tag = sorted(read_operations(document["paths"]), key=lambda one: names.index(one.tag))
+    by_tag = sorted(read_operations(document, base), key=lambda one: names.index(one.tag))
     groups = [(tag, tuple(found)) for tag, found in groupby(by_tag, key=lambda one: one.tag)]
     models = [
         Model(name, schema.get("description", ""), fields_of(schema))
@@ -86,8 +90,9 @@ def reference(app: FastAPI) -> tuple[Sequence[tuple[str, Sequence[Operation]]], 
     return groups, models
 
 
-def read_operations(paths: Mapping[str, Mapping[str, Schema]]) -> Iterator[Operation]:
-    for path, methods in paths.items():
+def read_operations(document: Schema, base: str) -> Iterator[Operation]:
+    models = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
         for method, told in methods.items():
             yield Operation(
                 id=told["operationId"],
@@ -99,6 +104,7 @@ def read_operations(paths: Mapping[str, Mapping[str, Schema]]) -> Iterator[Opera
                 parameters=[parameter(given) for given in told.get("parameters", ())],
                 bodies=list(contents(told.get("requestBody", {}))),
                 answers=[answer(status, given) for status, given in sorted(told["responses"].items())],
+                example=example(method.upper(), path, told, models, base),
             )
 
 

@@ -87,15 +87,22 @@ class Writes:
 class EdgeLog:
     """Counts the lines of a log that is written meanwhile, from `begin` on. May be asked by several threads.
 
-    `slots` are the slots by what the proxy dials for them.
+    `slots` are the slots by what the proxy dials for them. `newest` is how many bytes at its end are read at
+    first, instead of all since `begin`.
     """
 
     def __init__(
-        self, path: Path, routes: Routes, slots: Mapping[str, Slot], writes: Writes | None = None
+        self,
+        path: Path,
+        routes: Routes,
+        slots: Mapping[str, Slot],
+        writes: Writes | None = None,
+        *,
+        newest: int | None = None,
     ) -> None:
-        self.path, self.since = path, math.inf
-        self._routes, self._slots, self._writes = routes, dict(slots), writes or Writes()
-        self._counts: dict[str, EdgeCounts] = {slot: EdgeCounts() for slot in self._slots.values()}
+        self.path, self.since, self._newest = path, math.inf, newest
+        self.routes, self.slots, self._writes = routes, dict(slots), writes or Writes()
+        self._counts: dict[str, EdgeCounts] = {slot: EdgeCounts() for slot in self.slots.values()}
         for counts in self._counts.values():
             counts.counters |= {of_route(name, route): 0.0 for route in routes.names for name in BY_ROUTE}
         self._confirmed: dict[str, tuple[float, int]] = {}  # since when, and how many
@@ -110,8 +117,7 @@ class EdgeLog:
     def counts(self, slot: Slot) -> EdgeCounts:
         """Read on, and return a copy of what was counted. Raises `OSError`."""
         with self._lock:
-            for line in self._lines():
-                self._take(line)
+            self._read_on()
             found = self._counts[slot]
             return EdgeCounts(dict(found.counters), {name: list(one) for name, one in found.seconds.items()})
 
@@ -124,15 +130,29 @@ class EdgeLog:
         self.counts(slot)
         return self._confirmed[slot][1]
 
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+
     # ---- reading
+
+    def _read_on(self) -> None:
+        for line in self._lines():
+            self._take(line)
 
     def _lines(self) -> Iterator[bytes]:
         """The whole lines that are new; a line that is being written is left for the next time."""
         if self._file is None:
-            for path in self._rolled():
+            for path in self._rolled() if self._newest is None else ():
                 with path.open("rb") as old:
                     yield from old
             self._file = self.path.open("rb")
+            size = os.fstat(self._file.fileno()).st_size
+            if self._newest is not None and size > self._newest:
+                self._file.seek(size - self._newest)
+                self._file.readline()
         yield from self._rest(self._file)
         while os.fstat(self._file.fileno()).st_ino != self.path.stat().st_ino:  # rolled over meanwhile
             yield from self._rest(self._file)
@@ -163,13 +183,17 @@ class EdgeLog:
 
     # ---- counting
 
+    def _counting(self, at: float) -> dict[str, EdgeCounts]:
+        """The counts that a line of this moment belongs to, by slot."""
+        return self._counts
+
     def _take(self, line: bytes) -> None:
         try:
             record = json.loads(line)
             if record["ts"] <= self.since:
                 return
             request = record["request"]
-            route = self._routes.of(request["method"], request["uri"])
+            route = self.routes.of(request["method"], request["uri"])
             if "error" in record:
                 self._cut(record, route)
             elif "upstream" in record:
@@ -179,23 +203,25 @@ class EdgeLog:
 
     def _cut(self, record: Mapping[str, object], route: str) -> None:
         """An answer that ended in the middle, unless it was the client who left."""
-        slot = self._slots.get(str(record.get("upstream")))
+        slot = self.slots.get(str(record.get("upstream")))
         reason = str(record["error"])
         if slot is None or not reason.startswith("reading:") or "context canceled" in reason:
             return
+        counts = self._counting(float(str(record["ts"])))[slot]
         for name in (REQUESTS, FAILED, CUT):
-            self._counts[slot].add(name, route)
+            counts.add(name, route)
 
     def _answered(self, record: Mapping[str, object], route: str) -> None:
         chosen = str(record["slot"])
-        slot = self._slots.get(str(record["upstream"]), chosen)  # the chosen one, where it came to none
+        slot = self.slots.get(str(record["upstream"]), chosen)  # the chosen one, where it came to none
         status, seconds = int(str(record["status"])), float(str(record["duration"]))
-        counts = self._counts[slot]
+        by_slot = self._counting(float(str(record["ts"])))
+        counts = by_slot[slot]
         if status == LEFT and seconds < PATIENCE_SECONDS:
             return
         counts.add(REQUESTS, route)
         if chosen != slot:
-            self._counts[chosen].add(PASSED_ON)
+            by_slot[chosen].add(PASSED_ON)
         if status == LEFT:
             counts.add(TIMED_OUT, route)
             counts.add(FAILED, route)

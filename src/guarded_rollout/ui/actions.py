@@ -62,7 +62,11 @@ LABELS = {
     "abort": ("Abort", "danger"),
     "rollback": ("Roll back…", "danger"),
     "up": ("Roll out…", ""),
+    "start": ("Start", "primary"),
 }
+
+WHERE_POSSIBLE = ("start",)
+"""Actions that are not shown at all where they are not possible."""
 
 
 def offers(seen: Snapshot) -> tuple[Offer, ...]:
@@ -71,6 +75,7 @@ def offers(seen: Snapshot) -> tuple[Offer, ...]:
     return tuple(
         Offer(name, label, tones.get(name, tone), why_not(name, seen))
         for name, (label, tone) in LABELS.items()
+        if name not in WHERE_POSSIBLE or not why_not(name, seen)
     )
 
 
@@ -103,8 +108,8 @@ def why_not(action: str, seen: Snapshot) -> str:
                 return "No rollout is open."
             return "It is being watched, and its clock runs." if seen.phase is Phase.WATCHING else ""
         case "abort":
-            if seen.rollout is None:
-                return "No rollout is open."
+            if seen.rollout is None:  # whoever is at work may have begun none yet
+                return "" if seen.at_work else "No rollout is open."
             return "It is a rollback already: resume continues it." if seen.back else ""
         case "rollback":
             return "" if _targets(seen) or seen.backups else "There is no release or backup to return to."
@@ -112,6 +117,9 @@ def why_not(action: str, seen: Snapshot) -> str:
             if seen.rollout is not None:
                 return f"{seen.candidate or seen.stable} is open: promote or abort it first."
             return ""
+        case "start":
+            down = seen.phase in (Phase.STOPPED, Phase.KILLED, Phase.DEGRADED)
+            return "" if down else "All that should run does."
     return f"There is no action {action!r}."
 
 
@@ -144,7 +152,9 @@ def question(action: str, seen: Snapshot) -> Question:
         case "resume":
             title, will = _resume(seen)
         case "abort":
-            title, will = f"Take {seen.candidate} back?", _abort(seen)
+            title, will = _abort_title(seen), _abort(seen)
+        case "start":
+            title, will = f"Start {name}?", _start(seen)
         case "rollback":
             return Question(
                 action,
@@ -303,7 +313,28 @@ def _left(seen: Snapshot) -> str:
     return ", ".join(one for one in seen.planned_steps if rollout and not rollout.done(one)) or "none"
 
 
+def _start(seen: Snapshot) -> tuple[str, ...]:
+    dead = (
+        ", ".join(name for name in sorted(seen.wanted) if not seen.processes.get(name)) or "what is missing"
+    )
+    return (
+        f"Started again: {dead}.",
+        f"Traffic: as before ({_shares(seen)}). Nothing is built or deployed, and data is left as it is.",
+    )
+
+
+def _abort_title(seen: Snapshot) -> str:
+    if seen.rollout is None and seen.at_work is not None:
+        return f"Stop `{seen.at_work.command}`?"
+    return f"Take {seen.candidate} back?"
+
+
 def _abort(seen: Snapshot) -> tuple[str, ...]:
+    if seen.rollout is None and seen.at_work is not None:
+        return (
+            f"`{seen.at_work.command}` (process {seen.at_work.pid}) stops, and undoes what it began.",
+            f"Traffic stays as it is: {_shares(seen)}. Data is left as it is.",
+        )
     if seen.stable is None:
         return (
             "It is the first deployment: there is no release to return to.",

@@ -23,6 +23,7 @@ from guarded_rollout.config.environments import Project
 from guarded_rollout.errors import ActionRefusedError, RolloutError
 from guarded_rollout.ui import actions
 from guarded_rollout.ui.access import Access, Visitor
+from guarded_rollout.ui.identity import ReleaseNames
 from guarded_rollout.ui.jobs import Jobs
 from guarded_rollout.ui.live import RECENT_SECONDS, Live, Reading, Sections, etag_of
 from guarded_rollout.ui.past import PastRollouts
@@ -34,10 +35,10 @@ LARGEST_FORM = 16_384
 
 
 @cache
-def _files() -> tuple[Assets, Jinja]:
+def _files() -> tuple[Assets, Jinja, ReleaseNames]:
     """What the pages are made of; compiling the templates takes a third of a second."""
-    assets = Assets(STATIC)
-    return assets, templates(assets.url)
+    assets, names = Assets(STATIC), ReleaseNames()
+    return assets, templates(assets.url, names), names
 
 
 class Dashboard:
@@ -47,7 +48,8 @@ class Dashboard:
         self.project = project
         self._access = access
         self._jobs = jobs
-        self._assets, self._jinja = _files()
+        self._assets, self._jinja, names = _files()
+        names.know(project)
         self._renderer = Renderer(self._jinja, jobs)
         self._live = {
             name: Live(environment, jobs, self._renderer.environment)
@@ -165,6 +167,7 @@ class Dashboard:
             "question.html" if part else "confirm.html",
             question=asked,
             backup=backup,
+            chosen={name: request.query_params.get(name, "") for name in ("target", "source")},
             standing=actions.standing(reading.seen),
         )
 

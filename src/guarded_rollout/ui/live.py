@@ -19,6 +19,7 @@ from guarded_rollout.status.chart_line import ChartLine
 from guarded_rollout.status.headline import unwatched
 from guarded_rollout.status.snapshot import Reader, Snapshot
 from guarded_rollout.ui.charts import Charts
+from guarded_rollout.ui.edge_trend import EdgeTrend, TrendPoint
 from guarded_rollout.ui.jobs import Jobs
 
 RECENT_SECONDS = 0.4  # of a reading that another page may be answered with
@@ -35,6 +36,7 @@ class Reading:
     config: EnvironmentGates | None
     charts: Charts | None
     jobs_mark: object
+    trend: tuple[TrendPoint, ...] = ()
 
     @property
     def lines(self) -> Mapping[str, Mapping[Side, ChartLine]]:
@@ -58,6 +60,7 @@ class Reading:
             self.jobs_mark,
             self.config,
             drawn,
+            self.trend,
         )
 
 
@@ -70,6 +73,7 @@ class Live:
         self._render = render
         self._reader = Reader(environment)
         self._config: Cached[EnvironmentGates | None] = Cached("the gates file", None)
+        self._trend = EdgeTrend(environment)
         self._charts: Charts | None = None
         self._chart_unreadable: Unreadable | None = None
         self._turn = asyncio.Lock()
@@ -96,6 +100,7 @@ class Live:
 
     def close(self) -> None:
         self._reader.close()
+        self._trend.close()
 
     def _read(self) -> Reading:
         seen = self._reader.read()
@@ -103,7 +108,11 @@ class Live:
         self._follow_charts(seen, config)
         unreadable = tuple(one for one in (self._config.unreadable, self._chart_unreadable) if one)
         return Reading(
-            replace(seen, unreadable=seen.unreadable + unreadable), config, self._charts, self._jobs.mark()
+            replace(seen, unreadable=seen.unreadable + unreadable),
+            config,
+            self._charts,
+            self._jobs.mark(),
+            self._trend.points(seen.read_at),
         )
 
     def _load(self) -> EnvironmentGates:

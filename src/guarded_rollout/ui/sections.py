@@ -14,8 +14,11 @@ from guarded_rollout.status import rows
 from guarded_rollout.status.headline import headline, unknown
 from guarded_rollout.ui import view
 from guarded_rollout.ui.actions import offers, reasons
+from guarded_rollout.ui.edge_trend import drawn
+from guarded_rollout.ui.identity import ReleaseName
 from guarded_rollout.ui.jobs import Job, Jobs
 from guarded_rollout.ui.live import Reading
+from web_assets import icon
 
 TEMPLATES = Path(__file__).parent / "templates"
 TABS = {
@@ -30,8 +33,8 @@ SHOWN_JOBS = 3
 FRESH_SECONDS = 3600.0  # what ended longer ago is in the history
 
 
-def templates(asset: Callable[[str], str]) -> Jinja:
-    """The templates with their filters."""
+def templates(asset: Callable[[str], str], name: Callable[[str], ReleaseName]) -> Jinja:
+    """The templates with their filters; `name` names a release by its id."""
     made = Jinja(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -39,7 +42,7 @@ def templates(asset: Callable[[str], str]) -> Jinja:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["asset"] = asset
+    made.globals |= {"asset": asset, "icon": icon, "named": name}
     made.filters |= {"iso": iso, "stamp": stamp, "took": duration, "left": duration, "code": code}
     return made
 
@@ -84,7 +87,7 @@ class Renderer:
             "actions": parts.actions(seen, offers(seen), reasons(offers(seen))),
             "jobs": parts.jobs(seen, shown, {job.id: self._jobs.output(job) for job in shown}),
             "steps": parts.steps(seen, rollout, steps, view.share(seen)),
-            "gates": self._macros.gate_list(self.gates(reading)),
+            **self._measured(reading),
             "traffic": parts.traffic(seen),
             "moves": parts.moves(seen, view.shares(seen.rollout) if seen.rollout else ()),
             "deliveries": parts.deliveries(seen, view.channel_problems(seen.deliveries)),
@@ -99,6 +102,12 @@ class Renderer:
             made[f"values-{row.name}"] = self._macros.gate_table(row)
         return {name: Markup(html) for name, html in made.items()}
 
+    def _measured(self, reading: Reading) -> dict[str, Markup]:
+        """The gates of a rollout that is watched; else what clients got by the edge's log alone."""
+        if reading.seen.session:
+            return {"gates": self._macros.gate_list(self.gates(reading))}
+        return {"trend": self._macros.trend(drawn(reading.trend))}
+
     def gates(self, reading: Reading) -> tuple[rows.GateRow, ...]:
         """The gates of an open rollout's window."""
         return rows.gate_rows(reading.seen, reading.config, reading.lines) if reading.seen.session else ()
@@ -106,7 +115,13 @@ class Renderer:
     def card(self, reading: Reading) -> str:
         """An environment on the page of all."""
         return Markup(
-            self._parts.card(reading.seen, headline(reading.seen, reading.config), unknown(reading.seen))
+            self._parts.card(
+                reading.seen,
+                headline(reading.seen, reading.config),
+                unknown(reading.seen),
+                drawn(reading.trend),
+                view.serving_since(reading.seen),
+            )
         )
 
 

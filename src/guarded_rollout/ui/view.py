@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from guarded_rollout.journal.model import Rollout, StepOutcome
+from guarded_rollout.journal.model import Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.notify.outbox import DeliveryLog, DeliveryResult
 from guarded_rollout.status.rows import plain
 from guarded_rollout.status.snapshot import Snapshot
@@ -27,6 +27,14 @@ def shares(rollout: Rollout) -> tuple[tuple[float, int], ...]:
 def share(seen: Snapshot) -> int | None:
     """The candidate's traffic share now, in percent; None if it has none to have."""
     return next((one.percent for one in seen.slots if one.release and one.release == seen.candidate), None)
+
+
+def serving_since(seen: Snapshot) -> float | None:
+    """The time that the release that serves was accepted, or returned to; None where the journal has none."""
+    done = (one for one in seen.history if one.outcome is RolloutOutcome.COMPLETED and one.ended_at)
+    return next(
+        (one.ended_at.timestamp() for one in done if one.ended_at and one.target == seen.serving), None
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,31 @@ def test_while_somebody_is_at_work_nothing_is_possible_and_it_says_who(still: Pl
     assert possible(look(still)) != set(), "and it is over with its process"
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_another_process_rolls_out_can_always_be_aborted(still: Place, begun: bool) -> None:
+    still.running("blue", "proxy")
+    still.release(OLD, "blue")
+    if begun:
+        rollout = still.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
+        still.journal.intend(rollout, "verify")
+    with acquire(still.environment.lock, environment="production", command="rollout up"):
+        seen = look(still)
+        assert possible(seen) == {"abort"}
+        asked = question("abort", seen)
+        assert asked.title == (f"Take {NEW} back?" if begun else "Stop `rollout up`?")
+        assert words("abort", seen, {"rollout": standing(seen)}) == ["abort", "--env", "production"]
+
+
+def test_what_was_stopped_can_be_started(still: Place) -> None:
+    still.running("proxy")
+    still.release(OLD, "blue")
+    seen = look(still)
+    assert "start" in possible(seen)
+    assert words("start", seen, {"rollout": standing(seen)}) == ["start", "--env", "production"]
+    still.running("blue", "proxy")
+    assert "start" not in {offer.name for offer in offers(look(still))}
+
+
 def test_without_the_journal_nothing_is_possible(still: Place) -> None:
     still.journal.close()
     for path in still.environment.root.glob("journal.db*"):
