@@ -80,34 +80,42 @@ def small(png: bytes) -> bytes:
 
 
 def service(camera: Camera) -> None:
-    """Search and review."""
+    """Search, review, duplicates and the API."""
     with (
         tempfile.TemporaryDirectory(prefix="shots-") as folder,
-        desk(Path(folder), 40, release=RELEASE) as running,
+        desk(Path(folder), 0, release=RELEASE, keep_originals=True, review_below=1) as running,
     ):
         fill(running)
         search(camera, running)
         review(camera, running)
+        collections(camera, running)
         lost(camera, running)
 
 
+NAMES = ("harbour", "beach", "forest", "market", "bridge", "alps", "garden", "island", "meadow", "tower")
+
+
 def fill(running: Desk) -> None:
-    """Photographs, some of them several times over in other sizes and qualities."""
-    for seed in range(100, 130):
-        scene = photo(640, 480, seed)
-        for quality in (85, 60, 30)[: 1 + seed % 3]:
-            send(running, encode(scene, "JPEG", quality=quality))
-    send(running, encode(altered(photo(640, 480, 101), 2), "JPEG"))
+    """Photographs with names, some of them several times over in other sizes and qualities."""
+    for number, name in enumerate(NAMES):
+        scene = photo(960, 720, 100 + number)
+        send(running, encode(scene, "JPEG", quality=85), f"{name}.jpg")
+        if number % 3:
+            send(running, encode(scene.resize((480, 360)), "JPEG", quality=60), f"{name}-small.jpg")
+        if number % 3 == 1:
+            send(running, encode(altered(scene, 2), "JPEG", quality=80), f"{name}-edited.jpg")
 
 
-def send(running: Desk, data: bytes) -> str:
-    sent = running.server.client.post("/api/dhash", content=data, headers={"Content-Type": "image/jpeg"})
+def send(running: Desk, data: bytes, name: str) -> str:
+    sent = running.server.client.post(
+        "/api/dhash", content=data, params={"name": name}, headers={"Content-Type": "image/jpeg"}
+    )
     return str(sent.raise_for_status().json()["hash"])
 
 
 def search(camera: Camera, running: Desk) -> None:
     files = (
-        File("holiday.jpg", encode(photo(640, 480, 101).resize((400, 300)), "JPEG", quality=50)),
+        File("holiday.jpg", encode(photo(960, 720, 101).resize((400, 300)), "JPEG", quality=50)),
         File("report.pdf", showing(jpeg(640, 480, 102), jpeg(500, 400, 300)), "application/pdf"),
         File("broken.jpg", b"\xff\xd8\xff" + bytes(100)),
     )
@@ -122,7 +130,7 @@ def search(camera: Camera, running: Desk) -> None:
                 page.locator("#answers-title").evaluate("(heading) => heading.scrollIntoView()")
             camera.take(page, name)
     with camera.page() as page:
-        page.goto(f"{running.url}/?hash={send(running, jpeg(640, 480, 103))}&radius=22")
+        page.goto(f"{running.url}/?hash={send(running, jpeg(640, 480, 103), 'pier.jpg')}&radius=22")
         expect(page.locator("#results .known").first).to_be_visible()
         whole(page)
         camera.take(page, "search-hash", ("light",))
@@ -137,6 +145,17 @@ def review(camera: Camera, running: Desk) -> None:
         camera.take(page, "review")
         page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         camera.take(page, "review-phone", ("light",))
+
+
+def collections(camera: Camera, running: Desk) -> None:
+    """The page of duplicates, and the API's."""
+    with camera.page() as page:
+        sign_in(page, running, running.token("dora"), "/duplicates")
+        whole(page)
+        camera.take(page, "duplicates", ("light",))
+        page.goto(f"{running.url}/docs")
+        page.locator("#submit_picture summary").first.click()
+        camera.take(page, "api", ("light",))
 
 
 def lost(camera: Camera, running: Desk) -> None:
@@ -209,6 +228,10 @@ def taken_back(camera: Camera, demo: Demo, page: Page, address: str) -> None:
     demo.wait_for(second)
     page.goto(address)
     camera.take(page, "dashboard-rolled-back")
+    page.goto(address.partition("/env/")[0])
+    page.locator(".trends").first.wait_for()
+    camera.take(page, "environments", ("light",))
+    page.goto(address)
     page.locator("a[href*='/rollouts/']").first.click()
     page.wait_for_load_state("networkidle")
     page.get_by_role("heading", name="Gates").evaluate("(heading) => heading.scrollIntoView()")

@@ -29,7 +29,7 @@ export class PairView {
   constructor() {
     Object.assign(this, { article: $("#pair"), stage: $("#stage"), view: "side" });
     this.zoom = new Zoom(this.stage);
-    for (const button of $$(".views button")) button.addEventListener("click", () => this.choose(button.dataset.view));
+    for (const button of $$(".views button")) button.addEventListener("click", () => this.#pick(button.dataset.view));
     still.addEventListener("change", () => this.choose(this.view));
     this.zoom.addEventListener("zoom", () => this.#zoomed());
     const divider = $("#divider");
@@ -56,7 +56,13 @@ export class PairView {
     this.choose(pair.nearest ? this.view : "side");
   }
 
-  /** Compare in this view. Choosing blink again stops it; where motion is unwelcome, it shows the other picture. */
+  /** What a button does: to a view; choosing Blink again shows the other picture where motion is unwelcome. */
+  #pick(view) {
+    if (view === "blink" && this.view === "blink" && still.matches) this.#swap();
+    else this.choose(view);
+  }
+
+  /** Compare in this view. */
   choose(view) {
     const again = view === this.view && view === "blink" && this.stage.dataset.view === "blink";
     clearInterval(this.#timer);
@@ -65,7 +71,6 @@ export class PairView {
     $("#divider").hidden = view !== "swipe";
     if (view === "blink" && !still.matches) this.#timer = setInterval(() => this.#swap(), BLINK);
     if (!again) this.#shown = "submitted";
-    else if (still.matches) return void this.#swap();
     this.#mark();
   }
 
