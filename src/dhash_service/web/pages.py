@@ -1,5 +1,6 @@
 """The ground of the pages: templates, static files, safe headers, and errors that a person can read."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -39,6 +40,19 @@ def spoken_time(moment: datetime) -> str:
 
 environment.filters["time"] = spoken_time
 environment.filters["size"] = size
+
+
+RELEASE = re.compile(r".+?-(?P<commit>[0-9a-f]{8})(?P<dirty>-dirty)?-[0-9a-f]{8}")
+"""A release's id as `rollout` makes it: version, commit, perhaps `dirty`, contents."""
+
+
+def short_release(release: str) -> tuple[str, bool]:
+    """The commit of a release's id, and whether it was built of more than that; any other name as it is."""
+    found = RELEASE.fullmatch(release)
+    return (found["commit"], bool(found["dirty"])) if found else (release, False)
+
+
+environment.filters["short_release"] = short_release
 
 
 def render(

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from dhash_service.facts import Image, Match, Neighbour, Status
 from dhash_service.search.confidence import SENTENCES
-from dhash_service.web.asked import Asked
-from dhash_service.web.found import differ, headline, percent, sentences, squares
+from dhash_service.web.asked import Asked, Kind, kind_of
+from dhash_service.web.found import Card, Told, differ, headline, percent, sections, sentences, size, squares
+from dhash_service.web.pages import short_release
 from tests.dhash_service.store.facts import NOON, picture
 
 
@@ -39,6 +40,57 @@ def match(status: Status, distance: int | None, *reasons: str) -> Match:
 )
 def test_what_matching_says_is_said_in_words(judged: Match, says: str) -> None:
     assert headline(judged, 10) == says
+
+
+@pytest.mark.parametrize(
+    ("release", "shown"),
+    [
+        ("1.4.0-3f2a91c0-0d4e15aa", ("3f2a91c0", False)),
+        ("1.4.0-rc-1-3f2a91c0-dirty-0d4e15aa", ("3f2a91c0", True)),
+        ("1.4.0-wheel-0d4e15aa", ("1.4.0-wheel-0d4e15aa", False)),
+        ("development", ("development", False)),
+    ],
+)
+def test_a_release_is_shown_by_its_commit(release: str, shown: tuple[str, bool]) -> None:
+    assert short_release(release) == shown
+
+
+def test_a_file_is_told_of_in_a_sentence_and_its_matches_in_three_parts() -> None:
+    said = Told.of(match(Status.MATCHED, 0, "known"), known())
+    assert said
+    assert said.verb == "Exact duplicate of"
+    assert Told.of(match(Status.NEW, None), None) is None
+    cards = [Card.of(Neighbour(known(), distance), 0) for distance in (0, 0, 1, 6, 7, 20)]
+    assert [(title, len(part)) for title, part in sections(cards)] == [
+        ("Exact", 2),
+        ("Very similar", 2),
+        ("Maybe", 2),
+    ]
+    assert [card.alike for card in cards] == [100, 100, 98, 90, 89, 68]
+    assert [size(number) for number in (999, 1000, 464_000, 2_340_000)] == [
+        "999 B",
+        "1.0 KB",
+        "464 KB",
+        "2.3 MB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [
+        ("8f0f0f1f3f7fff00", Kind.HASH),
+        ("0x12", Kind.HASH),
+        ("8f0f0f1f3f7ff", Kind.HASH),  # meant to be one
+        ("12345", Kind.NAME),
+        ("beach", Kind.NAME),
+        ("<b>x</b>", Kind.NAME),
+        ("٠" * 16, Kind.NAME),
+        ("AB" * 32, Kind.SHA256),
+        ("0193D1F2-7c00-7000-8000-000000000000", Kind.ID),
+    ],
+)
+def test_the_one_field_takes_what_it_is_given(typed: str, kind: Kind) -> None:
+    assert kind_of(typed) is kind
 
 
 def test_every_reason_has_a_sentence_of_its_own() -> None:
