@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 # Without these Chromium asks hosts of its own for updates, and a closed network slows every start.
 QUIET = (
@@ -19,6 +19,9 @@ QUIET = (
     "--disable-quic",
     "--no-first-run",
 )
+PATIENCE = 20_000  # ms for what comes within some hundred on a machine of our own
+expect.set_options(timeout=PATIENCE)
+
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 """The rules of axe-core that make up WCAG 2.2 AA."""
 
@@ -48,7 +51,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser window's worth of cookies and storage. A page that asks another host fails its test."""
     with browser.new_context() as context:
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         strangers: list[str] = []
         context.on("request", lambda request: note_stranger(request.url, strangers))
         yield context

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from dhash_service.store.added import AddedFilter
 from guarded_rollout.journal.model import RolloutOutcome
 from tests.browser import dashboardkit
-from tests.browser.conftest import overflows
+from tests.browser.conftest import PATIENCE, overflows
 from tests.browser.files import File, drop
 from tests.browser.reviewkit import Desk, desk, sign_in
 from tests.guarded_rollout.manual_clock import ManualClock
@@ -38,7 +38,7 @@ def user(request: pytest.FixtureRequest, browser: Browser) -> Iterator[User]:
     size = {"width": width, "height": 844 if width < 700 else 900}
     scheme = "dark" if width == 768 else "light"
     with browser.new_context(viewport=size, has_touch=True, color_scheme=scheme) as context:  # type: ignore[arg-type]
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         yield User(context.new_page())
 
 

@@ -87,8 +87,8 @@ class Writes:
 class EdgeLog:
     """Counts the lines of a log that is written meanwhile, from `begin` on. May be asked by several threads.
 
-    `slots` are the slots by what the proxy dials for them. `newest` is how many bytes at its end are read at
-    first, instead of all since `begin`.
+    `slots` are the slots by what the proxy dials for them. `newest` is how many bytes at its end are read
+    at most at a time, instead of all since `begin`: what lies before them is left out.
     """
 
     def __init__(
@@ -149,14 +149,10 @@ class EdgeLog:
                 with path.open("rb") as old:
                     yield from old
             self._file = self.path.open("rb")
-            size = os.fstat(self._file.fileno()).st_size
-            if self._newest is not None and size > self._newest:
-                self._file.seek(size - self._newest)
-                self._file.readline()
         yield from self._rest(self._file)
         while os.fstat(self._file.fileno()).st_ino != self.path.stat().st_ino:  # rolled over meanwhile
             yield from self._rest(self._file)
-            missed = self._rolled(after=os.fstat(self._file.fileno()).st_ino)
+            missed = self._rolled(after=os.fstat(self._file.fileno()).st_ino) if self._newest is None else []
             self._file.close()
             for path in missed:
                 with path.open("rb") as old:
@@ -165,6 +161,11 @@ class EdgeLog:
             yield from self._rest(self._file)
 
     def _rest(self, file: IO[bytes]) -> Iterator[bytes]:
+        size = os.fstat(file.fileno()).st_size
+        if self._newest is not None and size - file.tell() > self._newest:
+            file.seek(size - self._newest)
+            file.readline()
+            self._torn = b""
         for line in file:
             if line.endswith(b"\n"):
                 yield self._torn + line

@@ -10,7 +10,7 @@ from guarded_rollout.monitor.targets import edge_log_of
 
 STEP_SECONDS = 15  # that a point covers
 STEPS = 120
-NEWEST_BYTES = 20_000_000  # of the log, read when the first page asks: some 80,000 requests
+NEWEST_BYTES = 10_000_000  # of the log, read at a time: some 40,000 requests
 WIDTH, HEIGHT = 240.0, 40.0  # of a line's drawing
 
 
@@ -35,11 +35,11 @@ class TrendLine:
 
 
 class EdgeTrend(EdgeLog):
-    """Counts the edge's log by quarters of a minute, both slots together."""
+    """Counts the edge's log by quarters of a minute, both slots together; `newest` bytes of it at a time."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, newest: int = NEWEST_BYTES) -> None:
         log = edge_log_of(environment)
-        super().__init__(log.path, log.routes, log.slots, newest=NEWEST_BYTES)
+        super().__init__(log.path, log.routes, log.slots, newest=newest)
         self.begin(0.0)
         self._steps: dict[int, dict[str, EdgeCounts]] = {}
         self._over: dict[int, TrendPoint] = {}  # of steps that no line comes to any more

@@ -61,6 +61,16 @@ def test_half_an_hour_is_counted_by_quarters_of_a_minute_and_followed(place: Pla
     trend.close()
 
 
+def test_after_a_long_while_only_the_newest_lines_are_read(place: Place) -> None:
+    answered(place, ago=STEP_SECONDS * 5.5)
+    trend = EdgeTrend(place.environment, newest=3 * place.environment.edge_log.stat().st_size)
+    assert sum(point.rate for point in trend.points(NOW)) > 0
+    for _ in range(1000):
+        answered(place, ago=STEP_SECONDS / 2)
+    assert 0 < trend.points(NOW)[-1].rate <= 3 / STEP_SECONDS
+    trend.close()
+
+
 def test_what_was_not_asked_is_a_gap_and_failures_stand_out() -> None:
     still = TrendPoint(0.0, None, None)
     assert drawn([still] * 5) == ()

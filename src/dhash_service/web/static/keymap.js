@@ -46,13 +46,14 @@ export class Keymap {
   #pressed(event) {
     const typing = event.target.closest?.("input:not([type=checkbox], [type=range]), select, textarea, dialog");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    const sliding = event.target.matches?.("input[type=range], summary + *, [tabindex]");
-    if (event.key in PANS && !sliding && this.#on) return void (this.pan(...PANS[event.key]) && event.preventDefault());
+    if (!this.#on) return;
+    const sliding = event.target.matches?.("input[type=range]");
+    if (event.key in PANS && !sliding) return void (this.pan(...PANS[event.key]) && event.preventDefault());
     if (event.repeat) return;
     if (event.key === "?") return void this.open();
     const key = event.key === "=" ? "+" : event.key.toLowerCase();
     const name = Object.keys(this.#keys).find((action) => this.#keys[action] === key);
-    if (!name || !this.#on) return;
+    if (!name) return;
     event.preventDefault();
     this.does[name]();
   }
