@@ -13,6 +13,8 @@ def test_the_api_is_explained_without_another_host(
     page: Page, tmp_path: Path, accessible: Callable[[Page], None]
 ) -> None:
     with serving(tmp_path) as server:
+        sent = page.request.get(f"{server.url}/docs", headers={"Accept-Encoding": "gzip"})
+        assert int(sent.headers["content-length"]) < 40_000
         page.goto(f"{server.url}/")
         page.get_by_role("link", name="API docs").first.click()
         submit = page.locator("#submit_picture")

@@ -3,18 +3,19 @@
 FastAPI's comes from another host, which a strict content policy forbids and many a server cannot reach.
 """
 
+import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from dhash_service.api.problems import list_problems
 from dhash_service.web.api_examples import Example, example
 from dhash_service.web.pages import render
 from dhash_service.web.visitors import Anyone
+from web_assets import page_headers
 
 router = APIRouter()
 Schema = Mapping[str, Any]
@@ -69,12 +70,16 @@ class Model:
 
 
 @router.get("/docs")
-async def docs(request: Request, visitor: Anyone) -> HTMLResponse:
-    """Every path with what it takes and answers."""
+async def docs(request: Request, visitor: Anyone) -> Response:
+    """Every path with what it takes and answers, compressed where nothing on it is the visitor's own."""
     app: FastAPI = request.app
     groups, models = reference(app, str(request.base_url))
     about, known = app.openapi()["info"], await list_problems()
-    return render(request, "api_docs.html", groups=groups, models=models, about=about, problems=known)
+    page = render(request, "api_docs.html", groups=groups, models=models, about=about, problems=known)
+    if visitor.known or "gzip" not in request.headers.get("accept-encoding", ""):
+        return page
+    headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding, Cookie", **page_headers}
+    return Response(gzip.compress(bytes(page.body)), media_type="text/html", headers=headers)
 
 
 def reference(app: FastAPI, base: str) -> tuple[Sequence[tuple[str, Sequence[Operation]]], Sequence[Model]]:
