@@ -205,7 +205,7 @@ def test_checks_change_nothing_and_know_only_what_is_there(still: Place) -> None
 def test_an_unknown_action_is_refused(still: Place) -> None:
     with pytest.raises(ActionRefusedError):
         question("down", look(still))
-    assert set(actions.LABELS) == {"promote", "pause", "resume", "abort", "rollback", "up"}
+    assert set(actions.LABELS) == {"promote", "pause", "resume", "abort", "rollback", "up", "start"}
 
 
 def test_a_rollout_that_is_being_verified_or_shifted_can_be_aborted(still: Place) -> None:
