@@ -5,7 +5,7 @@ from pathlib import Path
 
 from guarded_rollout.config.environments import Project
 from guarded_rollout.host.git import git
-from guarded_rollout.host.release import ID
+from guarded_rollout.host.release import ID, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,10 @@ class ReleaseNames:
     def __call__(self, identity: str) -> ReleaseName:
         """Name the release with this id."""
         found = ID.fullmatch(identity)
-        if found is None:
-            return ReleaseName(identity, identity, "", False)
-        commit = found["commit"]
-        if commit in ("wheel", "files"):
-            return ReleaseName(identity, f"{found['version']} {found['content']}", "", False)
-        return ReleaseName(identity, commit, self._subject(commit), bool(found["dirty"]))
+        if found is None or found["commit"] in ("wheel", "files"):
+            return ReleaseName(identity, short(identity), "", False)
+        subject = self._subject(found["commit"])
+        return ReleaseName(identity, short(identity), subject, bool(found["dirty"]))
 
     def _subject(self, commit: str) -> str:
         if commit not in self._subjects:

@@ -18,7 +18,7 @@ def test_a_release_is_named_by_its_commit_and_subject(tmp_path: Path) -> None:
     name = ReleaseNames()
     name.know(load(tmp_path / "rollout.toml"))
     whole = f"1.4.0-{commit}-dirty-0d4e15aa"
-    assert name(whole) == ReleaseName(whole, commit, "Show <b>large</b> pictures", True)
+    assert name(whole) == ReleaseName(whole, f"{commit[:7]}+0d4e", "Show <b>large</b> pictures", True)
     assert name("1.4.0-00000000-0d4e15aa").subject == ""
-    assert name("1.0.0-wheel-aaaaaaaa").short == "1.0.0 aaaaaaaa"
+    assert name("1.0.0-wheel-aaaaaaaa").short == "1.0.0+aaaa"
     assert name("by hand").short == "by hand"
