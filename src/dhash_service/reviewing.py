@@ -217,9 +217,10 @@ class Reviewing:
         radius = self._service.settings.match_radius
         found = self._service.matcher.neighbours(image.fingerprint.value, radius, OTHERS + 2).neighbours
         near = [each for each in found if each.image.id != image.id]
+        near = self._store.sightings.named_neighbours(near)
         nearest = lookup.match.nearest
         if near and (nearest is None or near[0].distance < nearest.distance):
-            (nearest,) = self._store.sightings.named_neighbours(near[:1])
+            nearest = near[0]
             lookup = replace(lookup, match=replace(lookup.match, nearest=nearest))
         shown = nearest.image.id if nearest else None
         others = [each for each in near if each.image.id != shown][:OTHERS]
