@@ -607,8 +607,9 @@ def test_on_a_phone_a_finger_decides_and_a_toast_takes_back(tmp_path: Path, brow
         expect(page.locator("#swiped")).to_have_text("Same")
         fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         wait_for(page, lambda: at.verdicts() == {UUID(first): ["same"]})
+        wait_for(page, lambda: pending(page) == 0)
         page.locator(".toast").get_by_role("button", name="Undo").tap()
-        assert lookup_shown(page) == first
+        expect(page.locator("#pair")).to_have_attribute("data-lookup", first)
         wait_for(page, lambda: at.store.queue.status().length == 6)
 
 
