@@ -19,7 +19,7 @@ NEEDED = {
     "verify": ["none.zip"],
     "gates replay": ["none.log"],
     "gates check": ["none.json"],
-    "gates simulate": ["--rate", "1%", "--limit", "5%", "--rps", "1"],
+    "gates simulate": ["--fault", "slower=2.5", "--rps", "15"],
     "restore": ["--into", "none.db"],
 }
 """Arguments without which a command is refused before it looks at its options."""
