@@ -1,37 +1,37 @@
-"""Whole folders into the store: every core hashes, one place matches and writes, and it can be resumed.
+"""Whole folders into the store: every core reads, one place matches and writes, and it can be resumed.
 
-What is known by its bytes is skipped after reading it, so a run that was interrupted goes on by being started
-again. Pictures are hashed in worker processes, because threads share one interpreter lock.
+A file that has not changed since it was indexed is not read, one that is known by its bytes is not decoded;
+so a run that was interrupted goes on by being started again.
 """
 
 import hashlib
 import os
-import signal
 import stat
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import Enum, StrEnum
-from multiprocessing import get_context, resource_tracker
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
 from uuid import UUID
 
-from pebble import ProcessPool
-
 from dhash_service.banks import MD5, SHA256, BankMatcher, queued_by, require_admitted
-from dhash_service.documents import DocumentReader, Extraction, is_document
-from dhash_service.documents.extraction import HEADER_WITHIN, PictureReading
-from dhash_service.errors import DhashError, RefusedByBankError, TakenDownError, as_error
-from dhash_service.facts import Label, Match, Neighbour, Picture, Sha256, Source, sighting_id
+from dhash_service.documents import Extraction, is_document
+from dhash_service.documents.extraction import HEADER_WITHIN
+from dhash_service.documents.files import Answer, FileReader
+from dhash_service.errors import BusyError, DhashError, RefusedByBankError, TakenDownError, as_error
+from dhash_service.facts import UNLABELLED, Label, Match, Neighbour, Picture, Source
 from dhash_service.files import read_file
 from dhash_service.matcher import Matcher
-from dhash_service.pictures.fingerprint import ALGORITHMS, NEW, read_picture
-from dhash_service.pictures.formats import SUFFIXES, is_apart, sniff
+from dhash_service.pictures.formats import SUFFIXES, sniff
+from dhash_service.search.feed import Position
 from dhash_service.settings import Settings
+from dhash_service.store.files import is_settled, seen_id
+from dhash_service.store.recorder import Registered
+from dhash_service.store.repository import chunks
 from dhash_service.store.sightings import path_label
 from dhash_service.store.store import Store
 
@@ -137,6 +137,16 @@ class _Search:
         self.unreadable.append((Path(os.fsdecode(error.filename or "")), f"{error.strerror or error}."))
 
 
+UNIT = 32
+"""Files read together, so that the store is asked once for all of them."""
+
+UNITS_AHEAD = 4
+"""Units read ahead for each process."""
+
+GROUP = 256
+"""Files kept together, in one commit."""
+
+
 def index_files(
     files: Sequence[Path], settings: Settings, store: Store, matcher: Matcher, root: Path | None = None
 ) -> Generator[Step, None, None]:
@@ -144,240 +154,239 @@ def index_files(
 
     Each file's path is kept as a sighting, relative to `root` where it lies below.
     """
-    settings = settings.model_copy(update={"algorithm": store.algorithm.name})
     progress = Progress(len(files))
-    with (
-        closing(Readers(settings, root)) as readers,
-        closing(Keeper(store, matcher, settings.max_body_bytes)) as keeper,
-    ):
-        for path, reading in readers.read_all(files):
-            error = None
-            added, read = 0, None
-            try:
-                read = reading.result()
-                added = keeper.keep(read, path_label(path, root), path)
-            except Exception as caught:  # whatever it is, it is this file's
-                error = as_error(caught)
-            empty = isinstance(read, Extraction) and not read.pictures
-            skipped = Counter(progress.skipped)
-            if isinstance(read, Extraction):
-                skipped.update({reason.value: number for reason, number in read.skipped.items()})
-                skipped.update({"refused": keeper.refused} if keeper.refused else {})
-                keeper.refused = 0
-            progress = replace(
-                progress,
-                done=progress.done + 1,
-                pictures=progress.pictures + added,
-                known=progress.known + (not added and not error and not empty),
-                failed=progress.failed + bool(error),
-                empty=progress.empty + (empty and not error),
-                skipped=skipped,
-            )
-            yield Step(path, progress, error)
+    keeper = Keeper(store, matcher, settings.max_body_bytes)
+    with closing(Readers(settings, store, root)) as readers:
+        for group in readers.read_all(files):
+            for file, outcome in zip(group, keeper.keep(group), strict=True):
+                progress = advanced(progress, file, outcome)
+                yield Step(file.path, progress, outcome if isinstance(outcome, DhashError) else None)
 
 
-class Elsewhere(Enum):
-    """The answer for a file that is not to be read in the pool."""
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to index: its label, its id among those seen (None: it may change yet), and what was read."""
 
-    APART = "apart"
+    path: Path
+    label: Label
+    seen: UUID | None = None
+    answer: Answer | None = None  # None: it has not changed since it was indexed
 
 
-APART = Elsewhere.APART
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The pictures of a file that were added, and those of a document that were refused."""
 
-Read = Sequence[tuple[Picture, Source | None]]
-"""The pictures of one file that may be new; none where the file and its path are known."""
+    added: int = 0
+    refused: int = 0
+
+
+def advanced(progress: Progress, file: File, outcome: Kept | DhashError) -> Progress:
+    """The progress with one more file done."""
+    kept = outcome if isinstance(outcome, Kept) else None
+    document = file.answer if isinstance(file.answer, Extraction) else None
+    empty = document is not None and not document.pictures and kept is not None
+    skipped = Counter(progress.skipped)
+    if document:
+        skipped.update({reason.value: number for reason, number in document.skipped.items()})
+        skipped.update({"refused": kept.refused} if kept and kept.refused else {})
+    return replace(
+        progress,
+        done=progress.done + 1,
+        pictures=progress.pictures + (kept.added if kept else 0),
+        known=progress.known + bool(kept and not kept.added and not empty),
+        failed=progress.failed + (kept is None),
+        empty=progress.empty + empty,
+        skipped=dict(skipped),
+    )
 
 
 class Readers:
-    """Worker processes, one per core, that read files; PDFs go to the processes that are made for them."""
+    """Recognises files that have not changed, and has the others read, some ahead of what is waited for."""
 
-    def __init__(self, settings: Settings, root: Path | None) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, store: Store, root: Path | None) -> None:
+        self._store = store
         self._root = root
-        self._cores = settings.threads or os.cpu_count() or 1
-        self._documents = DocumentReader(settings)
-        resource_tracker.ensure_running()  # its start lets SIGINT through again
-        self._pool = ProcessPool(
-            max_workers=self._cores,
-            initializer=_start_worker,
-            initargs=(settings,),
-            context=get_context("spawn"),
-        )
+        self._reader = FileReader(settings, store.algorithm)
+        self._unit = (
+            UNIT // 8 if settings.keep_originals else UNIT
+        )  # whole files are held until they are kept
 
-    def read_all(self, files: Iterable[Path]) -> Iterator[tuple[Path, "Future[Any]"]]:
-        """Each file with its reading under way, in order, a few ahead of the one being waited for."""
-        ahead: deque[tuple[Path, Future[Any]]] = deque()
-        for path in files:
-            with children_spared():
-                ahead.append((path, self._read(path)))
-            if len(ahead) > 4 * self._cores:
-                yield ahead.popleft()
-        yield from ahead
+    def read_all(self, files: Sequence[Path]) -> Iterator[Sequence[File]]:
+        """The files in their order, read, in groups of what is ready."""
+        ahead: deque[Future[list[File]]] = deque()
+        units = chunks(files, self._unit)
+        while True:
+            while len(ahead) < UNITS_AHEAD * self._reader.processes and (unit := next(units, None)):
+                ahead.append(self._begin(unit))
+            if not ahead:
+                return
+            group = ahead.popleft().result()
+            while ahead and ahead[0].done() and len(group) < GROUP:
+                group += ahead.popleft().result()
+            yield group
 
-    def _read(self, path: Path) -> "Future[Any]":
-        """Read in the pool; what turns out to be a document or a further format, in the limited processes."""
-        read: Future[Any] = Future()
-        future: Future[Any] = self._pool.schedule(
-            _read_file, args=(path, path_label(path, self._root)), timeout=120
-        )
+    def _begin(self, paths: Sequence[Path]) -> "Future[list[File]]":
+        read: Future[list[File]] = Future()
+        try:
+            files = [self._looked_at(path) for path in paths]
+            seen = self._store.files.images([file.seen for file in files if file.seen])
+            changed = [file for file in files if file.seen not in seen and file.answer is None]
+        except Exception as error:  # the store is away: each file says so
+            read.set_result([File(path, UNLABELLED, answer=as_error(error)) for path in paths])
+            return read
+        if not changed:
+            read.set_result(files)
+            return read
 
-        def done(future: "Future[Any]") -> None:
+        def done(answers: "Future[list[Answer]]") -> None:
             try:
-                result = future.result()
-                if result is not APART:
-                    read.set_result(result)
-                    return
-                self._read_apart(path).add_done_callback(lambda other: pass_on(other, read))
+                answered = dict(zip((file.path for file in changed), answers.result(), strict=True))
             except BaseException as error:
-                read.set_exception(error)
+                answered = dict.fromkeys(
+                    (file.path for file in changed),
+                    as_error(error) if isinstance(error, Exception) else BusyError("It was given up."),
+                )
+            read.set_result([replace(file, answer=answered.get(file.path, file.answer)) for file in files])
 
-        future.add_done_callback(done)
+        wanted = [file.path for file in changed]
+        self._reader.read(wanted, self._store.by_digests).add_done_callback(done)
         return read
 
-    def _read_apart(self, path: Path) -> "Future[Any]":
-        data = read_file(path, self._settings.max_body_bytes)
-        algorithm = ALGORITHMS[self._settings.algorithm or NEW.name]
-        keep, small = self._settings.keep_originals, self._settings.keep_thumbnails
-        if is_document(data):
-            return self._documents.extract(data, algorithm, keep_content=keep, thumbnails=small)
-        return self._documents.apart(
-            data, PictureReading(algorithm, self._settings.opening, small, keep_content=keep)
-        )
+    def _looked_at(self, path: Path) -> File:
+        try:
+            label = path_label(path, self._root)
+            status = path.stat()
+            return File(path, label, seen_id(label, status) if is_settled(status, time.time()) else None)
+        except Exception as error:  # whatever it is, it is this file's
+            return File(path, UNLABELLED, answer=as_error(error))
 
     def close(self) -> None:
-        # The few files ahead are read to their end: a process stopped while it starts complains on stderr.
-        self._pool.close()  # type: ignore[no-untyped-call]
-        self._pool.join()
-        self._documents.close()
+        """Give up what is being read."""
+        self._reader.close()
 
 
-@contextmanager
-def children_spared() -> Iterator[None]:
-    """Threads started here, and the processes that they start, never see Ctrl-C: it is ours to handle.
-
-    A process that ignores the signal by itself can do so only once it runs, and complains if it comes before.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+Place = tuple[int, Picture, Source | None]
+"""The place of a picture's file in a group, the picture, and where in a document it is."""
 
 
 class Keeper:
-    """Matches pictures one after another and writes them, several to a commit."""
-
-    GROUP = 64
+    """Matches pictures and writes them, a group of files to a commit."""
 
     def __init__(self, store: Store, matcher: Matcher, longest: int) -> None:
         self._store = store
         self._matcher = matcher
         self._banks = BankMatcher(store.banks, store.algorithm.name)
         self._longest = longest
-        self.refused = 0  # pictures of documents, by banks or taken down
-        self._writing: list[Future[Any]] = []
-        self._seeing: list[Future[None]] = []
 
-    def keep(self, read: "Extraction | Picture | Read | UUID", label: Label, path: Path) -> int:
-        """Write a file's pictures under its label; returns the number of those that were not known.
+    def keep(self, files: Sequence[File]) -> list[Kept | DhashError]:
+        """Write the files' pictures under their labels; on return they are committed. Each fails alone.
 
-        Of a file that is known, its image's id is enough. Raises `RefusedByBankError` where a bank refuses
-        the file's only picture; those of a document are counted in `refused`.
+        A file fails where a bank refuses its only picture; those of a document are counted.
         """
-        if isinstance(read, UUID):
-            self._see(read, label, None)
-            return 0
-        added = 0
-        for picture, source in pictures_of(read):
+        try:
+            return self._keep(files)
+        except Exception as error:  # whatever it is, it is one file's
+            if len(files) == 1:
+                return [as_error(error)]
+            return [outcome for file in files for outcome in self.keep([file])]
+
+    def _keep(self, files: Sequence[File]) -> list[Kept | DhashError]:
+        outcomes: list[Kept | DhashError] = []
+        pictures: list[Place] = []
+        for place, file in enumerate(files):
+            outcomes.append(file.answer if isinstance(file.answer, DhashError) else Kept())
+            pictures += [(place, picture, source) for picture, source in pictures_of(file.answer)]
+        with self._store.expecting():  # one commit for all
+            written = self._write(files, pictures)
+            seen = [
+                self._store.see(file.answer, file.label) for file in files if isinstance(file.answer, UUID)
+            ]
+            remembered = self._remember(files)
+        for (place, _, source), result in zip(pictures, written, strict=True):
+            so_far = outcomes[place]
+            if isinstance(so_far, DhashError):
+                continue
             try:
-                added += self._keep(picture, source, label, path)
-            except (RefusedByBankError, TakenDownError):
-                if source is None:
-                    raise
-                self.refused += 1
-        return added
+                registered = result.result() if isinstance(result, Future) else result
+                if isinstance(registered, DhashError):
+                    raise registered
+                outcomes[place] = replace(
+                    so_far, added=so_far.added + bool(registered and registered.created)
+                )
+            except (RefusedByBankError, TakenDownError) as error:
+                outcomes[place] = replace(so_far, refused=so_far.refused + 1) if source else error
+            except Exception as error:
+                outcomes[place] = as_error(error)
+        for future in (*seen, *remembered):
+            future.result()
+        return outcomes
 
-    def _see(self, image: UUID, label: Label, source: Source | None) -> None:
-        if len(self._seeing) >= self.GROUP:
-            self.flush()
-        self._seeing.append(self._store.see(image, label, source))
+    def _write(
+        self, files: Sequence[File], pictures: Sequence[Place]
+    ) -> list["Future[Registered] | Future[None] | DhashError"]:
+        """Hand the pictures to the writer, matched; an error in place of one that is not to be kept."""
+        known = self._store.by_digests([picture.sha256 for _, picture, _ in pictures])
+        refused = self._store.refused([picture.id for _, picture, _ in pictures])
+        after = self._matcher.follower.position  # before matching: the writer looks at what came since
+        new = [picture for _, picture, _ in pictures if picture.sha256 not in known]
+        matches = dict(
+            zip(
+                (picture.id for picture in new),
+                self._matcher.match_all([picture.fingerprint for picture in new]),
+                strict=True,
+            )
+        )
+        written: list[Future[Registered] | Future[None] | DhashError] = []
+        for place, picture, source in pictures:
+            file = files[place]
+            if picture.sha256 in known:
+                written.append(self._store.see(picture.id, file.label, source))
+            elif error := refused.get(picture.id):
+                written.append(error)
+            else:
+                written.append(self._add(file, picture, source, matches[picture.id], after))
+        return written
 
-    def _keep(self, picture: Picture, source: Source | None, label: Label, path: Path) -> bool:
-        if self._store.by_sha256(picture.sha256):
-            self._see(picture.id, label, source)
-            return False
-        self._store.refuse(picture.id)  # at once, and not with the group, whose files it would take along
-        digests = {SHA256: str(picture.sha256)}
-        if source is None and self._banks.wants_md5():
-            digests[MD5] = hashlib.md5(read_file(path, self._longest), usedforsecurity=False).hexdigest()
-        banks = self._banks.matches(picture.fingerprint.value, digests, datetime.now(UTC))
-        require_admitted(banks)
-        if len(self._writing) >= self.GROUP:
-            self.flush()
-        after = self._matcher.follower.position
+    def _add(
+        self, file: File, picture: Picture, source: Source | None, match: Match, after: Position | None
+    ) -> "Future[Registered] | DhashError":
+        try:
+            banks = self._banks.matches(
+                picture.fingerprint.value, self._digests(file, picture, source), datetime.now(UTC)
+            )
+            require_admitted(banks)
+        except DhashError as error:
+            return error
 
         def judge(newer: Sequence[Neighbour] = ()) -> Match:
             return queued_by(banks, self._matcher.match(picture.fingerprint, newer))
 
-        match = judge()
         unseen = self._matcher.unseen(after, judge)
-        self._writing.append(self._store.add_image(picture, match, source, label, unseen))
-        return True
+        return self._store.add_image(picture, queued_by(banks, match), source, file.label, unseen)
 
-    def flush(self) -> None:
-        """Wait until all that was written is committed and can be found."""
-        waiting = (*self._writing, *self._seeing)
-        self._writing.clear()  # first: what failed is told once, and not of every file after it
-        self._seeing.clear()
-        for future in waiting:
-            future.result()
+    def _digests(self, file: File, picture: Picture, source: Source | None) -> dict[str, str]:
+        digests = {SHA256: str(picture.sha256)}
+        if source is None and self._banks.wants_md5():
+            data = read_file(file.path, self._longest)
+            digests[MD5] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return digests
 
-    def close(self) -> None:
-        self.flush()
-
-
-def pass_on(future: "Future[Any]", read: "Future[Any]") -> None:
-    """Resolve one future as another one was."""
-    if error := future.exception():
-        read.set_exception(error)
-    else:
-        read.set_result(future.result())
+    def _remember(self, files: Sequence[File]) -> list["Future[None]"]:
+        """Note the files that need not be read again; where one's picture is not kept, it is all the same."""
+        answers = [(file.seen, file.answer) for file in files]
+        images = {
+            seen: answer if isinstance(answer, UUID) else answer.id
+            for seen, answer in answers
+            if seen and isinstance(answer, UUID | Picture)
+        }
+        return [self._store.files.add(images)] if images else []
 
 
-def pictures_of(read: Extraction | Picture | Read) -> Read:
-    """A document's pictures with their places, or those of a plain file."""
-    if isinstance(read, Picture):
-        return ((read, None),)
-    if not isinstance(read, Extraction):
-        return read
-    return [(item.picture, Source(read.sha256, item.page, item.box)) for item in read.pictures]
-
-
-# ---- in the worker process
-
-_worker: tuple[Settings, Store]
-
-
-def _start_worker(settings: Settings) -> None:
-    global _worker
-    _worker = settings, Store.open_from(settings)
-
-
-def _read_file(path: Path, label: Label) -> "Read | UUID | Literal[Elsewhere.APART]":
-    settings, store = _worker
-    data = read_file(path, settings.max_body_bytes)
-    if is_document(data):
-        return APART
-    if known := store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
-        seen = store.sightings.has(sighting_id(known.id, label.name, label.source, None, None))
-        return () if seen else known.id
-    if is_apart(data, settings.opening.formats):
-        return APART
-    picture = read_picture(
-        data,
-        ALGORITHMS[settings.algorithm or NEW.name],
-        settings.opening,
-        thumbnail=settings.keep_thumbnails,
-        keep_content=settings.keep_originals,
-    )
-    return ((picture, None),)
+def pictures_of(answer: Answer | None) -> Iterator[tuple[Picture, Source | None]]:
+    """A document's pictures with their places, or the one of a plain file that was read."""
+    if isinstance(answer, Picture):
+        yield answer, None
+    elif isinstance(answer, Extraction):
+        for item in answer.pictures:
+            yield item.picture, Source(answer.sha256, item.page, item.box)

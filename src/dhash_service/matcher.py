@@ -78,7 +78,17 @@ class Matcher:
 
     def match(self, fingerprint: Fingerprint, newer: Sequence[Neighbour] = ()) -> Match:
         """Judge a fingerprint by the known images, and by `newer` ones that the index may not have yet."""
-        found = self.neighbours(fingerprint.value, self._radius, CANDIDATES)
+        return self._judged(fingerprint, self.neighbours(fingerprint.value, self._radius, CANDIDATES), newer)
+
+    def match_all(self, fingerprints: Sequence[Fingerprint]) -> list[Match]:
+        """Judge many by the known images, which are read in one transaction."""
+        found = [self.index.search(each.value, self._radius, CANDIDATES) for each in fingerprints]
+        around = self.around(found) if found else []
+        return [self._judged(*each) for each in zip(fingerprints, around, strict=True)]
+
+    def _judged(
+        self, fingerprint: Fingerprint, found: Neighbourhood, newer: Sequence[Neighbour] = ()
+    ) -> Match:
         near = {each.image.id: each for each in found.neighbours}
         for each in newer:
             near.setdefault(each.image.id, each)

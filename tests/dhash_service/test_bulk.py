@@ -2,8 +2,10 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +15,7 @@ from dhash_service import bulk
 from dhash_service.bulk import LeftOut, Progress, find
 from dhash_service.cli import hash as hash_command
 from dhash_service.errors import DhashError, as_error
+from dhash_service.facts import UNLABELLED, Label
 from dhash_service.settings import Settings
 from tests.dhash_service.exceptions import KINDS, made
 from tests.pictures import jpeg
@@ -32,45 +35,63 @@ def test_whatever_is_raised_becomes_a_clear_error_of_one_item(kind: type[Excepti
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raised=st.lists(st.sampled_from([None, *KINDS]), min_size=1, max_size=8), seam=st.sampled_from("rkw"))
 def test_no_file_takes_its_neighbours_along(
-    monkeypatch: pytest.MonkeyPatch, raised: list[type[Exception] | None], seam: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, raised: list[type[Exception] | None], seam: str
 ) -> None:
-    """Reading, keeping and the worker's result raise what they like: every file is told of, once."""
+    """Looking at it, reading it and keeping it raise what they like: every file is told of, once."""
+    kinds = {str(number): kind for number, kind in enumerate(raised)}
 
-    class ReadersThatRaise:
+    def fail(path: Path, here: str) -> None:
+        if (kind := kinds[path.name]) and seam == here:
+            raise made(kind)
+
+    class ReaderThatRaises:
+        processes = 2
+
         def __init__(self, *_: object) -> None: ...
 
-        def read_all(self, files: list[Path]):  # type: ignore[no-untyped-def]
-            for path, kind in zip(files, raised, strict=True):
-                future: Future[object] = Future()
-                if kind and seam in "rw":
-                    future.set_exception(made(kind))
-                else:
-                    future.set_result(())
-                yield path, future
+        def read(self, paths: list[Path], known: object) -> Future[list[object]]:
+            future: Future[list[object]] = Future()
+            try:
+                for path in paths:
+                    fail(path, "r")
+                future.set_result([uuid4() for _ in paths])
+            except Exception as error:
+                future.set_exception(error)
+            return future
 
         def close(self) -> None: ...
 
-    class KeeperThatRaises:
-        refused = 0
+    class KeeperThatRaises(bulk.Keeper):
+        def __init__(self, *_: object) -> None: ...
 
-        def __init__(self, *_: object) -> None:
-            self.kinds = iter(raised)
+        def _keep(self, files: Sequence[bulk.File]) -> list[bulk.Kept | DhashError]:
+            for file in files:
+                fail(file.path, "k")
+            return [file.answer if isinstance(file.answer, DhashError) else bulk.Kept(1) for file in files]
 
-        def keep(self, *_: object) -> int:
-            if (kind := next(self.kinds)) and seam == "k":
-                raise made(kind)
-            return 1
-
-        def close(self) -> None: ...
-
-    class StoreOfOne:
+    class StoreOfNone:
         class algorithm:
             name = "dhash-64"
 
-    monkeypatch.setattr(bulk, "Readers", ReadersThatRaise)
+        class files:
+            @staticmethod
+            def images(files: object) -> dict[UUID, UUID]:
+                return {}
+
+        by_digests = None
+
+    def label(path: Path, root: object) -> Label:
+        fail(path, "w")
+        return UNLABELLED
+
+    monkeypatch.setattr(bulk, "FileReader", ReaderThatRaises)
     monkeypatch.setattr(bulk, "Keeper", KeeperThatRaises)
-    files = [Path(str(number)) for number in range(len(raised))]
-    steps = list(bulk.index_files(files, Settings(), StoreOfOne(), None))  # type: ignore[arg-type]
+    monkeypatch.setattr(bulk, "path_label", label)
+    monkeypatch.setattr(bulk, "UNIT", 1 if seam == "r" else 4)
+    files = [tmp_path / str(number) for number in range(len(raised))]
+    for file in files:
+        file.touch()
+    steps = list(bulk.index_files(files, Settings(), StoreOfNone(), None))  # type: ignore[arg-type]
     assert [step.path for step in steps] == files
     assert [step.error is not None for step in steps] == [kind is not None for kind in raised]
     assert steps[-1].progress == Progress(

@@ -77,7 +77,7 @@ def send_files(
                     known=progress.known + bool(answer and answer.pictures and not new),
                     failed=progress.failed + (answer is None),
                     empty=progress.empty + bool(answer and not answer.pictures),
-                    skipped=Counter(progress.skipped) + Counter(answer.skipped if answer else {}),
+                    skipped=dict(Counter(progress.skipped) + Counter(answer.skipped if answer else {})),
                 )
                 yield Step(path, progress, None if isinstance(sent, Extracted) else sent)
         finally:

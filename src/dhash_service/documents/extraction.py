@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dhash_service.facts import Algorithm, Picture, Sha256
-from dhash_service.pictures.formats import Opening
+from dhash_service.pictures.formats import Opening, is_apart
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top in points (1/72 inch), in the page's own coordinates: y grows upwards."""
@@ -62,6 +62,21 @@ class PictureReading:
     thumbnail: bool = True
     keep_content: bool = False
     turns: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileRules:
+    """Instructions for reading files of any kind, of at most `largest` bytes each."""
+
+    document: Reading
+    picture: PictureReading
+    largest: int
+
+    def apart(self, data: bytes) -> Reading | PictureReading | None:
+        """The instructions for what is only read under a limit on memory; None for an ordinary picture."""
+        if is_document(data):
+            return self.document
+        return self.picture if is_apart(data, self.picture.opening.formats) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ whenever the service ends by a signal.
 import multiprocessing
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -28,12 +29,18 @@ SPAWN = multiprocessing.get_context("spawn")  # forking would copy the service's
 
 
 class Lane:
-    """A process, started when it is needed and replaced after any abnormal end."""
+    """A process, started when it is needed and replaced after any abnormal end.
 
-    def __init__(self, seconds: float, memory_bytes: int) -> None:
+    It runs `serve` with its end of the pipe and the limit on memory; `seconds` bound each answer.
+    """
+
+    def __init__(
+        self, seconds: float, memory_bytes: int, serve: Callable[[Connection, int], None] = worker.serve
+    ) -> None:
         self.trouble = ""  # why the last process did not start
         self._seconds = seconds
         self._memory_bytes = memory_bytes
+        self._serve = serve
         self._starting = threading.Lock()  # `close` comes from another thread
         self._closed = False
         self._process: SpawnProcess | None = None
@@ -41,17 +48,20 @@ class Lane:
 
     def read(self, data: bytes, reading: Reading | PictureReading) -> Any:
         """Read one file: an `Extraction`, a `Picture` or its variants. Raises as `DocumentReader` says."""
-        pipe = self._hand_over(data, reading)
-        try:
-            if not pipe.poll(self._seconds):
-                self._end()
-                raise DocumentTimeoutError(f"Reading it took more than {self._seconds:g} seconds.")
-            answer = pipe.recv()
-        except (EOFError, OSError):
-            raise self._died(self._end()) from None
+        answer = self.answer(self.hand_over((data, reading)))
         if isinstance(answer, DhashError):
             raise answer
         return answer
+
+    def answer(self, pipe: Connection) -> Any:
+        """The next answer. Raises `DocumentTimeoutError`, or the error of what ended the process."""
+        try:
+            if pipe.poll(self._seconds):
+                return pipe.recv()
+        except (EOFError, OSError):
+            raise self.died() from None
+        self._end()
+        raise DocumentTimeoutError(f"Reading it took more than {self._seconds:g} seconds.")
 
     def warm(self) -> Connection:
         """Have a process that is ready for a document, starting one if need be; gives the pipe to it.
@@ -76,13 +86,17 @@ class Lane:
             process.kill()
             process.join()
 
-    def _hand_over(self, data: bytes, reading: Reading | PictureReading) -> Connection:
-        """Give the document to a process. One that dies before it took it did not die of it."""
+    def died(self) -> DhashError:
+        """End the process, which takes nothing more, and say how it ended."""
+        return self._died(self._end())
+
+    def hand_over(self, task: object) -> Connection:
+        """Give a task to a process. One that dies before it took it did not die of it."""
         for _ in range(2):
             pipe = self.warm()
             try:
                 if pipe.recv() == worker.READY:
-                    pipe.send((data, reading))
+                    pipe.send(task)
                     if pipe.poll(START_SECONDS) and pipe.recv() == worker.TAKEN:
                         return pipe
             except (EOFError, OSError):
@@ -98,7 +112,7 @@ class Lane:
                 self._pipe, end = SPAWN.Pipe()
                 with end:
                     self._process = SPAWN.Process(
-                        target=worker.serve, args=(end, self._memory_bytes), daemon=True
+                        target=self._serve, args=(end, self._memory_bytes), daemon=True
                     )
                     self._process.start()
             return self._process, self._pipe

@@ -1,24 +1,33 @@
 """The process that reads documents, and pictures whose decoders are not trusted: its limits, and a loop."""
 
+import hashlib
 import multiprocessing
 import os
 import resource
 import signal
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 from PIL import Image
 
 from dhash_service.documents import pdf
-from dhash_service.documents.extraction import Extraction, PictureReading, Reading
-from dhash_service.errors import DecoderFailedError, DhashError, DocumentMemoryError
-from dhash_service.facts import Picture
+from dhash_service.documents.extraction import Extraction, FileRules, PictureReading, Reading
+from dhash_service.errors import DecoderFailedError, DhashError, DocumentMemoryError, as_error
+from dhash_service.facts import Picture, Sha256
+from dhash_service.files import read_file
 from dhash_service.pictures.fingerprint import Variant, read_picture, variants
 
 READY, TAKEN = "ready", "taken"
 DOCUMENTS = 500  # then this process gives way to a fresh one, against what native libraries leak
+HELD_BYTES = 64 * 1024**2  # of files whose digests are known, and that may be wanted whole
 MEMORY_POLL = 0.05  # seconds, where the kernel does not enforce a limit
+
+
+Answer = Extraction | Picture | tuple[Variant, ...]
 
 
 def serve(pipe: Connection, memory_bytes: int) -> None:
@@ -34,15 +43,79 @@ def serve(pipe: Connection, memory_bytes: int) -> None:
             return
         answer = _read(data, reading)
         del data
-        try:
-            pipe.send(answer)
-        except MemoryError:  # before anything was sent
-            pipe.send(answer := _full())
-        if isinstance(answer, DocumentMemoryError):
+        if isinstance(_sent(pipe, answer), DocumentMemoryError):
             return
 
 
-Answer = Extraction | Picture | tuple[Variant, ...]
+def serve_files(pipe: Connection, memory_bytes: int, rules: FileRules) -> None:
+    """As `serve`, for many files at a time: take their paths, answer with their digests, and then with each
+    file that is wanted, by its place. The limit on memory holds while a document, or a picture in a further
+    format, is read.
+    """
+    Image.init()
+    _enter(None)
+    read = 0
+    while read < DOCUMENTS:
+        try:
+            pipe.send(READY)
+            paths: Sequence[Path] = pipe.recv()
+            pipe.send(TAKEN)
+            files = _Files(paths, rules)
+            pipe.send(files.digests())
+            for place in pipe.recv():
+                data = files.take(place)
+                answer: Answer | DhashError
+                if isinstance(data, DhashError):
+                    answer = data
+                elif reading := rules.apart(data):
+                    read += 1
+                    with _limited(memory_bytes):
+                        answer = _read(data, reading)
+                else:
+                    answer = _read(data, rules.picture)
+                del data
+                _sent(pipe, answer)
+        except (EOFError, OSError):
+            return
+
+
+class _Files:
+    """The bytes of several files: the first of them held, as far as a limit goes, the others read again."""
+
+    def __init__(self, paths: Sequence[Path], rules: FileRules) -> None:
+        self._paths = paths
+        self._rules = rules
+        self._held: dict[int, bytes | DhashError] = {}
+
+    def digests(self) -> list[Sha256 | None]:
+        """The SHA-256 of each file; None for one that cannot be read."""
+        room, found = HELD_BYTES, list[Sha256 | None]()
+        for place in range(len(self._paths)):
+            data = self._read(place)
+            if isinstance(data, DhashError) or len(data) <= room:
+                self._held[place] = data
+            room -= 0 if isinstance(data, DhashError) else len(data)
+            found.append(None if isinstance(data, DhashError) else Sha256(hashlib.sha256(data).hexdigest()))
+        return found
+
+    def take(self, place: int) -> bytes | DhashError:
+        """The bytes of a file, or the error in place of them; they are held no longer."""
+        return self._held.pop(place, None) or self._read(place)
+
+    def _read(self, place: int) -> bytes | DhashError:
+        try:
+            return read_file(self._paths[place], self._rules.largest)
+        except Exception as error:  # whatever a file system raises, it is this file's
+            return as_error(error)
+
+
+def _sent(pipe: Connection, answer: Answer | DhashError) -> Answer | DhashError:
+    """Send the answer, or that it does not fit into memory; what was sent."""
+    try:
+        pipe.send(answer)
+    except MemoryError:  # before anything was sent
+        pipe.send(answer := _full())
+    return answer
 
 
 def _read(data: bytes, reading: Reading | PictureReading) -> Answer | DhashError:
@@ -71,11 +144,11 @@ def _full() -> DocumentMemoryError:
     return DocumentMemoryError("Its pictures do not fit into the memory that one may take.")
 
 
-def _enter(memory_bytes: int) -> None:
+def _enter(memory_bytes: int | None) -> None:
     """Put this process under its limits. `memory_bytes` may be taken beyond what the start has taken."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected here, their cores unwanted
-    enforced = _limit_memory(memory_bytes)
+    enforced = memory_bytes is None or _limit_memory(memory_bytes)
     threading.Thread(target=_watch, args=(None if enforced else memory_bytes,), daemon=True).start()
 
 
@@ -85,8 +158,20 @@ def _limit_memory(memory_bytes: int) -> bool:
         return False
     with open("/proc/self/statm") as statm:
         taken = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + memory_bytes, taken + memory_bytes))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + memory_bytes, most))
     return True
+
+
+@contextmanager
+def _limited(memory_bytes: int) -> Iterator[None]:
+    """Let the kernel refuse memory beyond the limit for a while."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    _limit_memory(memory_bytes)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _watch(memory_bytes: int | None) -> None:

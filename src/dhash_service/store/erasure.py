@@ -27,6 +27,7 @@ from dhash_service.store.tables import (
     images,
     lookups,
     metadata,
+    seen_files,
     sightings,
     tags,
     thumbnails,
@@ -108,17 +109,33 @@ def find(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[*tuple[A
     return found
 
 
+def refused(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, TakenDownError]:
+    """The errors for those of these images that were erased."""
+    return {
+        id: TakenDownError(f"The picture was erased on {row.created_at:%Y-%m-%d}: {row.reason}")
+        for id, row in find(connection, ids).items()
+    }
+
+
+def refused_hidden(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, TakenDownError]:
+    """The errors for those of these images that were taken down."""
+    return {
+        row.image_id: TakenDownError(f"The picture was taken down on {row.created_at:%Y-%m-%d}: {row.reason}")
+        for chunk in chunks(ids)
+        for row in connection.execute(taken_down(chunk))
+    }
+
+
 def refuse(connection: Connection, ids: Sequence[UUID]) -> None:
     """Raise `TakenDownError` if one of these images was erased."""
-    for row in find(connection, ids).values():
-        raise TakenDownError(f"The picture was erased on {row.created_at:%Y-%m-%d}: {row.reason}")
+    for error in refused(connection, ids).values():
+        raise error
 
 
 def refuse_hidden(connection: Connection, ids: Sequence[UUID]) -> None:
     """Raise `TakenDownError` if one of these images was taken down."""
-    for chunk in chunks(ids):
-        for row in connection.execute(taken_down(chunk)):
-            raise TakenDownError(f"The picture was taken down on {row.created_at:%Y-%m-%d}: {row.reason}")
+    for error in refused_hidden(connection, ids).values():
+        raise error
 
 
 def erase(connection: Connection, wishes: Sequence[Erasure], release: str) -> list[Sha256 | None]:
@@ -163,6 +180,6 @@ def remove(connection: Connection, ids: Iterable[UUID]) -> None:
         mentions = (lookups.c.nearest_id, group_decisions.c.kept_id, tombstones.c.subject_image)
         for column in mentions:
             connection.execute(update(column.table).where(column.in_(chunk)).values({column.name: null()}))
-        for table in (sightings, tags, thumbnails, fingerprints):
+        for table in (seen_files, sightings, tags, thumbnails, fingerprints):
             connection.execute(delete(table).where(table.c.image_id.in_(chunk)))
         connection.execute(delete(images).where(images.c.id.in_(chunk)))

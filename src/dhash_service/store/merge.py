@@ -41,7 +41,7 @@ KEYS = {
 }
 """The key of a fact, where it is not the primary key."""
 
-BOOKKEEPING = frozenset({"meta", "schema_revisions", "alembic_version", "erased_fingerprints"})
+BOOKKEEPING = frozenset({"meta", "schema_revisions", "alembic_version", "erased_fingerprints", "seen_files"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,16 @@ class Repository:
         found = self.image(image_id(sha256))
         return found if found and found.sha256 == sha256 else None
 
+    def by_digests(self, digests: Sequence[Sha256]) -> dict[Sha256, UUID]:
+        """The images in search with these bytes."""
+        wanted = [image_id(digest) for digest in digests]
+        found: dict[Sha256, UUID] = {}
+        with reading(self.engine) as connection:
+            for chunk in chunks(wanted):
+                rows = connection.execute(_digests(), {"wanted": chunk}).tuples()
+                found |= {Sha256(digest): id for id, digest in rows}
+        return found
+
     def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
         """The images in search behind these keys of the feed; a hidden one is left out."""
         if not keys:  # nothing near: most often so
@@ -181,6 +191,13 @@ def by_id() -> Select[Any]:
     """Images in search with the `wanted` ids, each with the fingerprint it stands by."""
     wanted = images.c.id.in_(bindparam("wanted", expanding=True))
     return select(*IMAGE).select_from(PAIRED).where(wanted, stands(fingerprints))
+
+
+@cache
+def _digests() -> Select[tuple[UUID, str]]:
+    """Id and SHA-256 of the images in search with the `wanted` ids."""
+    wanted = images.c.id.in_(bindparam("wanted", expanding=True))
+    return select(images.c.id, images.c.sha256).where(wanted, visible_image(images.c.id))
 
 
 @cache

@@ -44,6 +44,7 @@ from dhash_service.store.engine import (
     writing,
 )
 from dhash_service.store.erasure import Erased, Erasure
+from dhash_service.store.files import SeenFiles
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen, present
@@ -83,7 +84,7 @@ class Store(Repository):
         self.folder: Path | None = path.parent if path else None
         self.originals = originals
         self._recorder = Recorder(release, algorithm, clock)
-        self._files = ThreadPoolExecutor(2, thread_name_prefix="originals")
+        self._keepers = ThreadPoolExecutor(2, thread_name_prefix="originals")
         self._writer = Writer(engine, lock_seconds=lock_seconds)
         self.expecting = self._writer.expecting
         self.sightings = Sightings(engine)
@@ -93,6 +94,7 @@ class Store(Repository):
         self.leases = Leases(self._writer, release)
         self.verdicts = Verdicts(engine, self._writer, self._recorder, algorithm)
         self.banks = Banks(engine, self._writer, release)
+        self.files = SeenFiles(engine, self._writer, release)
         self.groups = GroupDecisions(engine, self._writer, self._recorder, self.queue)
 
     @classmethod
@@ -153,7 +155,7 @@ class Store(Repository):
 
     def close(self) -> None:
         """Write all that was submitted, then let go of the database."""
-        self._files.shutdown()
+        self._keepers.shutdown()
         self._writer.close()
         self.feed.close()
         self.engine.dispose()
@@ -255,7 +257,7 @@ class Store(Repository):
             else:
                 answer.set_result(written.result())
 
-        self._files.submit(keep)
+        self._keepers.submit(keep)
         return answer
 
     def erased(self, image: UUID) -> bool:
@@ -263,11 +265,10 @@ class Store(Repository):
         with reading(self.engine) as connection:
             return bool(erasure.find(connection, [image]))
 
-    def refuse(self, image: UUID) -> None:
-        """Raise `TakenDownError` for an image that was erased or taken down."""
+    def refused(self, images: Sequence[UUID]) -> dict[UUID, TakenDownError]:
+        """The errors for those of these images that were erased or taken down."""
         with reading(self.engine) as connection:
-            erasure.refuse(connection, [image])
-            erasure.refuse_hidden(connection, [image])
+            return erasure.refused_hidden(connection, images) | erasure.refused(connection, images)
 
     def has(self, image: UUID) -> bool:
         """True of an image that is in the store, in search or not."""

@@ -335,6 +335,15 @@ schema_revisions = Table(
     *stamp(),
 )
 
+# What `dhash index` need not read again. No foreign key: the release before erases without knowing of it.
+seen_files = Table(
+    "seen_files",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("image_id", Id, nullable=False),
+    *stamp(),
+)
+
 FACTS = (
     erasures,
     images,

@@ -54,9 +54,10 @@ def hidden_images(until: Until = None) -> Select[tuple[Any]]:
 
 
 def taken_down(ids: Sequence[Any]) -> Select[Any]:
-    """The tombstones (reason, created_at) that hide these images by name. Only an admin makes such."""
+    """The tombstones (image_id, reason, created_at) that hide these images by name: an admin makes them."""
     tombstone, hides = _hiding("subject_image", None)
-    return select(tombstone.c.reason, tombstone.c.created_at).where(tombstone.c.subject_image.in_(ids), hides)
+    said = (tombstone.c.subject_image.label("image_id"), tombstone.c.reason, tombstone.c.created_at)
+    return select(*said).where(tombstone.c.subject_image.in_(ids), hides)
 
 
 def hidden_releases(until: Until = None) -> Select[tuple[str]]:

@@ -9,11 +9,18 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from dhash_service import bulk
+from dhash_service.facts import Sha256, Subject, Tombstone, image_id, new_id
+from dhash_service.matcher import Matcher
+from dhash_service.settings import Settings
+from dhash_service.store.store import Store
 from tests.dhash_service.api.test_hostile import document
+from tests.dhash_service.documents import pdfs
 from tests.dhash_service.serving import dhash
 from tests.dhash_service.store.databases import sqlite_file
 from tests.pictures import encode, jpeg, photo
@@ -79,6 +86,12 @@ def test_what_a_file_is_called_does_not_matter(env: dict[str, str], tmp_path: Pa
     (tmp_path / "other.avif").write_bytes(encode(photo(200, 150, 33), "AVIF"))
     _, run = index({**env, "DHASH_FORMATS": "none"}, tmp_path / "other.avif")
     assert (run.returncode, "DHASH_FORMATS=avif" in run.stderr) == (1, True)
+
+
+def test_the_summary_counts_what_documents_did_not_give(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "two.pdf").write_bytes(pdfs.showing(jpeg(200, 150, 61), jpeg(20, 15, 62)))
+    summary, run = index(env, tmp_path)
+    assert (run.returncode, summary["pictures"], summary["skipped"]) == (0, 1, {"tiny": 1})
 
 
 def test_banks_queue_and_refuse_what_is_indexed(env: dict[str, str], tmp_path: Path) -> None:
@@ -194,3 +207,36 @@ def test_every_command_has_help_with_an_example() -> None:
     for path, command in found:
         assert "Example: dhash" in str(getattr(command, "epilog", "")), path
         assert getattr(command, "help", ""), path
+
+
+def test_what_has_not_changed_is_not_read_and_what_has_is(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, old = tmp_path / "a.jpg", time.time() - 60
+    settings = Settings.load(store=env["DHASH_STORE"], release="t")
+
+    def run() -> tuple[int, int, int]:
+        with Store.open_from(settings) as store, Matcher(store, settings) as matcher:
+            done = list(bulk.index_files([name], settings, store, matcher))[-1].progress
+        return done.pictures, done.known, done.failed
+
+    def write(seed: int) -> None:
+        name.write_bytes(jpeg(200, 150, seed).ljust(40_000, b"\0"))  # as large and as old each time
+        os.utime(name, (old, old))
+
+    write(51)
+    assert run() == (1, 0, 0)
+    assert run() == (0, 1, 0)  # it has just changed, so it was read
+    monkeypatch.setattr(bulk, "is_settled", lambda status, now: True)
+    assert run() == (0, 1, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk.FileReader, "read", None)  # nothing is read
+        assert run() == (0, 1, 0)
+    write(52)
+    assert run() == (1, 0, 0)
+    digest = Sha256(hashlib.sha256(name.read_bytes()).hexdigest())
+    with Store.open_from(settings) as store:
+        now = datetime.now(UTC)
+        away = Tombstone(new_id(), Subject.IMAGE, str(image_id(digest)), True, "", "ada", "t", now)
+        store.add_tombstone(away).result()
+    assert run() == (0, 0, 1)  # it was taken down
