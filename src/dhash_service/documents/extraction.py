@@ -65,6 +65,14 @@ class PictureReading:
 
 
 @dataclass(frozen=True, slots=True)
+class LargeReading:
+    """Instructions for drawing a picture for the screen, at most `side` pixels wide and high."""
+
+    opening: Opening
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileRules:
     """Instructions for reading files of any kind, of at most `largest` bytes each."""
 

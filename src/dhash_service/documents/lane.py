@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from dhash_service.documents import worker
-from dhash_service.documents.extraction import PictureReading, Reading
+from dhash_service.documents.extraction import LargeReading, PictureReading, Reading
 from dhash_service.errors import (
     BusyError,
     DhashError,
@@ -46,8 +46,8 @@ class Lane:
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
 
-    def read(self, data: bytes, reading: Reading | PictureReading) -> Any:
-        """Read one file: an `Extraction`, a `Picture` or its variants. Raises as `DocumentReader` says."""
+    def read(self, data: bytes, reading: Reading | PictureReading | LargeReading) -> Any:
+        """Read one file: an `Extraction`, a `Picture`, its variants, … Raises as `DocumentReader` says."""
         answer = self.answer(self.hand_over((data, reading)))
         if isinstance(answer, DhashError):
             raise answer
@@ -111,10 +111,9 @@ class Lane:
             if self._process is None or self._pipe is None:
                 self._pipe, end = SPAWN.Pipe()
                 with end:
-                    self._process = SPAWN.Process(
-                        target=self._serve, args=(end, self._memory_bytes), daemon=True
-                    )
-                    self._process.start()
+                    process = SPAWN.Process(target=self._serve, args=(end, self._memory_bytes), daemon=True)
+                    process.start()
+                    self._process = process
             return self._process, self._pipe
 
     def _end(self) -> int:
@@ -134,7 +133,8 @@ class Lane:
             return closing()
         if exitcode == -signal.SIGABRT:  # pdfium's way to end when it is refused memory
             return too_much_memory(self._memory_bytes)
-        return DocumentWorkerDiedError(f"The process that read it ended {_how(exitcode)}.")
+        why = " A system that runs out of memory does that." if exitcode == -signal.SIGKILL else ""
+        return DocumentWorkerDiedError(f"The process that read it ended {_how(exitcode)}.{why}")
 
 
 def too_much_memory(memory_bytes: int) -> DocumentMemoryError:

@@ -49,6 +49,7 @@ from dhash_service.errors import (
     DamagedDocumentError,
     DamagedPictureError,
     DecoderFailedError,
+    DhashError,
     EncryptedDocumentError,
     NotADocumentError,
     TooManyPagesError,
@@ -86,7 +87,12 @@ def extract(data: bytes, reading: Reading) -> Extraction:
         album = _Album(reading, document, patterns=TILING.search(data) is not None)
         for number in range(1, pages + 1):
             with closing(_page(document, number)) as page:
-                album.add_page(number, _with_annotations(document, page, number, album.skipped))
+                try:
+                    album.add_page(number, _with_annotations(document, page, number, album.skipped))
+                except (DhashError, MemoryError):
+                    raise
+                except Exception:  # whatever it is, it is this page's
+                    album.skipped[Skip.DECODER_FAILED] += 1
     return Extraction(Sha256(sha256(data).hexdigest()), pages, tuple(album.pictures), dict(album.skipped))
 
 
@@ -193,6 +199,10 @@ class _Album:
                     taken = self._take(image, upright(matrix, rotation), _area(box) / whole)
             except (pypdfium2.PdfiumError, UnicodeDecodeError):  # no pixels, or a filter named in no encoding
                 taken = Skip.DAMAGED
+            except (DhashError, MemoryError):
+                raise
+            except Exception:  # whatever it is, it is this picture's
+                taken = Skip.DECODER_FAILED
             if isinstance(taken, Skip):
                 self.skipped[taken] += 1
             elif taken:

@@ -10,10 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import LifoQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dhash_service.documents.extraction import Extraction, Limits, PictureReading, Reading
+from dhash_service.documents.extraction import Extraction, LargeReading, Limits, PictureReading, Reading
 from dhash_service.documents.lane import Lane, closing, too_much_memory
 from dhash_service.pictures.fingerprint import Variant, fingerprint, read_picture, variants
 from dhash_service.pictures.formats import is_apart
+from dhash_service.pictures.large import large
 
 if TYPE_CHECKING:  # a worker imports this package too, and does without the half second that settings take
     from dhash_service.facts import Algorithm, Fingerprint, Picture, Sha256
@@ -99,7 +100,14 @@ class DocumentReader:
             return found
         return variants(data, algorithm, self._opening)
 
-    def apart(self, data: bytes, reading: PictureReading | Reading) -> Future[Any]:
+    def large(self, data: bytes, side: int) -> tuple[bytes, str]:
+        """The picture for the screen and its media type, see `pictures.large`; raises as `picture`."""
+        if self.is_apart(data):
+            drawn: tuple[bytes, str] = self.apart(data, LargeReading(self._opening, side)).result()
+            return drawn
+        return large(data, self._opening, side)
+
+    def apart(self, data: bytes, reading: PictureReading | Reading | LargeReading) -> Future[Any]:
         """Read a file in a worker process. The future raises as that of `extract`."""
         try:
             return self._threads.submit(self._read, data, reading)
@@ -118,7 +126,7 @@ class DocumentReader:
             lane.close()
         self._threads.shutdown(wait=True)
 
-    def _read(self, data: bytes, reading: Reading | PictureReading) -> Any:
+    def _read(self, data: bytes, reading: Reading | PictureReading | LargeReading) -> Any:
         if MEMORY_PER_BYTE * len(data) > self._memory_bytes:
             raise too_much_memory(self._memory_bytes)
         return self._in_turn(lambda lane: lane.read(data, reading))

@@ -15,19 +15,22 @@ from pathlib import Path
 from PIL import Image
 
 from dhash_service.documents import pdf
-from dhash_service.documents.extraction import Extraction, FileRules, PictureReading, Reading
+from dhash_service.documents.extraction import Extraction, FileRules, LargeReading, PictureReading, Reading
 from dhash_service.errors import DecoderFailedError, DhashError, DocumentMemoryError, as_error
 from dhash_service.facts import Picture, Sha256
 from dhash_service.files import read_file
+from dhash_service.pictures.decoding import open_picture
 from dhash_service.pictures.fingerprint import Variant, read_picture, variants
+from dhash_service.pictures.large import large
 
 READY, TAKEN = "ready", "taken"
 DOCUMENTS = 500  # then this process gives way to a fresh one, against what native libraries leak
 HELD_BYTES = 64 * 1024**2  # of files whose digests are known, and that may be wanted whole
+BYTES_PER_PIXEL = 16  # that decoding may take (see `pictures.bombs`)
 MEMORY_POLL = 0.05  # seconds, where the kernel does not enforce a limit
 
 
-Answer = Extraction | Picture | tuple[Variant, ...]
+Answer = Extraction | Picture | tuple[Variant, ...] | tuple[bytes, str]
 
 
 def serve(pipe: Connection, memory_bytes: int) -> None:
@@ -118,11 +121,13 @@ def _sent(pipe: Connection, answer: Answer | DhashError) -> Answer | DhashError:
     return answer
 
 
-def _read(data: bytes, reading: Reading | PictureReading) -> Answer | DhashError:
+def _read(data: bytes, reading: Reading | PictureReading | LargeReading) -> Answer | DhashError:
     """What was asked for; every failure is one of our errors, and none is a server error."""
     try:
         if isinstance(reading, Reading):
             return pdf.extract(data, reading)
+        if isinstance(reading, LargeReading):
+            return large(data, reading.opening, reading.side)
         if reading.turns:
             return variants(data, reading.algorithm, reading.opening)
         return read_picture(
@@ -132,12 +137,27 @@ def _read(data: bytes, reading: Reading | PictureReading) -> Answer | DhashError
             thumbnail=reading.thumbnail,
             keep_content=reading.keep_content,
         )
+    except DecoderFailedError as error:
+        return _full() if _starved(error, data, reading) else error
     except DhashError as error:
         return error
     except MemoryError:
         return _full()
     except Exception as error:
         return DecoderFailedError(f"Reading it failed: {type(error).__name__} {error}.")
+
+
+def _starved(
+    error: DecoderFailedError, data: bytes, reading: Reading | PictureReading | LargeReading
+) -> bool:
+    """True where a decoder failed for want of memory, or may have: some, as AVIF's, do not say so."""
+    if isinstance(error.__cause__, MemoryError) or "out of memory" in str(error).lower():
+        return True
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if isinstance(reading, Reading) or limit == resource.RLIM_INFINITY:
+        return False
+    with open_picture(data, reading.opening) as picture:
+        return picture.width * picture.height * BYTES_PER_PIXEL > limit - _taken()
 
 
 def _full() -> DocumentMemoryError:
@@ -156,11 +176,16 @@ def _limit_memory(memory_bytes: int) -> bool:
     """Let the kernel refuse memory beyond the limit; True where it does. Only Linux counts RLIMIT_AS."""
     if sys.platform != "linux":
         return False
-    with open("/proc/self/statm") as statm:
-        taken = int(statm.read().split()[0]) * resource.getpagesize()
+    taken = _taken()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (taken + memory_bytes, most))
     return True
+
+
+def _taken() -> int:
+    """Bytes of address space."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
 
 
 @contextmanager

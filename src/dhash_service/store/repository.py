@@ -88,8 +88,8 @@ class Repository:
         found: dict[Sha256, UUID] = {}
         with reading(self.engine) as connection:
             for chunk in chunks(wanted):
-                rows = connection.execute(_digests(), {"wanted": chunk}).tuples()
-                found |= {Sha256(digest): id for id, digest in rows}
+                rows = connection.execute(_digests(), {"wanted": chunk})
+                found |= {Sha256(row.sha256): row.id for row in rows}
         return found
 
     def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
@@ -194,7 +194,7 @@ def by_id() -> Select[Any]:
 
 
 @cache
-def _digests() -> Select[tuple[UUID, str]]:
+def _digests() -> Select[Any]:
     """Id and SHA-256 of the images in search with the `wanted` ids."""
     wanted = images.c.id.in_(bindparam("wanted", expanding=True))
     return select(images.c.id, images.c.sha256).where(wanted, visible_image(images.c.id))

@@ -38,6 +38,17 @@ QUALITY = {
 }
 """The reasons of a low quality, in words for people."""
 
+TURNED = {
+    "turned_90": "turned right",
+    "turned_180": "upside down",
+    "turned_270": "turned left",
+    "mirrored": "mirrored",
+    "mirrored_turned_90": "mirrored and turned right",
+    "mirrored_turned_180": "mirrored, upside down",
+    "mirrored_turned_270": "mirrored and turned left",
+}
+"""How a known picture lies to the one that was sent, in words for people."""
+
 SKIPPED = {
     "tiny": "too small to tell apart",
     "too_many_pixels": "with too many pixels",
@@ -61,11 +72,13 @@ class Card:
     distance: int | None
     set_bits: str  # SVG path data in an 8×8 box
     differing: str
+    turn: str = ""  # in words, where it is near to the picture turned or mirrored
 
     @classmethod
     def of(cls, neighbour: Neighbour, value: int) -> "Card":
         known = neighbour.image.fingerprint.value
-        return cls(neighbour.image, neighbour.distance, squares(known), squares(known ^ value))
+        turn = TURNED.get(neighbour.turn or "", "")
+        return cls(neighbour.image, neighbour.distance, squares(known), squares(known ^ value), turn)
 
     @classmethod
     def alone(cls, image: Image) -> "Card":

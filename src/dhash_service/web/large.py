@@ -1,27 +1,15 @@
 """A kept original, shrunk for the screen: large enough to compare by eye, small enough to fetch ahead."""
 
 import asyncio
-import io
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
-from PIL import Image as PILImage
 
 from dhash_service.api.auth import Running
 from dhash_service.errors import NotFoundError
-from dhash_service.pictures.decoding import decoding, open_picture
-from dhash_service.pictures.formats import Opening
-from dhash_service.pictures.thumbnail import upright
+from dhash_service.pictures.large import CLOSE, SIDE
 from dhash_service.web.visitors import Reader
-
-SIDE = 1024
-"""The longest side, in pixels."""
-
-CLOSE = 4096
-"""The longest side for somebody who looks closely."""
-
-JPEG_QUALITY = 80
 
 AT_ONCE = 2
 """Pictures drawn at the same time: what is submitted needs the cores too."""
@@ -51,8 +39,7 @@ async def large(
     def draw() -> tuple[bytes, str] | None:
         image, originals = service.store.image(id), service.store.originals
         content = originals.get(image.sha256) if image and originals else None
-        side = CLOSE if close else SIDE
-        return shrunk(content, Opening(service.settings.max_pixels), side) if content else None
+        return service.documents.large(content, CLOSE if close else SIDE) if content else None
 
     async with places:
         drawn = await asyncio.to_thread(draw)
@@ -61,25 +48,3 @@ async def large(
     # An id follows from the picture's bytes, so what it names never changes.
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
     return Response(drawn[0], media_type=drawn[1], headers=headers)
-
-
-def shrunk(content: bytes, opening: Opening, side: int = SIDE) -> tuple[bytes, str]:
-    """The picture upright and at most `side` pixels wide and high, and its media type: JPEG, or WebP where it
-    is transparent.
-
-    Nothing of the file's own bytes is passed on. Raises the errors of `open_picture`.
-    """
-    picture: PILImage.Image = open_picture(content, opening)
-    with decoding(picture):
-        turn = upright(picture)
-        picture.draft("RGB", (side, side))
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-        picture.thumbnail((side, side))
-        if turn is not None:
-            picture = picture.transpose(turn)
-        file = io.BytesIO()
-        if picture.mode == "RGBA":
-            picture.save(file, "WEBP", quality=JPEG_QUALITY)
-            return file.getvalue(), "image/webp"
-        picture.save(file, "JPEG", quality=JPEG_QUALITY, comment=b"", exif=b"", icc_profile=b"")
-        return file.getvalue(), "image/jpeg"

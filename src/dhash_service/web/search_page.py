@@ -106,16 +106,16 @@ async def look_up(request: Request, service: Running, visitor: Reader) -> HTMLRe
     """
     require_same_origin(request)
     form = await bodies.form(request, service.settings.max_batch)
-    keep = form.get("keep") == "yes"
+    keep, variants = (form.get(name) == "yes" for name in ("keep", "variants"))
     files = [file for file in form.getlist("files") if isinstance(file, UploadFile) and file.filename]
     if not files:
         raise BadRequestError("The form has no file.", "Choose one, or drop it onto the page.")
     if "hx-request" in request.headers:
-        answer = await answer_to(service, files[0], keep)
+        answer = await answer_to(service, files[0], keep, variants)
         return render(request, "search_answer.html", answer=answer)
-    answers = await asyncio.gather(*(answer_or_problem(service, file, keep) for file in files))
+    answers = await asyncio.gather(*(answer_or_problem(service, file, keep, variants) for file in files))
     asked = Asked("", service.settings.match_radius)
-    return await page(request, service, asked, answers=answers, keep=keep)
+    return await page(request, service, asked, answers=answers, keep=keep, variants=variants)
 
 
 @router.get("/status")
@@ -177,6 +177,7 @@ async def page(
     answers: Sequence[Answered] = (),
     problem: DhashError | None = None,
     keep: bool = False,
+    variants: bool = False,
     status: int = 200,
 ) -> HTMLResponse:
     """The whole page."""
@@ -191,6 +192,7 @@ async def page(
         summary=summary(answers),
         problem=problem,
         keep=keep,
+        variants=variants,
         radii=RADII,
         closed=service.settings.locked and not visitor_of(request).known,
         largest=service.settings.max_body_bytes,
@@ -204,19 +206,26 @@ def further(formats: Collection[str]) -> list[Format]:
     return [format for format in FURTHER.values() if format.pillow in formats]
 
 
-async def answer_or_problem(service: Service, file: UploadFile, keep: bool) -> Answered:
+async def answer_or_problem(service: Service, file: UploadFile, keep: bool, variants: bool) -> Answered:
     try:
-        return await answer_to(service, file, keep)
+        return await answer_to(service, file, keep, variants)
     except Exception as error:  # whatever it is, it is this file's
         return Answered.failed(str(file.filename), as_error(error))
 
 
-async def answer_to(service: Service, file: UploadFile, keep: bool) -> Answered:
-    """Answer a picture, or each picture in a PDF. Raises `DhashError`."""
+async def answer_to(service: Service, file: UploadFile, keep: bool, variants: bool) -> Answered:
+    """Answer a picture, with `variants` by turned and mirrored copies too, or each picture in a PDF.
+
+    Raises `DhashError`.
+    """
     name, data = str(file.filename), file.file.read()
     if not is_document(data):
         submission = await service.submit(data, register=keep, label=file_label(name))
-        return Answered(name, pictures=[await shown(service, submission)])
+        if not variants:
+            return Answered(name, pictures=[await shown(service, submission)])
+        radius = service.settings.match_radius
+        _, near = await service.search_turned(data, radius, BESIDE + 1)
+        return Answered(name, pictures=[Shown.of(submission, near, radius)])
     document = await service.extract(data, register=keep, label=file_label(name))
     found = [(submission, item.page) for item, submission in document.pictures]
     radius = service.settings.match_radius

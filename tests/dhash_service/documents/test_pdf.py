@@ -275,6 +275,28 @@ def test_a_picture_whose_data_is_broken_costs_itself_alone() -> None:
     assert extraction.skipped == {Skip.DAMAGED: 2}
 
 
+@pytest.mark.parametrize(("seam", "taken"), [("_jpeg", 3), ("_tile", 2)])
+def test_what_nobody_expected_costs_that_picture_or_page_alone(
+    monkeypatch: pytest.MonkeyPatch, seam: str, taken: int
+) -> None:
+    """`_jpeg` is called for each of the four pictures, `_tile` when a page begins: the second page fails."""
+    draft = Draft()
+    for number in range(2):
+        pictures = {name: draft.jpeg(jpeg(64, 64, 2 * number + place)) for place, name in enumerate("AB")}
+        draft.page(at("A", 0, 0, 100, 100) + at("B", 200, 200, 100, 100), pictures)
+    whole = getattr(pdf, seam)
+    turn = iter(range(100))
+
+    def failing(*arguments: object) -> object:
+        if next(turn) == 2:
+            raise KeyError("nobody expected this")
+        return whole(*arguments)
+
+    monkeypatch.setattr(pdf, seam, failing)
+    found = extract(draft.save())
+    assert (len(found.pictures), found.skipped) == (taken, {Skip.DECODER_FAILED: 1})
+
+
 def test_a_negative_size_is_damage_and_not_a_bomb() -> None:
     extraction = extract(image_bomb((-18, 40), megabytes=1))
     assert (extraction.pictures, extraction.skipped) == ((), {Skip.DAMAGED: 1})

@@ -19,7 +19,7 @@ from dhash_service.web.paces import paces
 from tests.dhash_service.serving import serving
 from tests.dhash_service.web.browsing import Browsing, field
 from tests.dhash_service.web.conftest import DOCUMENT, Reviewed
-from tests.pictures import jpeg, photo, turned
+from tests.pictures import encode, jpeg, photo, turned
 
 SignIn = Callable[..., Browsing]
 
@@ -214,6 +214,9 @@ def test_progress_counts_mine_and_everybody_s(reviewed: Reviewed, alone: SignIn)
         browsing.send("/review/withdrawals", {"id": str(new_id()), "decision": id})
 
 
+BYTES = "application/octet-stream"
+
+
 def test_a_kept_original_is_shown_large_upright_and_without_its_metadata(tmp_path: Path) -> None:
     with serving(tmp_path, keep_originals=True, review_below=1) as server:
         sideways = turned(photo(1800, 1200, 3), 6)
@@ -228,6 +231,12 @@ def test_a_kept_original_is_shown_large_upright_and_without_its_metadata(tmp_pat
         assert picture.size == (683, 1024)
         assert not picture.getexif()
         assert server.client.get(f"/pictures/{new_id()}/large").status_code == 404
+        for format in ("AVIF", "JPEG2000", "TGA"):  # which browsers may not show
+            data = encode(photo(1100, 550, 4), format)
+            kept = server.client.post("/api/dhash", content=data, headers={"Content-Type": BYTES}).json()
+            answer = server.client.get(f"/pictures/{kept['id']}/large")
+            assert answer.headers["content-type"] == "image/jpeg"
+            assert PILImage.open(io.BytesIO(answer.content)).size == (1024, 512)
         shown = Browsing(server.url).start()["pairs"]
         assert all(pair["submitted"]["picture"].endswith("/large") for pair in shown)
         assert server.client.get("/openapi.json").json()["paths"].keys().isdisjoint({"/review", "/sign-in"})

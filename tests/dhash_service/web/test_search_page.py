@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.dhash_service.documents.pdfs import showing
 from tests.dhash_service.serving import Server, serving
@@ -27,10 +28,14 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def look_up(server: Server, *files: tuple[str, bytes], keep: str = "", **headers: str) -> httpx.Response:
+def look_up(
+    server: Server, *files: tuple[str, bytes], keep: str = "", variants: str = "", **headers: str
+) -> httpx.Response:
     """What the page's form sends."""
     parts = [("files", (name, data, "application/octet-stream")) for name, data in files]
-    return server.client.post("/lookup", data={"keep": keep}, files=parts, headers=BROWSER | headers)
+    return server.client.post(
+        "/lookup", data={"keep": keep, "variants": variants}, files=parts, headers=BROWSER | headers
+    )
 
 
 def is_known(server: Server, data: bytes) -> bool:
@@ -87,6 +92,16 @@ def test_the_script_gets_one_answer_alone_and_problems_as_json(server: Server) -
     assert answer.text.lstrip().startswith("<article")
     refused = look_up(server, ("a.jpg", b"nothing"), Accept="*/*", **{"HX-Request": "true"})
     assert (refused.status_code, refused.json()["type"]) == (415, "/problems/unsupported-format")
+
+
+def test_turned_and_mirrored_copies_are_found_where_that_is_ticked(server: Server) -> None:
+    known = photo(240, 180, 77)
+    server.client.post("/api/dhash", content=encode(known, "PNG"), headers={"Content-Type": "image/png"})
+    turned = encode(known.transpose(Image.Transpose.TRANSPOSE), "PNG")
+    assert "mirrored and turned" not in look_up(server, ("t.png", turned)).text
+    page = look_up(server, ("t.png", turned), variants="yes").text
+    assert "mirrored and turned right" in page
+    assert re.search(r'name="variants" value="yes" checked', page)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ const megabytes = (bytes) => `${Math.round(bytes / 1048576).toLocaleString()} MB
 
 /** One file on its way: its row, and what can be done with it. */
 class Errand {
-  constructor(file, keep) {
-    Object.assign(this, { file, keep, tries: 0, stop: new AbortController() });
+  constructor(file, keep, variants) {
+    Object.assign(this, { file, keep, variants, tries: 0, stop: new AbortController() });
     this.row = make("li", { class: "card file" });
     this.state = make("span", { class: "muted state" });
     this.bar = make("progress", { max: 1, "aria-label": file.name });
@@ -59,7 +59,7 @@ class Errand {
     }, 500);
     this.bar.removeAttribute("value");
     this.show(state);
-    const answer = await post(this.file, this.keep, signal, (share) => {
+    const answer = await post(this.file, this.keep, this.variants, signal, (share) => {
       state = share < 1 ? `sending, ${Math.round(share * 100)} %` : "reading";
       if (share < 1) this.bar.value = share; else this.bar.removeAttribute("value");
       this.show(state);
@@ -170,9 +170,10 @@ function button(text, act) {
 }
 
 /** Send a file; what came back, with status 0 where nothing did. */
-function post(file, keep, signal, progress) {
+function post(file, keep, variants, signal, progress) {
   const body = new FormData();
   body.append("keep", keep ? "yes" : "");
+  if (variants) body.append("variants", "yes");
   body.append("files", file);
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
@@ -216,9 +217,10 @@ function take(files, folders = []) {
   if (closed()) return tell("This service is locked: sign in first.");
   const list = $("#answers .files");
   const keep = form.elements.keep.value === "yes";
+  const variants = form.elements.variants.checked;
   const rows = [];
   for (const file of files.slice(0, MOST)) {
-    const errand = new Errand(file, keep);
+    const errand = new Errand(file, keep, variants);
     rows.push(errand.row);
     if (folders.includes(file)) {
       errand.fail({ title: "A folder", detail: "Drop the files in it,", advice: "or index it whole: dhash index FOLDER." });
