@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
 from uuid import UUID
 
@@ -19,6 +20,7 @@ Sha256 = NewType("Sha256", str)
 """64 lower-case hex digits."""
 
 
+@lru_cache(maxsize=4096)  # a picture that is kept is asked for its id a dozen times
 def image_id(sha256: Sha256) -> UUID:
     """The id of the image with these bytes: a UUIDv8 (RFC 9562 §5.8) cut from its SHA-256."""
     return id_of_digest(sha256)

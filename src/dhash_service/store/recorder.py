@@ -463,5 +463,5 @@ def after(newest: datetime | None, wanted: datetime) -> datetime:
 def storable(*texts: str) -> None:
     """Refuse text that a database cannot hold: PostgreSQL no NUL, neither of them half a character."""
     for text in texts:
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if "\0" in text or (not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text)):
             raise BadRequestError("The text holds a character that cannot be stored.", "Send it without.")
