@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROJECT_FILES := pyproject.toml
 PYTEST = $(BIN)/python -m pytest --dist worksteal
+CLIENT ?= build
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -66,9 +67,9 @@ fuzz: .venv/.development ## hostile input at random, as long as you like: make f
 	$(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 client: .venv/.development ## generate a client from the OpenAPI document into build/client; fails on any warning
-	@mkdir -p build
-	@$(BIN)/python -c 'import json; from dhash_service.app import create_app; print(json.dumps(create_app().openapi()))' > build/openapi.json
-	@$(BIN)/uv tool run openapi-python-client@0.29.1 generate --path build/openapi.json --output-path build/client --meta none --overwrite --fail-on-warning
+	@mkdir -p $(CLIENT)
+	@$(BIN)/python -c 'import json; from dhash_service.app import create_app; print(json.dumps(create_app().openapi()))' > $(CLIENT)/openapi.json
+	@$(BIN)/uv tool run openapi-python-client@0.29.1 generate --path $(CLIENT)/openapi.json --output-path $(CLIENT)/client --meta none --overwrite --fail-on-warning
 
 chaos: .venv/.development ## real rollouts under fire, judged from outside; RUNS=1000 SEED=n JOBS=2 for a campaign
 	@$(BIN)/python -m chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)

@@ -6,12 +6,14 @@ so a run that was interrupted goes on by being started again.
 
 import hashlib
 import os
+import signal
 import stat
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -158,9 +160,26 @@ def index_files(
     keeper = Keeper(store, matcher, settings.max_body_bytes)
     with closing(Readers(settings, store, root)) as readers:
         for group in readers.read_all(files):
-            for file, outcome in zip(group, keeper.keep(group), strict=True):
-                progress = advanced(progress, file, outcome)
-                yield Step(file.path, progress, outcome if isinstance(outcome, DhashError) else None)
+            with interrupts_delayed():
+                for file, outcome in zip(group, keeper.keep(group), strict=True):
+                    progress = advanced(progress, file, outcome)
+                    yield Step(file.path, progress, outcome if isinstance(outcome, DhashError) else None)
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Let Ctrl-C wait until the end, so that what is committed is counted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 @dataclass(frozen=True, slots=True)
