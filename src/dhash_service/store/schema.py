@@ -38,7 +38,7 @@ class Applied(Revision):
     release: str
 
 
-KNOWN: Sequence[tuple[str, Kind]] = tuple((f"{number:04}", Kind.EXPAND) for number in range(1, 8))
+KNOWN: Sequence[tuple[str, Kind]] = tuple((f"{number:04}", Kind.EXPAND) for number in range(1, 9))
 """The revisions of this release, oldest first: what `migrations/versions` holds (a test compares them)."""
 
 
