@@ -19,7 +19,8 @@ QUALITY = 80
 
 
 def large(content: bytes, opening: Opening, side: int = SIDE) -> tuple[bytes, str]:
-    """The picture upright and at most `side` pixels wide and high, as JPEG, or as WebP where it is transparent; its media type.
+    """The picture upright, at most `side` pixels wide and high, as JPEG (WebP where it is transparent), and
+    its media type.
 
     Nothing of the file's own bytes is passed on. Raises the errors of `open_picture`.
     """
