@@ -1,13 +1,14 @@
 """Matches fingerprints against an index that follows a store."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Self
 from uuid import UUID
 
 from dhash_service.errors import StoreError
 from dhash_service.facts import Fingerprint, Match, Neighbour, Status
-from dhash_service.search.confidence import match
+from dhash_service.search.confidence import judge
 from dhash_service.search.feed import Position
 from dhash_service.search.follower import Follower
 from dhash_service.search.index import Found, HammingIndex
@@ -78,31 +79,48 @@ class Matcher:
 
     def match(self, fingerprint: Fingerprint, newer: Sequence[Neighbour] = ()) -> Match:
         """Judge a fingerprint by the known images, and by `newer` ones that the index may not have yet."""
-        return self._judged(fingerprint, self.neighbours(fingerprint.value, self._radius, CANDIDATES), newer)
-
-    def match_all(self, fingerprints: Sequence[Fingerprint]) -> list[Match]:
-        """Judge many by the known images, which are read in one transaction."""
-        found = [self.index.search(each.value, self._radius, CANDIDATES) for each in fingerprints]
-        around = self.around(found) if found else []
-        return [self._judged(*each) for each in zip(fingerprints, around, strict=True)]
-
-    def _judged(
-        self, fingerprint: Fingerprint, found: Neighbourhood, newer: Sequence[Neighbour] = ()
-    ) -> Match:
-        near = {each.image.id: each for each in found.neighbours}
-        for each in newer:
-            near.setdefault(each.image.id, each)
-        judged = match(
-            sorted(near.values(), key=lambda each: each.distance),
-            fingerprint,
-            found.known + len(near) - len(found.neighbours),
-            radius=self._radius,
-            review_below=self._review_below,
-            crowded=found.crowded,
-        )
+        while True:
+            found = self.index.search(fingerprint.value, self._radius, CANDIDATES)
+            near: dict[UUID, tuple[int, int, int | Neighbour]] = {}  # its distance and value, and where it is
+            for distance, key, id, value in self._standing(found):
+                near.setdefault(id, (distance, value, key))
+            held = len(near)
+            for each in newer:
+                near.setdefault(each.image.id, (each.distance, each.image.fingerprint.value, each))
+            nearest_first = sorted(near.values(), key=itemgetter(0))
+            judged = judge(
+                [(distance, value) for distance, value, _ in nearest_first],
+                fingerprint,
+                len(self.index) + len(near) - held,
+                radius=self._radius,
+                review_below=self._review_below,
+                crowded=found.crowded,
+            )
+            if not nearest_first:
+                break
+            distance, _, place = nearest_first[0]
+            if nearest := self._read(place, distance):
+                judged = replace(judged, nearest=nearest)
+                break
         if judged.status is not Status.REVIEW or not self._queueing.isdisjoint(judged.reasons):
             return judged
         return replace(judged, status=Status.MATCHED if judged.nearest else Status.NEW)
+
+    def match_all(self, fingerprints: Sequence[Fingerprint]) -> list[Match]:
+        """Judge each of many by the known images."""
+        return [self.match(each) for each in fingerprints]
+
+    def _standing(self, found: Found) -> Iterator[tuple[int, int, UUID, int]]:
+        """Distance, key, image and value of what was found and is in search, nearest first."""
+        near = self._store.standing([hit.key for hit in found.hits])
+        return ((hit.distance, hit.key, *near[hit.key]) for hit in found.hits if hit.key in near)
+
+    def _read(self, place: int | Neighbour, distance: int) -> Neighbour | None:
+        """The neighbour behind a key; None where it has just been taken out of search."""
+        if isinstance(place, Neighbour):
+            return place
+        image = self._store.images_by_key([place]).get(place)
+        return Neighbour(image, distance) if image else None
 
     def unseen(self, after: Position | None, judge: Callable[[Sequence[Neighbour]], Match]) -> Unseen | None:
         """Tells the writer how to judge again, with what came after the index's position before matching."""

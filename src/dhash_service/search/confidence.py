@@ -17,6 +17,7 @@ Confidence is a product of shares, each 1 where nothing stands against it:
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from math import comb, exp
 
@@ -79,10 +80,25 @@ def match(
     `crowded` says that a thousand images or more share the nearest fingerprint (`index.Found.crowded`). The
     status is `review` exactly where confidence (0 to 1) is below `review_below`, and then there is a reason.
     """
-    near = [neighbour for neighbour in neighbours if neighbour.distance <= radius]
+    near = [(each.distance, each.image.fingerprint.value) for each in neighbours]
+    judged = judge(near, fingerprint, known, radius=radius, review_below=review_below, crowded=crowded)
+    return replace(judged, nearest=neighbours[0] if near and near[0][0] <= radius else None)
+
+
+def judge(
+    neighbours: Sequence[tuple[int, int]],
+    fingerprint: Fingerprint,
+    known: int,
+    *,
+    radius: int,
+    review_below: float,
+    crowded: bool = False,
+) -> Match:
+    """The same of neighbours by distance and value, all that counts; the match does not name the nearest."""
+    near = [neighbour for neighbour in neighbours if neighbour[0] <= radius]
     runner_up = _runner_up(near)
     if near:
-        shares = _shares(near[0].distance, fingerprint.quality, runner_up, known, crowded)
+        shares = _shares(near[0][0], fingerprint.quality, runner_up, known, crowded)
     else:
         shares = {Reason.LOW_QUALITY: _stays_within(radius, fingerprint.quality) if known else 1.0}
     confidence = 1.0
@@ -95,7 +111,7 @@ def match(
         status, reasons = Status.REVIEW, reasons or (weakest_first[0],)
     else:
         status = Status.MATCHED if near else Status.NEW
-    return Match(status, confidence, reasons, near[0] if near else None, runner_up, known)
+    return Match(status, confidence, reasons, None, runner_up, known)
 
 
 def expected_by_chance(distance: int, known: int, bits: int = BITS) -> float:
@@ -103,12 +119,11 @@ def expected_by_chance(distance: int, known: int, bits: int = BITS) -> float:
     return LIKENESS * max(known, LEAST_KNOWN) * _AT_MOST[bits][min(distance, bits)]
 
 
-def _runner_up(near: Sequence[Neighbour]) -> int | None:
+def _runner_up(near: Sequence[tuple[int, int]]) -> int | None:
     """The distance of the nearest neighbour that is no copy of the first."""
-    for other in near[1:]:
-        turned = other.image.fingerprint.value ^ near[0].image.fingerprint.value
-        if turned.bit_count() > COPY:
-            return other.distance
+    for distance, value in near[1:]:
+        if (value ^ near[0][1]).bit_count() > COPY:
+            return distance
     return None
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, exists, func, or_, select
 
 from dhash_service.facts import Algorithm, Image
 from dhash_service.store.engine import reading
+from dhash_service.store.prompt import driver_of
 from dhash_service.store.repository import IMAGE, PAIRED, as_image
 from dhash_service.store.sightings import with_names
 from dhash_service.store.tables import fingerprints, images, sightings, tags
@@ -62,7 +63,7 @@ class Added:
             newest_first = wanted.order_by(fingerprints.c.seq.desc()).limit(limit + 1)
             rows = connection.execute(newest_first).all()
             found = [as_image(row, self._algorithm) for row in rows[:limit]]
-            named = with_names(connection, found) if found else []
+            named = with_names(driver_of(connection), found) if found else []
         return AddedPage(named, rows[limit - 1].seq if len(rows) > limit else None)
 
     def tags(self, limit: int) -> list[str]:

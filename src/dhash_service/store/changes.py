@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from dhash_service.search.feed import Changes, Position
 from dhash_service.store.engine import reading, sqlite_path
+from dhash_service.store.prompt import Prompt, driver_of
 from dhash_service.store.tables import erased_fingerprints, fingerprints, tombstones
 from dhash_service.store.visibility import aside, stands
 
@@ -59,18 +60,20 @@ class Feed:
         self._probe = Probe(engine)
         key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
-        self._newest: Select[*tuple[Any, ...]] = select(
+        newest: Select[*tuple[Any, ...]] = select(
             _newest(key, erased_fingerprints.c.fingerprint),
             _newest(tombstones.c.seq),
             _newest(erased_fingerprints.c.seq),
             literal_column(TIMELINE if engine.dialect.name == "postgresql" else "0"),
         )
-        self._new = select(key, value).where(key > bindparam("after"), stands(fingerprints))
+        self._newest = Prompt(newest)
+        self._new = Prompt(select(key, value).where(key > bindparam("after"), stands(fingerprints)))
 
     def changes(self, after: Position | None) -> Changes:
         """See `FingerprintFeed.changes`."""
         with reading(self._engine) as connection:
-            now = Position(tuple(connection.execute(self._newest).one()))
+            (newest,) = self._newest.rows(driver_of(connection))
+            now = Position(tuple(newest))
             if after is None:
                 return self._everything(connection, now)
             if why := another(after, now):
@@ -101,7 +104,7 @@ class Feed:
         """The rows that came since, where no tombstone did: nearly always."""
         if after == now:
             return _changes(NOTHING, now)
-        rows = connection.execute(self._new, {"after": after.marks[0]}).all()
+        rows = self._new.rows(driver_of(connection), after=after.marks[0])
         return Changes(
             np.array([row.seq for row in rows], np.int64),
             np.array([row.value for row in rows], np.uint64),

@@ -189,8 +189,10 @@ def translated() -> Iterator[None]:
         yield
     except PoolTimeoutError:
         raise BusyError("Every connection to the store is in use.") from None
-    except (DBAPIError, sqlite3.Error) as error:
+    except Exception as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, sqlite3.Error) and not type(cause).__module__.startswith("psycopg"):
+            raise
         meant = _sqlite_meaning(cause) if isinstance(cause, sqlite3.Error) else _postgresql_meaning(cause)
         if meant is None:
             raise

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, delete, insert, null, select, update
 
 from dhash_service.errors import TakenDownError
 from dhash_service.facts import Sha256, new_id
+from dhash_service.store.prompt import Prompt, driver_of
 from dhash_service.store.repository import chunks
 from dhash_service.store.tables import (
     claims,
@@ -40,6 +41,7 @@ BLOCK = 20_000
 """Images looked at at a time when a whole store is searched for erased ones."""
 
 KEYS = select(erasures.c.key).distinct()
+ALL_KEYS = Prompt(KEYS)
 
 
 def digest_of(key: str, image: UUID) -> str:
@@ -99,8 +101,8 @@ class Forgetting:
 
 def find(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[*tuple[Any, ...]]]:
     """The erasures (reason, created_at) of those of these images that were erased."""
-    keys = connection.scalars(KEYS).all()
-    wanted = {digest_of(key, id): id for key in keys for id in ids}
+    keys = ALL_KEYS.rows(driver_of(connection)) if ids else []
+    wanted = {digest_of(row.key, id): id for row in keys for id in ids}
     found: dict[UUID, Row[*tuple[Any, ...]]] = {}
     for chunk in chunks(list(wanted)):
         rows = select(erasures.c.digest, erasures.c.reason, erasures.c.created_at)

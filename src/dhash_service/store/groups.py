@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, select
 from dhash_service.errors import BadRequestError
 from dhash_service.facts import Decision, GroupDecision, Verdict, id_of_digest, new_id
 from dhash_service.store.engine import reading
+from dhash_service.store.prompt import driver_of
 from dhash_service.store.recorder import Recorder, add, present, storable
 from dhash_service.store.repository import chunks
 from dhash_service.store.review import ReviewQueue
@@ -69,7 +70,7 @@ class GroupDecisions:
         counts = []
         for decision, members in new:
             storable(decision.reviewer, decision.note)
-            known = set(present(connection, members))
+            known = set(present(driver_of(connection), members))
             if len(known) < 2 or known != set(members) or group_id(known) != decision.group:
                 raise BadRequestError("That is not a group of known pictures.", "Load the groups again.")
             if decision.kept is not None and decision.kept not in known:

@@ -12,8 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Connection, Insert, Table, bindparam, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, bindparam, func, or_, select
 
 from dhash_service.errors import BadRequestError, NotFoundError
 from dhash_service.facts import (
@@ -36,6 +35,7 @@ from dhash_service.facts import (
 from dhash_service.search.feed import Position
 from dhash_service.store import erasure
 from dhash_service.store.erasure import Erasure
+from dhash_service.store.prompt import Adding, Driver, Prompt, driver_of
 from dhash_service.store.repository import chunks, images_by_id
 from dhash_service.store.tables import (
     decisions,
@@ -119,8 +119,8 @@ class Recorder:
         """
         now = self._clock()
         # A new image, the most frequent case, is asked about once: only one that is here has a past.
-        here = present(connection, list({item.picture.id for item in new}))
-        known = images_by_id(connection, here, self._algorithm)
+        here = present(driver_of(connection), list({item.picture.id for item in new}))
+        known = images_by_id(driver_of(connection), here, self._algorithm)
         firsts: dict[UUID, NewImage] = {}
         for item in new:
             if item.picture.id not in known:
@@ -155,7 +155,7 @@ class Recorder:
         marks = [item.unseen.after.marks[0] for item in new if item.unseen]
         if not marks:
             return found
-        rows = connection.execute(NEWER, {"after": min(marks)}).all()
+        rows = NEWER.rows(driver_of(connection), after=min(marks))
         ids = [row.image_id for row in rows] + list(found)
         values = [row.value for row in rows] + [item.picture.fingerprint.value for item in new]
         compared = np.array(values, np.uint64)
@@ -166,7 +166,8 @@ class Recorder:
             distances = np.bitwise_count(compared[:place] ^ compared[place])
             near = {ids[at]: int(distances[at]) for at in np.flatnonzero(distances <= item.unseen.radius)}
             if near:
-                images = here | images_by_id(connection, near.keys() - here.keys(), self._algorithm)
+                driver = driver_of(connection)
+                images = here | images_by_id(driver, near.keys() - here.keys(), self._algorithm)
                 neighbours = [Neighbour(images[id], bits) for id, bits in near.items() if id in images]
                 neighbours.sort(key=lambda neighbour: neighbour.distance)
                 found[item.picture.id] = item.unseen.match(neighbours)
@@ -425,25 +426,24 @@ def fingerprint_row(picture: Picture) -> Row:
 def add(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, passing over those whose key is there."""
     if rows:
-        connection.execute(insertion(table, connection.dialect.name), rows)
+        adding(table).add(driver_of(connection), rows)
 
 
 @cache
-def insertion(table: Table, dialect: str) -> Insert:
-    """The statement that adds rows to a table. Building it costs more than running it."""
-    kind = postgresql if dialect == "postgresql" else sqlite
-    statement: Insert = kind.insert(table).on_conflict_do_nothing()
-    return statement
+def adding(table: Table) -> Adding:
+    """The insertion into a table. Building it costs more than running it."""
+    return Adding(table)
 
 
-NEWER = select(fingerprints.c.value, fingerprints.c.image_id).where(fingerprints.c.seq > bindparam("after"))
+NEWER = Prompt(
+    select(fingerprints.c.value, fingerprints.c.image_id).where(fingerprints.c.seq > bindparam("after"))
+)
+PRESENT = Prompt(select(images.c.id).where(images.c.id.in_(bindparam("wanted", expanding=True))))
 
-PRESENT = select(images.c.id).where(images.c.id.in_(bindparam("wanted", expanding=True)))
 
-
-def present(connection: Connection, ids: Sequence[UUID]) -> list[UUID]:
+def present(driver: Driver, ids: Sequence[UUID]) -> list[UUID]:
     """Select those of these images that have a row, in search or not."""
-    return [id for chunk in chunks(ids) for id in connection.scalars(PRESENT, {"wanted": chunk})]
+    return [row.id for chunk in chunks(ids) for row in PRESENT.rows(driver, wanted=list(chunk))]
 
 
 def fingerprinted(connection: Connection, ids: Iterable[UUID]) -> set[UUID]:

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from dhash_service.facts import (
     image_id,
 )
 from dhash_service.store.engine import reading
+from dhash_service.store.prompt import Driver, Prompt, driver_of, glancing
 from dhash_service.store.tables import (
     fingerprints,
     images,
@@ -69,13 +69,12 @@ class Repository:
 
     def image(self, id: UUID) -> Image | None:
         """The image with this id, unless it is hidden."""
-        with reading(self.engine) as connection:
-            return images_by_id(connection, [id], self.algorithm).get(id)
+        return self.images([id]).get(id)
 
     def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
         """Read those of these images that are in search."""
-        with reading(self.engine) as connection:
-            return images_by_id(connection, ids, self.algorithm)
+        with glancing(self.engine) as driver:
+            return images_by_id(driver, ids, self.algorithm)
 
     def by_sha256(self, sha256: Sha256) -> Image | None:
         """The image with these bytes, unless it is hidden."""
@@ -86,19 +85,25 @@ class Repository:
         """The images in search with these bytes."""
         wanted = [image_id(digest) for digest in digests]
         found: dict[Sha256, UUID] = {}
-        with reading(self.engine) as connection:
+        with glancing(self.engine) as driver:
             for chunk in chunks(wanted):
-                rows = connection.execute(_digests(), {"wanted": chunk})
-                found |= {Sha256(row.sha256): row.id for row in rows}
+                found |= {Sha256(row.sha256): row.id for row in DIGESTS.rows(driver, wanted=list(chunk))}
         return found
 
     def images_by_key(self, keys: Sequence[int]) -> dict[int, Image]:
         """The images in search behind these keys of the feed; a hidden one is left out."""
         if not keys:  # nothing near: most often so
             return {}
-        with reading(self.engine) as connection:
-            found = read_images(connection, by_key(), keys, self.algorithm)
-            return {row.seq: image for row, image in found}
+        with glancing(self.engine) as driver:
+            return {row.seq: image for row, image in read_images(driver, BY_KEY, keys, self.algorithm)}
+
+    def standing(self, keys: Sequence[int]) -> dict[int, tuple[UUID, int]]:
+        """Image and value of those of these keys that are in search: all that matching asks of most."""
+        if not keys:
+            return {}
+        with glancing(self.engine) as driver:
+            rows = STANDING.rows(driver, wanted=list(keys))
+            return {row.seq: (row.image_id, row.value) for row in rows}
 
     def with_fingerprint(self, value: int) -> list[Image]:
         """The images in search with exactly this fingerprint. Reads every fingerprint."""
@@ -183,66 +188,60 @@ class Repository:
         return as_token(row)
 
 
-# Building a statement costs more than running it: each is built once.
+WITH_IDS = select(*IMAGE).select_from(PAIRED).where(images.c.id.in_(bindparam("wanted", expanding=True)))
+WITH_KEYS = (
+    select(*IMAGE).select_from(PAIRED).where(fingerprints.c.seq.in_(bindparam("wanted", expanding=True)))
+)
 
+BY_ID = Prompt(WITH_IDS.where(stands(fingerprints)))
+"""Images in search with the `wanted` ids, each with the fingerprint it stands by."""
 
-@cache
-def by_id() -> Select[Any]:
-    """Images in search with the `wanted` ids, each with the fingerprint it stands by."""
-    wanted = images.c.id.in_(bindparam("wanted", expanding=True))
-    return select(*IMAGE).select_from(PAIRED).where(wanted, stands(fingerprints))
+BY_KEY = Prompt(WITH_KEYS.where(visible(fingerprints)))
+"""Images in search with the `wanted` fingerprints."""
 
-
-@cache
-def _digests() -> Select[Any]:
-    """Id and SHA-256 of the images in search with the `wanted` ids."""
-    wanted = images.c.id.in_(bindparam("wanted", expanding=True))
-    return select(images.c.id, images.c.sha256).where(wanted, visible_image(images.c.id))
-
-
-@cache
-def by_key() -> Select[Any]:
-    """Images in search with the `wanted` fingerprints."""
-    wanted = fingerprints.c.seq.in_(bindparam("wanted", expanding=True))
-    return select(*IMAGE).select_from(PAIRED).where(wanted, visible(fingerprints))
-
-
-@cache
-def hidden_or_not() -> Select[Any]:
-    """Images with the `wanted` ids, hidden or not; of an image's fingerprints, the first comes last."""
-    return (
-        select(*IMAGE)
-        .select_from(PAIRED)
-        .where(images.c.id.in_(bindparam("wanted", expanding=True)))
-        .order_by(fingerprints.c.seq.desc())
+DIGESTS = Prompt(
+    select(images.c.id, images.c.sha256).where(
+        images.c.id.in_(bindparam("wanted", expanding=True)), visible_image(images.c.id)
     )
+)
+"""Id and SHA-256 of the images in search with the `wanted` ids."""
+
+STANDING = Prompt(
+    select(fingerprints.c.seq, fingerprints.c.image_id, fingerprints.c.value).where(
+        fingerprints.c.seq.in_(bindparam("wanted", expanding=True)), visible(fingerprints)
+    )
+)
+"""The `wanted` fingerprints that are in search."""
+
+HIDDEN_OR_NOT = Prompt(WITH_IDS.order_by(fingerprints.c.seq.desc()))
+"""Images with the `wanted` ids, hidden or not; of an image's fingerprints, the first comes last."""
 
 
 def read_images(
-    connection: Connection, statement: Select[Any], wanted: Sequence[Any], algorithm: Algorithm
-) -> Iterator[tuple[Row[*tuple[Any, ...]], Image]]:
+    driver: Driver, statement: Prompt, wanted: Sequence[Any], algorithm: Algorithm
+) -> Iterator[tuple[Any, Image]]:
     """The rows of one of the statements above for what is wanted, each with the image it makes."""
     for chunk in chunks(wanted):
-        for row in connection.execute(statement, {"wanted": chunk}):
+        for row in statement.rows(driver, wanted=list(chunk)):
             yield row, as_image(row, algorithm)
 
 
-def images_by_id(connection: Connection, ids: Iterable[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
+def images_by_id(driver: Driver, ids: Iterable[UUID], algorithm: Algorithm) -> dict[UUID, Image]:
     """Read those of these images that are in search, each with the fingerprint it stands by."""
-    return {image.id: image for _, image in read_images(connection, by_id(), list(ids), algorithm)}
+    return {image.id: image for _, image in read_images(driver, BY_ID, list(ids), algorithm)}
 
 
 def read_lookups(connection: Connection, wanted: Select[Any], algorithm: Algorithm) -> Iterator[Lookup]:
     """Lookups in the statement's order, with their nearest images, hidden or not: they were compared."""
     rows = connection.execute(wanted).all()
     compared = list({row.nearest_id for row in rows if row.nearest_id})
-    found = read_images(connection, hidden_or_not(), compared, algorithm)
+    found = read_images(driver_of(connection), HIDDEN_OR_NOT, compared, algorithm)
     nearest = {image.id: image for _, image in found}
     for row in rows:
         yield as_lookup(row, nearest)
 
 
-def as_image(row: Row[*tuple[Any, ...]], algorithm: Algorithm) -> Image:
+def as_image(row: Any, algorithm: Algorithm) -> Image:
     """An image from the columns of `IMAGE`."""
     fingerprint = Fingerprint(row.value, algorithm, row.quality, row.reasons, row.width, row.height)
     return Image(row.id, Sha256(row.sha256), row.format, row.size, fingerprint, row.release, row.created_at)

@@ -7,7 +7,6 @@ import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Row, Select, bindparam, exists, func, or_, select, tuple_
+from sqlalchemy import Engine, Row, Select, bindparam, exists, func, or_, select, tuple_
 
 from dhash_service.errors import BadRequestError
 from dhash_service.facts import Image, Label, Lookup, Neighbour, Sha256, Sighting
 from dhash_service.store.engine import reading
+from dhash_service.store.prompt import Driver, Prompt, glancing
 from dhash_service.store.repository import chunks
 from dhash_service.store.tables import fingerprints, sightings, tags
 from dhash_service.store.visibility import stands, visible_image
@@ -110,8 +110,8 @@ class Sightings:
         """The same images, each with its first names, its tags and the number of its sightings."""
         if not images:
             return []
-        with reading(self._engine) as connection:
-            return with_names(connection, images)
+        with glancing(self._engine) as driver:
+            return with_names(driver, images)
 
     def named_neighbours(self, neighbours: Sequence[Neighbour]) -> list[Neighbour]:
         """The same neighbours, their images with names."""
@@ -127,10 +127,10 @@ class Sightings:
         ]
 
 
-def with_names(connection: Connection, images: Sequence[Image]) -> list[Image]:
+def with_names(driver: Driver, images: Sequence[Image]) -> list[Image]:
     """The same images, each with its first names, its tags and the number of its sightings."""
-    seen = {row.image_id: row for row in _read(connection, first_sightings(), images)}
-    tagged = sorted((row.image_id, row.tag) for row in _read(connection, tags_of(), images))
+    seen = {row.image_id: row for row in _read(driver, FIRST_SIGHTINGS, images)}
+    tagged = sorted((row.image_id, row.tag) for row in _read(driver, TAGS, images))
     by_image = {id: tuple(tag for _, tag in of) for id, of in groupby(tagged, lambda pair: pair[0])}
     return [
         replace(
@@ -221,15 +221,11 @@ def as_sighting(row: Row[*tuple[Any, ...]]) -> Sighting:
     )
 
 
-def names_of(row: Row[*tuple[Any, ...]]) -> tuple[str, ...]:
+def names_of(row: Any) -> tuple[str, ...]:
     """The names in a row of `first_sightings`, the oldest first, each once."""
     return tuple(name for name in dict.fromkeys((row.first, row.second, row.third)) if name)
 
 
-# Building a statement costs more than running it: each is built once.
-
-
-@cache
 def first_sightings() -> Select[Any]:
     """For each of the `wanted` images: the number of its sightings, and the names of the first three."""
     place = func.row_number().over(
@@ -245,12 +241,13 @@ def first_sightings() -> Select[Any]:
     return counted.group_by(numbered.c.image_id)
 
 
-@cache
-def tags_of() -> Select[Any]:
-    """The tags of the `wanted` images."""
-    return select(tags.c.image_id, tags.c.tag).where(tags.c.image_id.in_(bindparam("wanted", expanding=True)))
+FIRST_SIGHTINGS = Prompt(first_sightings())
+TAGS = Prompt(
+    select(tags.c.image_id, tags.c.tag).where(tags.c.image_id.in_(bindparam("wanted", expanding=True)))
+)
+"""The tags of the `wanted` images."""
 
 
-def _read(connection: Connection, statement: Select[Any], images: Sequence[Image]) -> Iterable[Any]:
+def _read(driver: Driver, statement: Prompt, images: Sequence[Image]) -> Iterable[Any]:
     for chunk in chunks([image.id for image in images]):
-        yield from connection.execute(statement, {"wanted": chunk})
+        yield from statement.rows(driver, wanted=list(chunk))

@@ -47,8 +47,9 @@ from dhash_service.store.erasure import Erased, Erasure
 from dhash_service.store.files import SeenFiles
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
+from dhash_service.store.prompt import driver_of, glancing
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen, present
-from dhash_service.store.repository import Repository, by_key, read_images
+from dhash_service.store.repository import BY_KEY, Repository, read_images
 from dhash_service.store.review import ReviewQueue
 from dhash_service.store.sessions import Sessions
 from dhash_service.store.sightings import Sightings, with_names
@@ -185,10 +186,9 @@ class Store(Repository):
         """The images in search behind these keys of the feed, with their names; a hidden one is left out."""
         if not keys:
             return {}
-        with reading(self.engine) as connection:
-            read = read_images(connection, by_key(), keys, self.algorithm)
-            found = {row.seq: image for row, image in read}
-            return dict(zip(found, with_names(connection, list(found.values())), strict=True))
+        with glancing(self.engine) as driver:
+            found = {row.seq: image for row, image in read_images(driver, BY_KEY, keys, self.algorithm)}
+            return dict(zip(found, with_names(driver, list(found.values())), strict=True))
 
     # ---- writes
 
@@ -273,7 +273,7 @@ class Store(Repository):
     def has(self, image: UUID) -> bool:
         """True of an image that is in the store, in search or not."""
         with reading(self.engine) as connection:
-            return bool(present(connection, [image]))
+            return bool(present(driver_of(connection), [image]))
 
     def erase(self, images: Sequence[UUID], reason: str, actor: str, at: datetime) -> int:
         """Remove pictures and all that is about them, now and whenever they come back; how many there were.
