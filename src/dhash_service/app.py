@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from dhash_service import logs
 from dhash_service.api import banks, document, duplicates, operations, problems, review, search, submit
+from dhash_service.api.direct import Direct
 from dhash_service.api.limits import Limits
 from dhash_service.api.observe import Observe
 from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (operations, review, submit, duplicates, banks, search, problems):
         app.include_router(module.router)
     site.install(app, settings.release)
+    app.add_middleware(Direct, page=pages.error_page)  # innermost
     app.add_middleware(Limits, settings=settings, page=pages.error_page)
     app.add_middleware(Observe, metrics=metrics)
     return app

@@ -17,7 +17,8 @@ class Printer:
 
     def msg(self, line: str) -> None:
         with suppress(OSError, ValueError):
-            print(line, file=self._stream, flush=True)
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
 
     debug = info = warning = error = critical = exception = msg
 

@@ -72,6 +72,7 @@ class Metrics:
         )
         for outcome in Outcome:
             self._images.labels(outcome.value)
+        self._by_route: dict[tuple[str, int], Counter] = {}
         self._history: deque[CounterSnapshot] = deque()
         self._lock = threading.Lock()
         self._memory = MemoryGauge(clock)
@@ -96,7 +97,10 @@ class Metrics:
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Count an answered request. `route` is a path template, never a path: labels must stay few."""
-        self._requests.labels(route, str(code)).inc()
+        counter = self._by_route.get((route, code))
+        if counter is None:  # finding one by its labels costs more than counting
+            counter = self._by_route[route, code] = self._requests.labels(route, str(code))
+        counter.inc()
         self._request_seconds.observe(seconds)
 
     # ---- windows

@@ -107,8 +107,8 @@ async def _one_file(request: Request, algorithm: str) -> Sent:
     if kind == "application/json":
         return from_json(validated(Input, body), algorithm)
     named = kind.startswith("image/") or kind in ("application/pdf", "application/octet-stream")
-    if named and not body:
-        raise BadRequestError("The body is empty.")
+    if named:
+        require_body(body)
     # curl --data-binary calls everything a form. A TGA begins with too little to be told from one.
     if named or sniff(body) not in (None, "TGA") or is_document(body):
         return Sent(lambda: body)
@@ -116,6 +116,12 @@ async def _one_file(request: Request, algorithm: str) -> Sent:
         f"The body is {kind or 'of no stated type'}.",
         "Send multipart/form-data, image/*, application/pdf or application/json.",
     )
+
+
+def require_body(body: bytes) -> None:
+    """Raise `BadRequestError` where nothing was sent."""
+    if not body:
+        raise BadRequestError("The body is empty.")
 
 
 async def many_files(request: Request, algorithm: str, limit: int) -> list[Sent]:

@@ -39,6 +39,10 @@ class Limits:
             await self._app(scope, receive, send)  # operators need it most when the service is overloaded
             return
         try:
+            if not announces_body(scope):
+                with self._place(caller(scope)):
+                    await self._app(scope, receive, send)
+                return
             async with self._body(scope, receive) as body:
                 with self._place(caller(scope)):
                     await self._app(scope, replay(body, receive), send)
@@ -116,6 +120,16 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
+def announces_body(scope: Scope) -> bool:
+    """True where a body follows (RFC 9112 §6.3)."""
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
+def header(scope: Scope, wanted: bytes) -> bytes | None:
+    """The header's value, the last one where there are several."""
+    return next((value for name, value in reversed(scope["headers"]) if name == wanted), None)
+
+
 def declared_length(scope: Scope) -> int:
     """Content-Length, 0 where there is none or it is no number (what arrives is counted anyway)."""
     for name, value in scope["headers"]:
@@ -126,16 +140,14 @@ def declared_length(scope: Scope) -> int:
 
 def caller(scope: Scope) -> str:
     """The caller: its bearer token, else its address."""
-    headers = dict(scope["headers"])
-    if authorization := headers.get(b"authorization"):
+    if authorization := header(scope, b"authorization"):
         return str(authorization, "latin-1")
     return address(scope)
 
 
 def address(scope: Scope) -> str:
     """The address that the nearest proxy saw, else the connection's."""
-    headers = dict(scope["headers"])
-    if forwarded := headers.get(b"x-forwarded-for"):
+    if forwarded := header(scope, b"x-forwarded-for"):
         return str(forwarded, "latin-1").rsplit(",", 1)[-1].strip()
     client = scope.get("client")
     return str(client[0]) if client else "local"

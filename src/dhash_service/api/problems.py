@@ -107,6 +107,14 @@ Page = Callable[[Request, Problem, Mapping[str, str]], Awaitable[Response | None
 """Answers a person in a browser with a problem as a page; None where it is a program that asks."""
 
 
+async def told(request: Request, error: DhashError, page: Page) -> Response:
+    """The answer to a request that ended in this error, which is logged where it is ours."""
+    if error.status >= 500:
+        log.error("request failed", path=request.url.path, error=str(error))
+    body, headers = problem(error), headers_of(error)
+    return await page(request, body, headers) or as_json(body, headers)
+
+
 def install(app: FastAPI, page: Page) -> None:
     """Answer every error of the application as a problem."""
 
@@ -115,9 +123,7 @@ def install(app: FastAPI, page: Page) -> None:
 
     @app.exception_handler(DhashError)
     async def known(request: Request, error: DhashError) -> Response:
-        if error.status >= 500:
-            log.error("request failed", path=request.url.path, error=str(error))
-        return await respond(request, problem(error), headers_of(error))
+        return await told(request, error, page)
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> Response:

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import TypeAdapter
 
 from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
@@ -60,18 +61,26 @@ async def search_by_picture(
     return SearchAnswer.of(value, radius, service.algorithm.name, found)
 
 
-@router.post("/search/batch", summary="Known pictures near each of many fingerprints")
-async def search_many(service: Running, client: Client, asked: SearchRequest) -> list[SearchAnswer]:
+ANSWERS = TypeAdapter(list[SearchAnswer])
+
+
+@router.post(
+    "/search/batch",
+    summary="Known pictures near each of many fingerprints",
+    response_model=list[SearchAnswer],
+)
+async def search_many(service: Running, client: Client, asked: SearchRequest) -> Response:
     if len(asked.hashes) > service.settings.max_batch:
         raise BatchTooLargeError(
             f"{len(asked.hashes)} hashes; {service.settings.max_batch} are allowed in one batch."
         )
     values = [int(each, 16) for each in asked.hashes]
     found = await service.search_many(values, asked.radius, asked.limit)
-    return [
+    answers = [
         SearchAnswer.of(value, asked.radius, service.algorithm.name, each)
         for value, each in zip(values, found, strict=True)
     ]
+    return Response(ANSWERS.dump_json(answers), media_type="application/json")  # not validated once more
 
 
 @router.get("/{id:uuid}", summary="A known picture")
