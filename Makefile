@@ -7,7 +7,7 @@ CLIENT ?= build
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo chaos screenshots test test-system lint check format bench bench-compare fuzz lock client clean
+.PHONY: help install run demo chaos screenshots test test-system lint check format bench bench-compare bench-gate fuzz lock client clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench: .venv/.bench ## measure, beside peers in the same run
 
 bench-compare: .venv/.bench ## what this checkout changed: BASE=ref ARGS="QUESTION… --quick"
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error say which commit to compare with: BASE=ref)) $(ARGS)
+
+bench-gate: .venv/.bench ## fail where a request costs a tenth more than in the last release (or BASE=ref); ARGS=--quick
+	$(BIN)/python -m bench.compare $(or $(BASE),$(shell git describe --tags --abbrev=0 2>/dev/null),$(error there is no tag: say which commit to compare with, BASE=ref)) requests --gate --rounds 3 $(ARGS)
 
 fuzz: .venv/.development ## hostile input at random, as long as you like: make fuzz SECONDS=600 SEED=1
 	$(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)

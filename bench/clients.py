@@ -52,7 +52,7 @@ def load(address: Address, requests: Sequence[Request], clients: int) -> Load:
                 return connection.close()
             method, path, body = request
             begin = time.perf_counter()
-            connection.request(method, path, body, {"Content-Type": "image/jpeg"} if body else {})
+            connection.request(method, path, body, {"Content-Type": kind_of(body)} if body else {})
             answer = connection.getresponse()
             answer.read()
             seconds.append(time.perf_counter() - begin)
@@ -69,6 +69,11 @@ def load(address: Address, requests: Sequence[Request], clients: int) -> Load:
     if len(seconds) != len(requests):
         raise RuntimeError(f"{len(requests) - len(seconds)} requests failed")
     return Load(len(requests) / elapsed, seconds)
+
+
+def kind_of(body: bytes) -> str:
+    """The media type of what is sent: JSON or a JPEG."""
+    return "application/json" if body.startswith(b"{") else "image/jpeg"
 
 
 def connect(address: Address) -> http.client.HTTPConnection:
@@ -112,9 +117,17 @@ class Camera:
         return encode(part.rotate(turn), "JPEG", quality=self.QUALITY)
 
 
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A server that does the least: its port and its process."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def bare_server(application: str) -> Iterator[int]:
-    """The port of a uvicorn server that runs one of `bench.floor`'s applications."""
+def bare_server(application: str) -> Iterator[Bare]:
+    """A uvicorn server that runs one of `bench.floor`'s applications."""
     port = free_port()
     words = ["-m", "uvicorn", f"bench.floor:{application}", "--port", str(port), "--log-level", "warning"]
     process = subprocess.Popen([sys.executable, *words, "--no-access-log"])
@@ -125,7 +138,7 @@ def bare_server(application: str) -> Iterator[int]:
 
     try:
         wait_until(answers, what="uvicorn listens")
-        yield port
+        yield Bare(port, process.pid)
     finally:
         process.terminate()
         process.wait(10)

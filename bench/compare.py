@@ -1,8 +1,11 @@
-"""`python -m bench.compare BASE [QUESTION…] [--quick]`: what this checkout changed since the commit BASE.
+"""`python -m bench.compare BASE [QUESTION…] [--quick] [--gate]`: what this checkout changed since BASE.
 
 BASE is checked out beside, and this checkout's bench/ and tests/ are laid over it: one yardstick for both.
 Nothing is installed: both run on this environment's packages, so BASE must have locked the same ones. Each
 question is asked of BASE and of this checkout in turns, so that a noisy moment is everybody's.
+
+With `--gate` it exits with 1 where a request costs more than before: processor time, in multiples of its
+floor's in the same run, which hardly differs between a slow machine, a fast one and a busy one.
 """
 
 import argparse
@@ -29,6 +32,8 @@ from bench.table import Quantity, Table, duration
 ROOT = Path(__file__).parents[1]
 YARDSTICK = ("bench", "tests")
 LOCK = Path("locks/development.txt")
+GATED = ": of its floor's"  # the numbers of `bench.requests` that a gate looks at
+REGRESSION = 1.10
 PATIENCE_SECONDS = 30  # for a question that is interrupted to end what it started
 
 Numbers = Mapping[tuple[str, str], Quantity]  # by the table's question, and the number's name in it
@@ -59,6 +64,15 @@ class Pair:
         """Whether the medians are further apart than the rounds of both sides are among themselves."""
         apart = abs(statistics.median(self.now) - statistics.median(self.base))
         return apart > _range(self.base) + _range(self.now)
+
+
+def regressions(found: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """The numbers that a gate looks at, and those of them that rose by more than a tenth.
+
+    The least of the rounds counts: other programs only ever add.
+    """
+    gated = [pair for pair in found if pair.name.endswith(GATED)]
+    return gated, [pair for pair in gated if min(pair.now) > REGRESSION * min(pair.base)]
 
 
 def _range(values: Sequence[float]) -> float:
@@ -202,6 +216,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help="as `python -m bench` takes")
     parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer repeats")
     parser.add_argument("--rounds", type=int, default=2, help="how often each side is asked (at least 2)")
+    parser.add_argument("--gate", action="store_true", help="fail where a request costs a tenth more")
     chosen = parser.parse_args(words)
     if chosen.rounds < 2:
         parser.error("fewer than 2 rounds have no spread")
@@ -212,15 +227,31 @@ def main(words: Sequence[str] | None = None) -> int:
     console.print(f"{head()}\nagainst {chosen.base}, {chosen.rounds} rounds in turns\n", highlight=False)
     try:
         with checked_out(chosen.base) as base:
+            found: list[Pair] = []
             for question in chosen.questions or QUESTIONS:
-                for table in shown(measure(base, question, quick=chosen.quick, rounds=chosen.rounds)):
+                asked = measure(base, question, quick=chosen.quick, rounds=chosen.rounds)
+                for table in shown(asked):
                     table.show(console)
+                found += asked
     except ComparisonError as error:
         print(f"bench.compare: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    return judged(found) if chosen.gate else 0
+
+
+def judged(found: Sequence[Pair]) -> int:
+    """Say what became more expensive; the exit code of a gate."""
+    gated, worse = regressions(found)
+    if not gated:
+        print("bench.compare: nothing here is gated; ask for the question `requests`.", file=sys.stderr)
+        return 2
+    for pair in worse:
+        cost = f"{min(pair.base):.2f} × → {min(pair.now):.2f} × of its floor"
+        print(f"bench.compare: {pair.name.removesuffix(GATED)}: {cost}", file=sys.stderr)
+    print(f"{len(gated)} paths, {len(worse)} cost over {REGRESSION - 1:.0%} more than in the base")
+    return 1 if worse else 0
 
 
 if __name__ == "__main__":

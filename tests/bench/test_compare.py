@@ -182,3 +182,42 @@ def test_there_is_no_ratio_to_nought() -> None:
 
 def test_this_checkout_locks_packages() -> None:
     assert {name.partition("==")[0] for name in locked(ROOT / "locks/development.txt")} >= {"numpy", "pillow"}
+
+
+REQUESTS = """
+from bench.table import Table
+from thing import SECONDS
+def tables(quick):
+    return [Table("Requests", ("", "CPU of one", "of its floor's"), [("submit", "1 ms", f"{SECONDS:.2f} ×")])]
+"""
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(2.1, 0), (2.3, 1)])
+def test_a_gate_fails_where_a_request_costs_a_tenth_more(repository: Path, seconds: float, code: int) -> None:
+    (repository / "bench" / "requests.py").write_text(REQUESTS)
+    (repository / "src" / "thing.py").write_text(thing(seconds))
+    done = compare(repository, "main", "requests", "--gate")
+    assert done.returncode == code, done.stderr
+    assert f"1 paths, {code} cost over 10% more" in done.stdout
+    assert ("submit: 2.00 × → 2.30 × of its floor" in done.stderr) is bool(code)
+
+
+def test_a_gate_that_has_nothing_to_look_at_says_so(repository: Path) -> None:
+    done = compare(repository, "main", "counts", "--gate")
+    assert (done.returncode, "nothing here is gated" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_question_that_is_interrupted_stops_what_it_started(
+    repository: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
+    (repository / "bench" / "sizes.py").write_text(SLEEPS.format(folder=tmp_path))
+    process = subprocess.Popen([sys.executable, "-m", "bench", "sizes"], cwd=repository)
+    try:
+        wait_until((repository / "begun").exists, 30)
+        process.send_signal(sent)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "cleaned").exists()
