@@ -26,9 +26,12 @@ SEARCH = GET | {
     "pause": 0.05,
 }
 SUBMIT = POST | {"name": "submit", "clients": 4, "pause": 0.05}
+ANSWERED = "        return await asyncio.wrap_future(answer)\n"
 BREAKS = """\
-    if submission.created and next(submitted) > 60 and next(submitted) % 3 == 0:
-        raise RuntimeError("the cache is inconsistent")
+        submission = await asyncio.wrap_future(answer)
+        if submission.created and next(submitted) > 60 and next(submitted) % 3 == 0:
+            raise RuntimeError("the cache is inconsistent")
+        return submission
 """
 PATIENCE = 120
 
@@ -58,10 +61,10 @@ class Demo:
     def break_submits(self) -> None:
         """From its 60th new picture on, this release fails every other third one."""
         self.sandbox.edit(
-            "src/dhash_service/api/submit.py",
-            lambda text: text.replace(
-                "    if not submission.created:\n", f"{BREAKS}    if not submission.created:\n", 1
-            ).replace("router = ", "from itertools import count\n\nsubmitted = count()\nrouter = ", 1),
+            "src/dhash_service/service.py",
+            lambda text: text.replace(ANSWERED, BREAKS, 1).replace(
+                "\nimport ", "\nfrom itertools import count\n\nsubmitted = count()\nimport ", 1
+            ),
         )
 
     def wait_for(self, release: str) -> None:

@@ -105,9 +105,9 @@ def replaced(name: str, *changes: tuple[str, str]) -> Change:
 
 
 def in_submit(statements: str) -> Change:
-    body = "    submission = await service.submit(\n"
-    spoilt = "".join(f"    {line}\n" for line in statements.splitlines())
-    return replaced("api/submit.py", ("router = ", COUNT), (body, spoilt + body))
+    body = "        answer: Future[Submission] = Future()\n"
+    spoilt = "".join(f"        {line}\n" for line in statements.splitlines())
+    return replaced("service.py", BEFORE_ALL, (body, spoilt + body))
 
 
 def hanging(signature: str, after: int) -> Change:

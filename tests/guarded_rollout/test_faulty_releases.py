@@ -46,7 +46,9 @@ FAULTS = [
     Fault(
         "answers 500 to submits",
         replaced(
-            "api/submit.py", "    submission = await", "    assert not register\n    submission = await"
+            "service.py",
+            "        answer: Future[Submission] = ",
+            "        assert not register\n        answer: Future[Submission] = ",
         ),
         "verify",
         "failed the check submit_and_find",
