@@ -18,7 +18,7 @@ def test_the_api_is_explained_without_another_host(
         page.goto(f"{server.url}/")
         page.get_by_role("link", name="API docs").first.click()
         submit = page.locator("#submit_picture")
-        submit.locator("summary").press("Enter")
+        submit.locator("summary").first.press("Enter")
         expect(submit).to_contain_text("false only looks up: nothing is kept")
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         submit.get_by_role("button", name="Copy curl").click()

@@ -35,7 +35,7 @@ def open_ways(ask: Ask, id: UUID | str, hash: str, name: str) -> set[str]:
     found = set()
     for way, request in ways(id, hash, name).items():
         status, body = ask(*request)
-        assert status in (200, 404), (way, status, body[:300])
+        assert status in (200, 404, 501), (way, status, body[:300])  # 501: no DuckDB in a release
         is_file = body[:4] in (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xdb", b"\x89PNG", b"RIFF")
         if status == 200 and (is_file or str(id).encode() in body or name.encode() in body):
             found.add(way)

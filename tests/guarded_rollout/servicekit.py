@@ -1,6 +1,7 @@
 """The guarded service itself: pictures sent and found again, more schema revisions, the ways back."""
 
 import hashlib
+import re
 from collections.abc import Callable
 
 from dhash_service.checks.drawing import picture as draw
@@ -79,10 +80,10 @@ def migration(
                 summary="more", revision=revision, below=below, kind=kind, up=up, down=down
             )
             (folder / f"{revision}_more.py").write_text(content)
-        known = f"range(1, {int(revision)}))"
+        one_more = rf'\1 + (("{revision}", Kind.{kind.upper()}),)'
         sandbox.edit(
             f"{SERVICE}/store/schema.py",
-            lambda text: text.replace(known, f'{known} + (("{revision}", Kind.{kind.upper()}),)', 1),
+            lambda text: re.sub(r"^(KNOWN: .*)$", one_more, text, count=1, flags=re.MULTILINE),
         )
 
     return spoil

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
 @dataclass(frozen=True)
 class Place:
-    """A repository's address for restic, with the options and variables that it needs."""
+    """A repository's address for restic, the options and variables that it needs, the server's command."""
 
     repository: str
     options: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     endpoint: str = ""
+    command: tuple[str, ...] = ()
 
 
 def listens(port: int) -> bool:
@@ -43,9 +44,9 @@ def s3_server(folder: Path) -> Iterator[Place]:
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
     names += ("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
     ports = {name: free_port() for name in names}
-    command = [
+    command = (
         *(
-            Path(sys.executable).with_name("weed"),
+            str(Path(sys.executable).with_name("weed")),
             "server",
             "-s3",
             "-ip=127.0.0.1",
@@ -53,11 +54,11 @@ def s3_server(folder: Path) -> Iterator[Place]:
         ),
         *(f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64"),
         *(f"-{name}={port}" for name, port in ports.items()),
-    ]
+    )
     with running(command, folder / "weed.log", ports["s3.port"]):
         endpoint = f"http://127.0.0.1:{ports['s3.port']}"
         variables = (("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", "$COPIES_SECRET"))
-        yield Place(f"s3:{endpoint}/copies/dhash", variables=variables, endpoint=endpoint)
+        yield Place(f"s3:{endpoint}/copies/dhash", variables=variables, endpoint=endpoint, command=command)
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def ssh_server(folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def running(command: list[object], log: Path, port: int) -> Iterator[None]:
+def running(command: Sequence[object], log: Path, port: int) -> Iterator[None]:
     """A server, from when it listens until the block ends."""
     with log.open("wb") as output:
         process = subprocess.Popen([str(word) for word in command], stdout=output, stderr=output)

@@ -72,7 +72,7 @@ def test_a_rehearsed_backup_writes_nothing(served):
     before = sorted(served.folder.rglob("*"))
     done = served.rollout("backup", "--dry-run")
     assert done.returncode == 0
-    assert done.stdout.startswith("DRY-RUN: back up production (1.0.0-")
+    assert done.stdout.startswith("DRY-RUN: back up production (1.0.0+")
     assert sorted(served.folder.rglob("*")) == before
 
 

@@ -1,15 +1,27 @@
 """The whole way with the project's own service: what it acknowledged, found again after everything."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from dhash_service.checks.drawing import picture as draw
+from dhash_service.store.store import Store
 from guarded_rollout.checks.schema import revision_of
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Data
+from tests.dhash_service.ways import open_ways
+from tests.dhash_service.web.conftest import new_token
 from tests.guarded_rollout.rolloutkit import last
-from tests.guarded_rollout.servicekit import found, migration, roll_back, submit
+from tests.guarded_rollout.servicekit import found, migration, promote, roll_back, submit
+
+
+def set_variable(file: Path, line: str) -> None:
+    """Write one more variable of the service into a rollout.toml."""
+    text, table = file.read_text(), "\n[service.variables]\n"
+    assert table in text
+    file.write_text(text.replace(table, f"{table}{line}\n", 1))
 
 
 def test_data_is_merged_after_a_bad_release_lost_some_and_exact_takes_it_back_to_the_backup(dhash):
@@ -27,11 +39,50 @@ def test_data_is_merged_after_a_bad_release_lost_some_and_exact_takes_it_back_to
     assert not found(dhash, after)
 
 
+def test_an_erased_picture_comes_back_by_no_rollback(dhash):
+    """Not by a merge and not by the backup's exact data; and the answer says how long backups hold it."""
+    file = dhash.folder / "rollout.toml"
+    set_variable(file, 'DHASH_KEEP_ORIGINALS = "true"')
+    release = dhash.deploy("1.6.9").release
+    promote(dhash)
+    sha256, fingerprint = submit(dhash, "to be erased")
+    public = dhash.site.public()
+
+    def ask(method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        headers = {"Content-Type": "application/json"} if body else {}
+        answer = public.ask(method, path, body=body, headers=headers)
+        return answer.status, answer.body
+
+    [id] = [
+        one["id"]
+        for one in public.ask("GET", f"/api/dhash/search?hash={fingerprint}&radius=0").json()["results"]
+        if one["sha256"] == sha256
+    ]
+    known = (id, fingerprint, "no file's name")
+    assert {"by id", "thumbnail", "search", "page's original"} <= open_ways(ask, *known)
+    backup = take_backup(dhash.site).entry.path
+    with Store.open(dhash.site.store_url, release="test", algorithm=None) as store:
+        secret = new_token(store, "eve", "admin")
+    headers = {"Authorization": f"Bearer {secret}"}
+    told = public.ask("DELETE", f"/api/dhash/{id}?erase=true", headers=headers).json()
+    day = datetime.now(UTC) + timedelta(days=1)
+    assert f"until {day:%Y-%m-%d} and until 10 newer ones are there" in told["backups"]
+    after = submit(dhash, "after the erasure")
+    assert open_ways(ask, *known) == set()
+    for data in (Data.MERGE, Data.EXACT):
+        roll_back(dhash, release, backup=str(backup), data=data)
+        assert open_ways(ask, *known) == set(), data
+        assert not any(path.name == sha256 for path in dhash.environment.originals.rglob("*"))
+        assert found(dhash, after) is (data is Data.MERGE)
+    again = public.ask("POST", "/api/dhash", body=draw("to be erased"), headers={"Content-Type": "image/png"})
+    assert again.status == 451, again.summary()
+
+
 @pytest.mark.parametrize("originals", [True, False])
 def test_what_a_bad_release_wrote_leaves_search_and_comes_back_by_its_original(dhash, originals):
     if originals:
         file = dhash.folder / "rollout.toml"
-        file.write_text(file.read_text() + '[service.variables]\nDHASH_KEEP_ORIGINALS = "true"\n')
+        set_variable(file, 'DHASH_KEEP_ORIGINALS = "true"')
     old = dhash.site.serving()
     earlier = submit(dhash, f"written before, {originals}")
     bad = dhash.deploy(f"1.8.{int(originals)}").release
@@ -82,6 +133,6 @@ def test_the_schema_expands_now_contracts_when_accepted_and_goes_back_with_the_r
 def test_changed_settings_wait_for_the_next_start(dhash):
     pids = dhash.pids()
     file = dhash.folder / "rollout.toml"
-    file.write_text(file.read_text() + '[service.variables]\nDHASH_LOG_LEVEL = "error"\n')
+    set_variable(file, 'DHASH_LOG_LEVEL = "error"')
     dhash.site.ensure()
     assert dhash.pids() == pids

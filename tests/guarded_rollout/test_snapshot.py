@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,25 @@ def test_a_half_done_rollout_without_its_owner_is_interrupted(files: Files) -> N
     rollout = files.begin()
     files.journal.intend(rollout, "stage")
     assert files.read().phase is Phase.INTERRUPTED
+
+
+def test_a_rollout_that_ends_while_it_is_read_is_not_interrupted(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner is there when the journal is read, and has gone when everything else was."""
+    open_rollout = Journal.open_rollout
+    with ExitStack() as held:
+        held.enter_context(acquire(files.environment.lock, environment="production", command="rollout up"))
+        files.begin()
+
+        def then_leaves(journal: Journal, environment: str) -> object:
+            found = open_rollout(journal, environment)
+            held.close()
+            return found
+
+        monkeypatch.setattr(Journal, "open_rollout", then_leaves)
+        assert files.read().phase is Phase.ROLLING_OUT
+    assert files.read().phase is Phase.INTERRUPTED, "had it not ended, this would be seen a moment later"
 
 
 def test_verdicts_come_from_the_log_as_it_grows(files: Files) -> None:

@@ -221,6 +221,9 @@ class Reader:
         """Never raises: what cannot be read is in `unreadable`."""
         environment, now = self.environment, self._clock.instant()
         at = now.at.timestamp()
+        # Who ends a rollout gives up the lock thereafter, and who begins one takes it before: whoever held it
+        # before the journal was read, or holds it now, is at work on what stands open there.
+        at_work = owner(environment.lock)
         history = self._history.get(self._journal.mark, self._read_journal, at)
         share = self._share.get(lambda: stamp(self._site.traffic.share_file), self._site.traffic.share, at)
         built = self._releases.get(
@@ -251,7 +254,7 @@ class Reader:
             previous=self._previous,
             window=found,
             window_left=left,
-            at_work=owner(environment.lock),
+            at_work=at_work or owner(environment.lock),
             beat=beat,
             unwatched_seconds=_unwatched(rollout, found, beat, now),
             session=session,
