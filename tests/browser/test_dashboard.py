@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from guarded_rollout.clock import SystemClock
+from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import Outbox
@@ -139,7 +140,8 @@ def test_an_operator_aborts_a_release_by_its_button(
         page.get_by_label("Reason").press("Enter")
         expect(page.locator('[data-section="jobs"]')).to_contain_text("succeeded", timeout=30_000)
         expect(page.locator("#headline")).to_have_text(f"{candidate} was taken back")
-        expect(page.locator('[data-section="jobs"] pre').first).to_contain_text(f"{stable} serves production")
+        said = page.locator('[data-section="jobs"] pre').first
+        expect(said).to_contain_text(f"{short(stable)} serves production")
         expect(page.locator('[data-section="history"] tbody tr').first).to_contain_text("users wait")
         assert stack.served_by() == stable
         expect(page.locator('[data-section="deliveries"]')).not_to_contain_text("open:")

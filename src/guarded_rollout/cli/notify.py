@@ -107,8 +107,7 @@ def _notify(
     if delivered:
         out.say(f"Delivered ({sent.id}).")
     else:
-        nobody = "No channel delivered it" if on else "No channel is set up"
-        out.say(f"{nobody}; it is in {environment.shown(fallback)}.")
+        out.say(f"No channel delivered it; it is in {environment.shown(fallback)}.")
     out.result(id=sent.id, delivered=delivered, notification_results=results)
     return DELIVERED if delivered else NOT_DELIVERED
 
