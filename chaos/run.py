@@ -23,7 +23,7 @@ from chaos.operating import Operator
 from chaos.receiver import Receiver, receiving
 from chaos.report import Verdict
 from chaos.stack import Stack, wait_until
-from chaos.variants import Shop, open_shop
+from chaos.variants import Built, Shop, open_shop
 
 CALM_SECONDS = 1.5
 SAMPLE = 50
@@ -126,9 +126,15 @@ class Run:
 
     # ---- judging
 
+    def _id_here(self, built: Built) -> str:
+        """The release of a wheel in this project, whose variables are part of its id."""
+        version, _, _ = built.release.partition("-wheel-")
+        targets = (rollout.target or "" for rollout in self.stack.rollouts())
+        return next((one for one in targets if one.startswith(f"{version}-wheel-")), built.release)
+
     def _judge(self, entries: list[Entry], base: int, quiet: bool) -> None:
         stack, verdict = self.stack, self.verdict
-        first, candidate = self.shop.first.release, self.candidate.release
+        first, candidate = self._id_here(self.shop.first), self._id_here(self.candidate)
         good = self.plan.variant.good
         subject = Subject(stack, self.operator, self.receiver, first, candidate, good)
         ended = [rollout for rollout in stack.rollouts() if rollout.outcome]
