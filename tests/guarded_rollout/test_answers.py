@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
-from itertools import cycle, pairwise
+from itertools import count, cycle, pairwise
 from pathlib import Path
 
 import pytest
@@ -145,6 +145,26 @@ def test_what_the_other_side_knows_a_moment_later_is_no_difference(
     late = iter([body(EMPTY)])
     sides[0].answers["/find"] = lambda: next(late, body(ITEM))
     assert source(tmp_path, sides).sample().counters["differences_total"] == 0
+
+
+def test_an_answer_that_is_wrong_now_and_then_is_a_difference(tmp_path: Path, sides: tuple[Web, Web]) -> None:
+    moods = cycle([body({**ITEM, "hash": "wrong"}), *[body(ITEM)] * 4])
+    sides[0].answers["/items/7"] = lambda: next(moods)
+    assert source(tmp_path, sides).sample().counters["differences_total"] == 1
+
+
+def test_what_is_written_between_two_questions_is_no_difference(
+    tmp_path: Path, sides: tuple[Web, Web]
+) -> None:
+    """Each answer counts what was written before it, on either side."""
+    written = count()
+    one = source(tmp_path, sides)
+    one.questions = (DeclaredQuestion("GET", "/items/{id}", ("/hash",)),)
+    settled = iter([body(ITEM)] * 2)  # only while stable is asked at first
+    for side in sides:
+        side.answers["/items/7"] = lambda: body({**ITEM, "hash": str(next(written))})
+    sides[1].answers["/items/7"] = lambda: next(settled, body({**ITEM, "hash": str(next(written))}))
+    assert one.sample().counters["differences_total"] == 0
 
 
 def test_a_release_that_is_silent_is_for_other_gates(tmp_path: Path, sides: tuple[Web, Web]) -> None:

@@ -53,6 +53,8 @@ def test_a_healthy_release_is_let_be(rps: float, seed: int) -> None:
         (Fault(leaking=1e6), "memory_trend", 180),
         (Fault(leaving_open=1.0), "descriptor_trend", 180),
         (Fault(differing=0.3), "different_answers", 60),
+        (Fault(differing=0.1), "different_answers", 90),
+        (Fault(slowing=0.05), "relative_median_time", 240),
     ],
 )
 def test_what_a_release_does_wrong_takes_it_back(fault: Fault, gate: str, within: float) -> None:
@@ -76,10 +78,11 @@ def test_a_release_that_works_alone_is_held_against_what_stable_was_before() -> 
     assert without.rolled_back_at is None or without.rolled_back_at > found.rolled_back_at
 
 
-def test_what_slows_the_machine_is_not_held_against_the_candidate() -> None:
-    """Both releases are three times as slow as stable was before the rollout."""
+@pytest.mark.parametrize("slower", [1.0, 1.4])
+def test_what_slows_the_machine_is_not_held_against_the_candidate(slower: float) -> None:
+    """Both are three times as slow as stable was before the rollout, and the candidate a little more."""
     before = next(one for one in recording(Drawn(15)).samples if one.side is Side.BEFORE)
-    both = recording(Drawn(15, seconds=300))
+    both = recording(Drawn(15, Fault(slower=slower), seconds=600))
     quick = replace(before, histograms={name: _third(one) for name, one in before.histograms.items()})
     samples = (quick, *(one for one in both.samples if one.side is not Side.BEFORE))
     found = replay(gates("relative_median_time"), Recording(samples, 0.0, 60.0))

@@ -1,5 +1,6 @@
 """Differences of cumulative counters over the last seconds, at a cost that does not depend on how many."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +42,16 @@ class RunningTotals:
         entries.append((at, totals))
         self._forget(at)
 
-    def difference(self, now: float) -> Difference:
-        """Return what was added in the window that ends now."""
+    def difference(self, now: float, since: float = -math.inf) -> Difference:
+        """Return what was added in the window that ends now, or in its part from `since` on."""
         self._forget(now)
         if not self._entries:
             return Difference()
-        (begin, base), (end, totals) = self._entries[0], self._entries[-1]
-        return Difference(_minus(totals, base), end - begin, full=begin <= now - self._seconds)
+        begin, base = self._entries[0]
+        if since > begin:
+            begin, base = next((one for one in reversed(self._entries) if one[0] <= since), (begin, base))
+        end, totals = self._entries[-1]
+        return Difference(_minus(totals, base), end - begin, full=self._entries[0][0] <= now - self._seconds)
 
     def last_added(self, now: float) -> float:
         """Return what was added of the last value in the window that ends now; 0 where there is nothing."""
@@ -90,9 +94,9 @@ class CounterWindow:
         self._raw, self._started_at = raw, started_at
         return increment
 
-    def difference(self, now: float) -> Difference:
-        """Return what was counted in the window that ends now."""
-        return self._window.difference(now)
+    def difference(self, now: float, since: float = -math.inf) -> Difference:
+        """Return what was counted in the window that ends now, or in its part from `since` on."""
+        return self._window.difference(now, since)
 
     def last_counted(self, now: float) -> float:
         """Return what was counted by the last counter alone, which costs nothing where there are many."""

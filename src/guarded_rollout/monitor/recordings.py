@@ -14,6 +14,7 @@ from guarded_rollout.config.gates import EnvironmentGates, QualityGates
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.samples import Histogram, Recording, Sample, Side
+from guarded_rollout.monitor.answers import DOUBTFUL_POLLS, IN_DOUBT, PER_POLL
 from guarded_rollout.monitor.edge_log import CUT, EDGES, FAILED, PASSED_ON, REQUESTS
 from guarded_rollout.monitor.sources import source_of
 
@@ -66,7 +67,7 @@ class _Release:
         self._counters = dict.fromkeys((REQUESTS, FAILED, CUT, PASSED_ON), 0.0)
         self._buckets = np.zeros(len(EDGES))
         self._cpu, self._memory, self._open = 0.0, memory, 40.0
-        self._questions = [0.0, 0.0]
+        self._questions, self._doubt = [0.0, 0.0], 0
 
     def serve(self, requests: int, at: float, busy: float, fault: Fault) -> None:
         """Answer so many requests in a reading; `busy` slows all of the machine."""
@@ -87,8 +88,13 @@ class _Release:
         self._open += fault.leaving_open * requests if begun else 0.0
 
     def ask(self, fault: Fault, at: float) -> None:
-        self._questions[0] += 4
-        self._questions[1] += self._random.binomial(4, fault.differing if at >= fault.begins else 0.0)
+        """Ask as `AnswersSource` does: more after a difference."""
+        self._doubt -= 1
+        asked = IN_DOUBT if self._doubt >= 0 else PER_POLL
+        differing = self._random.binomial(asked, fault.differing if at >= fault.begins else 0.0)
+        self._doubt = DOUBTFUL_POLLS if differing else self._doubt
+        self._questions[0] += asked
+        self._questions[1] += differing
 
     def samples(self, at: float, warm: float) -> Iterator[Sample]:
         """What is read of it; `warm` (0 to 1) is how far a new process has grown to its usual size."""

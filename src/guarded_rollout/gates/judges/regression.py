@@ -1,5 +1,6 @@
 """Candidate against stable, over the same time."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -41,11 +42,13 @@ class _Tests:
         if self.before is not None:
             self.before.take(mine, stable, seconds, at)
 
-    def evidence(self, alone: bool) -> Evidence:
+    def evidence(self, alone: bool, lesser: Evidence) -> Evidence:
         """Return what one of them found conclusive and the other one does not speak against.
 
         What slows the whole machine slows stable too; and a stable that has little traffic now is faster than
-        it was with all of it. `alone` says that stable has no traffic now.
+        it was with all of it. `alone` says that stable has no traffic now. `lesser` is what speaks beside
+        stable now for the least ratio that matters: where stable has a twentieth of the traffic that is
+        conclusive long before this ratio is, and the values themselves are held against this one.
         """
         if self.before is None:
             return self.now.evidence
@@ -53,7 +56,8 @@ class _Tests:
             return self.before.evidence
         one, other = self.now.evidence, self.before.evidence
         strong, weak = (one, other) if one.strength >= other.strength else (other, one)
-        return strong if weak.strength >= SUPPORT or not strong.conclusive else NONE
+        supported = weak.strength >= SUPPORT or (weak is one and lesser.conclusive)
+        return strong if supported or not strong.conclusive else NONE
 
 
 class _Question:
@@ -154,15 +158,21 @@ class _Question:
 
     def evidence(self, action: Action, now: float) -> Evidence:
         test = self._of(action)
-        return test.evidence(self._alone(now)) if test else NONE
+        least = self._tests.get(Action.ALERT, test)
+        return test.evidence(self._alone(now), least.now.evidence) if test and least else NONE
 
     def _alone(self, now: float) -> bool:
         """True while stable has no traffic: what there is to compare with is what it was before."""
         return self._windows[Side.STABLE].last_counted(now) <= 0
 
-    def seen(self, now: float) -> tuple[Compared | None, tuple[float, Side], Difference]:
-        """Return both values over the window, the fewer samples and whose they are, and the window."""
-        mine, stable = (self._windows[side].difference(now) for side in SIDES)
+    def seen(
+        self, now: float, since: float = -math.inf
+    ) -> tuple[Compared | None, tuple[float, Side], Difference]:
+        """Return both values over the window, the fewer samples and whose they are, and the window.
+
+        Or all of that over the window's part from `since` on.
+        """
+        mine, stable = (self._windows[side].difference(now, since) for side in SIDES)
         test = self._of(Action.AUTO_ROLLBACK)
         if test is not None and test.before is not None and self._alone(now):
             fewest, full = (mine.values[-1] if mine.values else 0.0, Side.CANDIDATE), mine.full
@@ -239,17 +249,21 @@ class RegressionJudge(Judge):
         return self._of(verdicts[0][2], now, action)
 
     def _of(self, question: _Question, now: float, action: Action) -> Verdict:
-        compared, (fewest, side), window = question.seen(now)
         needed, limit = self._gate.threshold.min_samples, self._limit(action)
         evidence = question.evidence(action, now)
+        compared, (fewest, side), window = question.seen(now)
+        if evidence.conclusive and compared is not None and not self._worse(compared, limit):
+            # Worse since less than the window: the good times before it are no credit.
+            of_late = question.seen(now, self._began_at + evidence.since)
+            if of_late[0] is not None and of_late[1][0] >= needed:
+                compared, (fewest, side), window = of_late
         if compared is None:
             reason = self._too_few(fewest, side)
             return self._verdict(GateOutcome.INSUFFICIENT, reason, action, samples=fewest)
         where = f" of {question.label[8:-2]}" if question.label else ""
         what = f"{self._what}{where} {compared.words} over {duration(window.seconds)}".strip()
-        worse = compared.ratio is None or compared.ratio > limit or self._gate.amount is not None
         early = self._gate.histogram is None or fewest >= needed
-        if early and evidence.conclusive and worse and compared.mine >= self._gate.threshold.min_value:
+        if early and evidence.conclusive and self._worse(compared, limit):
             outcome = GateOutcome.FAIL
             reason = f"{what}: conclusive that it is more than {limit:g} times as much"
         elif fewest < needed:
@@ -258,6 +272,11 @@ class RegressionJudge(Judge):
         else:
             outcome, reason = GateOutcome.PASS, f"{what}: not conclusively more than {limit:g} times as much"
         return self._verdict(outcome, reason, action, compared.ratio, fewest, full=window.full)
+
+    def _worse(self, compared: Compared, limit: float) -> bool:
+        """Return True if the values themselves are beyond the limit, and enough to matter."""
+        beyond = compared.ratio is None or compared.ratio > limit or self._gate.amount is not None
+        return beyond and compared.mine >= self._gate.threshold.min_value
 
     def _too_few(self, fewest: float, side: Side) -> str:
         threshold = self._gate.threshold
