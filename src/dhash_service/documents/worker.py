@@ -27,6 +27,7 @@ READY, TAKEN = "ready", "taken"
 DOCUMENTS = 500  # then this process gives way to a fresh one, against what native libraries leak
 HELD_BYTES = 64 * 1024**2  # of files whose digests are known, and that may be wanted whole
 BYTES_PER_PIXEL = 16  # that decoding may take (see `pictures.bombs`)
+KERNEL_LIMITS = sys.platform == "linux"  # it alone counts RLIMIT_AS
 MEMORY_POLL = 0.05  # seconds, where the kernel does not enforce a limit
 
 
@@ -168,18 +169,20 @@ def _enter(memory_bytes: int | None) -> None:
     """Put this process under its limits. `memory_bytes` may be taken beyond what the start has taken."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected here, their cores unwanted
-    enforced = memory_bytes is None or _limit_memory(memory_bytes)
-    threading.Thread(target=_watch, args=(None if enforced else memory_bytes,), daemon=True).start()
+    watched = None if KERNEL_LIMITS else memory_bytes
+    # Before the limit, which may leave no room for the thread's stack.
+    threading.Thread(target=_watch, args=(watched,), daemon=True).start()
+    if memory_bytes is not None:
+        _limit_memory(memory_bytes)
 
 
-def _limit_memory(memory_bytes: int) -> bool:
-    """Let the kernel refuse memory beyond the limit; True where it does. Only Linux counts RLIMIT_AS."""
-    if sys.platform != "linux":
-        return False
+def _limit_memory(memory_bytes: int) -> None:
+    """Let the kernel refuse memory beyond the limit, where it does."""
+    if not KERNEL_LIMITS:
+        return
     taken = _taken()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (taken + memory_bytes, most))
-    return True
 
 
 def _taken() -> int:
