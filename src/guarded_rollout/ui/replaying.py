@@ -66,7 +66,7 @@ def fields(file: Path, environment: str, given: Mapping[str, str]) -> list[Field
     rows: list[Field] = []
     for gate, config in standing.quality_gates.enabled():
         for label, value in _threshold(config).items():
-            name, standard = f"{gate}.{label}", f"{value:g}"
+            name, standard = f"{gate}.{label}", f"{value:.12g}"
             rows.append(Field(name, gate, label, given.get(name, standard).strip(), standard))
     return rows
 
@@ -141,4 +141,5 @@ def _in_words(change: Change, began_at: float) -> str:
 
 
 def _threshold(config: Any) -> dict[str, float]:
-    return dict(config.threshold.model_dump(by_alias=True))
+    """The bounds of a gate, without those that this kind of gate goes without."""
+    return dict(config.threshold.model_dump(by_alias=True, exclude_none=True))

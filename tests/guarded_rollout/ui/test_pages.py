@@ -17,6 +17,7 @@ from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome as End
 from guarded_rollout.notify.events import Kind, event
 from guarded_rollout.notify.outbox import DeliveryState, Outbox
+from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.sandbox import wait_until
 from tests.guarded_rollout.ui.uikit import HOST, NEW, OLD, Place, Site
 
@@ -335,6 +336,20 @@ def test_a_window_is_judged_again_by_other_thresholds(place: Place, site: Site) 
     assert "Those of the gates file would not have rolled back" in strict
     assert "extraction_failure_rate differs" in strict
     assert str(GateOutcome.FAIL) in strict
+
+
+def test_a_rollout_under_the_shipped_gates_has_its_page_and_its_replay(place: Place, site: Site) -> None:
+    place.environment.gates.write_text(SHIPPED.read_text())
+    rollout = place.watched()
+    began_at = place.clock.now().timestamp() - 300
+    place.watch(place.log(rollout, began_at), began_at, 300, lambda age: 0.01)
+    path = f"/env/production/rollouts/{rollout}"
+    answer = site.get(path)
+    assert answer.status_code == 200
+    given = dict(re.findall(r'name="(\w+\.\w+)" value="([^"]*)"', answer.text))
+    assert given["relative_memory.min_value"] == "300000000", "as the gates file says it"
+    again = site.get(path, params={**given, "memory_trend.times_stable": "2"})
+    assert 'id="answer"' in again.text
 
 
 @pytest.mark.parametrize(
