@@ -85,7 +85,9 @@ def ago(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a length of time for people: `0.25 s`, `60 s`, `4 min 5 s`, `60 min`, `1 h 2 min`."""
+    """Format a length of time for people: `3.5 ms`, `0.25 s`, `60 s`, `4 min 5 s`, `60 min`, `1 h 2 min`."""
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     whole = round(seconds)
     if whole <= 60:
         return f"{seconds:.2g} s" if seconds < 9.5 else f"{whole} s"

@@ -71,7 +71,7 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
     with dashboard(stack.folder) as running, Load(stack.port, [CLIENT]):
         page.goto(f"{running.address}/env/production")
         headline = page.locator("#headline")
-        expect(headline).to_have_text(f"{candidate} is being watched")
+        expect(headline).to_have_text(f"{short(candidate)} is being watched")
         expect(page.locator("#link")).to_have_text("live")
         gate = page.locator('[data-section="gate-extraction_failure_rate"]')
         expect(gate).to_contain_text("passes", timeout=15_000)
@@ -86,7 +86,7 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
             ".observe(document.querySelector('[data-section=headline]'), {childList: true})"
         )
         break_release(stack, candidate)
-        expect(headline).to_have_text(f"{candidate} was rolled back", timeout=30_000)
+        expect(headline).to_have_text(f"{short(candidate)} was rolled back", timeout=30_000)
         expect(page.locator('[data-section="headline"]')).to_contain_text("extraction_failure_rate")
         all_of_it = page.locator('[data-section="traffic"] li', has_text="100 %").locator("code")
         expect(all_of_it).to_have_attribute("title", stable)
@@ -98,8 +98,9 @@ def test_an_operator_watches_a_faulty_release_roll_back_by_itself(stack: Sandbox
         picture(page, "rolled-back")
 
         page.get_by_role("link", name="See its steps and gates").click()
-        expect(page.get_by_role("heading", name=f"{candidate} was taken back")).to_be_visible()
+        expect(page.get_by_role("heading", name=f"{short(candidate)} was taken back")).to_be_visible()
         expect(page.locator(".gate", has_text="extraction_failure_rate").first).to_contain_text("fails")
+        page.get_by_text("Change the thresholds").click()
         for name, bound in (
             ("failure percentage", "90"),
             ("error percentage", "90"),
@@ -128,8 +129,8 @@ def test_an_operator_aborts_a_release_by_its_button(
         picture(page, "failing")
         page.locator("#do-abort").press("Enter")
         dialog = page.get_by_role("dialog")
-        expect(dialog).to_contain_text(f"{stable} gets all of it, at once: it is running")
-        expect(dialog).to_contain_text(f"{candidate} is stopped")
+        expect(dialog).to_contain_text(f"{short(stable)} gets all of it, at once: it is running")
+        expect(dialog).to_contain_text(f"{short(candidate)} is stopped")
         picture(page, "abort")
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
@@ -139,7 +140,7 @@ def test_an_operator_aborts_a_release_by_its_button(
         page.get_by_label("Reason").fill("pictures fail; users wait")
         page.get_by_label("Reason").press("Enter")
         expect(page.locator('[data-section="jobs"]')).to_contain_text("succeeded", timeout=30_000)
-        expect(page.locator("#headline")).to_have_text(f"{candidate} was taken back")
+        expect(page.locator("#headline")).to_have_text(f"{short(candidate)} was taken back")
         said = page.locator('[data-section="jobs"] pre').first
         expect(said).to_contain_text(f"{short(stable)} serves production")
         expect(page.locator('[data-section="history"] tbody tr').first).to_contain_text("users wait")
@@ -171,14 +172,14 @@ def test_a_page_comes_back_after_a_restart_and_tells_that_it_was_away(
         assert stack.rollout("pause").returncode == 0
         running.start()
         expect(link).to_have_text("live", timeout=10_000)
-        expect(page.locator("#headline")).to_have_text(f"The window of {candidate} is paused")
+        expect(page.locator("#headline")).to_have_text(f"The window of {short(candidate)} is paused")
         page.locator("#do-resume").click()
         page.get_by_role("dialog").get_by_role("button", name="Resume").click()
-        expect(page.locator("#headline")).to_have_text(f"{candidate} is being watched", timeout=20_000)
+        expect(page.locator("#headline")).to_have_text(f"{short(candidate)} is being watched", timeout=20_000)
         page.locator("#do-promote").click()
         page.get_by_role("dialog").get_by_role("button", name="Promote").click()
         expect(page.locator("#headline")).to_have_text(
-            f"{candidate} serves all of the traffic", timeout=30_000
+            f"{short(candidate)} serves all of the traffic", timeout=30_000
         )
     assert stack.served_by() == candidate
 
@@ -200,7 +201,7 @@ def test_a_rollback_that_is_under_way_outlives_the_dashboard(stack: Sandbox, pag
         running.process.wait()
         running.start()
         page.goto(f"{running.address}/env/production")
-        expect(page.locator("#headline")).to_have_text(f"{candidate} was rolled back", timeout=30_000)
+        expect(page.locator("#headline")).to_have_text(f"{short(candidate)} was rolled back", timeout=30_000)
         jobs = page.locator('[data-section="jobs"]')
         expect(jobs.locator("details").first).to_contain_text("succeeded", timeout=20_000)
     assert stack.served_by() == stable
@@ -428,7 +429,7 @@ def test_a_dead_monitor_is_told_by_the_time_it_was_last_seen(tmp_path: Path, pag
     place.log(rollout)
     with dashboard(place.folder) as running:
         page.goto(f"{running.address}/env/production")
-        expect(page.locator("#headline")).to_have_text(f"Nobody watches {NEW}")
+        expect(page.locator("#headline")).to_have_text(f"Nobody watches {short(NEW)}")
         expect(page.locator('[data-section="headline"]')).to_contain_text("the monitor was last seen 3 min")
         expect(page.locator("#do-abort")).to_have_class("button alarm")
         picture(page, "unwatched")

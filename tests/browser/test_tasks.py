@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dhash_service.store.added import AddedFilter
+from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome
 from tests.browser import dashboardkit
 from tests.browser.conftest import PATIENCE, overflows
@@ -128,7 +129,7 @@ def test_why_was_the_last_rollout_taken_back(user: User, tmp_path: Path) -> None
             page.goto(running.address)
             card = page.locator(".environment").filter(has=page.get_by_role("heading", name="production"))
             user.click(card.get_by_role("link", name="rolled back").first)
-            expect(page.get_by_role("heading", level=1)).to_have_text(f"{NEW} was taken back")
+            expect(page.get_by_role("heading", level=1)).to_have_text(f"{short(NEW)} was taken back")
             expect(page.locator(".headline")).to_contain_text("extraction_failure_rate failed: 31 %")
             expect(page.locator("dl.facts code").first).to_have_attribute("title", OLD)
             user.click(page.get_by_role("link", name="Report as Markdown"))

@@ -9,6 +9,7 @@ from guarded_rollout.clock import duration
     ("seconds", "words"),
     [
         (0, "0 s"),
+        (0.0035, "3.5 ms"),
         (0.25, "0.25 s"),
         (3.21, "3.2 s"),
         (9.7, "10 s"),

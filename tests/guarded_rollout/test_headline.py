@@ -46,7 +46,7 @@ def test_a_rollout_under_way_names_its_step(place: Place) -> None:
     with acquire(place.environment.lock, environment="production", command="rollout up"):
         rollout = place.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
         place.journal.intend(rollout, "verify")
-        assert said(place).title == f"{NEW} is being rolled out: verify"
+        assert said(place).title == f"Rolling out {NEW}: verify"
         place.journal.note(rollout, "gate", gate="health", news="failed", reason="3 in a row")
         assert (said(place).tone, said(place).detail) == ("bad", "Quality gate failed: health: 3 in a row")
 
@@ -54,17 +54,19 @@ def test_a_rollout_under_way_names_its_step(place: Place) -> None:
 def test_a_share_that_is_held_tells_which_comes_next_and_when(place: Place) -> None:
     place.release(OLD, "blue")
     place.running()
-    first, second = place.environment.traffic[:2]
+    first = place.environment.traffic[0]
     with acquire(place.environment.lock, environment="production", command="rollout up"):
         rollout = place.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
         place.journal.intend(rollout, "shift")
         place.journal.note(rollout, "share", percent=first.percent)
         place.clock.sleep(first.hold_seconds - 2)
         seen = read(place.environment, place.clock)
-        following = f"shift, {first.percent} % of the traffic, {second.percent} % in 2 s"
-        assert headline(seen, place.gates).title == f"{NEW} is being rolled out: {following}"
+        found = headline(seen, place.gates)
+        assert found.title == f"Shifting traffic to {NEW}: {first.percent} %"
+        assert found.sentence(seen.read_at) == f"{found.title}, next step in 2 s"
+        assert found.sentence(seen.read_at + 3) == found.title
         drawn = "\n".join(line.plain for line in above(seen, place.gates, 80))
-    assert f"is being rolled out: {following}" in drawn
+    assert f"Shifting traffic to {short(NEW)}: {first.percent} %, next step in 2 s" in drawn
     assert f"● shift {duration(first.hold_seconds - 2)}" in drawn
     assert short(OLD) in drawn
     assert OLD not in drawn

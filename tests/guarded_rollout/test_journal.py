@@ -112,6 +112,7 @@ def test_one_open_rollout_per_environment(journal):
 def test_a_rollback_closes_the_open_rollout_in_the_same_transaction(journal):
     first = deploy(journal)
     back = journal.begin("production", "rollback", operator="ops", target="1.0.0", closes=first)
+    assert journal.rollout(first).reason == "rollback by ops"
     assert journal.rollout(first).outcome is RolloutOutcome.ROLLED_BACK
     assert journal.open_rollout("production").id == back
     with pytest.raises(RolloutEndedError):
@@ -120,6 +121,13 @@ def test_a_rollback_closes_the_open_rollout_in_the_same_transaction(journal):
     journal.end(back, RolloutOutcome.COMPLETED)
     journal.begin("production", "backup", operator="ops")
     assert [one.id for one in journal.deployments("production")] == [back, first]
+
+
+def test_what_a_rollback_closes_tells_why(journal):
+    first = journal.begin("production", "up", operator="ops", source="1.0.0", target="1.1.0")
+    why = "failed_requests: 12 % (limit 5 %)"
+    journal.begin("production", "rollback", operator="the monitor", target="1.0.0", why=why, closes=first)
+    assert journal.rollout(first).reason == why
 
 
 def test_nothing_is_added_to_a_rollout_that_ended_or_never_was(journal):

@@ -17,7 +17,7 @@ def test_a_rollout_is_drawn_while_it_is_at_work_and_ends_with_three_lines(sandbo
     sandbox.version("2.0.0")
     release = sandbox.build().id
     with Terminal(sandbox.command("deploy"), sandbox.folder, columns=100) as terminal:
-        terminal.read_until("is being rolled out", "● shift", "50 %")
+        terminal.read_until("Shifting traffic", "● shift", "50 %")
         terminal.read_until("has all of the traffic and is watched for")
         assert terminal.process.wait(60) == 0
     plain = sandbox.rollout("status").stdout

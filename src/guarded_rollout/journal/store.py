@@ -120,13 +120,14 @@ class Journal(Database):
     ) -> UUID:
         """Begin a rollout and return its id.
 
-        `plan` becomes its first note, and `closes` ends another one as rolled back, in the same transaction.
+        `plan` becomes its first note, and `closes` ends another one as rolled back, for the same reason,
+        in the same transaction.
         With a `target`, another open rollout of the environment raises `RolloutOpenError`.
         """
         rollout, now = new_id(self._clock.now()), self._clock.now().timestamp()
         with self._transaction():
             if closes is not None:
-                self._end(closes, RolloutOutcome.ROLLED_BACK, f"closed by {command}")
+                self._end(closes, RolloutOutcome.ROLLED_BACK, why or f"{command} by {operator}")
             if target is not None and (other := self.open_rollout(environment)):
                 raise RolloutOpenError(environment=environment, command=other.command, target=other.target)
             self._run(

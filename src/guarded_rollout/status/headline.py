@@ -20,7 +20,7 @@ UNWATCHED_SECONDS = 20.0  # a monitor that starts takes some
 @dataclass(frozen=True, slots=True)
 class Headline:
     """The situation, how it is known, and what to do. `more` is the rollout whose page explains it,
-    `cautions` are further problems."""
+    `cautions` are further problems, `next_at` is when the next share of the traffic comes (unix time)."""
 
     tone: str
     title: str
@@ -28,6 +28,12 @@ class Headline:
     todo: str = ""
     more: str = ""
     cautions: tuple[str, ...] = ()
+    next_at: float = 0.0
+
+    def sentence(self, now: float) -> str:
+        """The title, with the time that is left to the next step."""
+        left = self.next_at - now
+        return f"{self.title}, next step in {duration(left)}" if left > 0 else self.title
 
 
 def unwatched(seen: Snapshot) -> bool:
@@ -164,27 +170,24 @@ def _sentence(words: str) -> str:
 def _rolling_out(seen: Snapshot) -> Headline:
     note = seen.rollout.note("gate") if seen.rollout else None
     stays = f"{seen.stable} serves until it has earned its place." if seen.stable else ""
-    title = f"{seen.candidate} is being rolled out: {_progress(seen)}"
+    title, next_at = _progress(seen)
     if note is not None and note.data.get("news") in ("failed", "silent"):
         words = f"Quality gate {note.data.get('news')}: {note.data.get('gate')}: {note.data.get('reason')}"
-        return Headline("bad", title, words, "The engine takes it back, or holds the share where it asks.")
-    return Headline("accent", title, stays, "Nothing: it is taken back if a step fails.")
+        todo = "The engine takes it back, or holds the share where it asks."
+        return Headline("bad", title, words, todo, next_at=next_at)
+    todo = "Nothing: it is taken back if a step fails."
+    return Headline("accent", title, stays, todo, next_at=next_at)
 
 
-def _progress(seen: Snapshot) -> str:
-    """The step that is being done; of shifting traffic the share, and when the next comes."""
-    if seen.rollout is None or seen.step != "shift":
-        return seen.step or "it begins"
-    note = seen.rollout.note("share")
+def _progress(seen: Snapshot) -> tuple[str, float]:
+    """Say which step is being done; of shifting traffic the share, and when the next one comes (or 0)."""
+    note = seen.rollout.note("share") if seen.rollout and seen.step == "shift" else None
     if note is None:
-        return "shift"
+        return f"Rolling out {seen.candidate}{f': {seen.step}' if seen.step else ''}", 0.0
     percent = int(str(note.data.get("percent", 0)))
-    steps = seen.environment.traffic
-    hold = next((one.hold_seconds for one in steps if one.percent == percent), 0.0)
-    left = hold - (seen.read_at - note.at.timestamp())
-    more = next((f"{one.percent} %" for one in steps if one.percent > percent), "the next step")
-    following = f", {more} in {duration(left)}" if left > 0 else ""
-    return f"shift, {percent} % of the traffic{following}"
+    hold = next((one.hold_seconds for one in seen.environment.traffic if one.percent == percent), 0.0)
+    next_at = note.at.timestamp() + hold if hold else 0.0
+    return f"Shifting traffic to {seen.candidate}: {percent} %", next_at
 
 
 def _watching(seen: Snapshot, config: "EnvironmentGates | None") -> Headline:

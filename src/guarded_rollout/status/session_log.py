@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guarded_rollout.gates.verdict import News, Verdict
-from guarded_rollout.logs import JUDGED, SAMPLE, LogLine, parse
+from guarded_rollout.logs import JUDGED, SAMPLE, LogLine, open_log, parse
 
 IS_SAMPLE = f'"message": "{SAMPLE}"'
 WARNINGS = 12  # of the newest lines that somebody should see
@@ -94,6 +94,15 @@ class SessionReader:
                 warnings=tuple(self._warnings[-WARNINGS:]),
             )
         return self._facts
+
+    def read_whole(self, until: float) -> SessionFacts:
+        """Read a log that is over, compressed or not, up to a moment. Raises `OSError`, `EOFError`."""
+        with open_log(self._tail.path) as file:
+            for text in file:
+                if IS_SAMPLE not in text and (line := parse(text)) is not None and line.at <= until:
+                    self._take(line)
+        judged, warnings = tuple(self._judged.values()), tuple(self._warnings[-WARNINGS:])
+        return replace(self._facts, judged=judged, warnings=warnings)
 
     def _take(self, line: LogLine) -> None:
         if "began_at" in line.data:

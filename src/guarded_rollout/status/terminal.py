@@ -129,7 +129,7 @@ def _headline(seen: Snapshot, config: EnvironmentGates | None) -> Iterator[Text]
     said = headline(seen, config)
     head = Text(no_wrap=True, overflow="ellipsis")
     head.append(f"{seen.environment.name}  ", style="bold").append(
-        shorten(said.title), style=STYLES[said.tone]
+        shorten(said.sentence(seen.read_at)), style=STYLES[said.tone]
     )
     yield head
     asks = bool(said.todo) and not said.todo.startswith("Nothing")

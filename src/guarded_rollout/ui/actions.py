@@ -56,26 +56,33 @@ CHECKS = ("verify", "plan")
 """Questions that change nothing: they run a command all the same, so they are asked the same way."""
 
 LABELS = {
-    "promote": ("Promote", "primary"),
-    "pause": ("Pause", ""),
+    "start": ("Start", ""),
     "resume": ("Resume", ""),
+    "promote": ("Promote", ""),
+    "pause": ("Pause", ""),
     "abort": ("Abort", "danger"),
-    "rollback": ("Roll back…", "danger"),
     "up": ("Roll out…", ""),
-    "start": ("Start", "primary"),
+    "rollback": ("Roll back…", "danger"),
 }
 
-WHERE_POSSIBLE = ("start",)
-"""Actions that are not shown at all where they are not possible."""
+WAY_ON = ("start", "resume", "promote", "up")
+"""The first of these that is possible is the primary action, unless something is wrong."""
 
 
 def offers(seen: Snapshot) -> tuple[Offer, ...]:
-    """Every action, possible or not. Where something is wrong, the way back stands out, else the way on."""
-    tones = {"abort": "alarm", "promote": ""} if alarming(seen) else {}
+    """The actions that are possible. One stands out: the way back where something is wrong, else the way on.
+
+    While somebody is at work, or the journal cannot be read, the others are there too and say why not.
+    """
+    why = {name: why_not(name, seen) for name in LABELS}
+    back = alarming(seen) and not why["abort"]
+    on = next((name for name in WAY_ON if not why[name]), "")
+    outstanding = {"abort": "alarm"} if back else {on: "primary"}
+    waits = seen.at_work is not None or unknown(seen)
     return tuple(
-        Offer(name, label, tones.get(name, tone), why_not(name, seen))
+        Offer(name, label, outstanding.get(name, tone), why[name])
         for name, (label, tone) in LABELS.items()
-        if name not in WHERE_POSSIBLE or not why_not(name, seen)
+        if not why[name] or (waits and name != "start")
     )
 
 
@@ -142,7 +149,7 @@ def question(action: str, seen: Snapshot) -> Question:
     if reason := why_not(action, seen):
         raise ActionRefusedError(detail=reason)
     name = seen.environment.name
-    label, tone = LABELS[action]
+    label, tone = LABELS[action][0], LABELS[action][1] or "primary"
     command = f"rollout {action} --env {name}"
     match action:
         case "promote":

@@ -1,5 +1,6 @@
 """The lines of a session's charts: computed once from its log, then followed as it grows."""
 
+import math
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ RECENT = 3000  # points that a page may have missed while it was away
 
 
 class Charts:
-    """The lines of one log by these gates. `epoch` tells two readings apart, `sequence` counts points."""
+    """The lines of one log by these gates. `epoch` tells two readings apart, `sequence` counts points.
 
-    def __init__(self, path: Path, gates: EnvironmentGates, began_at: float) -> None:
+    Samples after `until` (unix time) are left out.
+    """
+
+    def __init__(self, path: Path, gates: EnvironmentGates, began_at: float, until: float = math.inf) -> None:
         self.path = path
         self.gates = gates
-        self._began_at = began_at
+        self._began_at, self._until = began_at, until
         self._tail = Tail(path)
         self._begin()
 
@@ -53,6 +57,8 @@ class Charts:
 
     def _take(self, text: str) -> None:
         if IS_SAMPLE not in text or (line := parse(text)) is None or (sample := sample_of(line)) is None:
+            return
+        if sample.at > self._until:
             return
         dots = self.edge.take(sample)
         for point in self._series.take(sample):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -31,7 +32,7 @@ class PastRollouts:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._turn = threading.Lock()
-        self._charts: tuple[Path, float, Charts] | None = None
+        self._charts: tuple[object, Charts] | None = None
 
     def show(self, identity: UUID, asked: Mapping[str, str]) -> dict[str, Any]:
         """Return the page's values. Raises `UnknownRolloutError` and the journal's errors."""
@@ -45,7 +46,7 @@ class PastRollouts:
                 "log": log,
                 "no_log": "No monitoring log belongs to this rollout: nothing can be judged again.",
                 "now": SystemClock().now().timestamp(),
-                "gates": sorted(self._gates(log), key=lambda row: row.urgency),
+                "gates": self._gates(rollout, log),
                 **self._replay(log, asked),
             }
 
@@ -54,11 +55,10 @@ class PastRollouts:
         with self._turn:
             rollout = self._rollout(identity)
             log = log_of(self._environment, rollout)
-            gates = sorted(self._gates(log), key=lambda row: row.urgency)
-            return self._told(rollout, log).markdown(rollout, gates)
+            return self._told(rollout, log).markdown(rollout, self._gates(rollout, log))
 
     def _told(self, rollout: Rollout, log: Path | None) -> postmortem.Postmortem:
-        charts = self._charts_of(log) if log else None
+        charts = self._charts_of(rollout, log)
         return postmortem.tell(rollout, charts.edge.totals if charts else {}, self._commits(rollout))
 
     def _commits(self, rollout: Rollout) -> list[str]:
@@ -75,8 +75,8 @@ class PastRollouts:
     def series(self, identity: UUID) -> dict[str, Any]:
         """The lines of its charts."""
         with self._turn:
-            log = log_of(self._environment, self._rollout(identity))
-            charts = self._charts_of(log) if log else None
+            rollout = self._rollout(identity)
+            charts = self._charts_of(rollout, log_of(self._environment, rollout))
             return charts.whole() if charts else {"cursor": "", "gates": {}}
 
     def _rollout(self, identity: UUID) -> Rollout:
@@ -86,29 +86,32 @@ class PastRollouts:
             raise UnknownRolloutError(id=identity)
         return rollout
 
-    def _gates(self, log: Path | None) -> tuple[rows.GateRow, ...]:
-        charts = self._charts_of(log) if log else None
+    def _gates(self, rollout: Rollout, log: Path | None) -> list[rows.GateRow]:
+        """The gates as they stood when it ended, those that fail first."""
+        charts = self._charts_of(rollout, log)
         if log is None or charts is None:
-            return ()
-        judged = _judged(log)
+            return []
+        judged = _judged(log, postmortem.left_at(rollout))
         config = dict(charts.gates.quality_gates.enabled())
-        names = dict.fromkeys([*charts.lines, *judged])
-        return tuple(
+        found = (
             rows.gate_row(name, config.get(name), judged.get(name), charts.lines.get(name, {}))
-            for name in names
+            for name in dict.fromkeys([*charts.lines, *judged])
         )
+        return sorted(found, key=lambda row: row.urgency)
 
-    def _charts_of(self, log: Path) -> Charts | None:
+    def _charts_of(self, rollout: Rollout, log: Path | None) -> Charts | None:
         """Return a log's charts. The newest are cached: a page and its charts request the same log."""
+        if log is None:
+            return None
         try:
-            changed = log.stat().st_mtime
-            if self._charts is None or self._charts[:2] != (log, changed):
+            wanted = log, log.stat().st_mtime, rollout.ended_at
+            if self._charts is None or self._charts[0] != wanted:
                 config = gates.load(self._environment.gates).environment(self._environment.name)
                 began_at = replaying.recorded(log).began_at or 0.0
-                charts = Charts(log, config, began_at)
+                charts = Charts(log, config, began_at, postmortem.left_at(rollout))
                 charts.read_whole()
-                self._charts = log, changed, charts
-            return self._charts[2]
+                self._charts = wanted, charts
+            return self._charts[1]
         except (OSError, EOFError, RolloutError):
             return None
 
@@ -138,10 +141,7 @@ def _recorded(log: Path) -> Recording:
         raise NotALogError(path=log, reason=error) from None
 
 
-def _judged(log: Path) -> dict[str, Judged]:
-    if log.suffix == ".gz":
-        return {}
-    found: dict[str, Judged] = {}
-    for one in SessionReader(log).read().judged:
-        found[one.verdict.gate] = one
-    return found
+def _judged(log: Path, until: float) -> dict[str, Judged]:
+    with suppress(OSError, EOFError):
+        return {one.verdict.gate: one for one in SessionReader(log).read_whole(until).judged}
+    return {}

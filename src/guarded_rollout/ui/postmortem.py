@@ -1,11 +1,13 @@
 """A rollout told afterwards: what happened, what it cost, in which order, and what had changed. Pure."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from guarded_rollout.clock import duration
 from guarded_rollout.gates.samples import Side
+from guarded_rollout.host.release import short, shorten
 from guarded_rollout.journal.model import UNDOING, JournalEntry, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.monitor.edge_log import FAILED, REQUESTS
 from guarded_rollout.status.rows import GateRow, evidence
@@ -37,13 +39,16 @@ class Postmortem:
     def markdown(self, rollout: Rollout, gates: Iterable[GateRow]) -> str:
         """The same for an incident's ticket."""
         parts = [f"# {self.title}", f"`rollout {rollout.command}` by {rollout.operator}, id `{rollout.id}`."]
+        moved = (("From", rollout.source), ("To", rollout.target))
+        ids = [f"{word} `{release}` ({short(release)})." for word, release in moved if release]
+        parts += [" ".join(ids)] if ids else []
         parts += [self.cause] if self.cause else []
         parts += ["## Impact", _listed(self.impact)] if self.impact else []
         parts += ["## Timeline (UTC)", _listed(f"{_clock(one.at)} {one.words}" for one in self.timeline)]
         said = [f"**{row.name}** {row.outcome}: {row.measured}. {row.reason}" for row in gates]
         parts += ["## Gates", _listed(said)] if said else []
         parts += ["## Commits", _listed(f"`{one}`" for one in self.commits)] if self.commits else []
-        return "\n\n".join(parts) + "\n"
+        return shorten("\n\n".join(parts)) + "\n"
 
 
 def tell(rollout: Rollout, totals: Totals, commits: Iterable[str]) -> Postmortem:
@@ -64,7 +69,7 @@ def _title(rollout: Rollout) -> tuple[str, str]:
             case RolloutOutcome.COMPLETED:
                 return f"{rollout.source or 'What served'} was rolled back to {target}", "warn"
             case None:
-                return f"{rollout.source or 'What serves'} is being rolled back", "warn"
+                return f"Rolling back {rollout.source or 'what serves'}", "warn"
         return f"The rollback to {target} failed", "bad"
     match rollout.outcome:
         case RolloutOutcome.COMPLETED:
@@ -73,7 +78,7 @@ def _title(rollout: Rollout) -> tuple[str, str]:
             return f"{target} was taken back", "warn"
         case RolloutOutcome.FAILED:
             return f"{target} {'could not be rolled out' if rollout.target else 'failed'}", "bad"
-    return f"{target} is being rolled out", "accent"
+    return f"Rolling out {target}", "accent"
 
 
 def _impact(rollout: Rollout, totals: Totals) -> Iterator[str]:
@@ -83,8 +88,17 @@ def _impact(rollout: Rollout, totals: Totals) -> Iterator[str]:
         counted = totals.get(side, {})
         if requests := counted.get(REQUESTS, 0):
             failed = counted.get(FAILED, 0)
-            share = f" ({100 * failed / requests:.2g} %)" if failed else ""
+            share = f" ({100 * failed / requests:.3g} %)" if failed else ""
             yield f"{name}: {requests:,.0f} requests, {failed:,.0f} of them failed{share}."
+
+
+def left_at(rollout: Rollout) -> float:
+    """The time from which the candidate was on its way out, so that its silence says nothing (unix time)."""
+    if taken := rollout.note(UNDOING):
+        return taken.at.timestamp()
+    if rollout.ended_at and rollout.outcome is RolloutOutcome.ROLLED_BACK:
+        return rollout.ended_at.timestamp()
+    return math.inf
 
 
 def exposed_seconds(rollout: Rollout) -> float:

@@ -10,6 +10,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from guarded_rollout.clock import duration
+from guarded_rollout.host.release import IN_PROSE, short, shorten
 from guarded_rollout.status import rows
 from guarded_rollout.status.headline import headline, unknown
 from guarded_rollout.ui import view
@@ -43,7 +44,8 @@ def templates(asset: Callable[[str], str], name: Callable[[str], ReleaseName]) -
         lstrip_blocks=True,
     )
     made.globals |= {"asset": asset, "icon": icon, "named": name}
-    made.filters |= {"iso": iso, "stamp": stamp, "took": duration, "left": duration, "code": code}
+    made.filters |= {"iso": iso, "stamp": stamp, "took": duration, "left": duration}
+    made.filters |= {"prose": prose, "short": shorten}
     return made
 
 
@@ -57,11 +59,19 @@ def stamp(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%F %T} UTC"
 
 
-def code(words: str) -> Markup:
-    """Words in which `commands` stand between backticks."""
-    parts = words.split("`")
-    made = (Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts))
-    return Markup("").join(made)
+def prose(words: str) -> Markup:
+    """Words in which `commands` stand between backticks, and releases by their ids: shown by their short
+    names, the whole id on hover."""
+    parts, at = [], 0
+    for found in IN_PROSE.finditer(words):
+        said = found[0]
+        parts.append(escape(words[at : found.start()]))
+        if said.startswith("`"):
+            parts.append(Markup("<code>{}</code>").format(said[1:-1]))
+        else:
+            parts.append(Markup('<abbr title="{}">{}</abbr>').format(said, short(said)))
+        at = found.end()
+    return Markup("").join([*parts, escape(words[at:])])
 
 
 class Renderer:

@@ -68,6 +68,20 @@ def test_while_somebody_is_at_work_nothing_is_possible_and_it_says_who(still: Pl
     assert possible(look(still)) != set(), "and it is over with its process"
 
 
+def test_only_what_is_possible_is_shown_and_one_action_stands_out(still: Place) -> None:
+    def shown() -> list[tuple[str, str]]:
+        return [(offer.name, offer.tone) for offer in offers(look(still))]
+
+    assert shown() == [("up", "primary")]
+    rollout = still.watched()
+    still.log(rollout)
+    assert shown() == [("promote", "primary"), ("pause", ""), ("abort", "danger"), ("rollback", "danger")]
+    still.journal.note(rollout, PAUSED)
+    assert shown()[:2] == [("resume", "primary"), ("promote", "")]
+    still.journal.note(rollout, "undoing", cause="it failed")
+    assert dict(shown())["abort"] == "alarm", "nobody is at work on what is half done"
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_what_another_process_rolls_out_can_always_be_aborted(still: Place, begun: bool) -> None:
     still.running("blue", "proxy")

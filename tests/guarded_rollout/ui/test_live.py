@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from guarded_rollout.host.release import short
 from guarded_rollout.rollout.window import PAUSED
 from guarded_rollout.status.headline import UNWATCHED_SECONDS
 from guarded_rollout.ui.live import RECENT_SECONDS
@@ -58,7 +59,7 @@ def test_a_page_that_is_up_to_date_hears_nothing_until_something_changes_and_the
     assert (same.status_code, same.content) == (304, b"")
     place.journal.note(rollout, PAUSED)
     answer = page.hears(changed, RECENT_SECONDS + 0.5)
-    assert f"The window of {NEW} is paused" in answer.text
+    assert f"The window of {short(NEW)} is paused" in answer.text
     assert page.ask().status_code == 304
 
 
@@ -128,9 +129,9 @@ def test_time_alone_changes_what_must_be_said(tmp_path: Path) -> None:
     place = Place(tmp_path, ManualClock(datetime.now(UTC) - timedelta(seconds=UNWATCHED_SECONDS - 3)))
     place.watched()
     page = Page(Site(place))
-    assert f"Nobody watches {NEW}" not in page.ask().text
+    assert f"Nobody watches {short(NEW)}" not in page.ask().text
     answer = page.hears(changed, seconds=10)
-    assert f"Nobody watches {NEW}" in answer.text
+    assert f"Nobody watches {short(NEW)}" in answer.text
     place.close()
 
 

@@ -1,11 +1,13 @@
 """The story of a rollout, from its journal."""
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from guarded_rollout.gates.samples import Side
+from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import UNDOING, RolloutOutcome
 from guarded_rollout.ui.postmortem import exposed_seconds, tell
 from tests.guarded_rollout.ui.uikit import NEW, OLD, Place, Site
@@ -45,7 +47,8 @@ def test_a_release_that_was_taken_back_is_told_from_its_end(still: Place) -> Non
     assert "gate health failed: 3 checks were not OK" in words
     assert [one.at for one in told.timeline] == sorted(one.at for one in told.timeline)
     written = told.markdown(still.journal.rollout(rollout), ())
-    assert written.startswith(f"# {NEW} was taken back\n")
+    assert written.startswith(f"# {short(NEW)} was taken back\n")
+    assert f"From `{OLD}` ({short(OLD)}). To `{NEW}` ({short(NEW)})." in written
     assert "## Impact\n\n- It had traffic for 1 min 30 s." in written
     assert "- `abc1234 Break it`" in written
 
@@ -61,6 +64,21 @@ def test_what_never_had_traffic_cost_nothing(still: Place) -> None:
     assert told.timeline[-1].at - told.timeline[0].at == pytest.approx(3)
 
 
+def test_gates_are_told_as_they_stood_when_it_was_taken_back(place: Place, site: Site) -> None:
+    rollout = place.watched()
+    began_at = place.clock.now().timestamp() - 600
+    log = place.log(rollout, began_at)
+    place.watch(log, began_at, 1600, lambda age: 0.2 if age < 600 else 0.0)
+    place.journal.end(rollout, RolloutOutcome.ROLLED_BACK, "extraction_failure_rate: too many")
+    page = f"/env/production/rollouts/{rollout}"
+    told = site.get(f"{page}/report.md").text
+    assert "- **extraction_failure_rate** fails" in told, "what a stopped release said later is no verdict"
+    (log.path.parent / f"{log.path.name}.gz").write_bytes(gzip.compress(log.path.read_bytes()))
+    log.path.unlink()
+    assert site.get(f"{page}/report.md").text == told, "compressed or not"
+    assert site.get(page).status_code == 200
+
+
 def test_the_report_is_served_as_markdown(place: Place, site: Site) -> None:
     rollout = place.watched()
     began_at = place.clock.now().timestamp() - 600
@@ -68,7 +86,7 @@ def test_the_report_is_served_as_markdown(place: Place, site: Site) -> None:
     place.journal.end(rollout, RolloutOutcome.ROLLED_BACK, "extraction_failure_rate: too many")
     answer = site.get(f"/env/production/rollouts/{rollout}/report.md")
     assert answer.headers["content-type"].startswith("text/markdown")
-    assert f"# {NEW} was taken back" in answer.text
+    assert f"# {short(NEW)} was taken back" in answer.text
     first = answer.text.split("## Gates\n\n")[1].splitlines()[0]
     assert first.startswith("- **extraction_failure_rate** fails"), "what failed comes first"
-    assert f"- {NEW}: 12,100 requests, 242 of them failed (2 %)." in answer.text
+    assert f"- {short(NEW)}: 12,100 requests, 242 of them failed (2 %)." in answer.text

@@ -33,7 +33,9 @@ function runTimes(root = document) {
   }
   for (const one of root.querySelectorAll("[data-until]")) {
     one.title ||= one.textContent;
-    one.textContent = words(Number(one.dataset.until) - now());
+    const left = Number(one.dataset.until) - now();
+    one.textContent = words(left);
+    one.closest(".following")?.toggleAttribute("hidden", left < 0); // the share is held for longer
   }
 }
 
