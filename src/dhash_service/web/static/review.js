@@ -225,7 +225,7 @@ function takenBack(decision, pair) {
   else if (pair && fetched.has(decision)) {
     desk.renewed(pair, pair.lease);
     desk.putFirst(pair);
-  }
+  } else if (pair && !outbox.lookups.includes(pair.lookup)) desk.leave([pair]); // left before it was ours again
   fetched.delete(decision);
 }
 
