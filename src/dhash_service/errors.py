@@ -328,6 +328,24 @@ class NotInstalledError(DhashError):
     advice = "Install it, or ask without what needs it."
 
 
+class PlaceError(DhashError):
+    """A folder or object store that a command was given cannot be read or written."""
+
+    type = "place"
+    title = "The place cannot be used"
+    status = 502
+    advice = "Check the URL, and the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …)."
+
+
+class EngineError(DhashError):
+    """The engine that does the tasks cannot be reached, or a whole task failed; what is done stays done."""
+
+    type = "engine"
+    title = "The engine failed"
+    status = 502
+    advice = "See the scheduler's and the workers' logs; start the command again, and it goes on."
+
+
 class AddressInUseError(DhashError):
     type = "address-in-use"
     title = "The address cannot be listened on"

@@ -54,6 +54,7 @@ def s3_server(folder: Path) -> Iterator[Place]:
         ),
         *(f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64"),
         *(f"-{name}={port}" for name, port in ports.items()),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),  # fixed ports: a second server would die of them
     )
     with running(command, folder / "weed.log", ports["s3.port"]):
         endpoint = f"http://127.0.0.1:{ports['s3.port']}"

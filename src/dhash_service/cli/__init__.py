@@ -9,6 +9,7 @@ from dhash_service.cli import (  # noqa: F401  (each registers itself)
     extract,
     golden,
     hash,
+    import_,
     index,
     queue,
     search,

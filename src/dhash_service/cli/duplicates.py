@@ -35,8 +35,11 @@ def duplicates(
     ] = None,
     keep: Annotated[Keep, typer.Option(help="Which picture to suggest to keep.")] = Keep.LARGEST,
     parquet: Annotated[
-        Path | None,
-        typer.Option(help="Take fingerprints from this file, columns `id` and `hash`, not from the store."),
+        str | None,
+        typer.Option(
+            help="Take fingerprints from this file, folder or URL, not from the store:"
+            " columns `id` or `name`, and `hash`."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a group.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One line a file.")] = False,
@@ -97,12 +100,19 @@ def tell_html(store: "Store", groups: "Iterable[DuplicateGroup]", radius: int, k
     typer.echo(report([(group, thumbnails(group)) for group in groups], radius, known))
 
 
-def tell_parquet(path: Path, radius: int) -> None:
-    """Print the groups of a Parquet file, a JSON object each."""
+def tell_parquet(place: str, radius: int) -> None:
+    """Print the groups of what is in Parquet, a JSON object each."""
     from dhash_service.duplicates import grouped
+    from dhash_service.scale import installed
     from dhash_service.search.pairs import read_parquet
 
-    ids, values = read_parquet(path)
+    if "://" in place:
+        with installed():
+            from dhash_service.scale.parts import brought_here
+        with brought_here(place) as folder:
+            ids, values = read_parquet(folder)
+    else:
+        ids, values = read_parquet(Path(place))
     import numpy as np
 
     for group in grouped(np.arange(len(values)), values, radius):

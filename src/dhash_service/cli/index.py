@@ -12,6 +12,15 @@ import typer
 from click import format_filename
 
 from dhash_service.cli.app import app
+from dhash_service.cli.collection import (
+    PER_TASK,
+    Engine,
+    Out,
+    PerTask,
+    existing,
+    index_collection,
+    is_collection,
+)
 from dhash_service.cli.remote import Url, asking, send_files
 
 if TYPE_CHECKING:
@@ -20,11 +29,19 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: dhash index ~/Pictures scans/report.pdf")
 def index(
-    paths: Annotated[list[Path], typer.Argument(exists=True, help="Folders, pictures and PDFs.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATHS", help="Folders, pictures and PDFs; URLs as s3://…; manifests in Parquet."
+        ),
+    ],
     root: Annotated[
         Path | None, typer.Option(help="Keep paths relative to this folder, as pictures' sources.")
     ] = None,
     url: Url = None,
+    engine: Engine = "local",
+    out: Out = None,
+    per_task: PerTask = PER_TASK,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:
     """Add pictures to the store that DHASH_STORE names, using every core; or send them to a service.
@@ -32,7 +49,13 @@ def index(
     Each file's path is kept, so that `dhash where` finds it. What is known is skipped, so an interrupted run
     goes on where it was by being started again. A file that
     cannot be read is named on stderr and passed over; then the exit code is 1.
+
+    Collections that no machine holds are read by a Dask cluster (--engine), from object stores, into the
+    store or into Parquet (--out); that needs `mobius-dhash[scale]`.
     """
+    if is_collection(paths, engine, out):
+        index_collection(paths, engine, out, per_task, root, url, as_json=as_json)
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -49,7 +72,7 @@ def index(
     from dhash_service.store.store import Store
 
     settings = Settings.load()
-    selection = find(paths)
+    selection = find(existing(paths))
     files = selection.files
     standing = Standing(len(files))
     console = Console(stderr=True)

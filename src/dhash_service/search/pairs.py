@@ -77,18 +77,22 @@ def connect(memory: int, spill: Path) -> "DuckDBPyConnection":
 
 
 def read_parquet(path: Path) -> tuple[list[str], Values]:
-    """The ids and fingerprints in a file with the columns `id` and `hash` (16 hex digits, or a number).
+    """The ids and fingerprints in a file, or all files below a folder, with the columns `id` (or `name`) and
+    `hash` (16 hex digits, or a number); rows without a hash are passed over.
 
     Raises `NotInstalledError`, `UnreadableFileError`.
     """
     with tempfile.TemporaryDirectory(prefix="dhash-pairs-") as spill:
         connection = connect(MEMORY_BYTES, Path(spill))
         try:
+            files = str(path / "**" / "*.parquet") if path.is_dir() else str(path)
+            known = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [files]).description or ()
+            name = "id" if any(column[0] == "id" for column in known) else "name"
             found = connection.execute(
-                "SELECT id::VARCHAR AS id, CASE WHEN typeof(hash) = 'VARCHAR'"
+                f"SELECT {name}::VARCHAR AS id, CASE WHEN typeof(hash) = 'VARCHAR'"
                 " THEN ('0x' || hash::VARCHAR)::UBIGINT ELSE hash::VARCHAR::UBIGINT END AS value"
-                " FROM read_parquet(?)",
-                [str(path)],
+                " FROM read_parquet(?) WHERE hash IS NOT NULL",
+                [files],
             ).fetchnumpy()
         except Exception as error:  # whatever DuckDB finds wrong with the file
             raise UnreadableFileError(

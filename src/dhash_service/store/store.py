@@ -47,6 +47,7 @@ from dhash_service.store.erasure import Erased, Erasure
 from dhash_service.store.files import SeenFiles
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
+from dhash_service.store.loading import Loader
 from dhash_service.store.prompt import driver_of, glancing
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen, present
 from dhash_service.store.repository import BY_KEY, Repository, read_images
@@ -96,6 +97,7 @@ class Store(Repository):
         self.verdicts = Verdicts(engine, self._writer, self._recorder, algorithm)
         self.banks = Banks(engine, self._writer, release)
         self.files = SeenFiles(engine, self._writer, release)
+        self.loader = Loader(self._writer, release, clock)
         self.groups = GroupDecisions(engine, self._writer, self._recorder, self.queue)
 
     @classmethod

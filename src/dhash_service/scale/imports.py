@@ -1,0 +1,105 @@
+"""Parquet that `dhash index --out` wrote, into a store: in bulk, a file's rows at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from dhash_service.banks import SHA256, BankMatcher, require_admitted
+from dhash_service.errors import PlaceError, RefusedByBankError, StoreAlgorithmError
+from dhash_service.facts import Algorithm, Fingerprint, Picture, Sha256, Source
+from dhash_service.pictures.fingerprint import ALGORITHMS
+from dhash_service.scale.items import Item
+from dhash_service.scale.parts import batches
+from dhash_service.store.loading import Load, Loaded
+from dhash_service.store.store import Store
+
+DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+NEEDED = ("name", "sha256", "hash", "quality", "reasons", "format", "width", "height", "size", "algorithm")
+
+
+@dataclass(frozen=True, slots=True)
+class Imports:
+    """An import so far, in rows: `bad` are those of files that could not be read."""
+
+    rows: int = 0
+    bad: int = 0
+    load: Load = field(default_factory=Load)
+
+
+def algorithm_at(url: str) -> Algorithm | None:
+    """The algorithm of the fingerprints at a URL; None where there is none among the first rows.
+
+    Raises `PlaceError`, `StoreAlgorithmError`.
+    """
+    for batch in islice(batches(url), 1):
+        for row in rows_of(url, batch):
+            return algorithm_of(row["algorithm"])
+    return None
+
+
+def algorithm_of(said: str) -> Algorithm:
+    """The algorithm that a row names. Raises `StoreAlgorithmError` for one that this release has not."""
+    name, _, version = said.rpartition("/")
+    algorithm = ALGORITHMS.get(name)
+    if algorithm is None or str(algorithm.version) != version:
+        raise StoreAlgorithmError(
+            f"The fingerprints are of {said!r}, which this release does not make.",
+            "Make them with this release.",
+        )
+    return algorithm
+
+
+def import_all(url: str, store: Store) -> Iterator[Imports]:
+    """Load all rows at or below a URL; yields when a batch of them is in the store for good.
+
+    Rows of pictures that a bank refuses are left out.
+    Raises `PlaceError`, `StoreAlgorithmError`, `StoreError`.
+    """
+    so_far = Imports()
+    banks = BankMatcher(store.banks, store.algorithm.name)
+    for batch in batches(url):
+        rows = list(rows_of(url, batch))
+        wanted = [loaded(row, store.algorithm) for row in rows]
+        admitted = [each for each in wanted if _is_admitted(each.picture, banks)]
+        load = store.loader.load(admitted).result() + Load(refused=len(wanted) - len(admitted))
+        so_far = Imports(so_far.rows + len(batch), so_far.bad + len(batch) - len(rows), so_far.load + load)
+        yield so_far
+
+
+def rows_of(url: str, batch: Any) -> list[dict[str, Any]]:
+    """The rows that have a fingerprint. Raises `PlaceError` for those of another making."""
+    if missing := [name for name in NEEDED if name not in batch.schema.names]:
+        raise PlaceError(f"{url}: there is no column {missing[0]}.", "Give what `dhash index --out` wrote.")
+    rows = [row for row in batch.to_pylist() if row["hash"] is not None]
+    for row in rows:
+        if not DIGEST.fullmatch(row["sha256"] or ""):
+            raise PlaceError(f"{url}: {row['name']} has no SHA-256.", "Give what `dhash index --out` wrote.")
+    return rows
+
+
+def loaded(row: dict[str, Any], algorithm: Algorithm) -> Loaded:
+    """What a row says. Raises `StoreAlgorithmError` where it is of another algorithm."""
+    if algorithm_of(row["algorithm"]) != algorithm:
+        raise StoreAlgorithmError(
+            f"{row['name']} is of {row['algorithm']}; the store holds {algorithm.name}/{algorithm.version}."
+        )
+    value, quality, reasons = int(row["hash"]), float(row["quality"]), tuple(row["reasons"] or ())
+    fingerprint = Fingerprint(value, algorithm, quality, reasons, row["width"], row["height"])
+    picture = Picture(Sha256(row["sha256"]), row["format"], row["size"], fingerprint, None)
+    document = row.get("document")
+    source = Source(Sha256(document), row["page"], (0.0, 0.0, 0.0, 0.0)) if document else None
+    return Loaded(picture, replace(Item(row["name"]).label(), source=row["name"]), source)
+
+
+def _is_admitted(picture: Picture, banks: BankMatcher) -> bool:
+    found = banks.matches(picture.fingerprint.value, {SHA256: str(picture.sha256)}, datetime.now(UTC))
+    try:
+        require_admitted(found)
+    except RefusedByBankError:
+        return False
+    return True
