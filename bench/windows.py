@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 
 from tests.guarded_rollout.load import GET, POST, Load
 from tests.guarded_rollout.sandbox import ROOT, Sandbox
@@ -33,17 +33,29 @@ SEARCH = GET | {"name": "search", "path": "/api/dhash/search?hash=8f0f0f1f3f7fff
 PAGE = GET | {"name": "page", "path": "/review"}
 FAILED = "Quality gate failed: "
 HELD = -1
+ENDING = Event()  # interrupted: no command is begun any more, and those that run are ended
+RUNNING: "set[subprocess.Popen[str]]" = set()
 
 
 def tables(quick: bool) -> list[Table]:
     count, each = (2, 1) if quick else (AT_ONCE, EACH)
     until = time.monotonic() + BUDGET
-    with ThreadPoolExecutor(count) as threads:
-        rates = [RATES[number % len(RATES)] for number in range(count)]
-        found = [
-            window for some in threads.map(windows, rates, [each] * count, [until] * count) for window in some
-        ]
-    return [table_of(found)]
+    rates = [RATES[number % len(RATES)] for number in range(count)]
+    with ThreadPoolExecutor(count) as threads, ended():
+        made = list(threads.map(windows, rates, [each] * count, [until] * count))
+    return [table_of([window for some in made for window in some])]
+
+
+@contextmanager
+def ended() -> Iterator[None]:
+    """End the commands of all threads where the block is left early, so that each takes down what it made."""
+    try:
+        yield
+    except BaseException:
+        ENDING.set()
+        for one in tuple(RUNNING):
+            one.terminate()
+        raise
 
 
 @contextmanager
@@ -65,14 +77,28 @@ def deploy(dhash: Sandbox, version: str) -> int:
 
 
 def run(dhash: Sandbox, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
+    """Run a command of the guard to its end. Raises `TimeoutExpired`, and `InterruptedError` while ending."""
+    with subprocess.Popen(
         dhash.command(*words),
         cwd=dhash.folder,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE,
-    )
+    ) as process:
+        RUNNING.add(process)
+        try:
+            if ENDING.is_set():
+                process.terminate()
+            output, errors = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        finally:
+            RUNNING.discard(process)
+    if ENDING.is_set():
+        raise InterruptedError(f"ended: {' '.join(words)}")
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def shipped(dhash: Sandbox, minutes: float) -> None:
