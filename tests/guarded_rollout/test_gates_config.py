@@ -1,6 +1,7 @@
 """The gates file: the contract's format loads, and what is wrong is said with path, value and near miss."""
 
 import copy
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -291,6 +292,28 @@ def test_models_and_published_schema_refuse_and_accept_the_same(path: tuple[Any,
         "default_environment",
     )  # that it names an environment is said by the model alone
     assert (found is not None) == by_schema or (beyond_schema and by_schema), problems
+
+
+GIVEN = ("metric", "limit_metric", "histogram", "max_value")
+
+
+@pytest.mark.parametrize("gate", ["time_trend", "memory_trend"])
+def test_a_trend_follows_one_thing_for_models_and_schema_alike(gate: str) -> None:
+    agreed, asked = 0, list(itertools.product(("missing", None, "given"), repeat=len(GIVEN)))
+    for chosen in asked:
+        document = copy.deepcopy(DOCUMENT)
+        trend = production(document)["quality_gates"][gate]
+        for name, value in zip(GIVEN, chosen, strict=True):
+            place = trend["threshold"] if name == "max_value" else trend
+            place.pop(name, None)
+            if value != "missing":
+                place[name] = 7 if value and name == "max_value" else value
+        by_schema = jsonschema_rs.validator_for(schema()).is_valid(document)
+        assert (parse(json.dumps(document))[0] is not None) == by_schema, dict(
+            zip(GIVEN, chosen, strict=True)
+        )
+        agreed += by_schema
+    assert 0 < agreed < len(asked)
 
 
 def test_every_kind_of_gate_is_described_in_words() -> None:

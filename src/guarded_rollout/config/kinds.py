@@ -317,12 +317,17 @@ class QuantileGate(DecidedGate):
         return self
 
 
+def _given(*names: str) -> JsonDict:
+    return {"required": [*names], "properties": {name: {"not": {"type": "null"}} for name in names}}
+
+
+def _not_given(*names: str) -> JsonDict:
+    return {"properties": {name: {"type": "null"} for name in names}}
+
+
 def _one_of(*asked: list[str]) -> JsonDict:
     """Say in a JSON Schema that exactly one of these groups of keys is given, and all of it."""
-    choices: list[JsonValue] = [
-        {"required": [*names], "properties": {name: {"not": {"type": "null"}} for name in names}}
-        for names in asked
-    ]
+    choices: list[JsonValue] = [_given(*names) for names in asked]
     pairs = [names for names in asked if len(names) > 1]
     return {
         "oneOf": choices,
@@ -374,6 +379,20 @@ class RegressionGate(Gate):
         return self
 
 
+_ONE_TREND: JsonDict = {
+    "oneOf": [
+        {
+            "allOf": [_given("metric", "limit_metric"), _not_given("histogram")],
+            "properties": {"threshold": _not_given("max_value")},
+        },
+        {
+            "allOf": [_given("histogram", "threshold"), _not_given("metric", "limit_metric")],
+            "properties": {"threshold": _given("max_value")},
+        },
+    ]
+}
+
+
 class TrendGate(Gate):
     """Fails when a gauge, or a quantile of a histogram, grows so steadily that its limit will be reached.
 
@@ -381,7 +400,7 @@ class TrendGate(Gate):
     the candidate leaks so and stable does not.
     """
 
-    model_config = ConfigDict(json_schema_extra=_one_of(["metric", "limit_metric"], ["histogram"]))
+    model_config = ConfigDict(json_schema_extra=_ONE_TREND)
 
     kind: Literal["trend"]
     source: Literal[Source.SERVICE, Source.SYSTEM, Source.EDGE] = Source.SYSTEM
