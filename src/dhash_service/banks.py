@@ -46,6 +46,27 @@ class Imported:
     faults: Sequence[tuple[int, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class BankSummary:
+    """A bank in numbers: its entries, those of them that have expired, when the next one does, and the
+    highest severity (0 where there is none)."""
+
+    bank: PictureBank
+    entries: int = 0
+    expired: int = 0
+    next_expiry: datetime | None = None
+    severest: int = 0
+
+    def counting(self, entry: BankEntry, now: datetime) -> "BankSummary":
+        """The same with one entry more."""
+        expires, next_expiry = entry.expires_at, self.next_expiry
+        expired = expires is not None and expires <= now
+        if expires is not None and not expired:
+            next_expiry = min(expires, next_expiry or expires)
+        severest = max(self.severest, entry.severity)
+        return BankSummary(self.bank, self.entries + 1, self.expired + expired, next_expiry, severest)
+
+
 @dataclass(slots=True)
 class _Known:
     """The banks as they were read, and the ways into them."""
@@ -80,6 +101,16 @@ class BankMatcher:
             for bank, _, _ in known.entries:
                 counts[bank] = counts.get(bank, 0) + 1
             return [(known.banks[name], counts[name]) for name in sorted(known.banks)]
+
+    def summaries(self, now: datetime) -> list[BankSummary]:
+        """Every bank by name, in numbers."""
+        known = self._fresh(now=True)
+        with self._lock:
+            found = {name: BankSummary(known.banks[name]) for name in sorted(known.banks)}
+            for (bank, _, _), entry in known.entries.items():
+                if bank in found:
+                    found[bank] = found[bank].counting(entry, now)
+            return list(found.values())
 
     def entries(self, name: str) -> list[BankEntry]:
         """The entries of a bank, expired ones too. Raises `NotFoundError`."""

@@ -355,7 +355,7 @@ def test_every_control_can_be_reached_by_keyboard(page: Page, server: Server) ->
         "hash",
         "radius",
         "Search",
-        "API docs",
+        "API",
         "The service: Healthy",
     ]
     assert [name for name in wanted if name not in reached] == []

@@ -10,6 +10,7 @@ from dhash_service.reviewing import Pair, ReviewProgress
 from dhash_service.search.confidence import SENTENCES, Reason
 from dhash_service.store.verdicts import Counted
 from dhash_service.web.found import QUALITY
+from dhash_service.web.pages import short_release
 
 Json = dict[str, Any]
 
@@ -40,6 +41,7 @@ def pair_json(pair: Pair, originals: Originals | None, now: datetime) -> Json:
         "reasons": reasons_json(match),
         "source": {"document": source.document, "page": source.page, "box": source.box} if source else None,
         "release": lookup.release,
+        "release_name": short_release(lookup.release)[0],
         "created_at": lookup.created_at.isoformat(),
     }
 

@@ -216,6 +216,6 @@ function facts(pair, known) {
     const box = source.box.map((edge) => Math.round(edge)).join(", ");
     rows.push(["Document", filter], ["Page", `${many(source.page)}, box ${box} pt`]);
   }
-  rows.push(["Submitted", spoken(pair.created_at)], ["By release", pair.release]);
+  rows.push(["Submitted", spoken(pair.created_at)], ["By release", make("span", { title: pair.release }, pair.release_name)]);
   return rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
 }
