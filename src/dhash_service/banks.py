@@ -303,5 +303,7 @@ def queued_by(matches: Sequence[BankMatch], match: Match) -> Match:
 
 def strictest(matches: Sequence[BankMatch]) -> BankAction | None:
     """The action to take: refused goes before queued, queued before told."""
+    if not matches:  # as most often
+        return None
     order = list(BankAction)
-    return max((match.bank.action for match in matches), key=order.index, default=None)
+    return max((match.bank.action for match in matches), key=order.index)

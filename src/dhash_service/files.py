@@ -20,13 +20,17 @@ def read_file(path: Path, limit: int) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if piped else os.O_NONBLOCK))
         try:
-            mode = os.fstat(descriptor).st_mode
+            status = os.fstat(descriptor)
+            mode = status.st_mode
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not (stat.S_ISREG(mode) or (piped and stat.S_ISFIFO(mode))):
                 raise UnreadableFileError("It is not a regular file.", "Give one, or - for standard input.")
             with open(descriptor, "rb", closefd=False) as file:
-                data = file.read(limit + 1)
+                # Asked for all that may come, Python sets that much memory aside, and gives it back.
+                data = file.read(min(status.st_size, limit) + 1)
+                if len(data) > status.st_size:  # a pipe, or a file that grows
+                    data += file.read(limit + 1 - len(data))
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -1,6 +1,6 @@
 """Matches fingerprints against an index that follows a store."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Self
@@ -79,48 +79,64 @@ class Matcher:
 
     def match(self, fingerprint: Fingerprint, newer: Sequence[Neighbour] = ()) -> Match:
         """Judge a fingerprint by the known images, and by `newer` ones that the index may not have yet."""
-        while True:
-            found = self.index.search(fingerprint.value, self._radius, CANDIDATES)
-            near: dict[UUID, tuple[int, int, int | Neighbour]] = {}  # its distance and value, and where it is
-            for distance, key, id, value in self._standing(found):
-                near.setdefault(id, (distance, value, key))
-            held = len(near)
-            for each in newer:
-                near.setdefault(each.image.id, (each.distance, each.image.fingerprint.value, each))
-            nearest_first = sorted(near.values(), key=itemgetter(0))
-            judged = judge(
-                [(distance, value) for distance, value, _ in nearest_first],
-                fingerprint,
-                len(self.index) + len(near) - held,
-                radius=self._radius,
-                review_below=self._review_below,
-                crowded=found.crowded,
+        (judged,) = self.match_all([fingerprint], newer)
+        return judged
+
+    def match_all(self, fingerprints: Sequence[Fingerprint], newer: Sequence[Neighbour] = ()) -> list[Match]:
+        """The same for each of many: all are searched for, and their neighbours read, together."""
+        judged: dict[int, Match] = {}
+        while left := [place for place in range(len(fingerprints)) if place not in judged]:
+            values = [fingerprints[place].value for place in left]
+            found = self.index.search_many(values, self._radius, CANDIDATES)
+            standing = self._store.standing([hit.key for each in found for hit in each.hits])
+            made = [
+                self._judged(fingerprints[place], each, standing, newer)
+                for place, each in zip(left, found, strict=True)
+            ]
+            images = self._store.images_by_key(
+                [near[1] for _, near in made if near and not isinstance(near[1], Neighbour)]
             )
-            if not nearest_first:
-                break
-            distance, _, place = nearest_first[0]
-            if nearest := self._read(place, distance):
-                judged = replace(judged, nearest=nearest)
-                break
+            for place, (match, near) in zip(left, made, strict=True):
+                if near is None:
+                    judged[place] = match
+                elif isinstance(near[1], Neighbour):
+                    judged[place] = replace(match, nearest=near[1])
+                elif image := images.get(near[1]):  # or it has just been taken out of search: once more
+                    judged[place] = replace(match, nearest=Neighbour(image, near[0]))
+        return [self._queued(judged[place]) for place in range(len(fingerprints))]
+
+    def _judged(
+        self,
+        fingerprint: Fingerprint,
+        found: Found,
+        standing: Mapping[int, tuple[UUID, int]],
+        newer: Sequence[Neighbour],
+    ) -> tuple[Match, tuple[int, int | Neighbour] | None]:
+        """The judgement without the nearest image; its distance, and the image itself or its key."""
+        near: dict[UUID, tuple[int, int, int | Neighbour]] = {}  # its distance and value, and where it is
+        for key, distance in found.hits:  # nearest first
+            if key in standing:
+                id, value = standing[key]
+                near.setdefault(id, (distance, value, key))
+        held = len(near)
+        for each in newer:
+            near.setdefault(each.image.id, (each.distance, each.image.fingerprint.value, each))
+        nearest_first = sorted(near.values(), key=itemgetter(0))
+        judged = judge(
+            [(distance, value) for distance, value, _ in nearest_first],
+            fingerprint,
+            len(self.index) + len(near) - held,
+            radius=self._radius,
+            review_below=self._review_below,
+            crowded=found.crowded,
+        )
+        return judged, (nearest_first[0][0], nearest_first[0][2]) if nearest_first else None
+
+    def _queued(self, judged: Match) -> Match:
+        """The match, but that nobody is asked about what the settings leave out of the queue."""
         if judged.status is not Status.REVIEW or not self._queueing.isdisjoint(judged.reasons):
             return judged
         return replace(judged, status=Status.MATCHED if judged.nearest else Status.NEW)
-
-    def match_all(self, fingerprints: Sequence[Fingerprint]) -> list[Match]:
-        """Judge each of many by the known images."""
-        return [self.match(each) for each in fingerprints]
-
-    def _standing(self, found: Found) -> Iterator[tuple[int, int, UUID, int]]:
-        """Distance, key, image and value of what was found and is in search, nearest first."""
-        near = self._store.standing([hit.key for hit in found.hits])
-        return ((hit.distance, hit.key, *near[hit.key]) for hit in found.hits if hit.key in near)
-
-    def _read(self, place: int | Neighbour, distance: int) -> Neighbour | None:
-        """The neighbour behind a key; None where it has just been taken out of search."""
-        if isinstance(place, Neighbour):
-            return place
-        image = self._store.images_by_key([place]).get(place)
-        return Neighbour(image, distance) if image else None
 
     def unseen(self, after: Position | None, judge: Callable[[Sequence[Neighbour]], Match]) -> Unseen | None:
         """Tells the writer how to judge again, with what came after the index's position before matching."""

@@ -106,8 +106,9 @@ def index(
                         markup=False,
                         soft_wrap=True,
                     )
-                speed = bar.tasks[0].speed
-                bar.update(task, completed=standing.done, rate=f"{speed:,.0f} files/s" if speed else "")
+                if not bar.disable:  # what is not seen costs an eighth of the command's time
+                    speed = bar.tasks[0].speed
+                    bar.update(task, completed=standing.done, rate=f"{speed:,.0f} files/s" if speed else "")
         except KeyboardInterrupt:
             interrupted = True
         finally:

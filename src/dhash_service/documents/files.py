@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -73,38 +74,46 @@ class FileReader:
     def _read(self, paths: Sequence[Path], known: Known) -> list[Answer]:
         lane = self._idle.get()
         try:
-            answers: list[Answer] = []
-            while len(answers) < len(paths):
-                answers += _read_some(lane, paths[len(answers) :], known)
-            return answers
+            return _answers(lane, paths, known)
         finally:
             self._idle.put(lane)
 
 
-def _read_some(lane: Lane, paths: Sequence[Path], known: Known) -> list[Answer]:
-    """The answers for some of the files, the first at least: up to one that a process ends with."""
+def _answers(lane: Lane, paths: Sequence[Path], known: Known) -> list[Answer]:
+    """An answer for each of the files. Where something fails for several, each is asked about alone."""
     answers: list[Answer] = []
     try:
-        pipe = lane.hand_over(list(paths))
-        digests: list[Sha256 | None] = lane.answer(pipe)
-        try:
-            images = known([digest for digest in digests if digest])
-        except BaseException:
-            pipe.send([])  # nothing is wanted of these; the process takes others
-            raise
-        here = [images.get(digest) if digest else None for digest in digests]
-        pipe.send([place for place, image in enumerate(here) if image is None])
-        for image in here:
-            answers.append(image or lane.answer(pipe))  # noqa: PERF401  kept where the next one fails
+        for answer in _asked(lane, paths, known):
+            answers.append(answer)  # noqa: PERF402  kept where the next one fails
     except BusyError:  # closing
         raise
-    except OSError:
-        answers.append(lane.died())
     except Exception as error:
-        if not answers and len(paths) > 1:  # no telling which of them it was
-            return _read_some(lane, paths[:1], known)
-        answers.append(as_error(error))
+        ended = lane.died() if isinstance(error, OSError) else as_error(error)
+        if isinstance(ended, BusyError):
+            raise ended from None
+        if len(answers) + 1 == len(paths):
+            return [*answers, ended]
+        for path in paths[len(answers) :]:  # answers gather before they are sent: no telling which it was
+            answers += _answers(lane, [path], known)
     return answers
+
+
+def _asked(lane: Lane, paths: Sequence[Path], known: Known) -> Iterator[Answer]:
+    """The answers of one process, as they come."""
+    pipe = lane.hand_over(list(paths))
+    digests: list[Sha256 | None] = lane.answer(pipe)
+    try:
+        images = known([digest for digest in digests if digest])
+    except BaseException:
+        pipe.send([])  # nothing is wanted of these; the process takes others
+        raise
+    here = [images.get(digest) if digest else None for digest in digests]
+    pipe.send([place for place, image in enumerate(here) if image is None])
+    ready: deque[Answer] = deque()
+    for image in here:
+        if image is None and not ready:
+            ready.extend(lane.answer(pipe))
+        yield ready.popleft() if image is None else image
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -29,6 +30,7 @@ HELD_BYTES = 64 * 1024**2  # of files whose digests are known, and that may be w
 BYTES_PER_PIXEL = 16  # that decoding may take (see `pictures.bombs`)
 KERNEL_LIMITS = sys.platform == "linux"  # it alone counts RLIMIT_AS
 MEMORY_POLL = 0.05  # seconds, where the kernel does not enforce a limit
+TOGETHER = 0.05  # seconds for which answers gather before they are sent: what a process that ends has lost
 
 
 Answer = Extraction | Picture | tuple[Variant, ...] | tuple[bytes, str]
@@ -52,9 +54,9 @@ def serve(pipe: Connection, memory_bytes: int) -> None:
 
 
 def serve_files(pipe: Connection, memory_bytes: int, rules: FileRules) -> None:
-    """As `serve`, for many files at a time: take their paths, answer with their digests, and then with each
-    file that is wanted, by its place. The limit on memory holds while a document, or a picture in a further
-    format, is read.
+    """As `serve`, for many files at a time: take their paths, answer with their digests, and then with lists of
+    answers for the files that are wanted, by their places. The limit on memory holds while a document, or a
+    picture in a further format, is read.
     """
     Image.init()
     _enter(None)
@@ -66,19 +68,22 @@ def serve_files(pipe: Connection, memory_bytes: int, rules: FileRules) -> None:
             pipe.send(TAKEN)
             files = _Files(paths, rules)
             pipe.send(files.digests())
+            answers = _Answers(pipe)
             for place in pipe.recv():
                 data = files.take(place)
-                answer: Answer | DhashError
                 if isinstance(data, DhashError):
-                    answer = data
+                    answers.add(data)
                 elif reading := rules.apart(data):
                     read += 1
+                    answers.send()  # what ends this process now is this file
                     with _limited(memory_bytes):
                         answer = _read(data, reading)
+                    answers.add(answer)
+                    answers.send()
                 else:
-                    answer = _read(data, rules.picture)
+                    answers.add(_read(data, rules.picture))
                 del data
-                _sent(pipe, answer)
+            answers.send()
         except (EOFError, OSError):
             return
 
@@ -111,6 +116,31 @@ class _Files:
             return read_file(self._paths[place], self._rules.largest)
         except Exception as error:  # whatever a file system raises, it is this file's
             return as_error(error)
+
+
+class _Answers:
+    """Sends the answers for files, several in a message: one each would cost a twentieth of the reading."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._ready: list[Answer | DhashError] = []
+        self._sent_at = time.monotonic()
+
+    def add(self, answer: Answer | DhashError) -> None:
+        """Have an answer sent, within a moment if others follow."""
+        self._ready.append(answer)
+        if time.monotonic() - self._sent_at > TOGETHER:
+            self.send()
+
+    def send(self) -> None:
+        """Send what is ready; in place of what does not fit into memory, that it does not."""
+        if self._ready:
+            try:
+                self._pipe.send(self._ready)
+            except MemoryError:  # before anything was sent
+                self._pipe.send([each if isinstance(each, DhashError) else _full() for each in self._ready])
+            self._ready = []
+        self._sent_at = time.monotonic()
 
 
 def _sent(pipe: Connection, answer: Answer | DhashError) -> Answer | DhashError:

@@ -4,12 +4,13 @@ Most fingerprints stand in a segment; what was added since stands in a log that 
 what was removed since is a list of places in the segment that answers leave out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from dhash_service.search.segment import BITS, Distances, Keys, Places, Segment, Values, scan, spans
+from dhash_service.search.segment import BITS, Distances, Keys, Near, Places, Segment, Values, scan, spans
 
 CROWD = 1000
 """Pictures that share a fingerprint when it no longer says which of them is meant."""
@@ -137,8 +138,18 @@ class Bank:
 
     def search(self, value: int, radius: int, limit: int) -> Found:
         """The `limit` nearest pictures that differ from `value` in at most `radius` bits."""
-        entries, distances = self.segment.within(value, radius)
-        recent, recent_distances = scan(self.log.values, value, radius)
+        logged = scan(self.log.values, value, radius)
+        return self._nearest(self.segment.within(value, radius), logged, radius, limit)
+
+    def search_many(self, values: Sequence[int], radius: int, limit: int) -> list[Found]:
+        """The same for each of many values."""
+        near = self.segment.within_many(values, radius)
+        logged = (scan(self.log.values, value, radius) for value in values)
+        return [self._nearest(*both, radius, limit) for both in zip(near, logged, strict=True)]
+
+    def _nearest(self, near: Near, logged: Near, radius: int, limit: int) -> Found:
+        """What is nearest of the entries of the segment and the places in the log within a radius."""
+        (entries, distances), (recent, recent_distances) = near, logged
         if not len(entries) and not len(recent):
             return NOTHING
         starts, ends = self.segment.places(entries)
@@ -153,21 +164,22 @@ class Bank:
         wanted = distances[: len(entries)] <= farthest
         lengths = np.minimum(ends - starts, limit + gone)[wanted]
         places = spans(starts[wanted], lengths)
-        near = distances[: len(entries)][wanted].repeat(lengths)
+        bits = distances[: len(entries)][wanted].repeat(lengths)
         if len(self.removed):
             # `removed` is sorted, so this costs what was found, not what was removed.
             following = np.minimum(np.searchsorted(self.removed, places), len(self.removed) - 1)
             alive = self.removed[following] != places
-            places, near = places[alive], near[alive]
+            places, bits = places[alive], bits[alive]
         recently = recent_distances <= farthest
         keys = np.concatenate((self.segment.keys[places], self.log.keys[recent[recently]]))
-        near = np.concatenate((near, recent_distances[recently]))
-        order = np.lexsort((keys, near))[:limit]
-        hits = tuple(map(Hit, keys[order].tolist(), near[order].tolist()))
+        bits = np.concatenate((bits, recent_distances[recently]))
+        order = np.lexsort((keys, bits))[:limit]
+        hits = tuple(map(Hit, keys[order].tolist(), bits[order].tolist()))
         if total < CROWD:
             return Found(hits, total, False)
         values = np.concatenate((self.segment.values[entries], self.log.values[recent]))
-        return Found(hits, total, _crowded(values[distances == near.min()], counts[distances == near.min()]))
+        nearest = distances == bits.min()
+        return Found(hits, total, _crowded(values[nearest], counts[nearest]))
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ a thread builds a new segment beside the current one; what is written meanwhile 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -76,10 +76,14 @@ class HammingIndex:
 
     def search(self, value: int, radius: int, limit: int) -> Found:
         """The `limit` nearest pictures within `radius` bits (0 to 64): nearest first, ties by key."""
-        _check(value, limit)
-        if not 0 <= radius <= BITS:
-            raise ValueError(f"A radius is 0 to {BITS} bits, not {radius}.")
+        _check(value, limit, radius)
         return self._bank.search(value, radius, limit)
+
+    def search_many(self, values: Sequence[int], radius: int, limit: int) -> list[Found]:
+        """The same for each of many values, at one moment and in less time than one by one."""
+        for value in values:
+            _check(value, limit, radius)
+        return self._bank.search_many(values, radius, limit)
 
     def nearest(self, value: int, k: int) -> Found:
         """The `k` nearest pictures, however far: nearest first, ties by key."""
@@ -141,7 +145,9 @@ class HammingIndex:
         return due
 
 
-def _check(value: int, limit: int) -> None:
+def _check(value: int, limit: int, radius: int = 0) -> None:
+    if not 0 <= radius <= BITS:
+        raise ValueError(f"A radius is 0 to {BITS} bits, not {radius}.")
     if not 0 <= value <= LARGEST:
         raise ValueError(f"A fingerprint is a number of {BITS} bits, not {value}.")
     if limit < 1:

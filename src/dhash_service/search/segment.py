@@ -11,6 +11,7 @@ choice costs more than comparing with every value, every value is compared.
 Pictures that share a fingerprint are one entry here, however many they are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -23,6 +24,7 @@ Keys = NDArray[np.int64]
 Values = NDArray[np.uint64]
 Places = NDArray[np.int64]
 Distances = NDArray[np.uint8]
+Near = tuple[Places, Distances]
 
 BITS = 64
 BANDS = 4
@@ -30,6 +32,7 @@ CODES = 1 << 16  # per band
 WIDEST = 4  # bits of a band that a probe may differ in; beyond, comparing everything is cheaper
 SMALL = 16_384  # values: below, comparing everything takes less time than one probe
 CHUNK = 65_536  # values compared at once: fits the cache
+TOGETHER = 16  # values asked about at once: what they meet among a million fits the cache
 
 # What things cost, in units of comparing one more value in a row (0.5 ns where this was measured).
 CANDIDATE = 6.0
@@ -37,9 +40,13 @@ PROBE = 50.0
 THINKING = 1_000_000.0  # above this, a look at wider probes is worth its 0.1 ms
 
 _SHIFTS = (48, 32, 16, 0)
+_SHIFTS_OF_64 = np.array(_SHIFTS, np.uint64)[:, None]
+_LAST_CODE = np.uint64(CODES - 1)
+_FIRST_CODES = (np.arange(BANDS) * CODES)[:, None]
 _NUMBERS = np.arange(CODES, dtype=np.uint16)
 _MASKS = np.argsort(np.bitwise_count(_NUMBERS), kind="stable")  # all 16-bit masks, those of fewer bits first
 _WITHIN = (0, 1, 17, 137, 697, 2517)  # how many masks have at most -1, 0, 1, 2, 3, 4 bits
+_ENDS = np.array(_WITHIN)
 
 
 class Segment:
@@ -109,17 +116,50 @@ class Segment:
         starts, ends = self.places(np.arange(self.distinct))
         return np.repeat(self.values, ends - starts)
 
-    def within(self, value: int, radius: int) -> tuple[Places, Distances]:
+    def within(self, value: int, radius: int) -> Near:
         """The entries that differ from `value` in at most `radius` bits, ascending, and in how many."""
         candidates = self._candidates(value, radius)
         if candidates is None:
             return scan(self.values, value, radius)
         distances = np.bitwise_count(self._tables.take(candidates) ^ np.uint64(value))
         near = np.flatnonzero(distances <= radius)
-        entries, distances = candidates[near], distances[near]
-        elsewhere = np.flatnonzero(entries >= self.distinct)
-        entries[elsewhere] = self._entries[entries[elsewhere] - self.distinct]
-        entries, once = np.unique(entries, return_index=True)
+        return self._entries_at(candidates[near], distances[near])
+
+    def within_many(self, values: Sequence[int], radius: int) -> list[Near]:
+        """The same for each of many values, in less time: some at a time look up where to look."""
+        asked = np.array(values, np.uint64)
+        blocks = (asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER))
+        return [near for block in blocks for near in self._within_several(block, radius)]
+
+    def _within_several(self, asked: Values, radius: int) -> list[Near]:
+        if self._offsets is None or radius // BANDS > WIDEST or len(asked) == 1:
+            return [self.within(int(value), radius) for value in asked]
+        choices = _choices(radius, radius // BANDS)
+        codes = (asked >> _SHIFTS_OF_64 & _LAST_CODE).astype(np.int64) + _FIRST_CODES
+        probes = codes[:, :, None] ^ _MASKS[: _WITHIN[radius // BANDS + 1]]
+        starts = self._offsets.take(probes)
+        lengths = self._offsets.take(probes + 1) - starts
+        radii, costs = choices.cheapest_of_many(lengths)
+        ordinary = costs < min(THINKING, self.distinct)  # others are worth a look each
+        lengths[np.arange(lengths.shape[2]) >= _ENDS[radii + 1][:, :, None]] = 0
+        lengths[:, ~ordinary] = 0
+        askers = np.repeat(np.tile(np.arange(len(asked)), BANDS), lengths.sum(axis=2).ravel())
+        candidates = spans(starts.ravel(), lengths.ravel())
+        distances = np.bitwise_count(self._tables.take(candidates) ^ asked.take(askers))
+        near = np.flatnonzero(distances <= radius)
+        candidates, distances, askers = candidates[near], distances[near], askers[near]
+        return [
+            self._entries_at(candidates[askers == asker], distances[askers == asker])
+            if ordinary[asker]
+            else self.within(int(value), radius)
+            for asker, value in enumerate(asked)
+        ]
+
+    def _entries_at(self, places: Places, distances: Distances) -> Near:
+        """The entries at these places in the tables, ascending and each once, with their distances."""
+        elsewhere = np.flatnonzero(places >= self.distinct)
+        places[elsewhere] = self._entries[places[elsewhere] - self.distinct]
+        entries, once = np.unique(places, return_index=True)
         return entries, distances[once]
 
     def _candidates(self, value: int, radius: int) -> Places | None:
@@ -144,7 +184,7 @@ class Segment:
         return spans(starts.ravel(), lengths.ravel())
 
 
-def scan(values: Values, value: int, radius: int) -> tuple[Places, Distances]:
+def scan(values: Values, value: int, radius: int) -> Near:
     """Compare with every value: the indices of those within the radius, ascending, and their distances."""
     found, near = [], []
     for start in range(0, len(values), CHUNK):
@@ -211,6 +251,14 @@ class _Choices:
         costs = self.included @ met.ravel() * CANDIDATE + self.probing
         best = int(costs.argmin())
         return self.radii[best], float(costs[best])
+
+    def cheapest_of_many(self, lengths: Places) -> tuple[Places, NDArray[np.float64]]:
+        """The same of many values, by `lengths` [band, value, mask]: radii [band, value], costs [value]."""
+        reach = self.included.shape[1] // BANDS - 1
+        met = np.add.reduceat(lengths, _WITHIN[: reach + 1], axis=2).transpose(0, 2, 1)
+        met = met.reshape(self.included.shape[1], -1)
+        costs = self.included @ met * CANDIDATE + self.probing[:, None]
+        return np.array(self.radii)[costs.argmin(axis=0)].T, costs.min(axis=0)
 
 
 @lru_cache(maxsize=BITS * (WIDEST + 1))

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, null, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, null, select, update
 
 from dhash_service.errors import TakenDownError
 from dhash_service.facts import Sha256, new_id
@@ -42,6 +42,11 @@ BLOCK = 20_000
 
 KEYS = select(erasures.c.key).distinct()
 ALL_KEYS = Prompt(KEYS)
+WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
+ERASED = Prompt(
+    select(erasures.c.digest, erasures.c.reason, erasures.c.created_at).where(erasures.c.digest.in_(WANTED))
+)
+TAKEN_DOWN = Prompt(taken_down(WANTED))
 
 
 def digest_of(key: str, image: UUID) -> str:
@@ -99,16 +104,16 @@ class Forgetting:
         return stays
 
 
-def find(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Row[*tuple[Any, ...]]]:
+def find(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Any]:
     """The erasures (reason, created_at) of those of these images that were erased."""
-    keys = ALL_KEYS.rows(driver_of(connection)) if ids else []
+    driver = driver_of(connection)
+    keys = ALL_KEYS.rows(driver) if ids else []
     wanted = {digest_of(row.key, id): id for row in keys for id in ids}
-    found: dict[UUID, Row[*tuple[Any, ...]]] = {}
-    for chunk in chunks(list(wanted)):
-        rows = select(erasures.c.digest, erasures.c.reason, erasures.c.created_at)
-        for row in connection.execute(rows.where(erasures.c.digest.in_(chunk))):
-            found[wanted[row.digest]] = row
-    return found
+    return {
+        wanted[row.digest]: row
+        for chunk in chunks(list(wanted))
+        for row in ERASED.rows(driver, wanted=list(chunk))
+    }
 
 
 def refused(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, TakenDownError]:
@@ -124,7 +129,7 @@ def refused_hidden(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Ta
     return {
         row.image_id: TakenDownError(f"The picture was taken down on {row.created_at:%Y-%m-%d}: {row.reason}")
         for chunk in chunks(ids)
-        for row in connection.execute(taken_down(chunk))
+        for row in TAKEN_DOWN.rows(driver_of(connection), wanted=list(chunk))
     }
 
 

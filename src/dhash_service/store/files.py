@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, bindparam, select
 
 from dhash_service.facts import Label, id_of_digest
-from dhash_service.store.engine import reading
+from dhash_service.store.prompt import Prompt, glancing
 from dhash_service.store.recorder import add
 from dhash_service.store.repository import chunks
 from dhash_service.store.tables import seen_files
@@ -38,9 +38,9 @@ class SeenFiles:
     def images(self, files: Sequence[UUID]) -> dict[UUID, UUID]:
         """Of these files, those whose image is in search, and which it is."""
         found: dict[UUID, UUID] = {}
-        with reading(self._engine) as connection:
+        with glancing(self._engine) as driver:
             for chunk in chunks(files):
-                found |= {row.id: row.image_id for row in connection.execute(_IN_SEARCH, {"wanted": chunk})}
+                found |= {row.id: row.image_id for row in _IN_SEARCH.rows(driver, wanted=list(chunk))}
         return found
 
     def add(self, files: Mapping[UUID, UUID]) -> Future[None]:
@@ -54,8 +54,10 @@ class SeenFiles:
         return [None] * len(wishes)
 
 
-_IN_SEARCH = select(seen_files.c.id, seen_files.c.image_id).where(
-    seen_files.c.id.in_(bindparam("wanted", expanding=True)), visible_image(seen_files.c.image_id)
+_IN_SEARCH = Prompt(
+    select(seen_files.c.id, seen_files.c.image_id).where(
+        seen_files.c.id.in_(bindparam("wanted", expanding=True)), visible_image(seen_files.c.image_id)
+    )
 )
 
 

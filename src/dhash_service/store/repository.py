@@ -102,8 +102,11 @@ class Repository:
         if not keys:
             return {}
         with glancing(self.engine) as driver:
-            rows = STANDING.rows(driver, wanted=list(keys))
-            return {row.seq: (row.image_id, row.value) for row in rows}
+            return {
+                row.seq: (row.image_id, row.value)
+                for chunk in chunks(keys)
+                for row in STANDING.rows(driver, wanted=list(chunk))
+            }
 
     def with_fingerprint(self, value: int) -> list[Image]:
         """The images in search with exactly this fingerprint. Reads every fingerprint."""

@@ -1,7 +1,7 @@
 """Column types: one Python value, stored compactly by SQLite and natively by PostgreSQL."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,12 @@ class Id(TypeDecorator[UUID]):
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
         return value if value is None or dialect.name == "postgresql" else value.bytes
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[UUID | None], Any] | None:
+        """The same in one call instead of three: ids are half of what is written."""
+        if dialect.name == "postgresql":
+            return super().bind_processor(dialect)
+        return lambda value: value if value is None else value.bytes
 
     def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
         return value if value is None or dialect.name == "postgresql" else UUID(bytes=value)

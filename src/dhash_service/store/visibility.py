@@ -5,11 +5,11 @@ ones: when that one's release is quarantined, the next takes its place. A store 
 algorithm, so none is asked for here.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
@@ -53,7 +53,7 @@ def hidden_images(until: Until = None) -> Select[tuple[Any]]:
     return select(tombstone.c.subject_image).where(tombstone.c.subject_image.is_not(None), hides)
 
 
-def taken_down(ids: Sequence[Any]) -> Select[Any]:
+def taken_down(ids: BindParameter[Any]) -> Select[Any]:
     """The tombstones (image_id, reason, created_at) that hide these images by name: an admin makes them."""
     tombstone, hides = _hiding("subject_image", None)
     said = (tombstone.c.subject_image.label("image_id"), tombstone.c.reason, tombstone.c.created_at)

@@ -129,6 +129,20 @@ def test_band_tables_find_what_comparing_finds_at_every_radius(large: Segment) -
                 assert np.array_equal(distances, expected_distances)
 
 
+def test_many_at_once_find_what_each_finds_alone(large: Segment) -> None:
+    random = np.random.default_rng(9)
+    near = [value for known in large.values[::500].tolist() for value in family(random, known, 2, 9)]
+    asked = [*near, *uniform(random)[:40].tolist(), 0, ALL_BITS]
+    for radius in (0, 3, 7, 10, 15, 18, 64):
+        alone = [large.within(value, radius) for value in asked]
+        for many in (1, 2, 37, len(asked)):
+            together = large.within_many(asked[:many], radius)
+            assert len(together) == many
+            for (entries, distances), (expected, expected_distances) in zip(together, alone, strict=False):
+                assert np.array_equal(entries, expected)
+                assert np.array_equal(distances, expected_distances)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.integers(0, 20))
 def test_a_fingerprint_is_found_from_every_direction(data: st.DataObject, radius: int) -> None:
@@ -162,6 +176,9 @@ def test_a_large_index_answers_like_comparing_through_removals_returns_and_rebui
         for value in asked:
             for radius, limit in ((0, 5), (10, 100), (24, 7)):
                 assert index.search(value, radius, limit) == by_comparing(rows, value, radius, limit)
+        for radius, limit in ((10, 100), (24, 7)):
+            alone = [index.search(value, radius, limit) for value in asked]
+            assert index.search_many(asked, radius, limit) == alone
 
     check()
     assert index.settle(60)
