@@ -1,6 +1,7 @@
 """How fast does `dhash index` take a folder in, beside plain pools, and what do names and sightings cost?
 
 Every contestant is a whole command, from its start to its end, with as many processes as there are cores.
+What names cost is told by processor time: by the clock, the same command twice differs by more.
 """
 
 import json
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -51,21 +53,35 @@ main()
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Seconds from a command's start to its end, and of processor time, its processes' included."""
+
+    time: float
+    cpu: float
+
+
 def tables(quick: bool) -> list[Table]:
-    count, rounds = (1_000, 1) if quick else (4_000, 5)
+    count, rounds = (1_000, 2) if quick else (4_000, 5)
     with tempfile.TemporaryDirectory(prefix="dhash-index-") as folder:
         pictures = Path(folder, "pictures")
         pictures.mkdir()
         with ThreadPoolExecutor() as threads:
             list(threads.map(partial(draw, pictures), range(count // 20)))
         time.sleep(SETTLED + 1)  # a file that has just changed is read again
-        seconds: dict[str, list[float]] = {}
+        runs: dict[str, list[Run]] = {}
         for _ in range(rounds):  # taking turns, so that a noisy moment is everybody's
             for name, run in contestants(Path(folder), pictures, count):
-                begin = time.perf_counter()
-                run()
-                seconds.setdefault(name, []).append(time.perf_counter() - begin)
-    return [table(count, {name: median(each) for name, each in seconds.items()})]
+                runs.setdefault(name, []).append(measured(run))
+    return [table(count, runs)]
+
+
+def measured(run: Callable[[], None]) -> Run:
+    begin, before = time.perf_counter(), os.times()
+    run()
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Run(time.perf_counter() - begin, cpu)
 
 
 def draw(folder: Path, seed: int) -> None:
@@ -114,26 +130,41 @@ def index(start: list[str], env: dict[str, str], pictures: Path, added: int) -> 
     assert json.loads(said.stdout)["pictures"] == added, said
 
 
-def table(count: int, seconds: dict[str, float]) -> Table:
-    plain, imagehash = (seconds[name] for name in list(seconds)[:2])
-    ours, again, nameless = (seconds[name] for name in ("dhash index", "again, all known", "without names"))
-    names = ours / nameless - 1
+def table(count: int, runs: dict[str, list[Run]]) -> Table:
+    seconds = {name: median(each.time for each in rounds) for name, rounds in runs.items()}
+    cpu = {name: min(each.cpu for each in rounds) for name, rounds in runs.items()}  # others only add to it
+    function, imagehash = list(runs)[:2]
+    ours, again, nameless = "dhash index", "again, all known", "without names"
+    share, names = seconds[function] / seconds[ours], cpu[ours] / cpu[nameless] - 1
     return Table(
         f"{count:,} JPEGs of 400×300 on {os.cpu_count()} cores, whole commands",
-        ("by", "time", "pictures/s", "of the function"),
+        ("by", "time", "pictures/s", "of the function", "processor time", "of the function's"),
         [
-            (name, f"{each:.2f} s", f"{count / each:,.0f}", f"{plain / each:.0%}")
-            for name, each in seconds.items()
+            (
+                name,
+                f"{seconds[name]:.2f} s",
+                f"{count / seconds[name]:,.0f}",
+                f"{seconds[function] / seconds[name]:.0%}",
+                f"{cpu[name]:.2f} s",
+                f"{cpu[function] / cpu[name]:.0%}",
+            )
+            for name in runs
         ],
         [
+            Target("of the function with thumbnails", f"≥ {BARE:.0%}", f"{share:.0%}", share >= BARE),
             Target(
-                "of the function with thumbnails",
-                f"≥ {BARE:.0%}",
-                f"{plain / ours:.0%}",
-                plain / ours >= BARE,
+                "of the pool of imagehash",
+                "≥ 100%",
+                f"{seconds[imagehash] / seconds[ours]:.0%}",
+                seconds[ours] <= seconds[imagehash],
             ),
-            Target("of the pool of imagehash", "≥ 100%", f"{imagehash / ours:.0%}", ours <= imagehash),
-            Target("again, all known", f"≥ {AGAIN:,}/s", f"{count / again:,.0f}/s", count / again >= AGAIN),
-            Target("cost of names and sightings", f"≤ {NAMES:.0%}", f"{names:.1%}", names <= NAMES),
+            Target(
+                "again, all known",
+                f"≥ {AGAIN:,}/s",
+                f"{count / seconds[again]:,.0f}/s",
+                count / seconds[again] >= AGAIN,
+            ),
+            Target("names and sightings, processor time", f"≤ {NAMES:.0%}", f"{names:.1%}", names <= NAMES),
         ],
+        note="Time: the median of the rounds. Processor time: the least of them.",
     )

@@ -4,6 +4,7 @@ Whatever is not plain about a request (a token, a form, a wrong parameter) leave
 routes these are: it describes them, and answers the same.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import parse_qsl
 
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dhash_service.api import search as searching
 from dhash_service.api import submit as submitting
 from dhash_service.api.bodies import require_body
-from dhash_service.api.models import SearchAnswer, Submitted
+from dhash_service.api.models import ANY_HASH, LIMIT, RADIUS, Bounds, SearchAnswer, Submitted
 from dhash_service.api.problems import Page, told
 from dhash_service.errors import DhashError
 from dhash_service.facts import UNLABELLED
@@ -29,16 +30,16 @@ Answer = Callable[[bytes], Awaitable[tuple[int, bytes]]]
 Plain = Callable[[Service, bytes, Headers], Answer | None]
 """Looks at a request's query and headers; None where the application has to answer."""
 
+HASH = re.compile(ANY_HASH)
 SEARCH_ANSWER, SUBMITTED = TypeAdapter(SearchAnswer), TypeAdapter(Submitted)
 
 
 def search(service: Service, query: bytes, headers: Headers) -> Answer | None:
     """GET /api/dhash/search with a hash, a radius and a limit that are in order."""
-    given = {"radius": "10", "limit": "20"} | parameters(query, {"hash", "radius", "limit"})
-    if "" in given:
-        return None
-    digits, radius, limit = given.get("hash", ""), number(given["radius"]), number(given["limit"])
-    if len(digits) != 16 or not is_hex(digits) or not 0 <= radius <= 32 or not 1 <= limit <= 1000:
+    given = parameters(query, {"hash", "radius", "limit"})
+    digits = given.get("hash", "")
+    radius, limit = number(given.get("radius"), RADIUS), number(given.get("limit"), LIMIT)
+    if "" in given or not HASH.fullmatch(digits) or radius is None or limit is None:
         return None
     value = int(digits, 16)
 
@@ -127,11 +128,9 @@ def parameters(query: bytes, names: set[str]) -> dict[str, str]:
     return given
 
 
-def number(text: str) -> int:
-    """The number that plain digits say; -1 for others."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else -1
-
-
-def is_hex(text: str) -> bool:
-    """True of hex digits alone."""
-    return all(digit in "0123456789abcdefABCDEF" for digit in text)
+def number(text: str | None, bounds: Bounds) -> int | None:
+    """The number that plain digits say, or the usual one; None for others, and out of bounds."""
+    if text is None:
+        return bounds.usual
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else -1
+    return value if bounds.least <= value <= bounds.most else None

@@ -1,7 +1,7 @@
 """The bodies of the answers, as the OpenAPI document describes them, and how each is made from the facts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -32,6 +32,19 @@ Hash = Field(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A whole number that a request may give: what it is where none is given, the least and the most."""
+
+    usual: int
+    least: int
+    most: int
+
+
+RADIUS, LIMIT = Bounds(10, 0, 32), Bounds(20, 1, 1000)
+"""Of a search: the bits that may differ, and the results."""
+
+ANY_HASH = "^[0-9a-fA-F]{16}$"
 DIGEST = "^[0-9a-f]{64}$"
 Names = Annotated[list[str], Field(description="the first names it was seen under")]
 Tags = Annotated[list[str], Field(description="its tags")]
@@ -300,11 +313,11 @@ class SearchAnswer(BaseModel):
 class SearchRequest(BaseModel):
     """Many fingerprints to search for at once; the answers come in their order."""
 
-    hashes: list[Annotated[str, Field(pattern="^[0-9a-fA-F]{16}$")]] = Field(
+    hashes: list[Annotated[str, Field(pattern=ANY_HASH)]] = Field(
         min_length=1, examples=[["8f0f0f1f3f7fff00", "00ff00ff00ff00ff"]]
     )
-    radius: int = Field(10, ge=0, le=32, description="most differing bits")
-    limit: int = Field(20, ge=1, le=1000, description="most results for each")
+    radius: int = Field(RADIUS.usual, ge=RADIUS.least, le=RADIUS.most, description="most differing bits")
+    limit: int = Field(LIMIT.usual, ge=LIMIT.least, le=LIMIT.most, description="most results for each")
 
 
 class DecisionRequest(BaseModel):

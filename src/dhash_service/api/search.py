@@ -8,7 +8,17 @@ from pydantic import TypeAdapter
 
 from dhash_service.api import bodies
 from dhash_service.api.auth import Admin, Client, Running
-from dhash_service.api.models import DIGEST, ErasedPicture, Known, SearchAnswer, SearchRequest, SightingsPage
+from dhash_service.api.models import (
+    ANY_HASH,
+    DIGEST,
+    LIMIT,
+    RADIUS,
+    ErasedPicture,
+    Known,
+    SearchAnswer,
+    SearchRequest,
+    SightingsPage,
+)
 from dhash_service.api.problems import PROBLEMS
 from dhash_service.errors import BatchTooLargeError, NotFoundError
 from dhash_service.facts import Sha256
@@ -22,19 +32,16 @@ Cursor = Annotated[UUID | None, Query(description="`next` of the page before")]
 PageLength = Annotated[int, Query(ge=1, le=200, description="most items on a page")]
 Part = Annotated[str | None, Query(min_length=1, max_length=255, description="a part of the name or source")]
 Tag = Annotated[str | None, Query(min_length=1, max_length=64, description="only with this tag")]
-Radius = Annotated[int, Query(ge=0, le=32, description="most differing bits")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="most results")]
+Radius = Annotated[int, Query(ge=RADIUS.least, le=RADIUS.most, description="most differing bits")]
+Limit = Annotated[int, Query(ge=LIMIT.least, le=LIMIT.most, description="most results")]
 Hash = Annotated[
-    str,
-    Query(
-        pattern="^[0-9a-fA-F]{16}$", description="fingerprint, 16 hex digits", examples=["8f0f0f1f3f7fff00"]
-    ),
+    str, Query(pattern=ANY_HASH, description="fingerprint, 16 hex digits", examples=["8f0f0f1f3f7fff00"])
 ]
 
 
 @router.get("/search", summary="Known pictures near a fingerprint")
 async def search_by_hash(
-    service: Running, client: Client, hash: Hash, radius: Radius = 10, limit: Limit = 20
+    service: Running, client: Client, hash: Hash, radius: Radius = RADIUS.usual, limit: Limit = LIMIT.usual
 ) -> SearchAnswer:
     value = int(hash, 16)
     found = await service.search(value, radius, limit)
@@ -48,8 +55,8 @@ async def search_by_picture(
     request: Request,
     service: Running,
     client: Client,
-    radius: Radius = 10,
-    limit: Limit = 20,
+    radius: Radius = RADIUS.usual,
+    limit: Limit = LIMIT.usual,
     variants: Annotated[bool, Query(description="turned and mirrored copies of the picture, too")] = False,
 ) -> SearchAnswer:
     sent = await bodies.one_file(request, service.algorithm.name)

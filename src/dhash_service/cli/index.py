@@ -1,5 +1,6 @@
 """`dhash index`: whole folders into the store."""
 
+import gc
 import json
 import sys
 from collections.abc import Mapping
@@ -56,6 +57,7 @@ def index(
     if is_collection(paths, engine, out):
         index_collection(paths, engine, out, per_task, root, url, as_json=as_json)
         return
+    gc.disable()  # looking through what is imported again and again takes an eighth of the start
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -71,6 +73,8 @@ def index(
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
 
+    gc.freeze()
+    gc.enable()
     settings = Settings.load()
     selection = find(existing(paths))
     files = selection.files

@@ -1,6 +1,7 @@
 """The process that reads documents, and pictures whose decoders are not trusted: its limits, and a loop."""
 
 import hashlib
+import importlib
 import multiprocessing
 import os
 import resource
@@ -15,7 +16,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from dhash_service.documents import pdf
 from dhash_service.documents.extraction import Extraction, FileRules, LargeReading, PictureReading, Reading
 from dhash_service.errors import DecoderFailedError, DhashError, DocumentMemoryError, as_error
 from dhash_service.facts import Picture, Sha256
@@ -25,6 +25,7 @@ from dhash_service.pictures.fingerprint import Variant, read_picture, variants
 from dhash_service.pictures.large import large
 
 READY, TAKEN = "ready", "taken"
+PDF = "dhash_service.documents.pdf"
 DOCUMENTS = 500  # then this process gives way to a fresh one, against what native libraries leak
 HELD_BYTES = 64 * 1024**2  # of files whose digests are known, and that may be wanted whole
 BYTES_PER_PIXEL = 16  # that decoding may take (see `pictures.bombs`)
@@ -38,7 +39,8 @@ Answer = Extraction | Picture | tuple[Variant, ...] | tuple[bytes, str]
 
 def serve(pipe: Connection, memory_bytes: int) -> None:
     """Say `READY`, take a document, say `TAKEN`, answer; again, until the pipe's other end is closed."""
-    Image.init()  # what the first picture would otherwise wait for: 0.1 s of imports
+    Image.init()  # what the first picture, and the first document, would otherwise wait for: 0.1 s of imports
+    importlib.import_module(PDF)
     _enter(memory_bytes)
     for _ in range(DOCUMENTS):
         try:
@@ -54,11 +56,10 @@ def serve(pipe: Connection, memory_bytes: int) -> None:
 
 
 def serve_files(pipe: Connection, memory_bytes: int, rules: FileRules) -> None:
-    """As `serve`, for many files at a time: take their paths, answer with their digests, and then with lists of
-    answers for the files that are wanted, by their places. The limit on memory holds while a document, or a
-    picture in a further format, is read.
+    """As `serve`, for many files at a time: take their paths, answer with their digests, and then with the
+    files that are wanted, by their places, several in a message. The limit on memory holds while a document,
+    or a picture in a further format, is read.
     """
-    Image.init()
     _enter(None)
     read = 0
     while read < DOCUMENTS:
@@ -76,6 +77,7 @@ def serve_files(pipe: Connection, memory_bytes: int, rules: FileRules) -> None:
                 elif reading := rules.apart(data):
                     read += 1
                     answers.send()  # what ends this process now is this file
+                    importlib.import_module(PDF)  # the first time, before memory is limited
                     with _limited(memory_bytes):
                         answer = _read(data, reading)
                     answers.add(answer)
@@ -156,6 +158,8 @@ def _read(data: bytes, reading: Reading | PictureReading | LargeReading) -> Answ
     """What was asked for; every failure is one of our errors, and none is a server error."""
     try:
         if isinstance(reading, Reading):
+            from dhash_service.documents import pdf  # many a process that reads files never sees one
+
             return pdf.extract(data, reading)
         if isinstance(reading, LargeReading):
             return large(data, reading.opening, reading.side)
