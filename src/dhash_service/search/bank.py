@@ -10,7 +10,18 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from dhash_service.search.segment import BITS, Distances, Keys, Near, Places, Segment, Values, scan, spans
+from dhash_service.search.segment import (
+    BITS,
+    Distances,
+    Keys,
+    Near,
+    Places,
+    Segment,
+    Values,
+    newest_of,
+    scan,
+    spans,
+)
 
 CROWD = 1000
 """Pictures that share a fingerprint when it no longer says which of them is meant."""
@@ -42,9 +53,12 @@ NOTHING = Found((), 0, False)
 class Log:
     """Fingerprints (`keys` int64[N], `values` uint64[N]) in the order they came; extended by a new log."""
 
-    def __init__(self, keys: Keys, values: Values) -> None:
+    def __init__(
+        self, keys: Keys, values: Values, buffer: "_Buffer | None" = None, newest: int | None = None
+    ) -> None:
         self.keys, self.values = keys, values
-        self._buffer = _Buffer(keys, values, len(keys))
+        self.newest = newest_of(keys) if newest is None else newest
+        self._buffer = buffer or _Buffer(keys, values, len(keys))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -63,9 +77,8 @@ class Log:
             buffer = buffer.grown(start, end + end // 2)
         buffer.keys[start:end], buffer.values[start:end] = keys, values
         buffer.filled = end
-        log = Log(buffer.keys[:end], buffer.values[:end])
-        log._buffer = buffer
-        return log
+        newest = max(self.newest, newest_of(keys))
+        return Log(buffer.keys[:end], buffer.values[:end], buffer, newest)
 
     def without(self, keys: Keys) -> "Log":
         keep = ~np.isin(self.keys, keys)
@@ -103,11 +116,11 @@ class Bank:
         if np.any(keys[1:] <= keys[:-1]):
             keys, once = np.unique(keys, return_index=True)
             values = values[once]
-        if len(self.log):
+        if keys[0] <= self.log.newest:  # or all are newer, as what was just written
             fresh = ~np.isin(keys, self.log.keys)
             keys, values = keys[fresh], values[fresh]
         removed = self.removed
-        if len(self.segment):
+        if len(keys) and keys[0] <= self.segment.newest:
             places = self.segment.find(keys, values)
             known = places >= 0
             keys, values = keys[~known], values[~known]

@@ -66,6 +66,7 @@ class Segment:
         if len(repeats):
             _sort_within(self.keys, self._shared + self._surplus[:-1], counts + 1)
             values = np.delete(values, repeats)
+        self.newest = newest_of(keys)
         self.distinct = len(values)
         if self.distinct < SMALL:
             self._tables, self._entries, self._offsets = values, _NO_ENTRIES, None
@@ -182,6 +183,11 @@ class Segment:
         for band, probe_radius in enumerate(radii):
             lengths[band, _WITHIN[probe_radius + 1] :] = 0
         return spans(starts.ravel(), lengths.ravel())
+
+
+def newest_of(keys: Keys) -> int:
+    """The largest key; one below any where there is none."""
+    return int(keys.max(initial=np.iinfo(np.int64).min))
 
 
 def scan(values: Values, value: int, radius: int) -> Near:
