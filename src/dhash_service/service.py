@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ from dhash_service.pictures.samples import Samples
 from dhash_service.search.feed import Position
 from dhash_service.settings import Settings
 from dhash_service.store.recorder import Registered
+from dhash_service.store.repository import chunks
 from dhash_service.store.store import Store
 
 QUICK_RADIUS = 11
@@ -70,6 +71,9 @@ QUICK_RADIUS = 11
 
 FEW = 4
 """Pictures that are read from a SQLite store in a tenth of a millisecond, names included."""
+
+SHARES = 4
+"""Parts of a batch for each thread that reads pictures: a part is matched, and asked about, together."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -100,6 +104,37 @@ class Looked:
     match: Match
     after: Position | None
     banks: Sequence[BankMatch] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A picture to be submitted. `apart` is what a worker process read already, if one did.
+
+    The answer is the picture's own bytes where one has to, and nobody has `looked_at` that before.
+    """
+
+    read: Callable[[], bytes]
+    label: Label
+    apart: Picture | None = None
+    looked_at: bool = False
+    answer: Future[Submission | bytes] = field(default_factory=Future)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, unless there is an answer."""
+        if not self.answer.done():
+            self.answer.set_exception(carried(error))
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer with whatever is raised."""
+        try:
+            yield
+        except BaseException as error:
+            self.fail(error)
+
+
+Received = tuple[Wish, bytes, Sha256]
+Found = tuple[Wish, bytes, Submission | Looked]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +170,8 @@ class Service:
         samples = settings.samples or (settings.uds.with_name("samples") if settings.uds else None)
         self.samples = Samples(samples) if samples else None
         # One more than cores: while one thread asks the store, another keeps its core busy.
-        threads = settings.threads or (os.cpu_count() or 1) + 1
-        self._hashers = ThreadPoolExecutor(threads, thread_name_prefix="hash")
+        self._threads = settings.threads or (os.cpu_count() or 1) + 1
+        self._hashers = ThreadPoolExecutor(self._threads, thread_name_prefix="hash")
         # Apart from the hashers, so that a search never waits behind a 100-megapixel picture.
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
 
@@ -170,10 +205,16 @@ class Service:
         Returns once the store has committed. Raises the errors of `read_picture`, `StoreError`, and
         `TakenDownError` for one that was erased, or taken down unless it is sent `as_admin`.
         """
-        answer: Future[Submission] = Future()
         apart = await self._read_apart(data, register) if self.documents.is_apart(data) else None
-        self._hashers.submit(self._submit, data, apart, register, label, as_admin, answer)
-        return await asyncio.wrap_future(answer)
+        wish = Wish(lambda: data, label, apart, looked_at=True)
+        self._hashers.submit(self._submit, [wish], register, as_admin)
+        return await self._answered(wish, register, as_admin)
+
+    async def _answered(self, wish: Wish, register: bool, as_admin: bool) -> Submission:
+        answer = await asyncio.wrap_future(wish.answer)
+        if isinstance(answer, bytes):
+            return await self.submit(answer, register=register, label=wish.label, as_admin=as_admin)
+        return answer
 
     async def _read_apart(self, data: bytes, register: bool) -> Picture | None:
         """A picture whose decoder runs in a worker process, so that no hasher waits for it; None if known."""
@@ -190,51 +231,80 @@ class Service:
             picture: Picture = await asyncio.wrap_future(self.documents.apart(data, reading))
         return picture
 
-    def _submit(
-        self,
-        data: bytes,
-        apart: Picture | None,
-        register: bool,
-        label: Label,
-        as_admin: bool,
-        answer: Future[Submission],
-    ) -> None:
+    def _submit(self, wishes: Sequence[Wish], register: bool, as_admin: bool) -> None:
         """In a hasher's thread, from the bytes to the writer's queue: going back to the event loop in between
-        would cost a tenth of a millisecond each time."""
-        if not answer.set_running_or_notify_cancel():
-            return  # the caller has gone
-        try:
-            with self.store.expecting():
-                with self._counting():
-                    looked = self._with_banks(self._look(data, apart, register), data, register)
-                    if isinstance(looked, Looked) and register and self.samples is not None:
-                        self.samples.offer(data, self._is_erased)
-                if isinstance(looked, Looked):
-                    if register:
-                        written = self._keep(looked, label, as_admin=as_admin)
-                        pass_on(written, answer, lambda written: self._kept(looked, written))
-                    else:
-                        answer.set_result(only_looked_up(looked))
-                elif register and label:
-                    pass_on(self.store.see(looked.picture_id, label), answer, lambda _: looked)
-                else:
-                    answer.set_result(looked)
-        except BaseException as error:
-            answer.set_exception(carried(error))
+        would cost a tenth of a millisecond each time. Whatever fails for one fails for it alone."""
+        wanted = [
+            wish for wish in wishes if wish.answer.set_running_or_notify_cancel()
+        ]  # callers that stayed
+        with self.store.expecting():
+            for wish, data, looked in self._look(self._received(wanted), register):
+                with wish.answering():
+                    with self._counting():
+                        looked = self._with_banks(looked, data, register)
+                        if isinstance(looked, Looked) and register and self.samples is not None:
+                            self.samples.offer(data, self._is_erased)
+                    self._answer(wish, looked, register, as_admin)
 
-    def _look(self, data: bytes, apart: Picture | None, register: bool) -> Submission | Looked:
-        sha256 = apart.sha256 if apart else Sha256(hashlib.sha256(data).hexdigest())
-        if known := self.store.by_sha256(sha256):
-            return self._known(known)
+    def _answer(self, wish: Wish, looked: Submission | Looked, register: bool, as_admin: bool) -> None:
+        if isinstance(looked, Looked):
+            if register:
+                written = self._keep(looked, wish.label, as_admin=as_admin)
+                pass_on(written, wish.answer, lambda written: self._kept(looked, written))
+            else:
+                wish.answer.set_result(only_looked_up(looked))
+        elif register and wish.label:
+            pass_on(self.store.see(looked.picture_id, wish.label), wish.answer, lambda _: looked)
+        else:
+            wish.answer.set_result(looked)
+
+    def _received(self, wishes: Sequence[Wish]) -> list[Received]:
+        received: list[Received] = []
+        for wish in wishes:
+            with wish.answering():
+                data = wish.read()
+                if not wish.looked_at and self.documents.is_apart(data):
+                    wish.answer.set_result(data)
+                else:
+                    digest = wish.apart.sha256 if wish.apart else Sha256(hashlib.sha256(data).hexdigest())
+                    received.append((wish, data, digest))
+        return received
+
+    def _look(self, received: Sequence[Received], register: bool) -> list[Found]:
+        """What each is, without those that failed. Where many fail together, each is tried alone."""
+        try:
+            return self._look_together(received, register)
+        except BaseException as error:
+            if len(received) == 1:
+                received[0][0].fail(error)
+                return []
+            left = [each for each in received if not each[0].answer.done()]
+            return [found for each in left for found in self._look([each], register)]
+
+    def _look_together(self, received: Sequence[Received], register: bool) -> list[Found]:
+        """The store is asked once for what is known, the index once for what is not."""
+        images = self.store.with_digests([digest for _, _, digest in received])
+        known = dict(zip(images, self._known(list(images.values())), strict=True))
+        found: list[Found] = []
+        new: list[tuple[Wish, bytes, Picture]] = []
+        for wish, data, digest in received:
+            if digest in known:
+                found.append((wish, data, known[digest]))
+            else:
+                with wish.answering(), self._counting(number=0):
+                    new.append((wish, data, wish.apart or self._read_picture(data, digest, register)))
+        looked = self._looked([picture for _, _, picture in new])
+        return found + [(wish, data, each) for (wish, data, _), each in zip(new, looked, strict=True)]
+
+    def _read_picture(self, data: bytes, sha256: Sha256, register: bool) -> Picture:
         with self.metrics.hashing():
-            picture = apart or self.documents.picture(
+            return self.documents.picture(
                 data,
                 self.algorithm,
                 thumbnail=self._thumbnail(register),
                 keep_content=self.settings.keep_originals,
                 sha256=sha256,
             )
-        return self._looked(picture)
 
     def _is_erased(self, sha256: str) -> bool:
         return self.store.erased(image_id(Sha256(sha256)))
@@ -243,17 +313,17 @@ class Service:
         """True if a small copy is needed: to be kept, or to show what is not kept."""
         return self.settings.keep_thumbnails or not register
 
-    def _looked(self, picture: Picture) -> Looked:
+    def _looked(self, pictures: Sequence[Picture]) -> list[Looked]:
         after = self.matcher.follower.position  # before matching: the writer looks at what came since
-        return Looked(picture, self._match(picture.fingerprint), after)
+        matches = self._matches([picture.fingerprint for picture in pictures])
+        return [Looked(picture, match, after) for picture, match in zip(pictures, matches, strict=True)]
 
-    def _match(self, fingerprint: Fingerprint, newer: Sequence[Neighbour] = ()) -> Match:
-        """The match of a fingerprint, also with `newer` images; the nearest one has its names."""
-        match = self.matcher.match(fingerprint, newer)
-        if match.nearest is None:
-            return match
-        (nearest,) = self.store.sightings.named_neighbours([match.nearest])
-        return replace(match, nearest=nearest)
+    def _matches(self, fingerprints: Sequence[Fingerprint], newer: Sequence[Neighbour] = ()) -> list[Match]:
+        """The matches of fingerprints, also with `newer` images; the nearest ones have their names."""
+        matches = self.matcher.match_all(fingerprints, newer)
+        near = [match.nearest for match in matches if match.nearest]
+        named = iter(self.store.sightings.named_neighbours(near))
+        return [replace(match, nearest=next(named)) if match.nearest else match for match in matches]
 
     def _with_banks(
         self, looked: Submission | Looked, data: bytes | None, register: bool
@@ -276,7 +346,8 @@ class Service:
         """Write a picture; it is judged again if one like it came while it was being matched."""
 
         def judge(newer: Sequence[Neighbour]) -> Match:
-            return queued_by(looked.banks, self._match(looked.picture.fingerprint, newer))
+            (match,) = self._matches([looked.picture.fingerprint], newer)
+            return queued_by(looked.banks, match)
 
         unseen = self.matcher.unseen(looked.after, judge)
         return self.store.add_image(looked.picture, looked.match, source, label, unseen, as_admin)
@@ -284,7 +355,8 @@ class Service:
     def _kept(self, looked: Looked, written: Registered) -> Submission:
         picture = looked.picture
         if not written.created:  # somebody else sent the same picture at the same moment
-            return replace(self._known(written.image), banks=looked.banks)
+            (known,) = self._known([written.image])
+            return replace(known, banks=looked.banks)
         return Submission(
             picture.id,
             picture.sha256,
@@ -295,10 +367,19 @@ class Service:
             banks=looked.banks,
         )
 
-    def _known(self, image: Image) -> Submission:
-        (image,) = self.store.sightings.named([image])
-        itself = Match(Status.MATCHED, 1.0, ("known",), Neighbour(image, 0), None, len(self.matcher.index))
-        return Submission(image.id, image.sha256, image.fingerprint, itself, False, None)
+    def _known(self, images: Sequence[Image]) -> list[Submission]:
+        held = len(self.matcher.index)
+        return [
+            Submission(
+                image.id,
+                image.sha256,
+                image.fingerprint,
+                Match(Status.MATCHED, 1.0, ("known",), Neighbour(image, 0), None, held),
+                False,
+                None,
+            )
+            for image in self.store.sightings.named(images)
+        ]
 
     async def submit_batch(
         self,
@@ -313,13 +394,17 @@ class Service:
                 f"{len(items)} items; {self.settings.max_batch} are allowed in one batch."
             )
 
-        async def one(read: Callable[[], bytes], label: Label) -> Submission | DhashError:
+        wishes = [Wish(read, label) for read, label in items]
+        for some in chunks(wishes, max(1, -(-len(wishes) // (SHARES * self._threads)))):
+            self._hashers.submit(self._submit, some, register, as_admin)
+
+        async def one(wish: Wish) -> Submission | DhashError:
             try:
-                return await self.submit(read(), register=register, label=label, as_admin=as_admin)
+                return await self._answered(wish, register, as_admin)
             except Exception as error:  # whatever it is, it is this item's
                 return as_error(error)
 
-        return await asyncio.gather(*(one(*item) for item in items))
+        return await asyncio.gather(*(one(wish) for wish in wishes))
 
     # ---- documents
 
@@ -381,8 +466,9 @@ class Service:
         )
 
     def _look_extracted(self, picture: Picture, register: bool) -> Submission | Looked:
-        known = self.store.by_sha256(picture.sha256)
-        return self._with_banks(self._known(known) if known else self._looked(picture), None, register)
+        known = self.store.with_digests([picture.sha256])
+        (looked,) = self._known(list(known.values())) or self._looked([picture])
+        return self._with_banks(looked, None, register)
 
     # ---- search
 

@@ -78,8 +78,13 @@ class Repository:
 
     def by_sha256(self, sha256: Sha256) -> Image | None:
         """The image with these bytes, unless it is hidden."""
-        found = self.image(image_id(sha256))
-        return found if found and found.sha256 == sha256 else None
+        return self.with_digests([sha256]).get(sha256)
+
+    def with_digests(self, digests: Sequence[Sha256]) -> dict[Sha256, Image]:
+        """Read those of the images with these bytes that are in search."""
+        wanted = set(digests)
+        found = self.images([image_id(digest) for digest in wanted]).values()
+        return {image.sha256: image for image in found if image.sha256 in wanted}
 
     def by_digests(self, digests: Sequence[Sha256]) -> dict[Sha256, UUID]:
         """The images in search with these bytes."""
