@@ -474,6 +474,17 @@ class CopyError(RolloutError):
     advice = "`[backup.copies.{target}]` in rollout.toml says how it is reached; try `restic` by hand."
 
 
+class NoImageError(RolloutError):
+    message = "There is no Containerfile for a release that is built as {kind}: it is made for Python wheels."
+    advice = "Write one for your language; `rollout export kubernetes` takes any image."
+
+
+class VariableError(RolloutError):
+    message = "{given!r} is no NAME=VALUE."
+    advice = "Say, for example, --set HOST=0.0.0.0."
+    exit_code = 2
+
+
 class NoCopyTargetError(RolloutError):
     message = "No copies of {environment} are kept anywhere: rollout.toml names no target for it."
     advice = "Name a repository under `[backup.copies]`; docs/backups.md shows how."

@@ -41,7 +41,7 @@ def s3_server(folder: Path) -> Iterator[Place]:
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
     identity = {"name": "copier", "credentials": credentials, "actions": ["Admin", "Read", "List", "Write"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
+    names: tuple[str, ...] = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
     names += ("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
     ports = {name: free_port() for name in names}
     command = (

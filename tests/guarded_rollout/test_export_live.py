@@ -14,8 +14,10 @@ import httpx
 import pytest
 import yaml
 
+from guarded_rollout.export.analysis import scrape_job
 from tests.guarded_rollout.load import picture
 from tests.guarded_rollout.sandbox import Sandbox, free_port, wait_until
+from tests.guarded_rollout.test_export_cluster import measured
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = shutil.which("prometheus")
@@ -34,14 +36,18 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=10)
 
-    def ready(self) -> bool:
-        """Whether it listens, and some release of the service has answered it."""
+    def listens(self) -> bool:
+        """Whether it answers, and has found what to scrape."""
         try:
             if self._client.get("/-/ready").status_code != 200:
                 return False
         except httpx.TransportError:
             return False
-        return "1" in self.up("rollout-service").values()
+        return bool(self.ask("targets")["activeTargets"])
+
+    def ready(self) -> bool:
+        """Whether it listens, and some release of the service has answered it."""
+        return self.listens() and "1" in self.up("rollout-service").values()
 
     def ask(self, path: str, **parameters: str) -> Any:
         answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
@@ -64,10 +70,17 @@ def prometheus(folder: Path, metrics_port: int) -> Iterator[Prometheus]:
     """The shipped configuration, on this environment's port, asking every second."""
     shipped = ROOT / "deploy" / "prometheus"
     text = (shipped / "prometheus.yml").read_text().replace("9300", str(metrics_port))
-    config = folder / "prometheus.yml"
-    config.write_text(text.replace("_interval: 15s", "_interval: 1s"))
     rules = (shipped / "quality-gates.rules.yml").read_text()
     (folder / "quality-gates.rules.yml").write_text(re.sub(r"interval: \d+s", "interval: 1s", rules))
+    with serving(folder, text.replace("_interval: 15s", "_interval: 1s")) as server:
+        yield server
+
+
+@contextmanager
+def serving(folder: Path, text: str) -> Iterator[Prometheus]:
+    """A Prometheus with this configuration, until the block ends."""
+    config = folder / "prometheus.yml"
+    config.write_text(text)
     assert PROMETHEUS is not None
     address = f"127.0.0.1:{free_port()}"
     words = [
@@ -178,3 +191,41 @@ def test_what_is_shown_is_what_happened(watched: Prometheus) -> None:
     assert health[serving] == 0
     share = watched.query(expressions()["Share of the traffic A"])
     assert {one["metric"]["slot"]: float(one["value"][1]) for one in share}[serving] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("kind", ["argo", "flagger"])
+def test_the_gates_for_a_cluster_find_the_serving_slot_well(watched: Prometheus, kind: str) -> None:
+    (serving,) = {one["metric"]["slot"] for one in watched.query("dhash_build_info")}
+    for gate, (query, limit) in measured(kind).items():
+        asked = query.replace('slot="blue"', f'slot="{serving}"')
+        values = [float(one["value"][1]) for one in watched.query(asked)]
+        if kind == "flagger" or gate == "low_confidence_queue":
+            assert len(values) == 1, gate  # Flagger takes nothing for a failure
+        assert all(value <= limit for value in values), gate
+
+
+@pytest.mark.parametrize(("hash", "slot"), [("", "dhash-primary"), ("6f7d8", "6f7d8")])
+def test_the_job_for_a_cluster_gives_pods_the_labels_that_the_queries_ask_for(
+    tmp_path: Path, hash: str, slot: str
+) -> None:
+    found = {"app": "dhash-primary"} | ({"rollouts_pod_template_hash": hash} if hash else {})
+    pod = {f"__meta_kubernetes_pod_label_{name}": value for name, value in found.items()}
+    pod["__meta_kubernetes_pod_container_port_name"] = "http"
+    pod["__meta_kubernetes_pod_annotation_prometheus_io_path"] = "/metrics"
+    other = pod | {"__meta_kubernetes_pod_label_app": "somebody-else"}
+    job = scrape_job("production", "dhash", "dhash")
+    del job["kubernetes_sd_configs"]  # what it would find stands here
+    job["static_configs"] = [
+        {"targets": ["127.0.0.1:1"], "labels": pod},
+        {"targets": ["127.0.0.1:2"], "labels": other},
+    ]
+    with serving(tmp_path, yaml.safe_dump({"scrape_configs": [job]})) as server:
+        wait_until(server.listens, 60, "Prometheus listens")
+        (target,) = server.ask("targets")["activeTargets"]
+    assert target["labels"] == {
+        "environment": "production",
+        "instance": "127.0.0.1:1",
+        "job": "rollout-service",
+        "slot": slot,
+    }
+    assert target["scrapeUrl"].endswith("/metrics")

@@ -13,5 +13,6 @@ def installed() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise NotInstalledError(
-            f"Collections need {error.name}, which is not installed.", "Install `mobius-dhash[scale]`."
+            f"Collections need {(error.name or '').partition('.')[0]}, which is not installed.",
+            "Install `mobius-dhash[scale]`.",
         ) from None

@@ -36,6 +36,9 @@ COMMANDS = {
         "Check, simulate, replay, review and export quality gates.",
         ("gates", "gates_simulate", "gates_review", "gates_export"),
     ),
+    "export": Listing(
+        DEPLOY, "Write the release and its gates for Kubernetes, Argo Rollouts and Flagger.", ("export",)
+    ),
     "resume": Listing(RECOVER, "Continue an interrupted rollout or a paused window.", ("window",)),
     "pause": Listing(RECOVER, "Pause the window's clock.", ("window",)),
     "promote": Listing(RECOVER, "Accept the release that is being watched.", ("window",)),

@@ -68,14 +68,31 @@ class Series:
         return Series(self.name + suffix, self.labels)
 
 
-def query_of(gate: Gate, environment: str) -> Query:
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The series that a query asks for: of one environment, and of one slot if that is given."""
+
+    environment: str
+    slot: str = ""
+
+    @property
+    def labels(self) -> tuple[tuple[str, str, str], ...]:
+        mine = ("environment", "=", self.environment)
+        return (mine, ("slot", "=", self.slot)) if self.slot else (mine,)
+
+
+def query_of(gate: Gate, environment: str, slot: str = "") -> Query:
     """Return the query of a gate; of a `regression`, the values that it compares. Raises `NoQueryError`."""
+    return _query(gate, Scope(environment, slot))
+
+
+def _query(gate: Gate, scope: Scope) -> Query:
     source = getattr(gate, "source", Source.PROBE)
     if source not in JOBS:
         raise NoQueryError(f"only the monitor reads this source: {source}")
     match gate:
         case TrendGate(metric=str() as metric_name, limit_metric=str() as limit_name):
-            metric, limit = (series(name, gate.source, environment) for name in (metric_name, limit_name))
+            metric, limit = (series(name, gate.source, scope) for name in (metric_name, limit_name))
             ahead = round(gate.threshold.horizon_hours * 3600)
             growth = f"predict_linear({metric}[1h], {ahead})"
             return Query(f"100 * max {BY_SLOT} ({growth})\n  / max {BY_SLOT} ({limit})")
@@ -84,14 +101,14 @@ def query_of(gate: Gate, environment: str) -> Query:
         case TrendGate():
             raise NoQueryError("only the monitor follows the trend of a quantile")
         case ConsecutiveGate():
-            return _consecutive(gate, environment)
+            return _consecutive(gate, scope)
         case GaugeGate():
-            newest = f"max {BY_SLOT} ({series(gate.metric, gate.source, environment)})"
+            newest = f"max {BY_SLOT} ({series(gate.metric, gate.source, scope)})"
             return Query(newest if gate.factor == 1 else f"{gate.factor:.15g} * {newest}")
         case RatioGate() | RegressionGate(numerator=tuple()):
-            return _ratio(gate, environment)
+            return _ratio(gate, scope)
         case QuantileGate() | RegressionGate():
-            return _quantile(gate, environment)
+            return _quantile(gate, scope)
     raise NoQueryError(f"there is no query for a {type(gate).__name__}")
 
 
@@ -111,26 +128,26 @@ def in_prometheus(gate: Gate, names: Mapping[str, str]) -> Gate:
 
 def healthy(environment: str) -> Series:
     """Return the series of each slot's health: 1 if its endpoint answers 200, else 0."""
-    return Series(HEALTHY, (("environment", "=", environment),))
+    return Series(HEALTHY, Scope(environment).labels)
 
 
 def answers(environment: str, function: str, window: str, suffix: str = "_count", by: str = BY_SLOT) -> str:
     """Return the `rate` or `increase` of the answers that clients got, by a part of the proxy's histogram."""
-    wanted = series(SECONDS, Source.PROXY, environment).part(suffix)
+    wanted = series(SECONDS, Source.PROXY, Scope(environment)).part(suffix)
     return _added_up([f"{function}({wanted}[{window}])"], Source.PROXY, by)
 
 
-def series(name: str, source: Source, environment: str) -> Series:
+def series(name: str, source: Source, scope: Scope) -> Series:
     """Return the series that a gates file means by a name. Raises `NoQueryError` for an impossible one."""
     if source is Source.PROXY:
-        return _proxy_series(name, environment)
+        return _proxy_series(name, scope)
     if source not in JOBS:
         raise NoQueryError(f"Prometheus is not told of the {source}'s {name!r}")
     found = _SELECTOR.fullmatch(name)
     if found is None:
         raise NoQueryError(f"{name!r} is no name that a metric has in Prometheus")
     labels = tuple((label, how, value) for label, how, value in _LABEL.findall(found[2] or ""))
-    return Series(found[1], (("environment", "=", environment), *labels))
+    return Series(found[1], (*scope.labels, *labels))
 
 
 def duration(seconds: float) -> str:
@@ -147,8 +164,8 @@ def quoted(text: str) -> str:
     return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
-def _proxy_series(name: str, environment: str) -> Series:
-    labels = [("environment", "=", environment), *((label, *rest) for label, rest in PROXY_LABELS.items())]
+def _proxy_series(name: str, scope: Scope) -> Series:
+    labels = [*Scope(scope.environment).labels, *((label, *rest) for label, rest in PROXY_LABELS.items())]
     if name == SECONDS:
         return Series(CADDY_SECONDS, tuple(labels))
     if code := re.fullmatch(r"responses_(\d{3})_total", name):
@@ -160,25 +177,25 @@ def _proxy_series(name: str, environment: str) -> Series:
     return Series(f"{CADDY_SECONDS}_count", tuple(labels))
 
 
-def _consecutive(gate: ConsecutiveGate, environment: str) -> Query:
+def _consecutive(gate: ConsecutiveGate, scope: Scope) -> Query:
     if gate.side != "candidate":
         raise NoQueryError("only the monitor asks the release before")
     if gate.path:
         raise NoQueryError(f"Prometheus is only told of the service's own health, not of {gate.path}")
     checks = gate.threshold.limit + 1
     window = duration(checks * gate.threshold.check_interval_seconds)
-    return Query(f"{checks} * (1 - avg_over_time({healthy(environment)}[{window}]))")
+    return Query(f"{checks} * (1 - avg_over_time({healthy(scope.environment)}[{window}]))")
 
 
-def _ratio(gate: RatioGate | RegressionGate, environment: str) -> Query:
+def _ratio(gate: RatioGate | RegressionGate, scope: Scope) -> Query:
     window = gate.threshold.window_seconds
-    bad = _counted(gate.numerator or (), gate.source, environment, window)
-    all_ = _counted(gate.denominator or (), gate.source, environment, window)
+    bad = _counted(gate.numerator or (), gate.source, scope, window)
+    all_ = _counted(gate.denominator or (), gate.source, scope, window)
     return Query(f"100 * {bad}\n  / {all_}", all_)
 
 
-def _quantile(gate: QuantileGate | RegressionGate, environment: str) -> Query:
-    whole = series(gate.histogram or "", gate.source, environment)
+def _quantile(gate: QuantileGate | RegressionGate, scope: Scope) -> Query:
+    whole = series(gate.histogram or "", gate.source, scope)
     window = gate.threshold.window_seconds
     buckets = _increase([whole.part("_bucket")], gate.source, window, "by (environment, slot, le)")
     value = f"histogram_quantile({gate.quantile:g}, {buckets})"
@@ -187,8 +204,8 @@ def _quantile(gate: QuantileGate | RegressionGate, environment: str) -> Query:
     return Query(scaled, _increase([whole.part("_count")], gate.source, window, BY_SLOT))
 
 
-def _counted(names: Sequence[str], source: Source, environment: str, seconds: float) -> str:
-    return _increase([series(name, source, environment) for name in names], source, seconds, BY_SLOT)
+def _counted(names: Sequence[str], source: Source, scope: Scope, seconds: float) -> str:
+    return _increase([series(name, source, scope) for name in names], source, seconds, BY_SLOT)
 
 
 def _increase(wanted: Sequence[Series], source: Source, seconds: float, by: str) -> str:

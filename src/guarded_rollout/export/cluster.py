@@ -1,0 +1,311 @@
+"""What a Kubernetes cluster is told of a service: pods, a job before a release, and what protects them.
+
+Everything is made of rollout.toml. What a cluster does by itself is left to it; what it cannot do is said in
+a comment above the document that lacks it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from guarded_rollout.config.environments import Environment
+from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.secret import filled
+
+Json = dict[str, Any]
+
+PORT = 8080  # of a container; below 1024 would need a right that it does not get
+USER = 10_001
+BIN, DATA, BACKUPS = "/app/bin", "/data", "/backups"
+HEAD = (
+    "Made by `rollout export {kind}` from rollout.toml and the gates file: edit these and export this again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The image, the namespace, the pods and Prometheus; `variables` are a pod's beside rollout.toml's.
+
+    `expand` are the words after `schema_upgrade` that apply the expanding revisions alone.
+    """
+
+    environment: Environment
+    gates: EnvironmentGates
+    image: str
+    namespace: str
+    replicas: int = 2
+    prometheus: str = "http://prometheus.monitoring:9090"
+    metrics_path: str = "/metrics"
+    variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    expand: Sequence[str] = ("--expand-only",)
+
+    @property
+    def name(self) -> str:
+        return self.environment.service.name
+
+    @property
+    def release(self) -> str:
+        """What the rows of these pods are stamped with: the image's tag or digest."""
+        return self.image.rpartition("@")[2].rpartition(":")[2] if "@" in self.image else self._tag
+
+    @property
+    def _tag(self) -> str:
+        last = self.image.rpartition("/")[2]
+        return last.rpartition(":")[2] if ":" in last else "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A Kubernetes object, and what is to be said above it."""
+
+    body: Json
+    comments: tuple[str, ...] = ()
+
+
+def labels(cluster: Cluster) -> Json:
+    return {"app": cluster.name}
+
+
+def meta(cluster: Cluster, name: str, **more: Any) -> Json:
+    """An object's name, namespace and labels."""
+    return {"name": name, "namespace": cluster.namespace, "labels": labels(cluster), **more}
+
+
+def deployment(cluster: Cluster) -> Document:
+    """The pods of one release, replaced a few at a time."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    body = workload(cluster, "apps/v1", "Deployment")
+    body["spec"]["strategy"] = strategy
+    return Document(body, tuple(pod_comments(cluster)))
+
+
+def workload(cluster: Cluster, version: str, kind: str) -> Json:
+    """An object with a template of pods; a Deployment, or what stands in for one."""
+    checks = cluster.environment.checks
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": meta(cluster, cluster.name),
+        "spec": {
+            "replicas": cluster.replicas,
+            "revisionHistoryLimit": cluster.environment.keep_releases,
+            "progressDeadlineSeconds": max(600, round(2 * checks.start_seconds)),
+            "selector": {"matchLabels": labels(cluster)},
+            "template": template(cluster),
+        },
+    }
+
+
+def template(cluster: Cluster) -> Json:
+    """The pods: nobody's but a user without rights, on a file system that cannot be written to."""
+    checks = cluster.environment.checks
+    serving = container(cluster, cluster.name, command(cluster, "serve")) | {
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},  # until no one sends requests here any more
+        **probes(cluster),
+    }
+    return {
+        "metadata": {
+            "labels": labels(cluster),
+            "annotations": {
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": str(PORT),
+                "prometheus.io/path": cluster.metrics_path,
+            },
+        },
+        "spec": pod(cluster, [serving])
+        | {"terminationGracePeriodSeconds": checks.drain_seconds + 5 + 10, "restartPolicy": "Always"},
+    }
+
+
+def pod(cluster: Cluster, containers: list[Json], before: Sequence[Json] = ()) -> Json:
+    """A pod's spec; `before` run to their end before the containers start."""
+    spec: Json = {
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": containers,
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+    }
+    return spec | ({"initContainers": list(before)} if before else {})
+
+
+def container(cluster: Cluster, name: str, words: Sequence[str]) -> Json:
+    """A container of the service's image."""
+    return {
+        "name": name,
+        "image": cluster.image,
+        "command": list(words),
+        "env": list(variables(cluster)),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": "/tmp"},
+            {"name": "scratch", "mountPath": DATA, "subPath": "data"},
+        ],
+    }
+
+
+def command(cluster: Cluster, name: str) -> list[str]:
+    """One of the service's commands, as it stands in the image."""
+    words = cluster.environment.service.commands[name]
+    return [filled(word, {"bin": BIN}) for word in words]
+
+
+def variables(cluster: Cluster) -> Iterator[Json]:
+    """A container's environment: the service's variables, where they mean something in a pod."""
+    known = _values(cluster)
+    service = cluster.environment.service
+    for name, text in service.variables.items():
+        if name in cluster.variables:
+            continue
+        if text == "{store}":
+            store = {"name": f"{cluster.name}-store", "key": "url"}
+            yield {"name": name, "valueFrom": {"secretKeyRef": store}}
+        elif not _unknown(text, known):
+            yield {"name": name, "value": filled(text, known)}
+    if service.port_variable and service.port_variable not in cluster.variables:
+        yield {"name": service.port_variable, "value": str(PORT)}
+    for name, value in cluster.variables.items():
+        yield {"name": name, "value": value}
+
+
+def _values(cluster: Cluster) -> Mapping[str, str]:
+    environment = cluster.environment
+    return {
+        "release": cluster.release,
+        "workers": str(environment.workers),
+        "drain": str(environment.checks.drain_seconds),
+        "root": DATA,
+        "bin": BIN,
+        "backup_count": str(environment.keep_backups),
+    }
+
+
+def _unknown(text: str, known: Mapping[str, str]) -> list[str]:
+    parts = (part.partition("}")[0] for part in text.split("{")[1:])
+    return [part for part in parts if part not in known]
+
+
+def probes(cluster: Cluster) -> Json:
+    """How the cluster asks: ready by the health endpoint, alive by the port, so that a store that is away
+    restarts nobody."""
+    checks, health = cluster.environment.checks, cluster.environment.service.health
+    period = max(1, round(checks.validation_interval_seconds))
+    ready = {
+        "httpGet": {"path": health.path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": max(1, round(health.timeout_seconds or checks.timeout_seconds)),
+    }
+    tries = max(1, round(checks.start_seconds / period))
+    return {
+        "startupProbe": ready | {"failureThreshold": tries},
+        "readinessProbe": ready | {"failureThreshold": checks.consecutive},
+        "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 3},
+    }
+
+
+def pod_comments(cluster: Cluster) -> Iterator[str]:
+    """What pods lack, or need beside this."""
+    known, service = _values(cluster), cluster.environment.service
+    yield f"Needs the Secret {cluster.name}-store with the store's URL as `url`; several pods need a server."
+    yield f"What is written below {DATA} ends with its pod: mount a volume there for files that shall stay."
+    here = {name: text for name, text in service.variables.items() if name not in cluster.variables}
+    if left := [name for name, text in here.items() if text != "{store}" and _unknown(text, known)]:
+        yield f"Not set in pods, for they mean something on the guard's own machine alone: {', '.join(left)}."
+    if any(not 200 <= code < 400 for code in service.health.valid_status_codes):
+        yield f"A probe takes 200 to 399 for healthy, not {list(service.health.valid_status_codes)}."
+    if service.checks:
+        named = ", ".join(service.checks)
+        yield f"Not asked here: the checks {named}; `rollout premerge` and `rollout smoke` run them."
+
+
+def service(cluster: Cluster, name: str) -> Document:
+    """A name for the pods."""
+    spec = {"selector": labels(cluster), "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
+    return Document({"apiVersion": "v1", "kind": "Service", "metadata": meta(cluster, name), "spec": spec})
+
+
+def before_release(cluster: Cluster) -> Iterator[Document]:
+    """A volume for backups, and the job that takes one and then applies the expanding revisions."""
+    commands = cluster.environment.service.commands
+    if "schema_upgrade" not in commands:
+        return
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
+    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": claim}
+    yield Document(volume | {"metadata": meta(cluster, f"{cluster.name}-backups")})
+    expand = container(cluster, "expand", [*command(cluster, "schema_upgrade"), *cluster.expand])
+    before = []
+    if "store_snapshot" in commands:
+        file = f"{BACKUPS}/{cluster.name}-{cluster.release}.snapshot"
+        backup = container(cluster, "backup", [*command(cluster, "store_snapshot"), file])
+        backup["volumeMounts"] = [*backup["volumeMounts"], {"name": "backups", "mountPath": BACKUPS}]
+        before.append(backup)
+    spec = pod(cluster, [expand], before) | {"restartPolicy": "Never"}
+    spec["volumes"] = [
+        *spec["volumes"],
+        {"name": "backups", "persistentVolumeClaim": {"claimName": f"{cluster.name}-backups"}},
+    ]
+    hooks = {
+        "argocd.argoproj.io/hook": "PreSync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+    }
+    yield Document(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": meta(cluster, f"{cluster.name}-before-{_slug(cluster.release)}", annotations=hooks),
+            "spec": {
+                "backoffLimit": 0,
+                "ttlSecondsAfterFinished": 7 * 86_400,
+                "template": {"metadata": {"labels": {"job": f"{cluster.name}-before"}}, "spec": spec},
+            },
+        },
+        (
+            "Apply this and wait for its end before the release; what serves now can still read the schema.",
+            "Contracting revisions, retention and verification of backups stay with `rollout`.",
+        ),
+    )
+
+
+def _slug(text: str) -> str:
+    plain = "".join(each if each.isascii() and each.isalnum() else "-" for each in text.lower())
+    return plain.strip("-")[:30] or "release"
+
+
+def protections(cluster: Cluster) -> Iterator[Document]:
+    """One pod may be away at a time; in come only requests, out go only questions for names and the store."""
+    budget = {"maxUnavailable": 1, "selector": {"matchLabels": labels(cluster)}}
+    yield Document(
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": meta(cluster, cluster.name),
+            "spec": budget,
+        }
+    )
+    names = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
+    store = {"ports": [{"protocol": "TCP", "port": 5432}]}
+    yield Document(
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": meta(cluster, cluster.name),
+            "spec": {
+                "podSelector": {"matchLabels": labels(cluster)},
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}],
+                "egress": [names, store],
+            },
+        },
+        ("A store that does not listen on 5432 needs its port here.",),
+    )
