@@ -285,6 +285,13 @@ class WindowOpenError(RolloutError):
     advice = "`rollout promote` accepts it, `rollout abort` takes it back, `--supersede` replaces it."
 
 
+class SlotDrainsError(RolloutError):
+    message = (
+        "{release} still answers {in_flight} in the slot that is needed, and may do so for another {left}."
+    )
+    advice = "Run it again then; --supersede gives them drain_seconds, and cuts what has not ended."
+
+
 class NothingOpenError(RolloutError):
     message = "No rollout is open in {environment}."
     advice = "`rollout status` shows what serves, `rollout history` what was done."

@@ -84,6 +84,8 @@ class Engine:
     opened_after: float = 0.0  # seconds for which traffic was shifted before
     undoing: bool = False
     quarantined: bool = False
+    drains_seconds: float = 0.0  # that the old release takes to end what it answers
+    accepted_at: float | None = None
     returns_to: str = "old"
     manual_command: str = "rollout rollback --to previous --env production"
 
@@ -102,12 +104,23 @@ class Engine:
             max(0.0, self.seconds - age),
             self.paused_at is not None,
             self.undoing,
+            accepted=self.accepted_at is not None,
+            draining=self.draining,
         )
+
+    @property
+    def draining(self) -> bool:
+        if self.accepted_at is None:
+            return False
+        return self.clock.monotonic() - self.accepted_at < self.drains_seconds
 
     def open_rollout(self) -> OpenRollout | None:
         if self.open_window() is None:
             return None
-        return OpenRollout("r1", "new", "watch", owner=False, watched=True)
+        accepted = self.accepted_at is not None
+        return OpenRollout(
+            "r1", "new", "watch", False, watched=True, accepted=accepted, draining=self.draining
+        )
 
     def ended(self, rollout: str) -> Ended | None:
         return self.end
@@ -128,6 +141,10 @@ class Engine:
         self.asked.append("finish")
         if self.finish_failures:
             raise self.finish_failures.pop(0)
+        if self.accepted_at is None:
+            self.accepted_at = self.clock.monotonic()
+        if self.draining:
+            return
         self.end = Ended(completed=True, rolled_back=False)
 
     def pause(self) -> None:

@@ -80,6 +80,7 @@ OURS = (
 """The project's own service, as its rollout.toml describes it."""
 SERVICE = "src/sample_service/__init__.py"
 NO_HOLDS = ((50, 0.0), (100, 0.0))
+GIVEN: set[int] = set()
 BUILT: Path | None = None
 """Where the releases of a session of tests are kept by what they were built from."""
 
@@ -282,9 +283,14 @@ class Sandbox:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses, and that was not given out before: it may not be in use yet."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in GIVEN:
+            GIVEN.add(port)
+            return port
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 15, what: str = "") -> None:

@@ -104,6 +104,7 @@ WITHOUT: dict[type[RolloutError], str] = {
     errors.SchemaNotBroughtError: MACHINE,
     errors.SignatureError: TOLD,
     errors.SnapshotMissingError: MACHINE,
+    errors.SlotDrainsError: "its slot must drain: test_finishing.py",
     errors.StoreFileError: TOLD,
     errors.StoreKeptError: MACHINE,
     errors.StoreProgramError: "it needs PostgreSQL: test_stores.py",

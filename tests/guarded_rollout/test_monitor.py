@@ -385,6 +385,17 @@ def test_finishing_waits_for_the_lock_and_is_tried_again_when_it_fails(tmp_path:
     assert rehearsal.said("Finishing failed: the disk is full.")
 
 
+def test_what_the_old_release_still_answers_is_waited_for_and_nothing_is_rolled_back_meanwhile(
+    tmp_path: Path,
+) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"), service=bad(3700, images_failed_total=0.29))
+    rehearsal.engine.drains_seconds = 300
+    assert rehearsal.run() == 1  # it is told of
+    assert rehearsal.engine.asked == ["finish"] * 2
+    assert 3900 <= rehearsal.age() < 3910
+    assert len(rehearsal.said("accepting")) == 1
+
+
 def test_finishing_that_keeps_failing_ends_the_session_as_failed(tmp_path: Path) -> None:
     rehearsal = Rehearsal(tmp_path, shipped("development"), "development")
     rehearsal.engine.finish_failures = [RolloutError(detail="no.")] * 9

@@ -18,6 +18,7 @@ from rich.text import Text
 from guarded_rollout.cli.monitor import drawing, follow, worth_showing
 from guarded_rollout.clock import Instant
 from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.errors import LockHeldError
 from guarded_rollout.lock import acquire, process_started
 from guarded_rollout.logs import LogLine
 from guarded_rollout.monitor import heartbeat
@@ -113,6 +114,16 @@ def test_standing_by_tells_when_nobody_watches_and_again_after_five_minutes(envi
     assert "rollout monitor" in told.events[0].facts["next_command"]
     ages = [(event.at.timestamp() - (clock.now().timestamp() - clock.monotonic())) for event in told.events]
     assert ages == [pytest.approx(350, abs=11), pytest.approx(650, abs=21), pytest.approx(950, abs=31)]
+
+
+def test_standing_by_finishes_an_accepted_rollout_once_nothing_is_in_flight(environment: Environment) -> None:
+    clock, told = ManualClock(), Told()
+    engine = Engine(clock, 3600, drains_seconds=120, accepted_at=0.0)
+    engine.finish_failures = [LockHeldError(environment="production", owner="somebody")]
+    Watchdog(environment, engine, told, clock).stand_by()
+    assert engine.asked == ["finish"] * 2
+    assert 120 <= clock.monotonic() < 135
+    assert told.events == []
 
 
 def test_a_rollout_that_nobody_works_on_any_more_is_told_of_within_a_minute_and_once(

@@ -1,6 +1,7 @@
 """`rollout deploy` and `rollout up`: replace what serves by a new release."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -8,9 +9,10 @@ import typer
 from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.cli.app import AllowUnknown, AsJson, DryRun, Env, From, Verbose, Why, app
 from guarded_rollout.cli.pipeline import drawn
-from guarded_rollout.cli.session import Session, built_aside, session, settings_file, with_session
-from guarded_rollout.clock import duration
+from guarded_rollout.cli.session import Session, built_aside, configured, session, settings_file
+from guarded_rollout.clock import SystemClock, duration
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
+from guarded_rollout.rollout.draining import await_slot
 from guarded_rollout.rollout.engine import Request, operator
 from guarded_rollout.rollout.runner import DeployResult
 from guarded_rollout.rollout.steps import Options
@@ -21,7 +23,11 @@ Restart = Annotated[
     bool, typer.Option("--restart", help="Roll out even what serves already, through the other slot.")
 ]
 Supersede = Annotated[
-    bool, typer.Option("--supersede", help="Take back the release that is being watched first.")
+    bool,
+    typer.Option(
+        "--supersede",
+        help="Take back the release that is being watched first; cut what the one before still answers.",
+    ),
 ]
 SkipHealth = Annotated[
     bool,
@@ -38,9 +44,8 @@ Override = Annotated[
 
 
 @app.command(epilog="Example: rollout deploy --env staging --from git:v1.2.0 --backup-first --verbose")
-@with_session(log="deploy")
 def deploy(
-    work: Session,
+    env: Env = "production",
     source: From = None,
     backup_first: Annotated[
         bool, typer.Option("--backup-first", help="Take a verified backup before it.")
@@ -51,6 +56,9 @@ def deploy(
     supersede: Supersede = False,
     override: Override = "",
     why: Why = "",
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build a release, verify it beside the one that serves, and shift the traffic to it.
 
@@ -61,7 +69,8 @@ def deploy(
     request = Request(
         "deploy", operator(), why, backup=backup_first, restart=restart, supersede=supersede, options=options
     )
-    roll_out(work, source, request, stand_by)
+    with _session(env, request, as_json=as_json, verbose=verbose, dry_run=dry_run) as work:
+        roll_out(work, source, request, stand_by)
 
 
 @app.command(epilog="Example: rollout up --env production --follow")
@@ -91,12 +100,24 @@ def up(
         supersede=supersede,
         options=options,
     )
-    with session(env, "up", as_json=as_json, verbose=verbose, dry_run=dry_run, log="deploy") as work:
+    with _session(env, request, as_json=as_json, verbose=verbose, dry_run=dry_run) as work:
         opened = roll_out(work, source, request, None if follow else in_background)
     if opened and follow:
         from guarded_rollout.cli.monitor import monitor
 
         monitor(env)
+
+
+@contextmanager
+def _session(env: str, request: Request, *, as_json: bool, verbose: bool, dry_run: bool) -> Iterator[Session]:
+    """The session of a deployment, once its slot is given up: nobody is locked out meanwhile."""
+    if not (dry_run or request.supersede):
+        with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
+            await_slot(environment, SystemClock(), out.say)
+    with session(
+        env, request.command, as_json=as_json, verbose=verbose, dry_run=dry_run, log="deploy"
+    ) as work:
+        yield work
 
 
 def roll_out(

@@ -189,7 +189,7 @@ def _watch_environment(
         if not asked.dry_run and (code := _lock_or_follow(stack, environment, clock, show)) is not None:
             return code
         publisher = stack.enter_context(_publishing(environment, asked.dry_run))
-        rollouts = EngineRollouts(environment, clock, DISPLAY.show)
+        rollouts = EngineRollouts(environment, clock, DISPLAY.show, publisher)
         stack.callback(rollouts.close)
         while rollouts.rolling_out():
             clock.sleep(1.0)
@@ -278,7 +278,7 @@ def _stand_by(env: str | None) -> int:
     environment = load(settings_file()).environment(env or "production")
     clock = SystemClock()
     with _publishing(environment, dry_run=False) as publisher:
-        rollouts = EngineRollouts(environment, clock, lambda line: None)
+        rollouts = EngineRollouts(environment, clock, lambda line: None, publisher)
         Watchdog(environment, rollouts, publisher, clock).stand_by()
         rollouts.close()
     Site(environment).processes.forget(WATCHER)

@@ -4,7 +4,7 @@ from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, settings_file, with_session
 from guarded_rollout.host.slots import SLOTS
 from guarded_rollout.monitor.supervised import start_watching
-from guarded_rollout.rollout.window import window
+from guarded_rollout.rollout.window import accepted, window
 
 
 @app.command(epilog="Example: rollout start --env production")
@@ -22,7 +22,7 @@ def start(work: Session) -> None:
         return
     work.site.ensure()
     if (rollout := work.journal.open_rollout(work.env)) is not None:
-        start_watching(work.site, settings_file(), stand_by=window(rollout) is None)
+        start_watching(work.site, settings_file(), stand_by=window(rollout) is None or accepted(rollout))
     serving = work.site.require_serving()
     renewed = work.site.traffic.renew_certificate()
     if renewed:

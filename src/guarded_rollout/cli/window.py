@@ -6,8 +6,10 @@ from guarded_rollout.clock import SystemClock, duration
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.monitor.heartbeat import watched_by_another
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
+from guarded_rollout.rollout.draining import Draining
 from guarded_rollout.rollout.engine import operator
 from guarded_rollout.rollout.stopping import Stopped, stop_owner
+from guarded_rollout.rollout.window import accepted
 
 
 @app.command(epilog="Example: rollout resume --env production")
@@ -24,6 +26,7 @@ def resume(work: Session) -> None:
         if not watched_by_another(work.environment, engine.require_open().id, work.site.clock.instant()):
             start_watching(work.site, settings_file())
         work.out.say(f"{result.release.id} is watched for another {duration(left)}.")
+    leave_draining(work, result.draining)
     work.out.result(environment=work.env, release=result.release.id, window_seconds_left=round(left))
 
 
@@ -51,8 +54,24 @@ def promote(work: Session) -> None:
         work.out.rehearse(*engine.rehearse_resume())
         return
     stop_watching(work.site)
-    engine.promote()
-    work.out.result(environment=work.env, release=rollout.target, outcome="completed")
+    left = engine.promote().draining
+    leave_draining(work, left)
+    work.out.result(
+        environment=work.env,
+        release=rollout.target,
+        outcome="accepted" if left else "completed",
+        in_flight=left.in_flight.total if left else 0,
+    )
+
+
+def leave_draining(work: Session, left: Draining | None) -> None:
+    """Have the rest of an accepted rollout done in the background, once the old release has answered."""
+    rollout = work.journal.open_rollout(work.env)
+    if left is None or rollout is None:
+        return
+    start_watching(work.site, settings_file(), stand_by=True)
+    until = f"; it is stopped then, or in {duration(left.left)}"
+    work.out.say(f"{rollout.target} was accepted. {rollout.source} still answers {left.in_flight}{until}.")
 
 
 @app.command(epilog='Example: rollout abort --env production --why "users see wrong matches"')
@@ -90,6 +109,8 @@ def _abort(work: Session, why: str, stopped: Stopped | None) -> None:
     else:
         ended = engine.abort(why)
     stop_watching(work.site)
-    serves = ended.target if ended.outcome is RolloutOutcome.COMPLETED else ended.source
+    if accepted(ended) and ended.open:
+        start_watching(work.site, settings_file(), stand_by=True)
+    serves = ended.target if accepted(ended) or ended.outcome is RolloutOutcome.COMPLETED else ended.source
     work.out.say(f"{serves or 'Nothing'} serves {work.env}.")
     work.out.result(environment=work.env, release=serves, outcome=ended.outcome)

@@ -119,10 +119,26 @@ class Processes:
         try:
             if self.up() and (state := self.states().get(name)) and state.description != "STOPPED":
                 self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name)
+                while self.states()[name].description == "STOPPING":  # it was asked before: see below
+                    time.sleep(0.05)
         except SupervisorError:
             if self.up():
                 raise
         self._end_what_is_left(name)
+
+    def ask_to_stop(self, name: str) -> None:
+        """Want a program no more, and have it drain without waiting; the supervisor kills it afterwards."""
+        self.forget(name)
+        if self.up():
+            self._tolerate("NOT_RUNNING", "supervisor.stopProcess", name, False)
+
+    def runs(self, name: str) -> bool:
+        """Return True while a program runs, whether anybody supervises it or not."""
+        try:
+            written = self.lock_path(name).read_text().strip()
+        except FileNotFoundError:
+            return False
+        return written.isdigit() and launcher.alive(int(written))
 
     def _end_what_is_left(self, name: str) -> None:
         """A killed supervisor leaves its children, and a new one may not have adopted them yet."""

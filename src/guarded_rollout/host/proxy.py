@@ -27,6 +27,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from guarded_rollout.config.environments import Environment
@@ -65,12 +66,27 @@ LAG = (
 SCRAPED = "metrics"  # the name of the scrapers' server in the proxy's own metrics
 ANSWER_SECONDS = 5  # below Prometheus's usual timeout of 10 s: a service that hangs is an answer, 0
 
-IN_FLIGHT = re.compile(
-    r'^caddy_http_requests_in_flight\{[^}]*server="(?P<slot>\w+)"[^}]*\} (?P<count>\S+)$', re.MULTILINE
-)
+IN_FLIGHT = re.compile(r"^caddy_http_requests_in_flight\{(?P<labels>[^}]*)\} (?P<count>\S+)$", re.MULTILINE)
 """The proxy's gauge: a line for each handler that a request passes, so the highest counts them all."""
+STREAM_HANDLER = "vars"  # of a slot's own server, event streams and WebSockets alone pass one
 
 Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The requests that a slot is answering. `streams` (event streams, WebSockets) end only when told to."""
+
+    requests: int = 0
+    streams: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.requests + self.streams
+
+    def __str__(self) -> str:
+        counts = ((self.requests, "request"), (self.streams, "stream"))
+        return " and ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts if count)
 
 
 class Traffic:
@@ -135,11 +151,18 @@ class Traffic:
             return None
         return "blue" if written.endswith(TO_BLUE + SPARE) else "green"
 
-    def in_flight(self, slot: Slot) -> int:
-        """Return how many requests this slot is answering; 0 where the proxy does not say."""
+    def in_flight(self, slot: Slot) -> InFlight:
+        """Return what this slot is answering; nothing where the proxy does not say."""
         answer = Endpoint(self.admin_socket, ANSWER_SECONDS).fetch("GET", "/metrics")
-        found = IN_FLIGHT.finditer(answer.body.decode(errors="replace"))
-        return max((int(float(one["count"])) for one in found if one["slot"] == slot), default=0)
+        counts = {
+            one["labels"]: int(float(one["count"]))
+            for one in IN_FLIGHT.finditer(answer.text)
+            if f'server="{slot}"' in one["labels"]
+        }
+        streams = max(
+            (n for labels, n in counts.items() if f'handler="{STREAM_HANDLER}"' in labels), default=0
+        )
+        return InFlight(max(counts.values(), default=0) - streams, streams)
 
     def ensure(self) -> None:
         """Start the proxy unless it runs. Raises `PortTakenError` before anything was started."""
@@ -266,7 +289,7 @@ def configuration(environment: Environment) -> Json:
             "listen": [f"{dial(run, slot)}|0600"],
             "automatic_https": {"disable": True},
             "trusted_proxies_unix": True,  # or the client's address and scheme end at the edge
-            "routes": [{"handle": [_named(environment, slot) | _upstream(slots.socket(slot))]}],
+            "routes": [STREAMS, {"handle": [_named(environment, slot) | _upstream(slots.socket(slot))]}],
             "errors": {"routes": [{"handle": [{"handler": "static_response", "abort": True}]}]},
         }
     if environment.metrics_port:
@@ -285,6 +308,12 @@ def configuration(environment: Environment) -> Json:
         "apps": apps,
     }
 
+
+STREAMS: Json = {
+    "match": [{"header": {"Accept": ["*text/event-stream*"]}}, {"header": {"Upgrade": ["*"]}}],
+    "handle": [{"handler": STREAM_HANDLER, "stream": True}],
+}
+"""Passed by requests whose answers do not end by themselves, so that the gauge counts them apart."""
 
 UNAVAILABLE: Json = {
     "handler": "static_response",

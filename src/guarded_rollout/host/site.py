@@ -206,6 +206,11 @@ class Site:
         self.slots.socket(slot).unlink(missing_ok=True)
         shutil.rmtree(self.environment.samples, ignore_errors=True)  # there is nothing to compare any more
 
+    def ask_to_stop(self, slot: Slot) -> None:
+        """Ask what runs in a slot to drain, and empty the slot; nobody waits for it here."""
+        self.processes.ask_to_stop(slot)
+        self.slots.clear(slot)
+
     def shut_down(self) -> None:
         """Stop everything; a service does not always take its socket with it."""
         self.processes.shut_down()

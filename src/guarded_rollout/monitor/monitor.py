@@ -21,6 +21,7 @@ from guarded_rollout.monitor.tasks import TaskResult
 from guarded_rollout.notify.events import Facts
 
 NOTICE_SECONDS = 2.0  # at most so long until a promote, pause or abort is noticed
+DRAIN_POLL_SECONDS = 0.5  # of what the old release of an accepted rollout still answers
 FINISH = "finish"
 FINISH_ATTEMPTS = 5
 
@@ -52,6 +53,7 @@ class Monitor:
         self._finishing = False
         self._finish_attempts = 0
         self._finish_at = 0.0
+        self._accepting = False
         self.exit_code: int | None = None
 
     # ---- the run
@@ -91,7 +93,8 @@ class Monitor:
     def turn(self) -> None:
         """Send for what is due, wait for what comes back first, and act on it."""
         now = self.session.now()
-        seconds = min(self.rollback.next_due() - now, NOTICE_SECONDS)
+        notice = DRAIN_POLL_SECONDS if self.window and self.window.draining else NOTICE_SECONDS
+        seconds = min(self.rollback.next_due() - now, notice)
         observations, results = self.session.poll(seconds)
         for seen in observations:
             self._see(seen)
@@ -144,7 +147,7 @@ class Monitor:
             return  # it was stopped on purpose: an alert would wake somebody, and nothing would end it
         # What is being stopped on purpose stops answering: nobody needs to be paged for that.
         stopping = self.rollback.state is RollbackState.RUNNING and not seen.sample.ok
-        stopping = stopping or (self._finishing and seen.sample.side is Side.STABLE)
+        stopping = stopping or (self._closing and seen.sample.side is Side.STABLE)
         changes = self.session.record(seen, suppressed=stopping)
         wanting = [change.verdict for change in changes if Action.AUTO_ROLLBACK in change.actions]
         if wanting:
@@ -154,7 +157,7 @@ class Monitor:
 
     def _want(self, wanting: Sequence[Verdict], now: float) -> None:
         """Ask for a rollback, unless the window has closed: what is being accepted is watched no more."""
-        if not self._finishing:
+        if not self._closing:
             reason = "; ".join(f"{one.gate}: {one.reason}" for one in wanting) or "a gate's source is silent"
             facts = facts_of(wanting[0]) if wanting else Facts()
             self.rollback.want(reason, now, facts, quarantine=self.session.panel.quarantines())
@@ -164,6 +167,12 @@ class Monitor:
         panel = self.session.panel
         if panel.wants_rollback():
             self._want([one for one in panel.verdicts if one.gate in panel.failing], now)
+
+    @property
+    def _closing(self) -> bool:
+        """True once the release is being accepted, or was: it is watched no more, unless finishing fails."""
+        accepted = self.window is not None and self.window.accepted and not self._finish_attempts
+        return self._finishing or accepted
 
     def _taken_away(self) -> bool:
         """Return True if somebody else is taking the release back, or has."""
@@ -198,7 +207,11 @@ class Monitor:
         elif window.undoing:
             if not window.at_work:  # an operator who takes it back needs no help
                 self.rollback.resume("it was being rolled back", now)
-        elif window.left <= 0 and not self.rollback.blocking and now >= self._finish_at:
+        elif window.draining or now < self._finish_at:
+            return
+        elif window.accepted:
+            self._finish()
+        elif window.left <= 0 and not self.rollback.blocking:
             # Silence is no pass: the window stays open until there is data, or somebody promotes the release.
             held = self._note_unreadable(now) or self._in_doubt() or self._note_undecided(now)
             if not held or self.target.dry_run:
@@ -259,7 +272,8 @@ class Monitor:
             self.session.say("info", f"DRY-RUN: would accept {self.target.release}: the window closed")
             self.exit_code = self._verdict_of_all()
             return
-        if not self._finish_attempts:
+        if not (self._accepting or (self.window and self.window.accepted)):
+            self._accepting = True
             words = f"The window closed without a rollback: accepting {self.target.release}"
             self.session.say("info", words)
         self._finishing = True

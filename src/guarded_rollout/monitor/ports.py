@@ -18,6 +18,8 @@ class OpenWindow:
     paused: bool = False
     undoing: bool = False  # it is being taken back, or whoever did so died
     at_work: bool = False  # a command has the environment's lock
+    accepted: bool = False  # it is over for good; what is left is to finish
+    draining: bool = False  # and the old release is still answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class OpenRollout:
     """An open rollout. `step` is where it stands; without an `owner` nobody is at work on it.
 
     `watched` is True once its window is open: then a monitor attends to it, not the command that began it.
+    `accepted` is True once the window was closed for good, `draining` while the old release still answers.
     """
 
     rollout: str
@@ -32,6 +35,8 @@ class OpenRollout:
     step: str
     owner: bool
     watched: bool
+    accepted: bool = False
+    draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,10 @@ class Rollouts(Protocol):
         ...
 
     def finish(self) -> None:
-        """Accept the release. Raises a `RolloutError`; can be tried again."""
+        """Accept the release, and finish, or call it again once the old one has ended what it answers.
+
+        Raises a `RolloutError`; can be tried again.
+        """
         ...
 
     def pause(self) -> None:

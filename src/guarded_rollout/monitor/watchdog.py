@@ -1,14 +1,22 @@
-"""Alerts when a rollout is open and nobody works on it, or its window is open and nobody watches it."""
+"""Alerts when a rollout is open and nobody works on it, or its window is open and nobody watches it.
+
+It also finishes an accepted rollout, once the old release has ended what it was answering.
+"""
 
 from dataclasses import dataclass
 
 from guarded_rollout.clock import Clock, Instant, duration
 from guarded_rollout.config.environments import Environment
+from guarded_rollout.errors import LockHeldError, RolloutError
+from guarded_rollout.logs import ModuleLog
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.heartbeat import BEAT_SECONDS, MISSED_SECONDS
+from guarded_rollout.monitor.monitor import DRAIN_POLL_SECONDS
 from guarded_rollout.monitor.ports import OpenRollout, OpenWindow, Rollouts
 from guarded_rollout.notify.events import Event, Kind, event
 from guarded_rollout.notify.publisher import Publisher
+
+log = ModuleLog()
 
 AGAIN_SECONDS = 300.0
 INTERRUPTED_SECONDS = 20.0
@@ -30,8 +38,22 @@ class Watchdog:
     def stand_by(self) -> None:
         """Look every ten seconds until no rollout is open; alert after a minute, then every five."""
         while (rollout := self.rollouts.open_rollout()) is not None:
-            self.look(rollout)
-            self.clock.sleep(BEAT_SECONDS)
+            if rollout.accepted:
+                self.clock.sleep(DRAIN_POLL_SECONDS if rollout.draining or self._finish() else BEAT_SECONDS)
+            else:
+                self.look(rollout)
+                self.clock.sleep(BEAT_SECONDS)
+
+    def _finish(self) -> bool:
+        """Finish an accepted rollout, or take the next step to it; False if that failed."""
+        try:
+            self.rollouts.finish()
+        except LockHeldError:
+            return False  # whoever holds it finishes it, or begins something else
+        except RolloutError as error:
+            log.error(error.sentence)
+            return False
+        return True
 
     def look(self, rollout: OpenRollout) -> None:
         """Look once, and publish what is wrong."""

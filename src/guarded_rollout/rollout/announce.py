@@ -18,6 +18,7 @@ from guarded_rollout.notify.events import LEVELS, Event, Facts, Kind, Level
 from guarded_rollout.notify.publisher import NullPublisher, Publisher
 from guarded_rollout.rollout.engine import MONITOR
 from guarded_rollout.rollout.steps.quarantine import QUARANTINED, Quarantine
+from guarded_rollout.rollout.window import WATCH, accepted
 
 log = ModuleLog()
 
@@ -25,7 +26,6 @@ FRESH = timedelta(hours=6)
 """Older events are history, not news."""
 
 ROLLBACK = "rollback"
-WATCH = "watch"
 
 
 class PublishingJournal(Journal):
@@ -43,6 +43,11 @@ class PublishingJournal(Journal):
     def intend(self, rollout: UUID, step: str, **plan: object) -> None:
         structlog.contextvars.bind_contextvars(rollout=str(rollout))
         super().intend(rollout, step, **plan)
+        if step == WATCH:
+            self._publish(rollout)
+
+    def settle(self, rollout: UUID, step: str, outcome: StepOutcome, **evidence: object) -> None:
+        super().settle(rollout, step, outcome, **evidence)
         if step == WATCH:
             self._publish(rollout)
 
@@ -96,7 +101,10 @@ def events_of(rollout: Rollout) -> list[Event]:
     taken_over = (
         is_rollback and rollout.outcome is RolloutOutcome.ROLLED_BACK
     )  # by another, with its own events
-    if rollout.outcome is not None and rollout.ended_at is not None and not taken_over:
+    good = accepted(rollout) or rollout.outcome is RolloutOutcome.COMPLETED
+    if watched is not None and not is_rollback and good and (at := watched.ended_at or rollout.ended_at):
+        events.append(_accepted(rollout, at))
+    elif rollout.outcome is not None and rollout.ended_at is not None and not taken_over:
         events.append(_ended(rollout, rollout.outcome, rollout.ended_at, is_rollback))
     return events
 
@@ -140,15 +148,23 @@ def _doubted(rollout: Rollout) -> str:
     return f"{words}, and {again} of them made again"
 
 
+def _accepted(rollout: Rollout, at: datetime) -> Event:
+    """Its window was closed for good, whatever the release before is still answering."""
+    return _event(
+        rollout,
+        Kind.DEPLOYMENT_SUCCEEDED,
+        at,
+        "It was accepted: its window is over.",
+        done=f"{rollout.target} serves{_doubted(rollout)}",
+        **_evidence(rollout, at),
+    )
+
+
 def _ended(rollout: Rollout, outcome: RolloutOutcome, at: datetime, is_rollback: bool) -> Event:
     evidence = _evidence(rollout, at)
     if outcome is RolloutOutcome.COMPLETED:
         kind = Kind.ROLLBACK_SUCCEEDED if is_rollback else Kind.DEPLOYMENT_SUCCEEDED
-        accepted = not is_rollback and rollout.last(WATCH) is not None
-        words = "It was accepted: its window is over." if accepted else ""
-        return _event(
-            rollout, kind, at, words, done=f"{rollout.target} serves{_doubted(rollout)}", **evidence
-        )
+        return _event(rollout, kind, at, done=f"{rollout.target} serves{_doubted(rollout)}", **evidence)
     if is_rollback:
         command = f"rollout rollback --to {rollout.target} --env {rollout.environment} --force"
         return _event(

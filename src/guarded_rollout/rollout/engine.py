@@ -9,24 +9,26 @@ from uuid import UUID
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.environments import TrafficStep
-from guarded_rollout.errors import NothingOpenError, NotWatchedError, WindowOpenError
+from guarded_rollout.errors import NothingOpenError, NotWatchedError, SlotDrainsError, WindowOpenError
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.host.stores import store_of
-from guarded_rollout.journal.model import INTERRUPTED, SUPERSEDED, UNDOING, Rollout
+from guarded_rollout.journal.model import INTERRUPTED, SUPERSEDED, UNDOING, Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.rollback import plan_rollback
 from guarded_rollout.rollout.runner import DeployResult, advance, decided, take_back
 from guarded_rollout.rollout.steps import STEPS
 from guarded_rollout.rollout.steps.base import Options, RolloutStep, Work
 from guarded_rollout.rollout.steps.shift import candidate_is_alive
-from guarded_rollout.rollout.window import PAUSED, PROMOTED, RESUMED, Window, mark, window
+from guarded_rollout.rollout.window import PAUSED, PROMOTED, RESUMED, Window, accepted, mark, window
 
 DEFAULTS = Options()
 MONITOR = "the monitor"
 """The operator of an automatic rollback."""
 NO_ROLLOUT = UUID(int=0)  # of a rehearsal, which writes nothing
+PATIENCE_SECONDS = 3.0
+"""An accepted rollout waits for so long at once for what the old release answers: most requests take less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,13 @@ class Engine:
         for step in work.steps:
             yield from step.describe(work)
 
-    def resume(self) -> DeployResult:
-        """Resume a rollout that a crash interrupted or `pause` held. Raises `NothingOpenError`."""
+    def resume(self, *, patience: float = PATIENCE_SECONDS, hurry: bool = False) -> DeployResult:
+        """Resume a rollout that a crash interrupted or `pause` held. Raises `NothingOpenError`.
+
+        An accepted one is finished once its old release has ended what it answers; `hurry` stops that now.
+        """
         rollout, work = self._open()
+        work = replace(work, patience=patience, hurry=hurry)
         if begun := rollout.note(UNDOING):
             take_back(work, begun.data["cause"])
             if work.outgoing is not None:
@@ -144,19 +150,35 @@ class Engine:
                     operator=rollout.operator,
                 )
             if left <= 0:
-                self.resume()
+                self._finish_previous(rollout, hurry=request.supersede)
                 return
         self.abort(f"{SUPERSEDED} {request.command}" if found else INTERRUPTED)
+
+    def _finish_previous(self, rollout: Rollout, *, hurry: bool) -> None:
+        """Finish an accepted rollout: its old release stands in the slot that is needed now."""
+        left = self.resume(hurry=hurry).draining
+        if left is not None and left.asked:
+            left = self.resume(hurry=True).draining
+        if left is not None:
+            raise SlotDrainsError(
+                release=rollout.source,
+                in_flight=left.in_flight,
+                left=duration(left.left),
+                environment=rollout.environment,
+            )
 
     # ---- the window
 
     def promote(self) -> DeployResult:
-        """Close the window early and accept the release. Raises `NothingOpenError`, `NotWatchedError`."""
+        """Close the window early and accept the release. Raises `NothingOpenError`, `NotWatchedError`.
+
+        `draining` of the result is left to whoever calls `resume` once that has ended.
+        """
         rollout, work = self._open()
         if window(rollout) is None:
             raise NotWatchedError(release=rollout.target)
         work.note(PROMOTED, operator=operator())
-        return advance(work)
+        return advance(replace(work, patience=PATIENCE_SECONDS))
 
     def pause(self) -> Window:
         """Let the window's clock stand still. Raises `NothingOpenError`, `NotWatchedError`."""
@@ -199,6 +221,11 @@ class Engine:
     # ---- inside
 
     def _begin(self, work: Work, request: Request, closes: UUID | None = None) -> Work:
+        if closes is not None and accepted(self.journal.rollout(closes)):  # it was good once
+            self.journal.end(
+                closes, RolloutOutcome.COMPLETED, f"left by {request.command} before it had finished"
+            )
+            closes = None
         rollout = self.journal.begin(
             self.site.environment.name,
             request.command,

@@ -15,10 +15,13 @@ from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire, owner
 from guarded_rollout.monitor.ports import Ended, OpenRollout, OpenWindow
+from guarded_rollout.notify.publisher import NullPublisher, Publisher
+from guarded_rollout.rollout.announce import PublishingJournal
+from guarded_rollout.rollout.draining import Drain
 from guarded_rollout.rollout.engine import MONITOR, Engine, Request
 from guarded_rollout.rollout.rollback import previous
 from guarded_rollout.rollout.steps.base import Options
-from guarded_rollout.rollout.window import window
+from guarded_rollout.rollout.window import accepted, window
 
 COMMAND = "rollout monitor"
 
@@ -26,11 +29,19 @@ COMMAND = "rollout monitor"
 class EngineRollouts:
     """Implements `Rollouts`. Each call runs in a thread of its own, with its own journal and site."""
 
-    def __init__(self, environment: Environment, clock: Clock, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        clock: Clock,
+        say: Callable[[str], None],
+        publisher: Publisher | None = None,
+    ) -> None:
         self._environment = environment
         self._clock = clock
         self._say = say
+        self._publisher = publisher or NullPublisher()
         self._journal = Journal.open(environment.journal, clock=clock, create=False)
+        self._drain = Drain(Site(environment, clock), self._journal)
         self._stable, self._rollout = "", ""
 
     @property
@@ -70,7 +81,13 @@ class EngineRollouts:
             paused=bool(found and found.paused),
             undoing=back or rollout.undoing,
             at_work=owner(self._environment.lock) is not None,
+            accepted=accepted(rollout),
+            draining=self._draining(rollout),
         )
+
+    def _draining(self, rollout: Rollout) -> bool:
+        found = self._drain.look(rollout)
+        return found is not None and found.waits
 
     def open_rollout(self) -> OpenRollout | None:
         rollout = self._journal.open_rollout(self._environment.name)
@@ -84,6 +101,8 @@ class EngineRollouts:
             step=step.name if step else "the start",
             owner=owner(self._environment.lock) is not None,
             watched=watched,
+            accepted=accepted(rollout),
+            draining=self._draining(rollout),
         )
 
     def last(self) -> Rollout | None:
@@ -136,18 +155,20 @@ class EngineRollouts:
         return engine.site.release(self._stable) if self._stable else previous(engine.site, engine.journal)
 
     def finish(self) -> None:
-        with self._engine() as engine:
-            engine.resume()
+        with self._engine(self._publisher) as engine:
+            engine.resume(patience=0)
 
     def pause(self) -> None:
         with self._engine() as engine:
             engine.pause()
 
     @contextmanager
-    def _engine(self) -> Iterator[Engine]:
+    def _engine(self, publisher: Publisher | None = None) -> Iterator[Engine]:
+        """The engine, with the lock. Events are published where the monitor has none of its own for them."""
         environment = self._environment
         held = acquire(environment.lock, environment=environment.name, command=COMMAND)
-        with held, Journal.open(environment.journal) as journal:
+        with held, PublishingJournal.open(environment.journal) as journal:
+            journal.publisher = publisher or NullPublisher()
             yield Engine(Site(environment), journal, self._say)
 
     def close(self) -> None:

@@ -13,10 +13,11 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.interrupts import interruptible, shielded
 from guarded_rollout.journal.model import INTERRUPTED, UNDOING, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.lock import StopRequest, stop_request
+from guarded_rollout.rollout.draining import Draining
 from guarded_rollout.rollout.steps.base import RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import require_works
 from guarded_rollout.rollout.steps.quarantine import Quarantine
-from guarded_rollout.rollout.window import Window
+from guarded_rollout.rollout.window import Window, accepted
 
 TOUCHING = ("migrate", "shift")
 """The steps after which the release that serves may not work as before."""
@@ -24,20 +25,26 @@ TOUCHING = ("migrate", "shift")
 
 @dataclass(frozen=True, slots=True)
 class DeployResult:
-    """A rollout as the engine leaves it. `window` is open if someone must watch it."""
+    """A rollout as the engine leaves it. `window` is open if someone must watch it.
+
+    `draining` is what the old release of an accepted one still answers: someone must come back for it.
+    """
 
     release: Release
     serving_already: bool = False
     window: Window | None = None
+    draining: Draining | None = None
 
 
 def advance(work: Work) -> DeployResult:
-    """Do the steps that are not done; stop where the window is open, or take all back on failure."""
+    """Do the steps that are not done; stop where somebody has to watch or wait, take all back on failure."""
     for step in work.steps:
         if work.journal.rollout(work.rollout).done(step.name):
             continue
         if (window := step.open_window(work)) is not None:
             return DeployResult(work.incoming, window=window)
+        if (draining := step.drain(work)) is not None:
+            return DeployResult(work.incoming, draining=draining)
         _do(work, step)
     work.journal.end(work.rollout, RolloutOutcome.COMPLETED)
     work.say(f"{work.incoming.id} serves {work.site.environment.name}")
@@ -134,7 +141,7 @@ def decided(rollout: Rollout, work: Work) -> str:
     """Say why an open rollout cannot be taken back any more; empty if it can."""
     if work.is_rollback:
         return f"a rollback is not taken back, and this one goes to {work.incoming.id}"
-    if not rollout.undoing and any(step.accepts and rollout.done(step.name) for step in work.steps):
+    if accepted(rollout):
         return f"{work.incoming.id} was accepted, and is left by `rollout rollback --to previous`"
     return ""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from guarded_rollout.clock import Clock, Instant
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.journal.model import Rollout
+from guarded_rollout.journal.model import JournalEntry, Rollout
 
 WATCH = "watch"
 """The name of the step whose intent opens the window."""
@@ -58,19 +58,29 @@ def window(rollout: Rollout) -> Window | None:
     running: Instant | None = opened
     for note in rollout.notes:
         if note.name == PAUSED and running is not None:
-            watched += _instant(note.at, note.data).since(running)
+            watched += instant_of(note).since(running)
             running = None
         elif note.name == RESUMED and running is None:
-            running = _instant(note.at, note.data)
+            running = instant_of(note)
         elif note.name == PROMOTED:
             promoted = True
     return Window(opened, float(str(step.plan["seconds"])), watched, running, promoted)
 
 
+def accepted(rollout: Rollout) -> bool:
+    """Return True once the window was closed for good: what is left is to finish, or to roll back. Pure."""
+    return rollout.done(WATCH) and not (rollout.is_rollback or rollout.undoing)
+
+
 def mark(clock: Clock) -> dict[str, object]:
-    """Return the data by which the time of a note about the window is counted: see `Instant`."""
+    """Return the data by which the time of a note is counted: see `Instant`."""
     now = clock.instant()
     return {"boot": now.boot, "steady": now.steady}
+
+
+def instant_of(note: JournalEntry) -> Instant:
+    """Return the moment that `mark` wrote into a note."""
+    return _instant(note.at, note.data)
 
 
 def _instant(at: datetime, data: Mapping[str, Any]) -> Instant:

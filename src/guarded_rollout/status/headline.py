@@ -7,6 +7,7 @@ from guarded_rollout.clock import duration
 from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.host.processes import PROXY
 from guarded_rollout.journal.model import UNDOING
+from guarded_rollout.rollout.draining import ASKED, DRAINING
 from guarded_rollout.status.rows import shaky
 from guarded_rollout.status.session_log import Judged
 from guarded_rollout.status.snapshot import SUPERVISOR, Phase, Snapshot
@@ -220,7 +221,7 @@ def _watching(seen: Snapshot, config: "EnvironmentGates | None") -> Headline:
     if silent:
         return Headline("warn", f"{seen.candidate} is being watched, with no data for {', '.join(silent)}")
     if seen.phase is Phase.CLOSING:
-        return Headline("accent", f"The window of {seen.candidate} is over", "It is being accepted.")
+        return _closing(seen)
     if unwell := [one.verdict for one in judged if shaky(one.verdict)]:
         said = "; ".join(one.reason for one in unwell)
         return Headline("warn", f"{seen.candidate} is unwell", f"{said}.", "Look at its log, or Abort.")
@@ -229,6 +230,19 @@ def _watching(seen: Snapshot, config: "EnvironmentGates | None") -> Headline:
     words = f"{passing} {'gate passes' if passing == 1 else 'gates pass'}"
     words += f", {waiting} wait for more samples." if waiting else "."
     return Headline("good", f"{seen.candidate} is being watched", words if judged else "", "Nothing.")
+
+
+def _closing(seen: Snapshot) -> Headline:
+    """The window is over. The old release may take some time to end what it was answering."""
+    note = seen.rollout.note(DRAINING) if seen.rollout else None
+    if note is None or seen.rollout is None:
+        return Headline("accent", f"The window of {seen.candidate} is over", "It is being accepted.")
+    asked = seen.rollout.note(ASKED)
+    left = float(str(note.data["seconds"])) - (seen.read_at - note.at.timestamp())
+    until = "it was asked to stop" if asked else f"it is stopped then, or in {duration(max(0.0, left))}"
+    in_flight = (asked or note).data["in_flight"]
+    detail = f"{seen.stable} was still answering {in_flight}: {until}."
+    return Headline("good", f"{seen.candidate} was accepted", detail, "Nothing.")
 
 
 def _rolls_back(broken: tuple[Judged, ...], config: "EnvironmentGates") -> bool:

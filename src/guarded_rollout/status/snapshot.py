@@ -29,7 +29,7 @@ from guarded_rollout.monitor.heartbeat import Heartbeat
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.threshold_review import newest_sessions
 from guarded_rollout.notify.outbox import DeliveryLog, Outbox
-from guarded_rollout.rollout.window import Window, window
+from guarded_rollout.rollout.window import Window, accepted, window
 from guarded_rollout.status.cache import Cached, KeptOpen, stamp
 from guarded_rollout.status.cache import Unreadable as Unreadable
 from guarded_rollout.status.session_log import SessionFacts, SessionReader
@@ -335,7 +335,7 @@ def log_of(environment: Environment, rollout: Rollout) -> Path | None:
 
 
 def _unwatched(rollout: Rollout | None, found: Window | None, beat: Heartbeat | None, now: Instant) -> float:
-    if rollout is None or found is None:
+    if rollout is None or found is None or accepted(rollout):
         return 0.0
     opened_at = found.opened_at(now).timestamp()
     opened = OpenWindow(str(rollout.id), rollout.target or "", rollout.source or "", opened_at, 0.0, 0.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from guarded_rollout.journal.model import OVERRIDDEN, RolloutOutcome
+from guarded_rollout.journal.model import OVERRIDDEN, RolloutOutcome, StepOutcome
 from guarded_rollout.logs import LogFile
 from guarded_rollout.notify.events import Event, Kind, Level
 from guarded_rollout.rollout.announce import MONITOR, PublishingJournal, events_of, publish
@@ -68,13 +68,16 @@ def test_a_deployment_is_notified_from_start_to_acceptance(
     clock.advance(90)
     journal.intend(rollout, "watch", seconds=3600)
     clock.advance(10)
+    journal.settle(rollout, "watch", StepOutcome.DONE)
+    assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.SERVING, Kind.DEPLOYMENT_SUCCEEDED]
+    clock.advance(300)  # the old release ends what it was answering
     journal.end(rollout, RolloutOutcome.COMPLETED)
     assert ears.kinds() == [Kind.DEPLOYMENT_STARTED, Kind.SERVING, Kind.DEPLOYMENT_SUCCEEDED]
     begun, shifted, accepted = ears.heard.values()
     assert begun.facts["operator"] == "robin@host"
     assert begun.facts["reason"] == "new colours"
     assert begun.facts["done"] == "1.3.0 serves until it is verified"
-    until = clock.now() - timedelta(seconds=10) + timedelta(hours=1)
+    until = clock.now() - timedelta(seconds=310) + timedelta(hours=1)
     assert shifted.message == f"It serves all of the traffic, and is watched until {until:%H:%M} UTC."
     assert shifted.facts["next_command"] == "rollout monitor --env production"
     assert shifted.facts["backup_file"] == "backups/dhash_production_20260101_000000.zip"

@@ -12,6 +12,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import Slot, other
 from guarded_rollout.journal.store import Journal
+from guarded_rollout.rollout.draining import Draining
 from guarded_rollout.rollout.window import Window
 
 Evidence = dict[str, Any]
@@ -56,6 +57,8 @@ class Work:
     options: Options
     say: Callable[[str], None]
     guard: Callable[["Work"], None]  # asked while a share is held; raises to take the rollout back
+    patience: float = 0.0  # seconds to wait here for what the old release still answers
+    hurry: bool = False  # its slot is needed: it is stopped now, with its drain time alone
 
     @property
     def outgoing_slot(self) -> Slot:
@@ -72,7 +75,6 @@ class RolloutStep:
     """
 
     name: ClassVar[str]
-    accepts: ClassVar[bool] = False  # once it is done, only a rollback leaves the release
     undoes_on_failure: ClassVar[bool] = True  # False: a failure leaves the rollout to `resume`
     brings_schema: ClassVar[bool] = False
 
@@ -92,6 +94,10 @@ class RolloutStep:
 
     def open_window(self, work: Work) -> Window | None:
         """Return the window that somebody has to watch before this step can be done."""
+        return None
+
+    def drain(self, work: Work) -> Draining | None:
+        """Return what has to end before this step can be done; nobody needs to hold the lock for that."""
         return None
 
     def recorded(self, work: Work) -> AbstractContextManager[Evidence]:

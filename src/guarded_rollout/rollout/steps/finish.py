@@ -8,18 +8,11 @@ from typing import ClassVar
 from guarded_rollout.backup import retention
 from guarded_rollout.backup.retention import RetentionPlan
 from guarded_rollout.checks.schema import plan_for
-from guarded_rollout.clock import duration
-from guarded_rollout.config.environments import Environment
 from guarded_rollout.host.release import Release, remove
-from guarded_rollout.host.site import Site
-from guarded_rollout.host.slots import Slot
+from guarded_rollout.rollout.draining import DRAINING, POLL_SECONDS, Drain, Draining, evidence_of
 from guarded_rollout.rollout.releases import surplus
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import describe_revisions, upgrade
-from guarded_rollout.rollout.window import window_seconds
-
-POLL_SECONDS = 0.2
-MOST_SECONDS = 600.0
 
 
 class Finish(RolloutStep):
@@ -35,10 +28,31 @@ class Finish(RolloutStep):
         for _, plan in _backups(work):
             yield from (f"remove the old backup {entry.name}" for entry in plan.remove)
 
+    def drain(self, work: Work) -> Draining | None:
+        """Let the old release end what it is answering: requests first, then what ends only when asked."""
+        site, drain = work.site, Drain(work.site, work.journal)
+        if work.outgoing is None or work.hurry:
+            return None
+        site.traffic.give(work.slot, 100)  # nothing more may come
+        until = site.clock.monotonic() + work.patience
+        rollout = work.journal.rollout(work.rollout)
+        if rollout.note(DRAINING) is None and not drain.begin(rollout):
+            return None
+        while (found := drain.look(work.journal.rollout(work.rollout))) is not None:
+            if not found.waits:
+                if found.asked or not found.in_flight.total:
+                    return None
+                drain.ask(rollout, found)
+            elif site.clock.monotonic() >= until:
+                return found
+            else:
+                site.clock.sleep(POLL_SECONDS)
+        return None
+
     def do(self, work: Work) -> Evidence:
         site = work.site
         site.traffic.give(work.slot, 100)
-        retired = _retire(work) if work.outgoing is not None else {}
+        retired = _stop(work) if work.outgoing is not None else {}
         contracted = []
         for revision in plan_for(site, work.incoming).revisions:
             upgrade(site, work.incoming, revision)
@@ -59,46 +73,26 @@ class Finish(RolloutStep):
         }
 
 
-def _retire(work: Work) -> Evidence:
-    """Let the old release end what it is answering, then stop it; report what had to be cut."""
-    site, slot = work.site, work.outgoing_slot
-    allowed, began = finish_seconds(work.site.environment), site.clock.monotonic()
-    said = False
-    while (left := site.traffic.in_flight(slot)) and site.clock.monotonic() - began < allowed:
-        if not said:
-            said = True
-            work.say(f"waiting up to {duration(allowed)} for {_requests(left)} to {slot}")
-        site.clock.sleep(POLL_SECONDS)
-    waited = site.clock.monotonic() - began
-    cut = _stop(site, slot)
-    if cut:
-        work.say(f"{_requests(cut)} had not ended after {duration(waited)} and the drain: cut")
-    return {"waited_seconds": round(waited, 1), "cut_requests": cut}
-
-
-def _stop(site: Site, slot: Slot) -> int:
-    """Stop a slot, and return how many requests were in flight when its drain time was over.
+def _stop(work: Work) -> Evidence:
+    """Stop the old release if it runs still, and report what had to be cut.
 
     A service that ends by itself has answered, or properly closed, what was in flight.
     """
-    began, left = site.clock.monotonic(), 0
+    site, slot = work.site, work.outgoing_slot
+    drain, began, left = Drain(site, work.journal), site.clock.monotonic(), 0
     with ThreadPoolExecutor(1) as aside:
         stopping = aside.submit(site.stop, slot)
         while not stopping.done():
-            left = site.traffic.in_flight(slot) or left
+            left = site.traffic.in_flight(slot).total or left
             wait([stopping], timeout=POLL_SECONDS)
         stopping.result()
-    return left if site.clock.monotonic() - began >= site.environment.checks.drain_seconds else 0
-
-
-def finish_seconds(environment: Environment) -> float:
-    """Return how long requests in flight may take before the old release is asked to stop."""
-    given = environment.checks.finish_seconds
-    return given if given >= 0 else min(window_seconds(environment), MOST_SECONDS)
-
-
-def _requests(count: int) -> str:
-    return f"{count} request{'s' * (count != 1)}"
+    rollout = work.journal.rollout(work.rollout)
+    if left and site.clock.monotonic() - began >= site.environment.checks.drain_seconds:
+        drain.note_cut(rollout, left)
+    found = evidence_of(work.journal.rollout(work.rollout), site.clock.instant())
+    if cut := found["cut_requests"]:
+        work.say(f"{cut} of its requests had not ended in time, and were cut")
+    return found
 
 
 def _backups(work: Work) -> list[tuple[Path, RetentionPlan]]:

@@ -11,7 +11,6 @@ from guarded_rollout.rollout.window import WATCH, Window, mark, window, window_s
 
 class Watch(RolloutStep):
     name: ClassVar[str] = WATCH
-    accepts: ClassVar[bool] = True
 
     def describe(self, work: Work) -> Iterator[str]:
         if work.outgoing is not None:
