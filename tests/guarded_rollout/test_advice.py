@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,15 +18,13 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from typer.testing import CliRunner
 
 from guarded_rollout import errors, logs
 from guarded_rollout.backup.retention import RetentionRule
 from guarded_rollout.checks import reviews
-from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import settings_file
 from guarded_rollout.config import gates
-from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.environments import load
 from guarded_rollout.errors import RolloutError, all_errors
 from guarded_rollout.host.certificate import read_certificate
 from guarded_rollout.host.release import Release, resolve
@@ -46,112 +44,48 @@ from guarded_rollout.rollout.engine import Engine
 from guarded_rollout.secret import expand, secrets_of
 from guarded_rollout.status.snapshot import read
 from guarded_rollout.ui.actions import standing, words
+from tests.guarded_rollout import advice_backups, advice_rollouts
+from tests.guarded_rollout.advicekit import CASES, case, production, refused, rollout, written
 from tests.guarded_rollout.certificates import Authority
-from tests.guarded_rollout.sandbox import free_port
 from tests.guarded_rollout.test_https import configured
 from tests.guarded_rollout.ui.uikit import OLD, Place
 
-Case = Callable[[Path], None]
-CASES: dict[type[RolloutError], Case] = {}
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+MORE = (advice_backups, advice_rollouts)
+"""Modules with further cases, which are known once they are imported."""
 
 MACHINE = "only a machine with releases, proxy and supervisor meets it; see the tests with the marker system"
 TOLD = "it says where to look, and asks for nothing"
 WITHOUT: dict[type[RolloutError], str] = {
-    errors.AddressError: MACHINE,
     errors.ArtifactsError: "`rollout premerge` builds a release",
-    errors.BackupDamagedError: "an older backup is a whole one: test_verify.py",
-    errors.BackupFormatError: "an archive of `rollout backup` holds a release: test_verify.py",
-    errors.BackupMissingError: TOLD,
-    errors.BuildError: "it builds a release: test_builds.py",
-    errors.CancelledError: MACHINE,
     errors.ChecksFailedError: MACHINE,
-    errors.ChecksumMissingError: "it needs a whole archive: test_errors.py has the situation",
     errors.CommandError: TOLD,
     errors.CopyError: "it needs restic: test_copies.py",
     errors.DiskFullError: "no file system of a test is full",
     errors.DoesNotStopError: MACHINE,
-    errors.ExactUnsupportedError: "it needs PostgreSQL: test_postgres_rollout.py",
     errors.FileThereError: "it needs litestream: test_stream.py",
     errors.FirstDeploymentError: "its advice is that of its cause",
     errors.GateBreachedError: MACHINE,
-    errors.MergeLosesError: MACHINE,
-    errors.MergeUnsupportedError: MACHINE,
     errors.MigrationBrokeStableError: MACHINE,
-    errors.MigrationFailedError: MACHINE,
-    errors.MigrationRefusedError: MACHINE,
     errors.MissingProgramError: "`make install` needs an index",
     errors.NoAnswerError: TOLD,
-    errors.NoCopyTargetError: "it needs restic: test_copies.py",
-    errors.NoDataError: MACHINE,
-    errors.NoPreviousError: MACHINE,
     errors.NoReleaseError: MACHINE,
     errors.NoStreamError: "it needs litestream: test_stream.py",
-    errors.NoSuchCommandError: MACHINE,
     errors.NotHealthyError: TOLD,
-    errors.NotWatchedError: MACHINE,
     errors.NothingToJudgeError: TOLD,
     errors.OperatorCommandError: MACHINE,
-    errors.OtherEnvironmentError: MACHINE,
-    errors.OwnerDoesNotReactError: MACHINE,
     errors.PreflightError: MACHINE,
     errors.ProcessError: TOLD,
-    errors.ReleaseDamagedError: MACHINE,
-    errors.RollbackFailedError: MACHINE,
     errors.RolledBackError: "its advice is that of its cause",
-    errors.RolloutEndedError: TOLD,
-    errors.SchemaMissingError: MACHINE,
-    errors.SchemaNotBroughtError: MACHINE,
-    errors.SignatureError: TOLD,
-    errors.SnapshotMissingError: MACHINE,
     errors.SlotDrainsError: "its slot must drain: test_finishing.py",
     errors.StoreFileError: TOLD,
-    errors.StoreKeptError: MACHINE,
     errors.StoreProgramError: "it needs PostgreSQL: test_stores.py",
     errors.StreamError: "it needs litestream: test_stream.py",
     errors.SupervisorError: TOLD,
     errors.SystemdError: "no systemd runs where tests do: test_systemd.py",
     errors.UnknownCopyError: "it needs restic: test_copies.py",
     errors.WheelsError: "it needs an index: test_restore_by_hand.py",
-    errors.WindowDiffersError: MACHINE,
-    errors.WindowOpenError: MACHINE,
 }
-
-
-def case(error: type[RolloutError]) -> Callable[[Case], Case]:
-    """Make a function the case of an error."""
-
-    def made(function: Case) -> Case:
-        assert error not in CASES
-        CASES[error] = function
-        return function
-
-    return made
-
-
-@contextmanager
-def refused(error: type[RolloutError], advice: str) -> Iterator[pytest.ExceptionInfo[RolloutError]]:
-    """The block raises this very error, which advises so."""
-    with pytest.raises(RolloutError) as found:
-        yield found
-    assert type(found.value) is error, found.value
-    assert advice in found.value.hint, found.value.hint
-
-
-def written(folder: Path, text: str = "[environments.production]\n") -> Path:
-    path = folder / "rollout.toml"
-    path.write_text(text)
-    return path
-
-
-def production(folder: Path, more: str = "") -> Environment:
-    text = f"[environments.production]\nport = {free_port()}\n{more}"
-    return load(written(folder, text)).environment("production")
-
-
-def rollout(*typed: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, typed)
-    return done.exit_code, done.output
 
 
 # ---- what was asked, and the project
