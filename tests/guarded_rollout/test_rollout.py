@@ -15,6 +15,7 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import RolloutOutcome
+from guarded_rollout.lock import owner
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.rollout.engine import Request
 from guarded_rollout.rollout.steps.base import Options, Work
@@ -206,6 +207,7 @@ def test_killed_at_any_step_a_rollout_is_gone_on_with_or_taken_back(sandbox, ste
     engine.wait()
     assert sandbox.served_by() in (old.id, sandbox.build().id), "clients are served whatever happened"
 
+    wait_until(lambda: owner(sandbox.environment.lock) is None, 60, "the watcher may be finishing it")
     resumed = sandbox.rollout("resume")
     if resumed.returncode == 0:
         new = sandbox.build()
