@@ -5,7 +5,6 @@ Everything is started here and stopped here, and every wait has an end.
 """
 
 import io
-import itertools
 import sys
 import tempfile
 import time
@@ -27,9 +26,10 @@ from tests.guarded_rollout.load import Load
 from tests.pictures import encode, jpeg, photo
 
 from bench.demo import SEARCH, SUBMIT, Demo
+from dhash_service.store.added import AddedFilter
 
 TARGET = Path(__file__).parents[1] / "docs" / "screenshots"
-LARGEST = 150 * 1024  # bytes of one file: they are in everybody's clone
+LARGEST = 80 * 1024  # bytes of one file: they are in everybody's clone
 DESKTOP, TALL, PHONE = (1180, 860), (1180, 1160), (360, 740)  # CSS pixels
 RELEASE = "1.4.0"
 SAMPLES_SECONDS = 60  # for the gates to have something to say: a chart of two samples shows nothing
@@ -56,21 +56,20 @@ class Camera:
     def take(
         self, page: Page, name: str, schemes: tuple[str, ...] = BOTH, *, full_page: bool = False
     ) -> None:
-        """What the page shows now, in these colour schemes, as `NAME-SCHEME.png`."""
+        """What the page shows now, in these colour schemes, as `NAME-SCHEME.webp`."""
         for scheme in schemes:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-            path = self.folder / f"{name}-{scheme}.png"
+            path = self.folder / f"{name}-{scheme}.webp"
             path.write_bytes(small(page.screenshot(full_page=full_page)))
             console.print(f"{path.name:32} {path.stat().st_size / 1024:6.0f} kB")
 
 
 def small(png: bytes) -> bytes:
-    """The same picture with as many colours as leave it below `LARGEST`, at least 32."""
+    """The same picture in the best quality, from 85 on, that leaves it below `LARGEST`."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    dithers = (Image.Dither.FLOYDSTEINBERG, Image.Dither.NONE)
-    for colors, dither in itertools.product((256, 128, 64, 32), dithers):
+    for quality in (85, 75, 60, 45):
         file = io.BytesIO()
-        picture.quantize(colors, dither=dither).save(file, "PNG", optimize=True)
+        picture.save(file, "WEBP", quality=quality, method=6)
         if file.tell() <= LARGEST:
             break
     return file.getvalue()
@@ -89,6 +88,7 @@ def service(camera: Camera) -> None:
         search(camera, running)
         review(camera, running)
         collections(camera, running)
+        banks(camera, running)
         lost(camera, running)
 
 
@@ -145,6 +145,39 @@ def review(camera: Camera, running: Desk) -> None:
         camera.take(page, "review")
         page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         camera.take(page, "review-phone", ("light",))
+        page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+        for verdict in ("same", "same", "different", "same"):
+            shown = str(page.get_attribute("#pair", "data-lookup"))
+            page.locator(f"[data-verdict={verdict}]").click()
+            expect(page.locator("#pair")).not_to_have_attribute("data-lookup", shown)
+        page.goto(f"{running.url}/review/reviewers")
+        camera.take(page, "reviewers", ("light",))
+
+
+def banks(camera: Camera, running: Desk) -> None:
+    """The list of banks, and one of them."""
+    known = [image.fingerprint.hex for image in running.store.added.page(AddedFilter(), limit=6).images]
+    algorithm = running.store.algorithm.name
+    entries = {
+        "stock-photos": [f"{algorithm},{hex},Series {n},{n % 4},," for n, hex in enumerate(known)],
+        "watermarked": [f"{algorithm},{known[0]},Acme,3,logo bottom right,2027-03-01"],
+        "withdrawn": [
+            f"{algorithm},{known[1]},Case 4711,9,reported twice,",
+            f"md5,{'c0' * 16},Case 12,7,,2025-01-01",
+        ],
+    }
+    admin = running.server.token("ada", "admin")
+    client = running.server.client
+    for (name, lines), action in zip(entries.items(), ("told", "queued", "refused"), strict=True):
+        settings = {"action": action, "radius": 4, "note": f"Kept by the {name.partition('-')[0]} desk"}
+        client.put(f"/api/dhash/banks/{name}", json=settings, headers=admin).raise_for_status()
+        text = "\n".join(["kind,value,label,severity,note,expires_at", *lines])
+        client.post(f"/api/dhash/banks/{name}/entries", content=text, headers=admin).raise_for_status()
+    with camera.page() as page:
+        sign_in(page, running, running.token("adam", "admin"), "/banks")
+        camera.take(page, "banks", ("light",))
+        page.get_by_role("link", name="withdrawn").click()
+        camera.take(page, "bank", ("light",))
 
 
 def collections(camera: Camera, running: Desk) -> None:
@@ -232,9 +265,8 @@ def taken_back(camera: Camera, demo: Demo, page: Page, address: str) -> None:
     page.locator(".trends").first.wait_for()
     camera.take(page, "environments", ("light",))
     page.goto(address)
-    page.locator("a[href*='/rollouts/']").first.click()
+    page.get_by_role("link", name="See its steps and gates").click()
     page.wait_for_load_state("networkidle")
-    page.get_by_role("heading", name="Gates").evaluate("(heading) => heading.scrollIntoView()")
     camera.take(page, "dashboard-rollout", ("light",))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from dhash_service.facts import Verdict
 from tests.browser.conftest import overflows
@@ -611,6 +611,35 @@ def test_on_a_phone_a_finger_decides_and_a_toast_takes_back(tmp_path: Path, brow
         page.locator(".toast").get_by_role("button", name="Undo").tap()
         expect(page.locator("#pair")).to_have_attribute("data-lookup", first)
         wait_for(page, lambda: at.store.queue.status().length == 6)
+
+
+@pytest.mark.parametrize("waiting", [1, 3])
+def test_a_tap_on_undo_while_the_next_pair_loads_brings_the_pair_back(
+    tmp_path: Path, browser: Browser, waiting: int
+) -> None:
+    def late(route: Route) -> None:
+        answer = route.fetch()
+        time.sleep(0.4)
+        route.fulfill(response=answer)
+
+    with (
+        desk(tmp_path, waiting) as at,
+        browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True) as phone,
+    ):
+        page = phone.new_page()
+        sign_in(page, at, at.token("rita"))
+        first = lookup_shown(page)
+        for path in ("pairs", "decisions", "withdrawals"):
+            page.route(f"**/review/{path}*", late)
+        page.locator("[data-verdict=same]").tap()
+        page.locator(".toast").get_by_role("button", name="Undo").tap()
+        expect(page.locator("#pair")).to_have_attribute("data-lookup", first)
+        wait_for(page, lambda: pending(page) == 0 and at.store.queue.status().length == waiting)
+        expect(page.locator("#pair")).to_have_attribute("data-lookup", first)
+        page.unroute_all()
+        page.locator("[data-verdict=different]").tap()
+        wait_for(page, lambda: at.verdicts().get(UUID(first)) == ["different", "same"])
+        expect(page.locator("#trouble")).to_be_hidden()
 
 
 def test_the_page_tells_how_far_and_how_long(tmp_path: Path, page: Page) -> None:

@@ -39,7 +39,7 @@ def test_the_style_guide_looks_as_it_is_kept(page: Page, server: Server, scheme:
     page.set_viewport_size(SIZE)
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.goto(f"{server.url}/styleguide", wait_until="networkidle")
-    kept = KEPT / f"styleguide-{scheme}.png"
+    kept = KEPT / f"styleguide-{scheme}.webp"
     assert differing(page.screenshot(full_page=True), kept) < MOST_DIFFERING
     # A wrong token is seen.
     page.evaluate("document.documentElement.style.setProperty('--raised', '#ff8800')")

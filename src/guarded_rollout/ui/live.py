@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from guarded_rollout.backup import copies
+from guarded_rollout.backup.copies import CopyRecord
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
@@ -37,6 +39,7 @@ class Reading:
     charts: Charts | None
     jobs_mark: object
     trend: tuple[TrendPoint, ...] = ()
+    copies: tuple[CopyRecord, ...] = ()
 
     @property
     def lines(self) -> Mapping[str, Mapping[Side, ChartLine]]:
@@ -61,6 +64,7 @@ class Reading:
             self.config,
             drawn,
             self.trend,
+            self.copies,
         )
 
 
@@ -74,6 +78,7 @@ class Live:
         self._reader = Reader(environment)
         self._config: Cached[EnvironmentGates | None] = Cached("the gates file", None)
         self._trend = EdgeTrend(environment)
+        self._copies: Cached[tuple[CopyRecord, ...]] = Cached("the copies", ())
         self._charts: Charts | None = None
         self._chart_unreadable: Unreadable | None = None
         self._turn = asyncio.Lock()
@@ -113,7 +118,13 @@ class Live:
             self._charts,
             self._jobs.mark(),
             self._trend.points(seen.read_at),
+            self._copies.get(
+                lambda: stamp(self.environment.root / copies.RECORD), self._read_copies, seen.read_at
+            ),
         )
+
+    def _read_copies(self) -> tuple[CopyRecord, ...]:
+        return tuple(copies.records(self.environment))
 
     def _load(self) -> EnvironmentGates:
         return gates.load(self.environment.gates).environment(self.environment.name)

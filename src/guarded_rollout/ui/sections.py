@@ -26,6 +26,7 @@ TABS = {
     "history": (("history", "History"),),
     "releases": (("releases", "Releases"), ("schema", "Migrations")),
     "backups": (("backups", "Backups"),),
+    "copies": (("copies", "Copies elsewhere"),),
     "system": (("processes", "Processes"),),
 }
 """The sections of an environment's page of which one group is shown at a time."""
@@ -45,13 +46,18 @@ def templates(asset: Callable[[str], str], name: Callable[[str], ReleaseName]) -
     )
     made.globals |= {"asset": asset, "icon": icon, "named": name}
     made.filters |= {"iso": iso, "stamp": stamp, "took": duration, "left": duration}
-    made.filters |= {"prose": prose, "short": shorten}
+    made.filters |= {"prose": prose, "short": shorten, "unix": unix}
     return made
 
 
 def iso(seconds: float) -> str:
     """Unix time for machines."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def unix(moment: str) -> float:
+    """The unix time of a moment in ISO 8601."""
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def stamp(seconds: float) -> str:
@@ -104,6 +110,7 @@ class Renderer:
             "processes": parts.processes(seen),
             "releases": parts.releases(seen),
             "backups": parts.backups(seen, verifications(recent)),
+            "copies": parts.copies(seen.environment, reading.copies),
             "schema": parts.schema(seen, view.schema(seen)),
             "history": parts.history(seen),
         }

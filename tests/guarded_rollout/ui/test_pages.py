@@ -6,12 +6,15 @@ import os
 import re
 import signal
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
 
+from guarded_rollout.backup.copies import RECORD, CopyRecord
 from guarded_rollout.clock import Instant
+from guarded_rollout.config.environments import load
 from guarded_rollout.gates.verdict import GateOutcome
 from guarded_rollout.host.release import short
 from guarded_rollout.journal.model import RolloutOutcome as End
@@ -74,6 +77,36 @@ def test_a_share_that_is_held_counts_down_to_the_next(place: Place, site: Site) 
     assert f"Shifting traffic to {short(NEW)} : {first.percent} % , next step in " in told
     (at,) = re.findall(r'class="following">, next step in <span data-until="([\d.]+)"', html)
     assert float(at) == pytest.approx(place.clock.now().timestamp() + first.hold_seconds, abs=30)
+
+
+def test_copies_elsewhere_tell_what_was_sent_and_what_failed(place: Place) -> None:
+    assert "Backups stay on this machine." in text_of(Site(place).get("/env/production?tab=copies").text)
+    file = place.folder / "rollout.toml"
+    targets = {"disk": "/mnt/copies", "offsite": "s3:s3.example/b", "new": "sftp:x:/b"}
+    tables = [
+        f'[backup.copies.{name}]\nrepository = "{repository}"\npassword = "$COPY"\n'
+        for name, repository in targets.items()
+    ]
+    file.write_text(file.read_text() + "".join(tables))
+    place.project = load(file)
+    sent_at = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+    records = [
+        CopyRecord("disk", "dhash_production_1.zip", sent_at, "a1b2c3d4", 2_500_000, 1.5),
+        CopyRecord("offsite", "dhash_production_1.zip", sent_at, problem="connection <refused>"),
+    ]
+    (place.environment.root / RECORD).write_text(json.dumps([asdict(one) for one in records]))
+    html = Site(place).get("/env/production?tab=copies").text
+    assert 'aria-current="page">Copies</a>' in html
+    told = text_of(html)
+    for part in (
+        "disk on this machine sent",
+        "restic:a1b2c3d4",
+        "2.5 MB 1.5 s",
+        "offsite failed",
+        "connection <refused>",
+        "new nothing sent yet",
+    ):
+        assert part in told, part
 
 
 def test_a_failing_gate_is_the_first_thing_said(place: Place, site: Site) -> None:
