@@ -56,7 +56,7 @@ class Reason(StrEnum):
 
 
 SENTENCES: Mapping[Reason, str] = {
-    Reason.FAR_FROM_CERTAIN: "So many pictures are known that an unrelated one may come this near by chance.",
+    Reason.FAR_FROM_CERTAIN: "An unrelated picture may come this near by chance.",
     Reason.LOW_QUALITY: "The picture is flat, uniform or tiny, so its fingerprint says little.",
     Reason.SMALL_MARGIN: "A second picture matches almost as well.",
     Reason.CROWDED: "A thousand known pictures or more have this very fingerprint.",

@@ -69,7 +69,8 @@ class Verdict:
         """The value and its limit, in short: `0.4 % (limit 5 %)`."""
         value = "–" if self.value is None else f"{self.value:.4g} {self.unit}".rstrip()
         if " " in self.unit:  # words rather than a unit, said once
-            return f"{value} (limit {self.limit:g})"
+            one = value.replace("failures", "failure") if self.value == 1 else value
+            return f"{one} (limit {self.limit:g})"
         return f"{value} (limit {self.limit:g} {self.unit}".rstrip() + ")"
 
     @property
