@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from guarded_rollout.config.kinds import Source
 from guarded_rollout.gates.samples import SIDES, Sample, Side
 from guarded_rollout.gates.statistics import quantile
-from guarded_rollout.monitor.edge_log import FAILED, REQUESTS, SECONDS
+from guarded_rollout.monitor.edge_log import FAILED, PASSED_ON, REQUESTS, SECONDS
 from guarded_rollout.status.chart_line import ChartLine, Dot
 
 REQUEST_RATE, FAILURE_SHARE, P50, P95 = "edge requests", "edge failures", "edge p50", "edge p95"
@@ -48,7 +48,7 @@ class EdgeLines:
     def _count(self, before: Sample | None, sample: Sample) -> None:
         """Add up over the sessions of a window: a resumed one counts from its own beginning."""
         same = before is not None and before.started_at == sample.started_at
-        totals = self.totals.setdefault(sample.side, {REQUESTS: 0.0, FAILED: 0.0})
+        totals = self.totals.setdefault(sample.side, dict.fromkeys((REQUESTS, FAILED, PASSED_ON), 0.0))
         for name in totals:
             earlier = before.counters.get(name, 0.0) if same and before else 0.0
             totals[name] += max(0.0, sample.counters.get(name, 0.0) - earlier)

@@ -9,11 +9,11 @@ from guarded_rollout.clock import duration
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.host.release import short, shorten
 from guarded_rollout.journal.model import UNDOING, JournalEntry, Rollout, RolloutOutcome, StepOutcome
-from guarded_rollout.monitor.edge_log import FAILED, REQUESTS
+from guarded_rollout.monitor.edge_log import FAILED, PASSED_ON, REQUESTS
 from guarded_rollout.status.rows import GateRow, evidence
 
 Totals = Mapping[Side, Mapping[str, float]]
-"""The requests of each side, and those that failed, as the edge's log counted them."""
+"""The requests of each side, those that failed, and those passed on, as the edge's log counted them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,9 @@ def _impact(rollout: Rollout, totals: Totals) -> Iterator[str]:
         if requests := counted.get(REQUESTS, 0):
             failed = counted.get(FAILED, 0)
             share = f" ({100 * failed / requests:.3g} %)" if failed else ""
-            yield f"{name}: {requests:,.0f} requests, {failed:,.0f} of them failed{share}."
+            passed = counted.get(PASSED_ON, 0)
+            more = f" {passed:,.0f} more that it did not take were answered by the other." if passed else ""
+            yield f"{name}: {requests:,.0f} requests, {failed:,.0f} of them failed{share}.{more}"
 
 
 def left_at(rollout: Rollout) -> float:

@@ -22,7 +22,7 @@ def still(tmp_path: Path) -> Iterator[Place]:
 
 
 TOTALS = {
-    Side.CANDIDATE: {"requests_total": 1200.0, "failed_total": 60.0},
+    Side.CANDIDATE: {"requests_total": 1200.0, "failed_total": 60.0, "passed_on_total": 9.0},
     Side.STABLE: {"requests_total": 800.0, "failed_total": 0.0},
 }
 
@@ -38,7 +38,7 @@ def test_a_release_that_was_taken_back_is_told_from_its_end(still: Place) -> Non
     assert told.cause == "health: 3 checks were not OK"
     assert told.impact == (
         "It had traffic for 1 min 30 s.",
-        f"{NEW}: 1,200 requests, 60 of them failed (5 %).",
+        f"{NEW}: 1,200 requests, 60 of them failed (5 %). 9 more that it did not take were answered by the other.",
         f"{OLD}: 800 requests, 0 of them failed.",
     )
     words = [one.words for one in told.timeline]
