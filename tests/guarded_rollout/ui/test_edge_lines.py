@@ -31,7 +31,8 @@ def test_a_session_that_counts_anew_adds_to_the_totals_and_draws_nothing_negativ
         lines.take(edge(at, requests=requests, failed=requests / 10, since=since))
     values = lines.lines[REQUEST_RATE][Side.CANDIDATE].values
     assert values == [20.0, 10.0]
-    assert lines.totals[Side.CANDIDATE] == {"requests_total": 280.0, "failed_total": 28.0}
+    counted = {"requests_total": 280.0, "failed_total": 28.0, "passed_on_total": 0.0}
+    assert lines.totals[Side.CANDIDATE] == counted
 
 
 def test_other_sources_and_samples_close_together_add_nothing() -> None:

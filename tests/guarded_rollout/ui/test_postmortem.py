@@ -38,7 +38,8 @@ def test_a_release_that_was_taken_back_is_told_from_its_end(still: Place) -> Non
     assert told.cause == "health: 3 checks were not OK"
     assert told.impact == (
         "It had traffic for 1 min 30 s.",
-        f"{NEW}: 1,200 requests, 60 of them failed (5 %). 9 more that it did not take were answered by the other.",
+        f"{NEW}: 1,200 requests, 60 of them failed (5 %)."
+        " 9 more that it did not take were answered by the other.",
         f"{OLD}: 800 requests, 0 of them failed.",
     )
     words = [one.words for one in told.timeline]
