@@ -26,6 +26,11 @@ SAMPLE, JUDGED = "Sample", "Quality gate"
 """What the messages of a monitoring log begin with: a sample, a verdict."""
 
 
+def sentence(words: str) -> str:
+    """Return these words with a full stop, unless they end as a sentence does."""
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """A line of a log. `at` is unix time."""
@@ -39,6 +44,11 @@ class LogLine:
     @property
     def moment(self) -> datetime:
         return datetime.fromtimestamp(self.at, UTC)
+
+    @property
+    def words(self) -> str:
+        """The message as people read it; the file has it as programs look for it."""
+        return sentence(self.message) if self.level == "warning" else self.message
 
     def as_json(self) -> str:
         return json.dumps(

@@ -258,6 +258,9 @@ def test_people_see_news_and_with_verbose_every_verdict_but_never_samples(tmp_pa
     few = [line for line in lines if worth_showing(line, verbose=False)]
     many = [line for line in lines if worth_showing(line, verbose=True)]
     assert any("Quality gate failed" in line.message for line in few)
+    warnings = [line for line in lines if line.level == "warning"]
+    assert warnings
+    assert all(line.words.endswith(".") and not line.words.endswith("..") for line in warnings)
     assert len(few) < len(many) < len(lines)
     assert not any(line.message == logs.SAMPLE for line in many)
     loud = [line for line in lines if worth_showing(line, verbose=True, least="error")]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from guarded_rollout.errors import RolloutError
+from guarded_rollout.logs import sentence
 
 
 class Severity(StrEnum):
@@ -27,8 +28,7 @@ class Finding:
     @property
     def sentence(self) -> str:
         """What was found, with a full stop where it asks for something."""
-        whole = self.level is Severity.OK or self.detail.endswith((".", "!", "?"))
-        return self.detail if whole else f"{self.detail}."
+        return self.detail if self.level is Severity.OK else sentence(self.detail)
 
     def __str__(self) -> str:
         return f"{self.level}: {self.name}: {self.sentence}" + (f" {self.advice}" if self.advice else "")

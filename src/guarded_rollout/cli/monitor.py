@@ -333,7 +333,7 @@ def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Observer:
 def _show(line: LogLine, verbose: bool, least: str, terminal: Terminal | None = None) -> None:
     if worth_showing(line, verbose, least):
         whole = verbose or supervised()
-        message = line.message if whole else shorten(line.message)
+        message = line.words if whole else shorten(line.words)
         text = f"{line.moment:%H:%M:%S} {line.level.upper():8} {message}"
         if terminal is not None:
             terminal.print(Text(text))

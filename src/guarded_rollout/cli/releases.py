@@ -9,7 +9,7 @@ from guarded_rollout.cli import tables
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.clock import ago
-from guarded_rollout.host.release import short
+from guarded_rollout.host.release import short, shorten
 from guarded_rollout.rollout.releases import ReleaseStanding, standings
 
 
@@ -45,14 +45,14 @@ def table(found: list[ReleaseStanding], now: datetime, *, verbose: bool = False)
         built = ""
         if one.built_at:
             built = f"{one.built_at:%F %T}" if verbose else ago((now - one.built_at).total_seconds())
-        stood = one.record.why if one.record.bad else ""
+        why = one.record.why if one.record.bad else ""
         rows.add_row(
             one.id if verbose else short(one.id),
             built,
             stands(one),
             way(one),
             f"{one.size_bytes / 1e6:,.0f} MB",
-            stood,
+            why if verbose else shorten(why),
         )
     return rows
 

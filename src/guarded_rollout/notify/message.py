@@ -15,6 +15,7 @@ from string import Template
 
 from guarded_rollout.clock import duration
 from guarded_rollout.errors import NotificationTemplateError
+from guarded_rollout.host.release import shorten as short_names
 from guarded_rollout.logs import ModuleLog
 from guarded_rollout.notify.events import Event, Facts, Kind, Level
 
@@ -23,6 +24,7 @@ log = ModuleLog()
 LABELLED = re.compile(r"(?P<label>[A-Z][\w -]{0,40}): (?P<value>.+)")
 NAMES = (*Facts.__annotations__, "service", "environment", "level", "kind", "time", "message", "id")
 """The placeholders of a template."""
+COMMANDS = ("next_command", "manual_command")
 
 NEXT: Mapping[Kind, str] = {
     **dict.fromkeys(Kind, "rollout status --env {environment}"),
@@ -70,10 +72,14 @@ def compose(event: Event, folder: Path, incidents: tuple[str, ...] = (), service
 
 
 def render(event: Event, template: str, incidents: tuple[str, ...] = (), service: str = "") -> Message:
-    """Render an event with a template; a title that does not name the service begins with it."""
+    """Render an event with a template; a title that does not name the service begins with it.
+
+    Releases have their short names in sentences, and the whole id as a fact of its own and in commands.
+    """
     values_given = {**_values(event), "service": service}
     shown = {name: printable(value) for name, value in values_given.items()}
     values = {name: value for name, value in shown.items() if value.strip()}
+    told = {name: value if name in COMMANDS else short_names(value) for name, value in values.items()}
     title, *rest = template.strip().splitlines()
     sentences: list[str] = []
     facts: list[tuple[str, str]] = []
@@ -83,10 +89,11 @@ def render(event: Event, template: str, incidents: tuple[str, ...] = (), service
             continue
         labelled = LABELLED.fullmatch(line)
         if labelled:
-            facts.append((labelled["label"], Template(labelled["value"]).substitute(values)))
+            whole = told | {name: values[name] for name in ("release",) if name in values}
+            facts.append((labelled["label"], Template(labelled["value"]).substitute(whole)))
         else:
-            sentences.append(Template(line).substitute(values))
-    known = {name: values.get(name, "unknown") for name in NAMES}
+            sentences.append(Template(line).substitute(told))
+    known = {name: told.get(name, "unknown") for name in NAMES}
     heading = " ".join(Template(title).substitute(known).split())
     if service and "service" not in Template(title).get_identifiers():
         heading = f"{printable(service)}: {heading}"

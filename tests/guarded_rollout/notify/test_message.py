@@ -75,6 +75,17 @@ def test_a_breach_says_the_limit_and_the_value(kind: Kind) -> None:
     assert (facts["Gate"], facts["Limit"], facts["Actual value"]) == ("health", "2 in a row", "3 in a row")
 
 
+def test_releases_have_short_names_but_for_the_fact_and_the_commands() -> None:
+    old, new = "1.3.0-0123abcd-11111111", "1.4.0-f7a389c2-22222222"
+    back = f"rollout rollback --to {old} --env production --force"
+    facts = Facts(release=new, done=f"{old} serves again", manual_command=back)
+    said = render(event(Kind.DEPLOYMENT_FAILED, "production", AT, **facts), shipped(Kind.DEPLOYMENT_FAILED))
+    told = dict(said.facts)
+    assert said.title == "production: deployment of f7a389c FAILED"
+    assert told["Done"] == "0123abc serves again"
+    assert (told["Release"], told["Manual rollback"]) == (new, back)
+
+
 def test_a_line_without_a_value_is_left_out() -> None:
     said = render(event(Kind.GATE_ALERT, "production", AT, gate="health"), shipped(Kind.GATE_ALERT))
     assert "Reason" not in dict(said.facts)
