@@ -31,6 +31,31 @@ def test_results_are_nearest_first_and_cut_at_the_limit(client: httpx.Client) ->
         assert (int(near["hash"], 16) ^ 0xFFFFFFFFFFFFFFFF).bit_count() == near["distance"]
 
 
+def test_few_and_many_alike_are_found_with_names_alone_and_together(
+    client: httpx.Client, admin: dict[str, str]
+) -> None:
+    scene = jpeg(250, 180, next(seeds))
+    names = [f"copy {number}.jpg" for number in range(6)]
+    sent = []
+    for number, name in enumerate(names):
+        copy = scene[:2] + b"\xff\xfe\x00\x03" + bytes([number]) + scene[2:]  # with a comment
+        sent.append(client.post("/api/dhash", files={"file": (name, copy)}).json())
+        asked = {"hash": sent[0]["hash"], "radius": 0}
+        alone = client.get("/api/dhash/search", params=asked).json()
+        assert [near["id"] for near in alone["results"]] == [one["id"] for one in sent]
+        assert [near["names"] for near in alone["results"]] == [[each] for each in names[: number + 1]]
+        (together,) = client.post(
+            "/api/dhash/search/batch", json={"hashes": [asked["hash"]], "radius": 0}
+        ).json()
+        assert together == alone
+    client.delete(f"/api/dhash/{sent[1]['id']}", headers=admin).raise_for_status()
+    for limit in (3, 20):
+        left = client.get("/api/dhash/search", params=asked | {"limit": limit}).json()
+        assert [near["id"] for near in left["results"]] == [one["id"] for one in sent if one != sent[1]][
+            :limit
+        ]
+
+
 def test_searching_by_picture_finds_it_and_keeps_nothing(client: httpx.Client) -> None:
     data = jpeg(260, 180, next(seeds))
     known = send(client, data).json()
