@@ -130,7 +130,7 @@ class Endpoint:
         target = quote(url._replace(scheme="", netloc="", fragment="").geturl() or "/", safe=_AS_THEY_STAND)
         target = target if target.startswith("/") else f"/{target}"
         if isinstance(self.address, Path):
-            return _UnixConnection(self.address, self.timeout_seconds), target
+            return UnixConnection(self.address, self.timeout_seconds), target
         secure, host = url.scheme == "https", url.hostname or ""
         port = url.port or (443 if secure else 80)
         proxy = _proxy(url) if self.proxied else None
@@ -159,8 +159,10 @@ def is_url(text: str) -> bool:
     return known and text.isprintable() and not any(sign.isspace() for sign in text)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket; without a `timeout` (seconds) it waits for ever."""
+
+    def __init__(self, path: Path, timeout: float | None) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 

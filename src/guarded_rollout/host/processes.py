@@ -16,11 +16,13 @@ import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.errors import ProcessError, SocketPathTooLongError, SupervisorError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host import launcher
+from guarded_rollout.host.endpoint import UnixConnection
 from guarded_rollout.host.programs import program
 
 PROXY, WATCHER, STREAM = "proxy", "watcher", "stream"
@@ -50,6 +52,17 @@ class ProcessState:
     pid: int
     description: str
     uptime_seconds: int
+
+
+class OverSocket(xmlrpc.client.Transport):
+    """XML-RPC over a unix socket; that of the supervisor's package imports its whole server with it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> UnixConnection:
+        return UnixConnection(self._path, None)  # stopping a program takes its time
 
 
 class Processes:
@@ -244,11 +257,7 @@ class Processes:
                 raise
 
     def _call(self, method: str, *arguments: object) -> object:
-        from supervisor.xmlrpc import SupervisorTransport  # brings a web server, which readers do not need
-
-        proxy = xmlrpc.client.ServerProxy(
-            "http://supervisor", transport=SupervisorTransport(None, None, f"unix://{self._socket}")
-        )
+        proxy = xmlrpc.client.ServerProxy("http://supervisor", transport=OverSocket(self._socket))
         try:
             return getattr(proxy, method)(*arguments)
         except xmlrpc.client.Fault as fault:
