@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from guarded_rollout.gates.samples import Histogram
 
 
@@ -193,6 +191,10 @@ def series(text: str) -> list[Series]:
 
 def _published(text: str) -> tuple[list[Series], frozenset[str]]:
     """All series, and the names of all families, those without a series too."""
+    from prometheus_client.parser import (
+        text_string_to_metric_families,  # a service that answers JSON needs none
+    )
+
     try:
         families = list(text_string_to_metric_families(text))
         found: list[Series] = [
