@@ -20,11 +20,16 @@ from dhash_service.search.segment import (
     Values,
     newest_of,
     scan,
+    scan_many,
     spans,
 )
 
 CROWD = 1000
 """Pictures that share a fingerprint when it no longer says which of them is meant."""
+
+TOGETHER, NEARBY = 16, 15
+"""Values asked about at once: what they meet among a million fits the cache. Bits beyond which a value may
+meet a large part of all there is."""
 
 
 class Hit(NamedTuple):
@@ -155,10 +160,16 @@ class Bank:
         return self._nearest(self.segment.within(value, radius), logged, radius, limit)
 
     def search_many(self, values: Sequence[int], radius: int, limit: int) -> list[Found]:
-        """The same for each of many values."""
-        near = self.segment.within_many(values, radius)
-        logged = (scan(self.log.values, value, radius) for value in values)
-        return [self._nearest(*both, radius, limit) for both in zip(near, logged, strict=True)]
+        """The same for each of many values, some at a time, but where each finds much."""
+        if len(values) == 1 or radius > NEARBY:
+            return [self.search(value, radius, limit) for value in values]
+        found: list[Found] = []
+        for start in range(0, len(values), TOGETHER):
+            some = values[start : start + TOGETHER]
+            near = self.segment.within_many(some, radius)
+            logged = scan_many(self.log.values, np.array(some, np.uint64), radius)
+            found += [self._nearest(*both, radius, limit) for both in zip(near, logged, strict=True)]
+        return found
 
     def _nearest(self, near: Near, logged: Near, radius: int, limit: int) -> Found:
         """What is nearest of the entries of the segment and the places in the log within a radius."""

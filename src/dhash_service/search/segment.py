@@ -32,7 +32,6 @@ CODES = 1 << 16  # per band
 WIDEST = 4  # bits of a band that a probe may differ in; beyond, comparing everything is cheaper
 SMALL = 16_384  # values: below, comparing everything takes less time than one probe
 CHUNK = 65_536  # values compared at once: fits the cache
-TOGETHER = 16  # values asked about at once: what they meet among a million fits the cache
 
 # What things cost, in units of comparing one more value in a row (0.5 ns where this was measured).
 CANDIDATE = 6.0
@@ -127,14 +126,10 @@ class Segment:
         return self._entries_at(candidates[near], distances[near])
 
     def within_many(self, values: Sequence[int], radius: int) -> list[Near]:
-        """The same for each of many values, in less time: some at a time look up where to look."""
+        """The same for each of a few values, in less time: where to look is looked up for all of them."""
         asked = np.array(values, np.uint64)
-        blocks = (asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER))
-        return [near for block in blocks for near in self._within_several(block, radius)]
-
-    def _within_several(self, asked: Values, radius: int) -> list[Near]:
-        if self._offsets is None or radius // BANDS > WIDEST or len(asked) == 1:
-            return [self.within(int(value), radius) for value in asked]
+        if self._offsets is None or radius // BANDS > WIDEST:
+            return scan_many(self.values, asked, radius)
         choices = _choices(radius, radius // BANDS)
         codes = (asked >> _SHIFTS_OF_64 & _LAST_CODE).astype(np.int64) + _FIRST_CODES
         probes = codes[:, :, None] ^ _MASKS[: _WITHIN[radius // BANDS + 1]]
@@ -204,6 +199,24 @@ def scan(values: Values, value: int, radius: int) -> Near:
     return np.concatenate(found), np.concatenate(near)
 
 
+def scan_many(values: Values, asked: Values, radius: int) -> list[Near]:
+    """The same for each of many values, which are compared with what has just been fetched."""
+    step = max(1, CHUNK // max(1, len(asked)))
+    parts = [(_NO_PLACES, _NO_PLACES, _NO_DISTANCES)]
+    for start in range(0, len(values), step):
+        distances = np.bitwise_count(values[start : start + step] ^ asked[:, None])
+        askers, places = np.nonzero(distances <= radius)
+        if len(askers):
+            parts.append((askers, places + start, distances[askers, places]))
+    if len(parts) == 1:
+        return [(_NO_PLACES, _NO_DISTANCES)] * len(asked)
+    askers, places, distances = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.argsort(askers, kind="stable")
+    firsts = np.searchsorted(askers[order], np.arange(1, len(asked)))
+    both = zip(np.split(places[order], firsts), np.split(distances[order], firsts), strict=True)
+    return list(both)
+
+
 def spans(starts: Places, lengths: Places) -> Places:
     """The numbers start … start + length - 1 of every span, one after another."""
     ends = lengths.cumsum()
@@ -213,6 +226,8 @@ def spans(starts: Places, lengths: Places) -> Places:
 
 
 _NO_ENTRIES = np.empty(0, np.uint32)
+_NO_PLACES = np.empty(0, np.int64)
+_NO_DISTANCES = np.empty(0, np.uint8)
 
 
 def _band_tables(values: Values) -> tuple[Values, NDArray[np.uint32], Places]:
