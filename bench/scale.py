@@ -57,8 +57,8 @@ def tables(quick: bool) -> list[Table]:
         }
         for name, number in (("small", count // 10), ("large", count)):
             fill(Path(folder), f"s3://pictures/{name}", number)
-        cluster = stack.enter_context(Cluster(Path(folder)).started())
-        cluster.run("s3://pictures/small", "s3://pictures/out/warm")
+        cluster = stack.enter_context(Cluster(Path(folder), count // 60).started())
+        cluster.run("s3://pictures/small", "s3://pictures/out/warm")  # both have imported what they need
         runs: dict[str, list[Run]] = {}
         for turn in range(rounds):  # taking turns, so that a noisy moment is everybody's
             runs.setdefault("bare", []).append(bare("s3://pictures/large"))
@@ -86,8 +86,9 @@ def fill(folder: Path, url: str, count: int) -> None:
 class Cluster:
     """A scheduler and two workers over TCP, each a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, per_task: int) -> None:
         self._folder = folder
+        self._per_task = per_task
         self._port = free_port()
         self._workers: list[subprocess.Popen[bytes]] = []
         self._all: list[subprocess.Popen[bytes]] = []
@@ -109,7 +110,8 @@ class Cluster:
     def run(self, source: str, out: str, *, kill: bool = False) -> Run:
         """A driver's run; one worker is killed in its middle where that is asked for, and another started."""
         before = self._processor()
-        script = f"from bench.scale import drive; drive({source!r}, {out!r}, 'dask://127.0.0.1:{self._port}')"
+        engine = f"dask://127.0.0.1:{self._port}"
+        script = f"from bench.scale import drive; drive({source!r}, {out!r}, {engine!r}, {self._per_task})"
         driver = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         if kill:
             while sum(1 for _ in _listed(out)) < 5:
@@ -142,7 +144,7 @@ def _listed(url: str) -> Iterator[str]:
         return
 
 
-def drive(source: str, out: str, engine: str) -> None:
+def drive(source: str, out: str, engine: str, per_task: int) -> None:
     """A run as `dhash index --out` does it; prints what it took, from when the workers are there."""
     from dhash_service.scale.engines import opened
     from dhash_service.scale.items import cut
@@ -153,7 +155,7 @@ def drive(source: str, out: str, engine: str) -> None:
     rules = rules_of(Settings.load(), NEW, thumbnail=False)
     with opened(engine, PROCESSES) as cluster:
         begin = time.perf_counter()
-        *_, last = index_into_parts(cut(Source([source]).items()), rules, cluster, out, "")
+        *_, last = index_into_parts(cut(Source([source]).items(), per_task), rules, cluster, out, "")
         seconds = time.perf_counter() - begin
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"pictures": last.progress.done, "seconds": seconds, "memory": memory}))

@@ -9,14 +9,15 @@ import asyncio
 import logging
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, Protocol, TypeVar
 
+from dhash_service.documents.files import children_spared
 from dhash_service.errors import BadRequestError, DhashError, EngineError
 from dhash_service.scale.items import Task
 
@@ -44,6 +45,7 @@ class Engine(Protocol):
 @contextmanager
 def opened(name: str, processes: int) -> Iterator[Engine]:
     """The engine `local`, `dask` or `dask://HOST:PORT`, until the block ends. Raises `EngineError`."""
+    resource_tracker.ensure_running()  # its start lets SIGINT through again, where children are spared it
     if name == "local":
         with LocalEngine(processes) as engine:
             yield engine
@@ -69,7 +71,7 @@ class LocalEngine:
 
     def _started(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._processes, mp_context=spawn, initializer=_leave_interrupts)
+        return ProcessPoolExecutor(self._processes, mp_context=spawn)
 
     def run(self, call: Callable[[Task], T], tasks: Iterator[Task]) -> Iterator[tuple[Task, T | Exception]]:
         waiting: dict[Future[T], Task] = {}
@@ -86,11 +88,12 @@ class LocalEngine:
                 yield task, error or future.result()
 
     def _submit(self, call: Callable[[Task], T], task: Task) -> Future[T]:
-        try:
-            return self._pool.submit(call, task)
-        except BrokenProcessPool:
-            self._pool = self._started()
-            return self._pool.submit(call, task)
+        with children_spared():  # a process starts with its first task
+            try:
+                return self._pool.submit(call, task)
+            except BrokenProcessPool:
+                self._pool = self._started()
+                return self._pool.submit(call, task)
 
 
 class DaskEngine:
@@ -114,6 +117,7 @@ class DaskEngine:
                     del future
                 if not waiting:
                     return
+                self._wait(completed)
                 future = next(completed)
                 result = self._result(future)
                 task = waiting.pop(future.key)
@@ -137,6 +141,17 @@ class DaskEngine:
         error = future.exception()
         return error if isinstance(error, Exception) else RuntimeError(str(error))
 
+    def _wait(self, completed: Any) -> None:
+        """Return when a task has ended. Raises `EngineError` when there has been no worker for a while."""
+        alone = 0.0
+        while True:
+            with completed.thread_condition:
+                if completed.has_ready() or completed.thread_condition.wait(LOOK_SECONDS):
+                    return
+            alone = 0.0 if self._client.nthreads() else alone + LOOK_SECONDS
+            if alone >= WORKERS_SECONDS:
+                raise EngineError("The scheduler has no worker any more.")
+
     def _room(self) -> int:
         if time.monotonic() > self._looked + LOOK_SECONDS or not self._threads:
             self._threads, self._looked = sum(self._client.nthreads().values()), time.monotonic()
@@ -155,11 +170,11 @@ def dask_client(address: str, processes: int) -> Iterator[Any]:
     with ExitStack() as stack:
         if not address:
             stack.enter_context(dask.config.set({"distributed.worker.daemon": False}))
-            address = stack.enter_context(
-                LocalCluster(
+            with children_spared():
+                cluster = LocalCluster(
                     n_workers=processes, threads_per_worker=1, dashboard_address=None, silence_logs=quiet
                 )
-            ).scheduler_address
+            address = stack.enter_context(cluster).scheduler_address
         try:
             client = stack.enter_context(Client(address, set_as_default=False))
             client.wait_for_workers(1, timeout=WORKERS_SECONDS)
@@ -171,10 +186,6 @@ def dask_client(address: str, processes: int) -> Iterator[Any]:
 def processes_of(threads: int) -> int:
     """The number of processes on this machine where the settings say so many threads."""
     return threads or os.cpu_count() or 1
-
-
-def _leave_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
 
 
 def as_result(error: Exception) -> DhashError:

@@ -14,9 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from dhash_service.errors import EngineError
 from dhash_service.pictures.fingerprint import NEW, read_picture
+from dhash_service.scale import engines
+from dhash_service.scale.items import cut
 from dhash_service.scale.places import place_of
-from tests.dhash_service.scale.making import many, put, rows_at
+from dhash_service.scale.run import index_into_parts
+from dhash_service.scale.sources import Source
+from tests.dhash_service.api.test_hostile import document
+from tests.dhash_service.scale.making import many, put, rows_at, rules
 from tests.dhash_service.serving import dhash, free_port
 from tests.dhash_service.store.databases import sqlite_file
 from tests.guarded_rollout.storage import listens
@@ -203,3 +209,55 @@ def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:
     run = dhash("index", str(tmp_path), "--engine", address, "--out", str(tmp_path / "out"), env=env)
     assert run.returncode == 1
     assert "The engine failed: " in run.stderr
+
+
+def test_a_run_without_workers_any_more_ends(
+    cluster: Cluster, collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "WORKERS_SECONDS", 10.0)
+    groups = cut(Source([f"{collection}/in"]).items(), PER_TASK)
+    with engines.opened(cluster.engine, 1) as engine:
+        steps = index_into_parts(groups, rules(), engine, f"{collection}/out", "")
+        next(steps)
+        for worker in cluster.workers:
+            worker.kill()
+        with pytest.raises(EngineError, match="no worker any more"):
+            for _ in steps:
+                pass
+
+
+@pytest.mark.parametrize("engine", ["local", "dask"])
+def test_ctrl_c_at_a_terminal_ends_all_processes_quietly(
+    engine: str, tmp_path: Path, pictures: list[bytes]
+) -> None:
+    """A terminal sends it to the whole group: to workers, too, which it is none of the business of."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    put(str(folder), many(pictures, 2_000))
+    words = ["index", str(folder), "--out", str(out), "--engine", engine, "--per-task", "4", "--json"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "dhash_service", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_parts(str(out), 3, run)
+    os.killpg(run.pid, signal.SIGINT)
+    said, errors = run.communicate(timeout=150)
+    assert run.returncode == 130, errors
+    assert json.loads(said)["interrupted"]
+    assert errors in ("", "Interrupted; start it again to go on.\n")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
+    assert all(row["hash"] is not None for row in rows_at(str(out)))
+
+
+def test_a_cluster_on_this_machine_reads_documents_too(tmp_path: Path, pictures: list[bytes]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "report.pdf").write_bytes(document())
+    (tmp_path / "in" / "picture.jpg").write_bytes(pictures[0])
+    out = tmp_path / "out"
+    run = dhash("index", tmp_path / "in", "--engine", "dask", "--out", out, env={"DHASH_THREADS": "1"})
+    assert run.returncode == 0, run.stderr
+    assert [row["page"] for row in rows_at(str(out)) if row["document"]] == [1, 1]
+    assert len(rows_at(str(out))) == 3
