@@ -111,6 +111,7 @@ function undo() {
     desk.putFirst(last.pair);
   } else fetched.add(last.id);
   show();
+  toast("Taken back");
   tell("Taken back.");
 }
 
