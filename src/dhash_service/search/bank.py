@@ -20,7 +20,6 @@ from dhash_service.search.segment import (
     Values,
     newest_of,
     scan,
-    scan_many,
     spans,
 )
 
@@ -167,7 +166,7 @@ class Bank:
         for start in range(0, len(values), TOGETHER):
             some = values[start : start + TOGETHER]
             near = self.segment.within_many(some, radius)
-            logged = scan_many(self.log.values, np.array(some, np.uint64), radius)
+            logged = [scan(self.log.values, value, radius) for value in some]
             found += [self._nearest(*both, radius, limit) for both in zip(near, logged, strict=True)]
         return found
 

@@ -129,7 +129,7 @@ class Segment:
         """The same for each of a few values, in less time: where to look is looked up for all of them."""
         asked = np.array(values, np.uint64)
         if self._offsets is None or radius // BANDS > WIDEST:
-            return scan_many(self.values, asked, radius)
+            return [scan(self.values, value, radius) for value in values]
         choices = _choices(radius, radius // BANDS)
         codes = (asked >> _SHIFTS_OF_64 & _LAST_CODE).astype(np.int64) + _FIRST_CODES
         probes = codes[:, :, None] ^ _MASKS[: _WITHIN[radius // BANDS + 1]]
@@ -199,24 +199,6 @@ def scan(values: Values, value: int, radius: int) -> Near:
     return np.concatenate(found), np.concatenate(near)
 
 
-def scan_many(values: Values, asked: Values, radius: int) -> list[Near]:
-    """The same for each of many values, which are compared with what has just been fetched."""
-    step = max(1, CHUNK // max(1, len(asked)))
-    parts = [(_NO_PLACES, _NO_PLACES, _NO_DISTANCES)]
-    for start in range(0, len(values), step):
-        distances = np.bitwise_count(values[start : start + step] ^ asked[:, None])
-        askers, places = np.nonzero(distances <= radius)
-        if len(askers):
-            parts.append((askers, places + start, distances[askers, places]))
-    if len(parts) == 1:
-        return [(_NO_PLACES, _NO_DISTANCES)] * len(asked)
-    askers, places, distances = (np.concatenate(each) for each in zip(*parts, strict=True))
-    order = np.argsort(askers, kind="stable")
-    firsts = np.searchsorted(askers[order], np.arange(1, len(asked)))
-    both = zip(np.split(places[order], firsts), np.split(distances[order], firsts), strict=True)
-    return list(both)
-
-
 def spans(starts: Places, lengths: Places) -> Places:
     """The numbers start … start + length - 1 of every span, one after another."""
     ends = lengths.cumsum()
@@ -226,8 +208,6 @@ def spans(starts: Places, lengths: Places) -> Places:
 
 
 _NO_ENTRIES = np.empty(0, np.uint32)
-_NO_PLACES = np.empty(0, np.int64)
-_NO_DISTANCES = np.empty(0, np.uint8)
 
 
 def _band_tables(values: Values) -> tuple[Values, NDArray[np.uint32], Places]:
