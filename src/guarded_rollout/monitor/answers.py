@@ -67,6 +67,7 @@ class AnswersSource:
     _recent: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _example: str = ""
     _doubt: int = 0  # polls that ask more, from now on
+    _doubtful: bool = False  # it was about a file
 
     def sample(self) -> Sample:
         if self.submitted:
@@ -75,19 +76,25 @@ class AnswersSource:
         self._doubt -= 1
         most = IN_DOUBT if self._doubt >= 0 else PER_POLL
         for first, follow in islice(self._drawn(), most):
+            before = self._counts[DIFFERENCES]
             answer = self._compare(first)
             for question in follow:
                 if (path := _fill(question.path, answer)) is not None:
                     self._compare(AskedRequest(question.method, path, question.fields))
+            if self._counts[DIFFERENCES] > before:
+                self._doubt, self._doubtful = DOUBTFUL_POLLS, first.body is not None
         return Sample(self.source, 0.0, self.side, counters=dict(self._counts), example=self._example)
 
     # ---- what is asked
 
     def _drawn(self) -> Iterator[tuple[AskedRequest, Sequence[DeclaredQuestion]]]:
-        """Yield questions, each with those that follow from its answer; files and paths by turns."""
-        files, paths = self._files(), self._paths()
+        """Yield questions, each with those that follow from its answer; files and paths by turns.
+
+        While files have made a difference they alone are asked about: what does not differ is no news.
+        """
+        kinds = [self._files()] if self._doubt >= 0 and self._doubtful else [self._files(), self._paths()]
         while True:
-            drawn = [one for one in (next(files, None), next(paths, None)) if one is not None]
+            drawn = [one for one in (next(kind, None) for kind in kinds) if one is not None]
             if not drawn:
                 return
             yield from drawn
@@ -185,7 +192,6 @@ class AnswersSource:
         found = seen(candidate, asked.fields)
         if found != wanted and self._still_differs(asked):
             self._counts[DIFFERENCES] += 1
-            self._doubt = DOUBTFUL_POLLS
             field_ = next((one for one in wanted if found.get(one) != wanted[one]), "status")
             self._example = (
                 f"{asked.method} {asked.path[:80]}: {field_} is {_short(found.get(field_))}, "
