@@ -67,7 +67,7 @@ class AnswersSource:
     _recent: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _example: str = ""
     _doubt: int = 0  # polls that ask more, from now on
-    _doubtful: bool = False  # it was about a file
+    _doubtful: str = ""  # what was asked about a file then
 
     def sample(self) -> Sample:
         if self.submitted:
@@ -82,7 +82,7 @@ class AnswersSource:
                 if (path := _fill(question.path, answer)) is not None:
                     self._compare(AskedRequest(question.method, path, question.fields))
             if self._counts[DIFFERENCES] > before:
-                self._doubt, self._doubtful = DOUBTFUL_POLLS, first.body is not None
+                self._doubt, self._doubtful = DOUBTFUL_POLLS, first.path if first.body is not None else ""
         return Sample(self.source, 0.0, self.side, counters=dict(self._counts), example=self._example)
 
     # ---- what is asked
@@ -90,17 +90,18 @@ class AnswersSource:
     def _drawn(self) -> Iterator[tuple[AskedRequest, Sequence[DeclaredQuestion]]]:
         """Yield questions, each with those that follow from its answer; files and paths by turns.
 
-        While files have made a difference they alone are asked about: what does not differ is no news.
+        While a question about files makes a difference it alone is asked: what does not differ is no news.
         """
-        kinds = [self._files()] if self._doubt >= 0 and self._doubtful else [self._files(), self._paths()]
+        doubtful = self._doubtful if self._doubt >= 0 else ""
+        kinds = [self._files(doubtful)] if doubtful else [self._files(), self._paths()]
         while True:
             drawn = [one for one in (next(kind, None) for kind in kinds) if one is not None]
             if not drawn:
                 return
             yield from drawn
 
-    def _files(self) -> Iterator[tuple[AskedRequest, Sequence[DeclaredQuestion]]]:
-        posts = [n for n, one in enumerate(self.questions) if one.method == "POST"]
+    def _files(self, path: str = "") -> Iterator[tuple[AskedRequest, Sequence[DeclaredQuestion]]]:
+        posts = [n for n, one in enumerate(self.questions) if one.method == "POST" and path in ("", one.path)]
         while posts and (found := self._original()) is not None:
             at = self.chance.choice(posts)
             question, follow = self.questions[at], []
