@@ -387,7 +387,7 @@ class Keeper:
     def _digests(self, file: File, picture: Picture, source: Source | None) -> dict[str, str]:
         digests = {SHA256: str(picture.sha256)}
         if source is None and self._banks.wants_md5():
-            data = read_file(file.path, self._longest)
+            data = picture.content or read_file(file.path, self._longest)
             digests[MD5] = hashlib.md5(data, usedforsecurity=False).hexdigest()
         return digests
 

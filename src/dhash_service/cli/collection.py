@@ -106,6 +106,8 @@ def _steps(
     store = stack.enter_context(Store.open_from(settings))
     matcher = stack.enter_context(Matcher(store, settings))
     whole = settings.keep_originals or BankMatcher(store.banks, store.algorithm.name).wants_md5()
+    if not settings.keep_originals:
+        store.originals = None  # bytes may come along, for banks alone
     rules = rules_of(settings, store.algorithm, thumbnail=settings.keep_thumbnails, content=whole)
     groups = cut(source.items(), per_task, CONTENT_BYTES) if whole else cut(source.items(), per_task)
     started = stack.enter_context(opened(engine, processes_of(settings.threads)))

@@ -1,5 +1,6 @@
 """The commands around collections: local folders into Parquet and back, and what they refuse."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.dhash_service.api.test_hostile import document
-from tests.dhash_service.scale.making import many, rows_at
+from tests.dhash_service.scale.making import many, put, rows_at
 from tests.dhash_service.serving import dhash
 from tests.dhash_service.store.databases import sqlite_file
 
@@ -75,3 +76,23 @@ def test_without_the_extra_it_is_named(words: list[str], package: str) -> None:
     assert f"{package}, which is not installed" in run.stderr
     assert "Install `mobius-dhash[scale]`." in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_bank_of_md5s_is_asked_about_files_that_lie_elsewhere(
+    bucket: str, tmp_path: Path, pictures: list[bytes]
+) -> None:
+    put(bucket, {"refused.jpg": pictures[0], "taken.jpg": pictures[1]})
+    (tmp_path / "originals").mkdir()  # there once, and not to be added to
+    env = {
+        "DHASH_THREADS": "1",
+        "DHASH_STORE": sqlite_file(tmp_path / "dhash.db"),
+        "DHASH_ORIGINALS": str(tmp_path / "originals"),
+    }
+    (tmp_path / "bank.csv").write_text(f"kind,value\nmd5,{hashlib.md5(pictures[0]).hexdigest()}\n")
+    assert dhash("bank", "set", "known", "--action", "refused", env=env).returncode == 0
+    assert dhash("bank", "import", "known", tmp_path / "bank.csv", env=env).returncode == 0
+    run = dhash("index", bucket, "--json", env=env)
+    summary = json.loads(run.stdout)
+    assert (summary["pictures"], summary["failed"]) == (1, 1), run.stderr
+    assert "refused.jpg: The picture is in a bank that refuses it" in run.stderr
+    assert list((tmp_path / "originals").iterdir()) == []
