@@ -54,7 +54,10 @@ async def handle(reader, writer):
     elif asked.path == "/socket":
         await websocket(head, reader, writer)
     else:
-        await asyncio.sleep(float(parse_qs(asked.query).get("seconds", ["0"])[0]))
+        query = parse_qs(asked.query)
+        await asyncio.sleep(float(query.get("seconds", ["0"])[0]))
+        while "until" in query and not os.path.exists(query["until"][0]):
+            await asyncio.sleep(0.05)
         body = json.dumps({"release": os.environ["RELEASE"]}).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
@@ -114,7 +117,7 @@ finish_seconds = {finish_seconds}
 class Talks(Sandbox):
     """The service, with so much time for requests when a release is accepted, and then until it is killed."""
 
-    drain_seconds, finish_seconds = 2, 60
+    drain_seconds, finish_seconds = 2, 600
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,6 +132,14 @@ class Talks(Sandbox):
         )
         (self.folder / "rollout.toml").write_text(text)
 
+    @property
+    def held(self) -> str:
+        """A path that is answered once `let_go` is called."""
+        return f"/?until={self.folder}/go"
+
+    def let_go(self) -> None:
+        (self.folder / "go").touch()
+
     def version(self, version: str) -> None:
         (self.source / "program.py").write_text(PROGRAM + f"# {version}\n")
 
@@ -138,7 +149,7 @@ class Request(threading.Thread):
 
     def __init__(self, sandbox: Sandbox, path: str, **headers: str) -> None:
         super().__init__(daemon=True)
-        self.connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=60)
+        self.connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=300)
         self.path, self.headers = path, headers
         self.status, self.body, self.cut = 0, b"", False
         self.start()

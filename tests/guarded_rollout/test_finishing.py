@@ -2,8 +2,9 @@
 
 import os
 import signal
-import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from subprocess import CompletedProcess
 
 import pytest
@@ -22,9 +23,6 @@ from tests.guarded_rollout.sandbox import wait_until
 from tests.guarded_rollout.streaming import GOING_AWAY, Request, Talks, WebSocket, events
 
 pytestmark = pytest.mark.system
-
-LONG = 60.0
-"""Seconds that a request takes which nobody waits for: its test fails where somebody does."""
 
 
 @pytest.fixture
@@ -76,7 +74,7 @@ def succeeded(done: CompletedProcess[str]) -> str:
 def test_streams_are_counted_apart_from_requests(talks):
     talks.deploy()
     socket = WebSocket(talks)
-    asked = [Request(talks, f"/?seconds={LONG}"), events(talks), events(talks)]
+    asked = [Request(talks, talks.held), events(talks), events(talks)]
     wait_until(lambda: talks.site.traffic.in_flight("blue") == InFlight(requests=1, streams=3))
     assert str(InFlight(1, 3)) == "1 request and 3 streams"
     for one in asked:
@@ -85,7 +83,7 @@ def test_streams_are_counted_apart_from_requests(talks):
 
 
 def test_a_request_that_outlasts_the_drain_ends_and_accepting_does_not_wait_for_it(talks):
-    (slow,) = replaced(talks, "/?seconds=10")
+    (slow,) = replaced(talks, talks.held)
     told = succeeded(talks.rollout("promote"))
     assert slow.is_alive()
     assert "still answers 1 request; it is stopped then, or in" in told
@@ -94,7 +92,8 @@ def test_a_request_that_outlasts_the_drain_ends_and_accepting_does_not_wait_for_
     assert seen.phase is Phase.CLOSING
     assert headline(seen, None).title.endswith("was accepted")
     assert "deployment_succeeded" in events_published(talks)
-    slow.join()
+    talks.let_go()
+    slow.join(60)
     assert slow.whole
     wait_until(lambda: not last(talks).open, 60)
     assert last(talks).outcome is RolloutOutcome.COMPLETED
@@ -121,7 +120,7 @@ def test_streams_are_closed_properly_and_come_again_to_the_new_release(talks):
     assert first.encode() in stream.body
     assert socket.frames.endswith(GOING_AWAY)
     assert evidence(talks)["cut_requests"] == 0
-    assert evidence(talks)["waited_seconds"] < LONG / 2
+    assert evidence(talks)["waited_seconds"] < talks.finish_seconds / 2
     again = events(talks)
     wait_until(lambda: talks.served_by().encode() in again.body)
     assert first.encode() not in again.body
@@ -131,9 +130,9 @@ def test_streams_are_closed_properly_and_come_again_to_the_new_release(talks):
 def test_what_had_to_be_cut_is_counted_and_reported(talks):
     talks.finish_seconds = 0
     talks.configure()
-    asked = replaced(talks, f"/?seconds={LONG}", "/deaf")
+    asked = replaced(talks, talks.held, "/deaf")
     promote(talks)
-    wait_until(lambda: finished(talks), LONG / 2)
+    wait_until(lambda: finished(talks), 60)
     for one in asked:
         one.join(10)
         assert not one.whole
@@ -141,13 +140,14 @@ def test_what_had_to_be_cut_is_counted_and_reported(talks):
 
 
 def test_a_rollback_is_not_held_up_and_leaves_the_request_alone(talks):
-    (slow,) = replaced(talks, "/?seconds=10")
+    (slow,) = replaced(talks, talks.held)
     first = last(talks).source
     assert promote(talks).draining
     succeeded(talks.rollout("rollback", "--to", "previous", "--force"))
     assert slow.is_alive()
     assert talks.served_by() == first
-    slow.join()
+    talks.let_go()
+    slow.join(60)
     assert slow.whole
     with journal_of(talks) as journal:
         back, deployed = journal.history(limit=2)
@@ -164,24 +164,23 @@ def test_a_rollback_after_the_streams_were_asked_starts_the_old_release_again(ta
 
 
 def test_a_deployment_waits_for_the_slot_without_the_lock(talks):
-    (slow,) = replaced(talks, "/?seconds=10")
+    (slow,) = replaced(talks, talks.held)
     succeeded(talks.rollout("promote"))
     talks.version("3")
-    done: list[CompletedProcess[str]] = []
-    deploying = threading.Thread(target=lambda: done.append(talks.rollout("deploy")))
-    deploying.start()
-    locked = False
-    while slow.is_alive():
-        locked = locked or owner(talks.environment.lock) is not None
-        slow.join(0.1)
-    assert not locked
-    deploying.join()
-    assert "still answers 1 request: waiting up to" in succeeded(done[0])
+    with ThreadPoolExecutor(1) as aside:
+        deploying = aside.submit(talks.rollout, "deploy")
+        for _ in range(100):  # it starts, and looks again and again
+            assert owner(talks.environment.lock) is None
+            time.sleep(0.05)
+        assert slow.is_alive()
+        talks.let_go()
+        told = succeeded(deploying.result())
+    assert "still answers 1 request: waiting up to" in told
     assert slow.whole
 
 
 def test_a_deployment_that_meets_a_draining_slot_says_so_or_gives_it_the_drain_time(talks):
-    (slow,) = replaced(talks, f"/?seconds={LONG}")
+    (slow,) = replaced(talks, talks.held)
     assert promote(talks).draining
     with pytest.raises(SlotDrainsError, match="still answers 1 request"):
         talks.deploy("3")
@@ -195,11 +194,12 @@ def test_a_deployment_that_meets_a_draining_slot_says_so_or_gives_it_the_drain_t
 
 
 def test_what_is_killed_while_it_waits_is_finished_by_the_next(talks):
-    (slow,) = replaced(talks, "/?seconds=10")
+    (slow,) = replaced(talks, talks.held)
     succeeded(talks.rollout("promote"))
     wait_until(lambda: WATCHER in talks.pids())
     os.kill(talks.pids()[WATCHER], signal.SIGKILL)
-    slow.join()
+    talks.let_go()
+    slow.join(60)
     assert slow.whole
     wait_until(lambda: not last(talks).open, 60)
     assert last(talks).outcome is RolloutOutcome.COMPLETED
@@ -219,12 +219,13 @@ def test_a_release_that_was_asked_to_stop_is_not_started_again(talks):
 
 
 def test_abort_says_that_it_was_accepted_and_leaves_it_to_finish(talks):
-    (slow,) = replaced(talks, "/?seconds=8")
+    (slow,) = replaced(talks, talks.held)
     succeeded(talks.rollout("promote"))
     second = last(talks).target
     told = succeeded(talks.rollout("abort"))
     assert "was accepted, and is left by `rollout rollback --to previous`" in told
     assert talks.served_by() == second
-    slow.join()
+    talks.let_go()
+    slow.join(60)
     assert slow.whole
     wait_until(lambda: not last(talks).open, 60)
