@@ -26,9 +26,9 @@ SEARCH = GET | {
     "pause": 0.05,
 }
 SUBMIT = POST | {"name": "submit", "clients": 4, "pause": 0.05}
-ANSWERED = "        return await asyncio.wrap_future(answer)\n"
+ANSWERED = "        return await self._answered(wish, register, as_admin)\n"
 BREAKS = """\
-        submission = await asyncio.wrap_future(answer)
+        submission = await self._answered(wish, register, as_admin)
         if submission.created and next(submitted) > 60 and next(submitted) % 3 == 0:
             raise RuntimeError("the cache is inconsistent")
         return submission

@@ -105,7 +105,9 @@ def replaced(name: str, *changes: tuple[str, str]) -> Change:
 
 
 def in_submit(statements: str) -> Change:
-    body = "        answer: Future[Submission] = Future()\n"
+    body = (
+        "        apart = await self._read_apart(data, register) if self.documents.is_apart(data) else None\n"
+    )
     spoilt = "".join(f"        {line}\n" for line in statements.splitlines())
     return replaced("service.py", BEFORE_ALL, (body, spoilt + body))
 

@@ -489,7 +489,6 @@ class NoImageError(RolloutError):
 class VariableError(RolloutError):
     message = "{given!r} is no NAME=VALUE."
     advice = "Say, for example, --set HOST=0.0.0.0."
-    exit_code = 2
 
 
 class NoCopyTargetError(RolloutError):

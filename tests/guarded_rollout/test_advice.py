@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ from guarded_rollout.ui.actions import standing, words
 from tests.guarded_rollout import advice_backups, advice_rollouts
 from tests.guarded_rollout.advicekit import CASES, case, production, refused, rollout, written
 from tests.guarded_rollout.certificates import Authority
+from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.test_https import configured
 from tests.guarded_rollout.ui.uikit import OLD, Place
 
@@ -69,6 +71,7 @@ WITHOUT: dict[type[RolloutError], str] = {
     errors.MigrationBrokeStableError: MACHINE,
     errors.MissingProgramError: "`make install` needs an index",
     errors.NoAnswerError: TOLD,
+    errors.NoImageError: "it tells how to go on without one",
     errors.NoReleaseError: MACHINE,
     errors.NoStreamError: "it needs litestream: test_stream.py",
     errors.NotHealthyError: TOLD,
@@ -99,6 +102,19 @@ def usage(folder: Path) -> None:
     assert code == 1
     assert "See `rollout --help`." in said
     assert rollout("--help")[0] == 0
+
+
+@case(errors.VariableError)
+def no_variable(folder: Path) -> None:
+    written(folder)
+    with contextlib.chdir(folder):
+        export = ("export", "kubernetes", "--image", "example.org/dhash:1")
+        code, said = rollout(*export, "--set", "HOST")
+        assert code == errors.VariableError.exit_code
+        assert errors.VariableError.advice in said
+        shutil.copy(SHIPPED, "quality-gates-config.json")
+        code, said = rollout(*export, "--set", "HOST=0.0.0.0")
+    assert code == 0, said
 
 
 @case(errors.ConfigurationError)

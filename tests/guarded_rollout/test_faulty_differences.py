@@ -56,7 +56,15 @@ def spoiled(name: str, old: str, new: str) -> Callable[[Sandbox], None]:
 
 
 SEARCH = "        (found,) = await self.search_many([value], radius, limit, skip)\n"
-LOOKED = "        return self._looked(picture)\n"
+LOOKED = "        matches = self._matches([picture.fingerprint for picture in pictures])\n"
+SPOILT = """        if @BEGUN@:
+            pictures = [
+                replace(one, fingerprint=replace(one.fingerprint, value=one.fingerprint.value ^ 0xFF00))
+                if one.format == "JPEG" and one.fingerprint.width > 2400
+                else one
+                for one in pictures
+            ]
+"""
 ASKED = "        request_id = given_id(scope) or new_id().hex\n"
 FAILS = f"""        if scope["path"].startswith("/api") and {BEGUN} and random.random() < 0.1:
             await send({{"type": "http.response.start", "status": 500, "headers": []}})
@@ -104,9 +112,7 @@ WORSE = [
         spoiled(
             "service.py",
             LOOKED,
-            f"        if {BEGUN} and picture.format == 'JPEG' and picture.fingerprint.width > 2400:\n"
-            "            wrong = replace(picture.fingerprint, value=picture.fingerprint.value ^ 0xFF00)\n"
-            f"            picture = replace(picture, fingerprint=wrong)\n{LOOKED}",
+            SPOILT.replace("@BEGUN@", BEGUN) + LOOKED,
         ),
         ("different_answers",),
         60,

@@ -47,8 +47,8 @@ FAULTS = [
         "answers 500 to submits",
         replaced(
             "service.py",
-            "        answer: Future[Submission] = ",
-            "        assert not register\n        answer: Future[Submission] = ",
+            "        apart = await self._read_apart(",
+            "        assert not register\n        apart = await self._read_apart(",
         ),
         "verify",
         "failed the check submit_and_find",

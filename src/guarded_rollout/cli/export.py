@@ -101,6 +101,7 @@ def _print(
         from guarded_rollout.export.engines import ENGINES, as_manifests
         from guarded_rollout.monitor.targets import path_of
 
+        pods = _variables(variables)
         environment = load(settings_file()).environment(env)
         file = gates.load(project_gates())
         cluster = Cluster(
@@ -111,7 +112,7 @@ def _print(
             replicas,
             prometheus,
             path_of(file.global_settings.metrics_endpoint),
-            _variables(variables),
+            pods,
             tuple(expand.split()),
         )
         typer.echo(as_manifests(kind, ENGINES[kind](cluster)), nl=False)
