@@ -38,7 +38,7 @@ screenshots: .venv/.development ## the pictures in docs/screenshots, of a servic
 	@$(BIN)/python -m bench.screenshots $(ARGS)
 
 test: .venv/.development ## the fast lane: all that a change needs within minutes
-	$(PYTEST) -n 2 -m "not system" $(ARGS)
+	$(PYTEST) -n 3 -m "not system" $(ARGS)
 
 test-system: .venv/.development ## the system lane: whole machines, real releases, the pages in a real Chromium
 	@sh scripts/have_chromium.sh
