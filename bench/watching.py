@@ -15,6 +15,7 @@ from bench.table import Table, Target, duration, share
 from bench.windows import SEARCH, deploy, paced, serving, shipped
 from guarded_rollout.journal.store import Journal
 
+SETTLING = 6.0  # seconds, in which each source is read once
 BUSY = 100.0  # requests a second, at which the monitor's cost is measured
 
 
@@ -87,6 +88,8 @@ def cost(dhash: Sandbox, rounds: int, seconds: float = 15.0) -> Table:
         time.sleep(5)  # what it does once is over
         for on in (True, False) * rounds:
             monitor.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
+            with Load(dhash.port, kinds):
+                time.sleep(SETTLING)  # it reads what the edge wrote while it was held
             before, begun = cpu_seconds(monitor), time.monotonic()
             with Load(dhash.port, kinds) as load:
                 time.sleep(seconds)  # the measurement itself
