@@ -54,7 +54,9 @@ def index_collection(
     """Have an engine read the files at these URLs and paths, and show how it goes."""
     from dhash_service.errors import BadRequestError
     from dhash_service.scale import installed
+    from dhash_service.scale.engines import require_known
 
+    require_known(engine)
     if url is not None:
         raise BadRequestError("--url sends files of this machine.", "Leave out --url, or --engine and --out.")
     existing([path for path in paths if "://" not in path])

@@ -42,18 +42,23 @@ class Engine(Protocol):
         ...
 
 
+def require_known(name: str) -> None:
+    """Raise `BadRequestError` for what is no engine's name."""
+    if name not in ("local", "dask") and not name.startswith("dask://"):
+        raise BadRequestError(f"There is no engine {name}.", "Say local, dask or dask://HOST:PORT.")
+
+
 @contextmanager
 def opened(name: str, processes: int) -> Iterator[Engine]:
     """The engine `local`, `dask` or `dask://HOST:PORT`, until the block ends. Raises `EngineError`."""
+    require_known(name)
     resource_tracker.ensure_running()  # its start lets SIGINT through again, where children are spared it
     if name == "local":
         with LocalEngine(processes) as engine:
             yield engine
-    elif name == "dask" or name.startswith("dask://"):
+    else:
         with dask_client(name.removeprefix("dask").removeprefix("://"), processes) as client:
             yield DaskEngine(client)
-    else:
-        raise BadRequestError(f"There is no engine {name}.", "Say local, dask or dask://HOST:PORT.")
 
 
 class LocalEngine:
