@@ -216,7 +216,8 @@ def following(gate: "Gate | None", verdict: Verdict | None, bad: bool, rolls_bac
         counted = "one more failure" if more == 1 else f"{more} more failures"
         return f"{counted} {'rolls' if more == 1 else 'roll'} back" if backs else f"{counted}, and it alerts"
     if verdict.outcome is GateOutcome.INSUFFICIENT and verdict.needed > verdict.samples:
-        return f"decides after {verdict.needed - verdict.samples:g} more samples"
+        left = verdict.needed - verdict.samples
+        return f"decides after {left:g} more sample{'' if left == 1 else 's'}"
     return ""
 
 

@@ -60,7 +60,8 @@ export class Charts {
   update() {
     for (const place of document.querySelectorAll(".chart[data-gate]")) {
       const gate = this.gates.get(place.dataset.gate);
-      if (gate) this.show(place, merged(gate), () => options(gate));
+      const also = this.gates.get(place.dataset.also); // its lines are dotted
+      if (gate) this.show(place, merged(gate, also), () => options(gate, also));
     }
     this.traffic();
   }
@@ -91,9 +92,9 @@ export class Charts {
 
 // Both sides on one axis of time. A line goes through where only the other side has a point (undefined), and has
 // a gap where nothing was measured (null).
-function merged(gate) {
-  const sides = SIDES.map((side) => gate[side] ?? [[], []]);
-  return [...uPlot.join([...sides, limitLine(gate, sides)])];
+function merged(gate, also) {
+  const [sides, others] = [gate, also].map((one) => (one ? SIDES.map((side) => one[side] ?? [[], []]) : []));
+  return [...uPlot.join([...sides, limitLine(gate, sides), ...others])];
 }
 
 function limitLine(gate, sides) {
@@ -118,7 +119,7 @@ function axes(unit) {
   ];
 }
 
-function options(gate) {
+function options(gate, also) {
   return {
     legend: { show: false },
     cursor: { y: false, points: { size: 6 } },
@@ -130,6 +131,7 @@ function options(gate) {
       { stroke: colour("--candidate"), width: 2, points: { show: false } },
       { stroke: colour("--stable"), width: 1.5, points: { show: false } },
       { stroke: colour("--bad"), width: 1.5, dash: [6, 4], spanGaps: true, points: { show: false } },
+      ...(also ? SIDES.map((side) => ({ stroke: colour(`--${side}`), width: 1.5, dash: [2, 3], points: { show: false } })) : []),
     ],
   };
 }
