@@ -2,11 +2,11 @@
 
 import json
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dhash_service.bulk import Progress
     from dhash_service.scale.run import Step
     from dhash_service.scale.sources import Counting, Source
+
+Name = TypeVar("Name", bound=str)
 
 PER_TASK = 256
 CONTENT_BYTES = 64 * 1024**2  # of a task whose files are sent whole, for originals
@@ -159,16 +161,22 @@ def _tell(
         f"{progress.pictures:,} pictures {where}; of {progress.files:,} files {progress.known:,} were known, "
         f"{progress.failed:,} failed."
     )
-    if progress.empty:
-        typer.echo(f"{progress.empty:,} documents hold no picture that was taken.")
-    if progress.skipped:
-        typer.echo(f"In documents, not taken: {_numbers(progress.skipped)}.")
+    tell_of_documents(progress)
     if source.left_out:
-        typer.echo(f"Left out by their suffixes: {_numbers(source.left_out)}.")
+        typer.echo(f"Left out by their suffixes: {counted(source.left_out)}.")
     if interrupted:
         typer.echo("Interrupted; start it again to go on.", err=True)
 
 
-def _numbers(numbers: Any) -> str:
+def tell_of_documents(progress: "Progress") -> None:
+    """Say what documents hold and was not taken."""
+    if progress.empty:
+        typer.echo(f"{progress.empty:,} documents hold no picture that was taken.")
+    if progress.skipped:
+        typer.echo(f"In documents, not taken: {counted(progress.skipped)}.")
+
+
+def counted(numbers: Mapping[Name, int]) -> str:
+    """The ten largest, largest first: `12 suffix, 1 link`."""
     largest = sorted(numbers.items(), key=lambda item: -item[1])[:10]
     return ", ".join(f"{number:,} {name}" for name, number in largest)

@@ -3,7 +3,6 @@
 import gc
 import json
 import sys
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -18,14 +17,16 @@ from dhash_service.cli.collection import (
     Engine,
     Out,
     PerTask,
+    counted,
     existing,
     index_collection,
     is_collection,
+    tell_of_documents,
 )
 from dhash_service.cli.remote import Url, asking, send_files
 
 if TYPE_CHECKING:
-    from dhash_service.bulk import LeftOut
+    pass
 
 
 @app.command(epilog="Example: dhash index ~/Pictures scans/report.pdf")
@@ -128,23 +129,14 @@ def index(
             f"{standing.pictures:,} pictures added; of {standing.files:,} files {standing.done:,} are done, "
             f"{standing.known:,} were known, {standing.failed:,} failed."
         )
-        if standing.empty:
-            typer.echo(f"{standing.empty:,} documents hold no picture that was taken.")
-        if standing.skipped:
-            typer.echo(f"In documents, not taken: {_counted(standing.skipped)}.")
+        tell_of_documents(standing)
         if selection.left_out:
-            kinds = _counted({suffix or "none": number for suffix, number in selection.suffixes.items()})
+            kinds = counted({suffix or "none": number for suffix, number in selection.suffixes.items()})
             suffixes = f" (suffixes: {kinds})" if kinds else ""
-            typer.echo(f"In folders, left out: {_counted(selection.left_out)}{suffixes}.")
+            typer.echo(f"In folders, left out: {counted(selection.left_out)}{suffixes}.")
         if interrupted:
             typer.echo("Interrupted; start it again to go on.", err=True)
     if interrupted:
         raise typer.Exit(130)
     if standing.failed or selection.unreadable:
         raise typer.Exit(1)
-
-
-def _counted(numbers: "Mapping[LeftOut, int] | Mapping[str, int]") -> str:
-    """The ten largest, largest first: `12 suffix, 1 link`."""
-    largest = sorted(numbers.items(), key=lambda item: -item[1])[:10]
-    return ", ".join(f"{number:,} {name}" for name, number in largest)
