@@ -53,7 +53,7 @@ class Matcher:
         self._review_below = settings.review_below
         self._queueing = settings.queueing
         self.index = HammingIndex()
-        self.follower = Follower(self.index, store.feed)
+        self.follower = Follower(self.index, store.feed, store.bell)
 
     def start(self) -> Self:
         """Begin to follow the store, and return once every known picture can be found.
@@ -145,6 +145,19 @@ class Matcher:
     def catch_up(self) -> bool:
         """Return once everything can be found that was committed before; False where it cannot be read."""
         return self.follower.is_current() or self.follower.catch_up()
+
+    def require_current(self) -> None:
+        """Return once everything can be found that was committed before. Raises `StoreError` where it cannot.
+
+        An answer from what the index had before might lack what somebody else has been told is kept.
+        """
+        if not self.catch_up():
+            why = self.follower.last_error
+            raise (
+                why
+                if isinstance(why, StoreError)
+                else StoreError(f"The index cannot follow the store: {why}.")
+            )
 
     def neighbours_turned(self, turns: Sequence[tuple[str, int]], radius: int, limit: int) -> Neighbourhood:
         """Known images near a picture in any of its orientations, each given with its value; nearest first.

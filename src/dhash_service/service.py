@@ -293,7 +293,7 @@ class Service:
             else:
                 with wish.answering(), self._counting(number=0):
                     new.append((wish, data, wish.apart or self._read_picture(data, digest, register)))
-        looked = self._looked([picture for _, _, picture in new])
+        looked = self._looked([picture for _, _, picture in new], register)
         return found + [(wish, data, each) for (wish, data, _), each in zip(new, looked, strict=True)]
 
     def _read_picture(self, data: bytes, sha256: Sha256, register: bool) -> Picture:
@@ -313,7 +313,9 @@ class Service:
         """True if a small copy is needed: to be kept, or to show what is not kept."""
         return self.settings.keep_thumbnails or not register
 
-    def _looked(self, pictures: Sequence[Picture]) -> list[Looked]:
+    def _looked(self, pictures: Sequence[Picture], register: bool) -> list[Looked]:
+        if not register and pictures:
+            self.matcher.require_current()  # nobody looks again at what came since
         after = self.matcher.follower.position  # before matching: the writer looks at what came since
         matches = self._matches([picture.fingerprint for picture in pictures])
         return [Looked(picture, match, after) for picture, match in zip(pictures, matches, strict=True)]
@@ -467,7 +469,7 @@ class Service:
 
     def _look_extracted(self, picture: Picture, register: bool) -> Submission | Looked:
         known = self.store.with_digests([picture.sha256])
-        (looked,) = self._known(list(known.values())) or self._looked([picture])
+        (looked,) = self._known(list(known.values())) or self._looked([picture], register)
         return self._with_banks(looked, None, register)
 
     # ---- search
@@ -491,7 +493,7 @@ class Service:
             return await self.read(lambda: self.matcher.around([found], skip, named=True))
 
         def read() -> list[Neighbourhood]:
-            self.matcher.catch_up()
+            self.matcher.require_current()
             return self.matcher.around(index.search_many(values, radius, most), skip, named=True)
 
         return await self.read(read)
@@ -511,7 +513,7 @@ class Service:
         turns = [(each.turn, each.fingerprint.value) for each in prints]
 
         def read() -> Neighbourhood:
-            self.matcher.catch_up()
+            self.matcher.require_current()
             found = self.matcher.neighbours_turned(turns, radius, limit)
             return replace(found, neighbours=self.store.sightings.named_neighbours(found.neighbours))
 

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     store: SecretStr = Field(
         SecretStr("sqlite:///data/dhash.db"), description="URL of the store: sqlite:///PATH or postgresql://…"
     )
+    store_direct: SecretStr | None = Field(
+        None,
+        description="URL of the same PostgreSQL past a pooler in transaction mode, to hear of other replicas'"
+        " writes at once; unset: `DHASH_STORE`",
+    )
     algorithm: Literal["dhash-64-visual-fast", "dhash-64-visual", "dhash-64-fast", "dhash-64"] | None = Field(
         None,
         description="fingerprint algorithm; a store holds one. Unset: the store's own,"
@@ -166,5 +171,7 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, object]:
         """All settings as JSON values, secrets as `***`."""
         values: dict[str, object] = self.model_dump(mode="json")
-        values["store"] = PASSWORD.sub(r"\1\2***", self.store.get_secret_value())
+        for name in ("store", "store_direct"):
+            url: SecretStr | None = getattr(self, name)
+            values[name] = PASSWORD.sub(r"\1\2***", url.get_secret_value()) if url else None
         return values

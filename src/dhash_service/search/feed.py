@@ -3,6 +3,7 @@
 The store implements `FingerprintFeed`, the follower reads it; neither knows the other.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,3 +59,22 @@ class FingerprintFeed(Protocol):
         None where no such number is at hand.
         """
         ...
+
+
+class Bell:
+    """Wakes the one thread that waits for changes: here, only when somebody here rings."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def ring(self) -> None:
+        """End the wait that is under way, or the next one."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or when there may be something to read."""
+        self._event.wait(seconds)
+        self._event.clear()
+
+    def close(self) -> None:
+        """Let go of what it listens with; nobody waits any more."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 import structlog
 
-from dhash_service.search.feed import Changes, FingerprintFeed, Position
+from dhash_service.search.feed import Bell, Changes, FingerprintFeed, Position
 from dhash_service.search.index import HammingIndex
 from dhash_service.search.segment import Values
 
@@ -44,7 +44,7 @@ class Failover:
 
 
 class Follower:
-    """Follows `feed` into `index` from `start()` to `stop()`, every `interval` seconds.
+    """Follows `feed` into `index` from `start()` to `stop()`, every `interval` seconds, or when `bell` rings.
 
     While the feed fails, the index serves what it has, and reading is tried again after ever longer pauses,
     `patience` seconds at most. `ready` is set once everything has been read for the first time.
@@ -54,12 +54,14 @@ class Follower:
         self,
         index: HammingIndex,
         feed: FingerprintFeed,
+        bell: Bell | None = None,
         *,
         interval: float = 0.25,
         patience: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._index, self._feed = index, feed
+        self._bell = bell or Bell()
         self._interval, self._patience, self._clock = interval, patience, clock
         self.position: Position | None = None  # all that came up to here is in the index
         self._version: int | None = None  # the feed's, before the last read that succeeded
@@ -89,6 +91,7 @@ class Follower:
     def stop(self) -> None:
         """Stop following; the index keeps what it has. Returns once nothing reads the feed any more."""
         self._stopping.set()
+        self._bell.ring()
         if self._thread is not None:
             self._thread.join()
         self._index.settle()
@@ -116,7 +119,7 @@ class Follower:
     def _follow(self) -> None:
         while not self._stopping.is_set():
             self.catch_up()
-            self._stopping.wait(pause(self.failures, self._interval, self._patience))
+            self._bell.wait(pause(self.failures, self._interval, self._patience))
 
     def _read(self) -> None:
         self._reads_begun += 1

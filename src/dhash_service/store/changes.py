@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from dhash_service.search.feed import Changes, Position
 from dhash_service.store.engine import reading, sqlite_path
-from dhash_service.store.prompt import Driver, Prompt, driver_of, glancing
+from dhash_service.store.prompt import Driver, Line, Prompt, driver_of, glancing
 from dhash_service.store.tables import erased_fingerprints, fingerprints, tombstones
 from dhash_service.store.visibility import aside, stands
 
@@ -58,6 +58,7 @@ class Feed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._probe = Probe(engine)
+        self._line = Line(engine) if engine.dialect.name == "postgresql" else None
         key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
         newest: Select[*tuple[Any, ...]] = select(
@@ -72,13 +73,9 @@ class Feed:
     def changes(self, after: Position | None) -> Changes:
         """See `FingerprintFeed.changes`."""
         if after is not None:
-            with glancing(self._engine) as driver:
-                (newest,) = self._newest.rows(driver)
-                now = Position(tuple(newest))
-                # Nearly always, only fingerprints came. Some newer than that may be among them, or be hidden
-                # already: what hid them is newer, too, and the next read goes through it.
-                if now.marks[1:] == after.marks[1:] and now.marks[0] >= after.marks[0]:
-                    return self._appended(driver, after, now)
+            appended = self._glanced(after)
+            if appended is not None:
+                return appended
         with reading(self._engine) as connection:
             (newest,) = self._newest.rows(driver_of(connection))
             now = Position(tuple(newest))
@@ -96,13 +93,32 @@ class Feed:
                 changes = replace(changes, removed=np.union1d(changes.removed, erased))
             return changes
 
+    def _glanced(self, after: Position) -> Changes | None:
+        """What came, where only fingerprints did, as nearly always."""
+
+        def question(driver: Driver) -> Changes | None:
+            (newest,) = self._newest.rows(driver)
+            now = Position(tuple(newest))
+            # Some newer than that may be among them, or be hidden already: what hid them is newer, too, and
+            # the next read goes through it.
+            if now.marks[1:] == after.marks[1:] and now.marks[0] >= after.marks[0]:
+                return self._appended(driver, after, now)
+            return None
+
+        if self._line is not None:
+            return self._line.ask(question)
+        with glancing(self._engine) as driver:
+            return question(driver)
+
     def version(self) -> int | None:
         """See `FingerprintFeed.version`."""
         return self._probe.version()
 
     def close(self) -> None:
-        """Let go of the connection that versions are read on."""
+        """Let go of the connections that versions and changes are read on."""
         self._probe.close()
+        if self._line is not None:
+            self._line.close()
 
     def _everything(self, connection: Connection, now: Position) -> Changes:
         """All rows but the few that are aside, rather than a question asked of each of a million."""

@@ -4,6 +4,7 @@ Readers see one consistent moment and never wait for a writer. A writer holds th
 its first statement to its commit, so that rows are numbered in the order in which they become visible.
 """
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -42,6 +43,9 @@ LIVELINESS = {
 
 Without them, a connection to a machine that is gone waits for minutes. The URL may say otherwise.
 """
+
+CHANNEL = "dhash_committed"
+"""PostgreSQL channel on which each commit is told, with the sender as the payload."""
 
 MEGABYTE = 1024**2
 
@@ -130,13 +134,22 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
             cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
         connection.commit()
 
+    engine.update_execution_options(sender=(sender := secrets.token_hex(8)))
+    # One trip: the lock, and the notification that goes out with the commit.
+    lock = f"SELECT pg_advisory_xact_lock({WRITE_LOCK}), pg_notify('{CHANNEL}', '{sender}')"
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # Sequences number rows before they are committed; with one writer at a time, both orders agree.
         if connection.get_execution_options().get("writes"):
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+            connection.exec_driver_sql(lock)
 
     return engine
+
+
+def sender_of(engine: Engine) -> str:
+    """The name by which what this engine commits is told from what others do."""
+    return str(engine.get_execution_options()["sender"])
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from dhash_service.store.erasure import Erased, Erasure
 from dhash_service.store.files import SeenFiles
 from dhash_service.store.groups import GroupDecisions
 from dhash_service.store.leases import Leases
+from dhash_service.store.listening import bell_for
 from dhash_service.store.loading import Loader
 from dhash_service.store.prompt import driver_of, glancing
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen, present
@@ -78,10 +79,12 @@ class Store(Repository):
         originals: Originals | None,
         clock: Callable[[], datetime],
         lock_seconds: float,
+        direct: str | None = None,
     ) -> None:
         super().__init__(engine, algorithm)
         self.release = release
         self.feed = Feed(engine)
+        self.bell = bell_for(engine, direct)
         path = sqlite_path(engine.url)
         self.folder: Path | None = path.parent if path else None
         self.originals = originals
@@ -112,12 +115,13 @@ class Store(Repository):
         originals: Path | None = None,
         clock: Callable[[], datetime] = utc_now,
         lock_seconds: float = LOCK_SECONDS,
+        direct: str | None = None,
     ) -> Self:
         """Open the store at a URL; the first to open it sets its algorithm: `otherwise` where None is given.
 
         `migrate` makes a new store, and gives an old one the expanding revisions it lacks. `originals` is the
-        folder where pictures are kept whole. Raises `StoreSchemaError`, `StoreAlgorithmError`,
-        `StoreDamagedError`, `StoreUnreachableError`, `SettingError`.
+        folder where pictures are kept whole; `direct` is the URL past a pooler. Raises `StoreSchemaError`,
+        `StoreAlgorithmError`, `StoreDamagedError`, `StoreUnreachableError`, `SettingError`.
         """
         if migrate:
             migrate_for(url, release=release, lock_seconds=lock_seconds)
@@ -135,6 +139,7 @@ class Store(Repository):
                 originals=Originals(originals) if originals else None,
                 clock=clock,
                 lock_seconds=lock_seconds,
+                direct=direct,
             )
         except BaseException:
             engine.dispose()
@@ -154,6 +159,7 @@ class Store(Repository):
             originals=settings.originals if kept else None,
             migrate=migrate,
             otherwise=otherwise,
+            direct=settings.store_direct.get_secret_value() if settings.store_direct else None,
         )
 
     def close(self) -> None:
@@ -161,6 +167,7 @@ class Store(Repository):
         self._keepers.shutdown()
         self._writer.close()
         self.feed.close()
+        self.bell.close()
         self.engine.dispose()
 
     def __enter__(self) -> Self:
