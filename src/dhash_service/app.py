@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import structlog
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from dhash_service import logs
 from dhash_service.api import banks, document, duplicates, operations, problems, review, search, submit
@@ -19,6 +20,24 @@ from dhash_service.settings import Settings
 from dhash_service.web import pages, site
 
 log = structlog.get_logger()
+
+
+class Application(FastAPI):
+    """FastAPI's application behind our own middlewares: its own, which each cost a request time, come after
+    them, and only for what it answers itself."""
+
+    def stand_behind(self, settings: Settings, metrics: Metrics) -> None:
+        """Let every request pass `Observe`, `Limits` and `Direct` first."""
+        direct = Direct(super().__call__, page=pages.error_page)
+        limits = Limits(direct, settings=settings, page=pages.error_page)
+        self._front = Observe(limits, metrics=metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self._front(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -42,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await asyncio.to_thread(service.close)
             log.info("stopped")
 
-    app = FastAPI(
+    app = Application(
         title="dhash",
         summary="Fingerprints of images, exact search among them, and a review queue.",
         description="Where the service is locked (`DHASH_LOCKED`), reading and submitting need a token too.",
@@ -61,9 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (operations, review, submit, duplicates, banks, search, problems):
         app.include_router(module.router)
     site.install(app, settings.release)
-    app.add_middleware(Direct, page=pages.error_page)  # innermost
-    app.add_middleware(Limits, settings=settings, page=pages.error_page)
-    app.add_middleware(Observe, metrics=metrics)
+    app.stand_behind(settings, metrics)
     return app
 
 

@@ -8,6 +8,7 @@ of two stores is a union. Everything that *happens* (a lookup, a decision, a tom
 import hashlib
 import json
 import os
+import random
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,10 @@ from uuid import UUID
 
 Sha256 = NewType("Sha256", str)
 """64 lower-case hex digits."""
+
+# Not `os.urandom`: each call lets another thread have the interpreter, and no id is a secret.
+_chance = random.Random()
+os.register_at_fork(after_in_child=_chance.seed)
 
 
 @lru_cache(maxsize=4096)  # a picture that is kept is asked for its id a dozen times
@@ -37,7 +42,7 @@ def id_of_digest(sha256: str) -> UUID:
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562 §5.7): milliseconds since 1970, then random bits; sorts by time of creation."""
     milliseconds = time.time_ns() // 1_000_000
-    value = milliseconds << 80 | int.from_bytes(os.urandom(10), "big")
+    value = milliseconds << 80 | _chance.getrandbits(80)
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
     return UUID(int=value)

@@ -1,11 +1,16 @@
 """Logs: one JSON object a line on stderr, the service's own and its libraries' alike."""
 
+import json
 import logging
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TextIO
 
 import structlog
+
+_release: str | None = None
+"""The release that the lines of requests name; None where they are not wanted."""
 
 
 class Printer:
@@ -25,6 +30,8 @@ class Printer:
 
 def configure(level: str, release: str) -> None:
     """Send everything, standard library logging included, through structlog as JSON lines."""
+    global _release
+    _release = release if logging.getLevelNamesMapping()[level.upper()] <= logging.INFO else None
 
     def in_order(
         logger: object, method: str, event: structlog.typing.EventDict
@@ -59,3 +66,21 @@ def configure(level: str, release: str) -> None:
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").disabled = True  # Observe writes that line
+
+
+def answered(method: str, path: str, code: int, seconds: float) -> None:
+    """Write the line of a request that was answered: as structlog would, in a fifth of its time."""
+    if _release is None:
+        return
+    line = {
+        "timestamp": f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+        "level": "info",
+        "message": "request",
+        "release": _release,
+        "method": method,
+        "path": path,
+        "code": code,
+        "ms": round(seconds * 1000, 2),
+        **structlog.contextvars.get_contextvars(),
+    }
+    Printer(sys.stderr).msg(json.dumps(line))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,7 +31,6 @@ Plain = Callable[[Service, bytes, Headers], Answer | None]
 """Looks at a request's query and headers; None where the application has to answer."""
 
 HASH = re.compile(ANY_HASH)
-SEARCH_ANSWER, SUBMITTED = TypeAdapter(SearchAnswer), TypeAdapter(Submitted)
 
 
 def search(service: Service, query: bytes, headers: Headers) -> Answer | None:
@@ -45,7 +44,7 @@ def search(service: Service, query: bytes, headers: Headers) -> Answer | None:
 
     async def answer(body: bytes) -> tuple[int, bytes]:
         found = await service.search(value, radius, limit)
-        return 200, SEARCH_ANSWER.dump_json(SearchAnswer.of(value, radius, service.algorithm.name, found))
+        return 200, to_json(SearchAnswer.fields(value, radius, service.algorithm.name, found))
 
     return answer
 
@@ -63,9 +62,7 @@ def submit(service: Service, query: bytes, headers: Headers) -> Answer | None:
         require_body(body)
         label = label_of(given.get("name"), given.get("source")) if given else UNLABELLED
         sent = await service.submit(body, register=register, label=label)
-        return (201 if sent.created else 200), SUBMITTED.dump_json(
-            Submitted.of(sent, service.settings.release)
-        )
+        return (201 if sent.created else 200), to_json(Submitted.fields(sent, service.settings.release))
 
     return answer
 
@@ -77,7 +74,7 @@ PATHS: Mapping[tuple[str, str], Plain] = {
 
 
 class Direct:
-    """ASGI middleware, innermost. It takes a body in one piece, as `Limits` gives it."""
+    """ASGI middleware, last before the application. It takes a body in one piece, as `Limits` gives it."""
 
     def __init__(self, app: ASGIApp, page: Page) -> None:
         self._app = app

@@ -6,8 +6,7 @@ from others; what they have sent so far counts against one memory budget for all
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,12 +39,13 @@ class Limits:
             return
         try:
             if not announces_body(scope):
-                with self._place(caller(scope)):
-                    await self._app(scope, receive, send)
+                await self._placed(scope, receive, send)
                 return
-            async with self._body(scope, receive) as body:
-                with self._place(caller(scope)):
-                    await self._app(scope, replay(body, receive), send)
+            body = await self._body(scope, receive)
+            try:
+                await self._placed(scope, replay(body, receive), send)
+            finally:
+                self._body_bytes -= len(body)
         except ClientDisconnect:
             return
         except DhashError as error:  # the application answers its own: these are ours
@@ -53,9 +53,8 @@ class Limits:
             page = await self._page(Request(scope), told, headers) if self._page else None
             await (page or as_json(told, headers))(scope, receive, send)
 
-    @asynccontextmanager
-    async def _body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
-        """The whole body, accounted for while it is in memory."""
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body, accounted for; whoever has it takes it off the account again."""
         if declared_length(scope) > self._settings.max_body_bytes:
             raise BodyTooLargeError(
                 f"The body has {declared_length(scope):,} bytes; "
@@ -69,11 +68,13 @@ class Limits:
                     self._admit(len(chunk), size)
                     size += len(chunk)
                     chunks.append(chunk)
-            yield b"".join(chunks)
-        except TimeoutError:
-            raise BodyTimeoutError(f"The body was not here after {self._settings.body_seconds} s.") from None
-        finally:
+            return b"".join(chunks)
+        except BaseException as error:
             self._body_bytes -= size
+            if isinstance(error, TimeoutError):
+                late = f"The body was not here after {self._settings.body_seconds} s."
+                raise BodyTimeoutError(late) from None
+            raise
 
     def _admit(self, number: int, size: int) -> None:
         if size + number > self._settings.max_body_bytes:
@@ -82,15 +83,16 @@ class Limits:
             raise BusyError("The bodies being received fill the memory set aside for them.")
         self._body_bytes += number
 
-    @contextmanager
-    def _place(self, who: str) -> Iterator[None]:
+    async def _placed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application work on a request, while its caller has a place."""
+        who = caller(scope)
         if (total := self._in_flight.total()) >= self._settings.max_in_flight:
             raise BusyError(f"{total} requests are being worked on.")
         if self._in_flight[who] >= self._settings.max_in_flight_per_caller:
             raise TooManyRequestsError(f"{self._in_flight[who]} of your requests are being worked on.")
         self._in_flight[who] += 1
         try:
-            yield
+            await self._app(scope, receive, send)
         finally:
             self._in_flight[who] -= 1
             if not self._in_flight[who]:
@@ -121,8 +123,11 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 def announces_body(scope: Scope) -> bool:
-    """True where a body follows (RFC 9112 §6.3)."""
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+    """True where a body follows (RFC 9112 §6.3), if only of unknown length."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return False
 
 
 def header(scope: Scope, wanted: bytes) -> bytes | None:

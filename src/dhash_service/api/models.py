@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -46,6 +46,10 @@ RADIUS, LIMIT = Bounds(10, 0, 32), Bounds(20, 1, 1000)
 
 ANY_HASH = "^[0-9a-fA-F]{16}$"
 DIGEST = "^[0-9a-f]{64}$"
+Fields = dict[str, Any]
+"""The fields of an answer, in order, ready for `pydantic_core.to_json`: where answers come by the thousand,
+nobody has to check what was made here."""
+
 Names = Annotated[list[str], Field(description="the first names it was seen under")]
 Tags = Annotated[list[str], Field(description="its tags")]
 
@@ -67,16 +71,21 @@ class Near(BaseModel):
 
     @classmethod
     def of(cls, neighbour: Neighbour) -> Self:
+        return cls(**cls.fields(neighbour))
+
+    @staticmethod
+    def fields(neighbour: Neighbour) -> Fields:
+        """The same as a dict."""
         image = neighbour.image
-        return cls(
-            id=image.id,
-            sha256=image.sha256,
-            hash=image.fingerprint.hex,
-            distance=neighbour.distance,
-            names=list(image.names),
-            tags=list(image.tags),
-            turn=neighbour.turn,
-        )
+        return {
+            "id": image.id,
+            "sha256": image.sha256,
+            "hash": image.fingerprint.hex,
+            "distance": neighbour.distance,
+            "names": image.names,
+            "tags": image.tags,
+            "turn": neighbour.turn,
+        }
 
 
 class BankHit(BaseModel):
@@ -91,19 +100,20 @@ class BankHit(BaseModel):
     note: str
     distance: int = Field(ge=0, le=64, description="bits that differ; 0 for digests")
 
-    @classmethod
-    def of(cls, match: BankMatch) -> Self:
+    @staticmethod
+    def fields(match: BankMatch) -> Fields:
+        """The hit as a dict."""
         entry = match.entry
-        return cls(
-            bank=entry.bank,
-            action=match.bank.action,
-            kind=entry.kind,
-            value=entry.value,
-            label=entry.label,
-            severity=entry.severity,
-            note=entry.note,
-            distance=match.distance,
-        )
+        return {
+            "bank": entry.bank,
+            "action": match.bank.action,
+            "kind": entry.kind,
+            "value": entry.value,
+            "label": entry.label,
+            "severity": entry.severity,
+            "note": entry.note,
+            "distance": match.distance,
+        }
 
 
 class Submitted(BaseModel):
@@ -126,23 +136,28 @@ class Submitted(BaseModel):
 
     @classmethod
     def of(cls, submission: Submission, release: str) -> Self:
+        return cls(**cls.fields(submission, release))
+
+    @staticmethod
+    def fields(submission: Submission, release: str) -> Fields:
+        """The same as a dict."""
         fingerprint, match = submission.fingerprint, submission.match
-        return cls(
-            id=submission.picture_id,
-            sha256=submission.sha256,
-            hash=fingerprint.hex,
-            algorithm=fingerprint.algorithm.name,
-            quality=fingerprint.quality,
-            width=fingerprint.width,
-            height=fingerprint.height,
-            match=Near.of(match.nearest) if match.nearest else None,
-            confidence=match.confidence,
-            status=match.status,
-            reasons=list(dict.fromkeys((*match.reasons, *fingerprint.reasons))),
-            banks=[BankHit.of(match) for match in submission.banks],
-            lookup=submission.lookup,
-            release=release,
-        )
+        return {
+            "id": submission.picture_id,
+            "sha256": submission.sha256,
+            "hash": fingerprint.hex,
+            "algorithm": fingerprint.algorithm.name,
+            "quality": fingerprint.quality,
+            "width": fingerprint.width,
+            "height": fingerprint.height,
+            "match": Near.fields(match.nearest) if match.nearest else None,
+            "confidence": match.confidence,
+            "status": match.status,
+            "reasons": list(dict.fromkeys((*match.reasons, *fingerprint.reasons))),
+            "banks": [BankHit.fields(match) for match in submission.banks],
+            "lookup": submission.lookup,
+            "release": release,
+        }
 
 
 class BatchItem(BaseModel):
@@ -153,11 +168,12 @@ class BatchItem(BaseModel):
     result: Submitted | None
     problem: Problem | None
 
-    @classmethod
-    def of(cls, index: int, name: str | None, outcome: Submission | DhashError, release: str) -> Self:
+    @staticmethod
+    def fields(index: int, name: str | None, outcome: Submission | DhashError, release: str) -> Fields:
+        """The item as a dict."""
         if isinstance(outcome, DhashError):
-            return cls(index=index, name=name, result=None, problem=problem(outcome))
-        return cls(index=index, name=name, result=Submitted.of(outcome, release), problem=None)
+            return {"index": index, "name": name, "result": None, "problem": problem(outcome)}
+        return {"index": index, "name": name, "result": Submitted.fields(outcome, release), "problem": None}
 
 
 class Batch(BaseModel):
@@ -299,15 +315,20 @@ class SearchAnswer(BaseModel):
 
     @classmethod
     def of(cls, value: int, radius: int, algorithm: str, found: Neighbourhood) -> Self:
-        return cls(
-            hash=f"{value:016x}",
-            radius=radius,
-            algorithm=algorithm,
-            known=found.known,
-            total=found.total,
-            crowded=found.crowded,
-            results=[Near.of(neighbour) for neighbour in found.neighbours],
-        )
+        return cls(**cls.fields(value, radius, algorithm, found))
+
+    @staticmethod
+    def fields(value: int, radius: int, algorithm: str, found: Neighbourhood) -> Fields:
+        """The same as a dict."""
+        return {
+            "hash": f"{value:016x}",
+            "radius": radius,
+            "algorithm": algorithm,
+            "known": found.known,
+            "total": found.total,
+            "crowded": found.crowded,
+            "results": [Near.fields(neighbour) for neighbour in found.neighbours],
+        }
 
 
 class SearchRequest(BaseModel):

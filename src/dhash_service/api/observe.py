@@ -4,9 +4,9 @@ import re
 import time
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dhash_service import logs
 from dhash_service.facts import new_id
 from dhash_service.metrics import Metrics
 
@@ -33,34 +33,30 @@ class Observe:
         request_id = given_id(scope) or new_id().hex
         begin = time.perf_counter()
         code = 499  # the client went away before an answer began
+        named = (b"x-request-id", request_id.encode("ascii"))
 
         async def send_with_id(message: Message) -> None:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message.get("headers", ()), named]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except Exception:
-                code = 500
-                log.exception("unhandled error", method=scope["method"], path=scope["path"])
-                raise
-            finally:
-                seconds = time.perf_counter() - begin
-                watching = scope["path"] in WATCHING
-                if not watching:
-                    self._metrics.count_request(route(scope), code, seconds)
-                if code >= 400 or not watching:
-                    log.info(
-                        "request",
-                        method=scope["method"],
-                        path=scope["path"],
-                        code=code,
-                        ms=round(seconds * 1000, 2),
-                    )
+        before = structlog.contextvars.bind_contextvars(request=request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            code = 500
+            log.exception("unhandled error", method=scope["method"], path=scope["path"])
+            raise
+        finally:
+            seconds = time.perf_counter() - begin
+            watching = scope["path"] in WATCHING
+            if not watching:
+                self._metrics.count_request(route(scope), code, seconds)
+            if code >= 400 or not watching:
+                logs.answered(scope["method"], scope["path"], code, seconds)
+            structlog.contextvars.reset_contextvars(**before)
 
 
 def route(scope: Scope) -> str:
@@ -70,5 +66,8 @@ def route(scope: Scope) -> str:
 
 def given_id(scope: Scope) -> str | None:
     """The caller's own request id, if it is one that cannot break a log line."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if GIVEN_ID.fullmatch(given) else None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            given = str(value, "latin-1")
+            return given if GIVEN_ID.fullmatch(given) else None
+    return None
