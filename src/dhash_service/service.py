@@ -180,7 +180,8 @@ class Service:
         self.documents.warm()
         warm_up(self.algorithm)
         self.matcher.start()
-        self._readers.submit(self.store.erase_again)  # a restored file may have brought something back
+        # A file that was restored may have brought something back.
+        self._readers.submit(self.store.erase_again, everywhere=False)
         return self
 
     def close(self) -> None:
@@ -617,11 +618,16 @@ class Service:
         return Check(True, f"{said} {failover}" if failover else said)
 
     def _check_disk(self) -> Check:
-        folder = Path(self.store.folder or ".")
-        free = shutil.disk_usage(folder).free
-        if free < 64 * 1024**2:
-            return Check(False, f"{free / 1024**2:.0f} MB free where the store is; writes need more.")
-        return Check(True, f"{free / 1024**3:.1f} GB free.")
+        """The disks that this process writes to: its store's where that is a file, and its originals'."""
+        originals = self.store.originals.folder if self.store.originals else None
+        folders = [("the store is", self.store.folder), ("originals are", originals)]
+        free = {what: shutil.disk_usage(standing(folder)).free for what, folder in folders if folder}
+        for what, left in free.items():
+            if left < 64 * 1024**2:
+                return Check(False, f"{left / 1024**2:.0f} MB free where {what}; writes need more.")
+        if not free:
+            return Check(True, "What is kept is kept on other machines.")
+        return Check(True, f"{min(free.values()) / 1024**3:.1f} GB free.")
 
     @contextmanager
     def _counting(self, number: int = 1) -> Iterator[None]:
@@ -637,6 +643,11 @@ class Service:
             self.metrics.count_image(Outcome.FAILED)
             raise
         self.metrics.count_image(Outcome.OK, number)
+
+
+def standing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there already."""
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())
 
 
 def carried(error: BaseException) -> BaseException:

@@ -55,7 +55,10 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(30, ge=0, description="after SIGTERM: time for requests in flight to finish")
 
     keep_originals: bool = Field(False, description="keep every submitted file, content-addressed")
-    originals: Path = Field(Path("data/originals"), description="folder for kept originals")
+    originals: str = Field(
+        "data/originals",
+        description="folder for kept originals; or, for several replicas, an object store: `s3://bucket/prefix`",
+    )
     samples: Path | None = Field(
         None,
         description="folder that some of the newest submitted files are put into while it exists; "
@@ -114,6 +117,11 @@ class Settings(BaseSettings):
         if path and len(os.fsencode(path)) > SOCKET_PATH_BYTES:
             raise ValueError(f"a unix socket's path has at most {SOCKET_PATH_BYTES} bytes")
         return path
+
+    @field_validator("originals", mode="before")
+    @classmethod
+    def _as_text(cls, where: object) -> object:
+        return str(where) if isinstance(where, Path) else where
 
     @field_validator("review_reasons")
     @classmethod

@@ -1,6 +1,8 @@
-"""Real databases for the tests: a SQLite file, and a PostgreSQL server of the session's own."""
+"""Real databases and an object store for the tests: a SQLite file, and servers of the session's own."""
 
 import contextlib
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from dhash_service.facts import Algorithm
 from dhash_service.store.migrate import upgrade
 from dhash_service.store.store import Store
 from tests.dhash_service.store.databases import fresh_database, postgres_server, sqlite_file
+from tests.guarded_rollout.storage import KEY, SECRET, s3_server
 
 FAST = Algorithm("dhash-64-fast", 1)
 
@@ -72,3 +75,25 @@ def open_store(store_url: str) -> Iterator[Callable[..., Store]]:
 def store(open_store: Callable[..., Store]) -> Store:
     """An open, empty store, on each database in turn."""
     return open_store()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    """The environment of whoever asks an object store that is empty at first; this process has it too."""
+    with tempfile.TemporaryDirectory(prefix="dhash-s3-") as folder, s3_server(Path(folder, "s3")) as place:
+        env = {
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_ENDPOINT_URL": place.endpoint,
+            "AWS_REGION": "us-east-1",
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            yield env
+
+
+@pytest.fixture
+def bucket(s3: dict[str, str]) -> str:
+    """The URL of a folder of the test's own. One bucket for all: each takes volumes of the server's."""
+    return f"s3://pictures/{uuid.uuid4()}"

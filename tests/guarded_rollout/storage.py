@@ -15,6 +15,8 @@ from pathlib import Path
 from tests.guarded_rollout.sandbox import free_port, wait_until
 
 KEY, SECRET = "copier", "a secret of the object store"
+WRITER, WRITERS_SECRET = "writer", "another secret of the object store"
+"""Of whoever may read and write in a bucket, and not make one."""
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
@@ -40,7 +42,9 @@ def s3_server(folder: Path) -> Iterator[Place]:
     (folder / "data").mkdir(parents=True)
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
     identity = {"name": "copier", "credentials": credentials, "actions": ["Admin", "Read", "List", "Write"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    credentials = [{"accessKey": WRITER, "secretKey": WRITERS_SECRET}]
+    writer = {"name": "writer", "credentials": credentials, "actions": ["Read", "List", "Write"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity, writer]}))
     names: tuple[str, ...] = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
     names += ("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
     ports = {name: free_port() for name in names}

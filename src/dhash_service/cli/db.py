@@ -149,13 +149,15 @@ def snapshot(
 ) -> None:
     """Copy the store, as it is at one moment, into one SQLite file, while it goes on being written.
 
-    The copy is verified before the file appears.
+    The copy is verified before the file appears. Originals are no part of the store: they are copied
+    as any folder is, or kept by their object store's own means.
     """
     from dhash_service.settings import Settings
     from dhash_service.store.engine import existing
     from dhash_service.store.snapshot import take
 
-    with existing(store_url(Settings.load())) as engine:
+    settings = Settings.load()
+    with existing(store_url(settings)) as engine:
         taken = take(engine, file)
     if as_json:
         typer.echo(json.dumps({**asdict(taken), "path": str(taken.path)}))
@@ -164,6 +166,8 @@ def snapshot(
         f"{taken.path}: {taken.size / 1e6:,.1f} MB, revision {taken.revision},"
         f" {taken.rows.get('images', 0):,} images, verified."
     )
+    if settings.keep_originals:
+        typer.echo(f"Originals are not in it; they stay in {settings.originals}.")
 
 
 @db.command(epilog="Example: dhash db merge /var/backups/dhash.db")

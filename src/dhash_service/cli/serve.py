@@ -38,7 +38,9 @@ def serve(
     # Try store and address before the server starts: what is wrong is then a sentence, not a traceback.
     if not settings.uds:
         require_free(settings.host, settings.port)
-    Store.open_from(settings, migrate=migrate).close()
+    with Store.open_from(settings, migrate=migrate) as store:
+        if settings.keep_originals and store.originals:
+            store.originals.require_usable()
     for name, value in (("HOST", host), ("PORT", port), ("UDS", uds), ("PROCESSES", processes)):
         if value is not None:
             os.environ[f"DHASH_{name}"] = str(value)  # server processes read the environment

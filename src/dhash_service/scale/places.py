@@ -7,26 +7,16 @@ Credentials come from the environment of the process that asks, and are in no UR
 import io
 import os
 from collections.abc import Iterator
-from datetime import timedelta
-from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dhash_service.errors import BodyTooLargeError, DhashError, PlaceError
 from dhash_service.files import read_file
-from dhash_service.scale import installed
+from dhash_service.objects import is_object_store, object_store, said_by
 from dhash_service.scale.items import Item, is_path
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
-
-OBJECT_STORES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https")
-RETRIES = {
-    "max_retries": 6,
-    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10), "base": 2},
-    "retry_timeout": timedelta(seconds=60),
-}
 
 
 class Place(Protocol):
@@ -60,7 +50,7 @@ def place_of(url: str) -> Place:
     scheme = "file" if is_path(url) else url.partition("://")[0].lower()
     if scheme == "file":
         return Folder()
-    if scheme in OBJECT_STORES:
+    if is_object_store(url):
         return Objects()
     return Elsewhere()
 
@@ -252,21 +242,7 @@ def _opened(url: str) -> "tuple[str, ObjectStore, str]":
     scheme, _, rest = url.partition("://")
     bucket, _, path = rest.partition("/")
     root = f"{scheme}://{bucket}"
-    return root, _store(root), path.rstrip("/")
-
-
-@cache
-def _store(root: str) -> "ObjectStore":
-    with installed():
-        from obstore.store import from_url
-
-    endpoints = (
-        os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
-    )
-    plain = any(each.startswith("http://") for each in chain(endpoints, [root]))
-    options: Any = {"allow_http": True} if plain else {}
-    retries: Any = RETRIES
-    return from_url(root, client_options=options, retry_config=retries)
+    return root, object_store(root), path.rstrip("/")
 
 
 def _system(url: str) -> tuple[Any, str]:
@@ -284,7 +260,4 @@ def _refused(url: str, error: Exception) -> DhashError:
         return error
     if isinstance(error, FileNotFoundError):
         return MissingError(f"{url}: there is no such file.")
-    said = (
-        str(error).strip().splitlines()[0][:300].rstrip(".") if str(error).strip() else type(error).__name__
-    )
-    return PlaceError(f"{url}: {said}.")
+    return PlaceError(f"{url}: {said_by(error)}.")

@@ -148,7 +148,7 @@ def refuse_hidden(connection: Connection, ids: Sequence[UUID]) -> None:
 def erase(connection: Connection, wishes: Sequence[Erasure], release: str) -> list[Sha256 | None]:
     """Remove images and remember their keyed digests; their SHA-256, None for one that is not there."""
     ids = [wish.image for wish in wishes]
-    here = {row.id: row.sha256 for row in connection.execute(select(images).where(images.c.id.in_(ids)))}
+    here = digests_of(connection, ids)
     known = find(connection, ids)
     key = connection.scalar(KEYS.limit(1)) or secrets.token_hex(32)
     for wish in wishes:
@@ -157,7 +157,17 @@ def erase(connection: Connection, wishes: Sequence[Erasure], release: str) -> li
             stamp = {"actor": wish.actor, "release": release, "created_at": wish.at}
             connection.execute(insert(erasures), row | stamp)
     remove(connection, list(here))
-    return [Sha256(here[id]) if id in here else None for id in ids]
+    return [here.get(id) for id in ids]
+
+
+def digests_of(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Sha256]:
+    """The SHA-256 of those of these images that are here, in search or not."""
+    wanted = select(images.c.id, images.c.sha256)
+    return {
+        row.id: Sha256(row.sha256)
+        for chunk in chunks(ids)
+        for row in connection.execute(wanted.where(images.c.id.in_(chunk)))
+    }
 
 
 def came_back(connection: Connection, erased: Erased) -> dict[UUID, Sha256]:

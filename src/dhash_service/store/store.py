@@ -26,6 +26,8 @@ from dhash_service.facts import (
     Tombstone,
     image_id,
 )
+from dhash_service.objects import is_object_store
+from dhash_service.pictures.bucket import originals_at
 from dhash_service.pictures.fingerprint import ALGORITHMS, NEW
 from dhash_service.pictures.originals import Originals
 from dhash_service.settings import Settings
@@ -89,7 +91,8 @@ class Store(Repository):
         self.folder: Path | None = path.parent if path else None
         self.originals = originals
         self._recorder = Recorder(release, algorithm, clock)
-        self._keepers = ThreadPoolExecutor(2, thread_name_prefix="originals")
+        at_once = originals.at_once if originals else 1
+        self._keepers = ThreadPoolExecutor(at_once, thread_name_prefix="originals")
         self._writer = Writer(engine, lock_seconds=lock_seconds)
         self.expecting = self._writer.expecting
         self.sightings = Sightings(engine)
@@ -112,7 +115,7 @@ class Store(Repository):
         algorithm: Algorithm | None,
         otherwise: Algorithm = NEW,
         migrate: bool = False,
-        originals: Path | None = None,
+        originals: str | Path | None = None,
         clock: Callable[[], datetime] = utc_now,
         lock_seconds: float = LOCK_SECONDS,
         direct: str | None = None,
@@ -120,8 +123,9 @@ class Store(Repository):
         """Open the store at a URL; the first to open it sets its algorithm: `otherwise` where None is given.
 
         `migrate` makes a new store, and gives an old one the expanding revisions it lacks. `originals` is the
-        folder where pictures are kept whole; `direct` is the URL past a pooler. Raises `StoreSchemaError`,
-        `StoreAlgorithmError`, `StoreDamagedError`, `StoreUnreachableError`, `SettingError`.
+        folder, or the object store's URL, where pictures are kept whole; `direct` is the URL past a pooler.
+        Raises `StoreSchemaError`, `StoreAlgorithmError`, `StoreDamagedError`, `StoreUnreachableError`,
+        `SettingError`.
         """
         if migrate:
             migrate_for(url, release=release, lock_seconds=lock_seconds)
@@ -136,7 +140,7 @@ class Store(Repository):
                 engine,
                 release=release,
                 algorithm=algorithm,
-                originals=Originals(originals) if originals else None,
+                originals=originals_at(originals) if originals else None,
                 clock=clock,
                 lock_seconds=lock_seconds,
                 direct=direct,
@@ -151,7 +155,8 @@ class Store(Repository):
 
         Originals that were kept once are shown, and erased, even if no more are kept.
         """
-        kept = settings.keep_originals or settings.originals.is_dir()
+        there = is_object_store(settings.originals) or Path(settings.originals).is_dir()
+        kept = settings.keep_originals or there
         return cls.open(
             settings.store.get_secret_value(),
             release=settings.release,
@@ -226,7 +231,7 @@ class Store(Repository):
 
         With `unseen`, it is matched again if a picture near it was committed since it was matched. Fails with
         `TakenDownError` for one that was erased, or, unless sent `as_admin`, one that was taken down.
-        Where originals are kept and the picture carries its bytes, they are on the disk before the rest is.
+        Where originals are kept and the picture carries its bytes, they are there before the rest is.
         """
         new = NewImage(picture, match, source, label, unseen, as_admin)
         if self.originals is None or picture.content is None:
@@ -260,8 +265,11 @@ class Store(Repository):
 
         def pass_on(written: Future[Registered]) -> None:
             if error := written.exception():
-                if isinstance(error, TakenDownError) and self.erased(new.picture.id):
-                    originals.remove(new.picture.sha256)  # erased while it was being kept
+                try:
+                    if isinstance(error, TakenDownError) and self.erased(new.picture.id):
+                        originals.remove(new.picture.sha256)  # erased while it was being kept
+                except StoreError as failed:
+                    error = failed
                 answer.set_exception(error)
             else:
                 answer.set_result(written.result())
@@ -284,19 +292,32 @@ class Store(Repository):
         with reading(self.engine) as connection:
             return bool(present(driver_of(connection), [image]))
 
+    def has_original(self, image: Image) -> bool:
+        """True of an image that is kept whole. May ask another machine: call it outside the event loop."""
+        return self.originals is not None and self.originals.has(image.sha256)
+
     def erase(self, images: Sequence[UUID], reason: str, actor: str, at: datetime) -> int:
         """Remove pictures and all that is about them, now and whenever they come back; how many there were.
 
-        Waits until originals, rows and what the database keeps of removed rows are gone.
+        Waits until originals, rows and what the database keeps of removed rows are gone. Originals go first:
+        where that fails nothing was done, and the next try knows what to remove.
         """
+        if self.originals:
+            with reading(self.engine) as connection:
+                here = erasure.digests_of(connection, images)
+            for original in here.values():
+                self.originals.remove(original)
         wishes = [Erasure(image, reason, actor, at) for image in images]
         removed = [self._writer.submit(self._recorder.erase, wish) for wish in wishes]
         found = [digest for each in removed if (digest := each.result())]
         self._forget(found)
         return len(found)
 
-    def erase_again(self) -> int:
-        """Remove erased pictures that came back with a merge or a restored file; how many there were."""
+    def erase_again(self, *, everywhere: bool = True) -> int:
+        """Remove erased pictures that came back with a merge or a restored file; how many there were.
+
+        `everywhere`: also from originals that are not on this machine, where listing them may take minutes.
+        """
         with reading(self.engine) as connection:
             erased = Erased(connection)
             back = erasure.came_back(connection, erased)
@@ -304,7 +325,7 @@ class Store(Repository):
             with writing(self.engine) as connection:
                 erasure.remove(connection, back)
         found = set(back.values())
-        if erased and self.originals:
+        if erased and self.originals and (everywhere or self.originals.folder):
             found |= {digest for digest in self.originals.digests() if erased.has(image_id(digest))}
         if found:
             self._forget(found)

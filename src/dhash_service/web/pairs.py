@@ -49,7 +49,7 @@ def pair_json(pair: Pair, originals: Originals | None, now: datetime) -> Json:
 def picture_json(image: Image, originals: Originals | None) -> Json:
     """A picture: its addresses, and its facts."""
     fingerprint = image.fingerprint
-    large = originals is not None and originals.path(image.sha256).exists()
+    large = originals is not None and originals.has(image.sha256)
     return {
         "id": str(image.id),
         "sha256": image.sha256,

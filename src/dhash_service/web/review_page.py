@@ -5,7 +5,7 @@ keeps them in the browser until they are acknowledged. Looking is open to whoeve
 session of a reviewer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
@@ -19,11 +19,12 @@ from pydantic import BaseModel, Field
 from dhash_service.api.auth import Running
 from dhash_service.api.models import Decided
 from dhash_service.facts import Verdict, new_id
-from dhash_service.reviewing import Reviewing
+from dhash_service.reviewing import Pair, Reviewing
+from dhash_service.service import Service
 from dhash_service.store.review import Filter, ReviewQueue
 from dhash_service.web.paces import paces
 from dhash_service.web.pages import render
-from dhash_service.web.pairs import Json, lease_json, pair_json, pairs_json, progress_json
+from dhash_service.web.pairs import Json, lease_json, pairs_json, progress_json
 from dhash_service.web.queue_filter import AGES, Asked, AskedQueue, chips
 from dhash_service.web.visitors import Reader, Reviewer, Visitor
 
@@ -97,7 +98,7 @@ async def page(request: Request, service: Running, visitor: Reader, asked: Asked
         "csrf": visitor.csrf,
         "query": asked.query,
         "lease_seconds": service.settings.lease_seconds,
-        "pairs": pairs_json(pairs, service.store.originals, datetime.now(UTC)),
+        "pairs": await shown(service, pairs),
         "progress": progress_json(progress),
         "recent": [str(each.decision.id) for each in reversed(recent.judged) if not each.withdrawal],
     }
@@ -131,9 +132,8 @@ async def browse(
     service: Running, visitor: Reader, asked: Asked, number: Number, after: UUID | None = None
 ) -> Json:
     """The next pairs for somebody who only looks."""
-    now = datetime.now(UTC)
-    pairs = await Reviewing(service).browse(asked.filter(now), after, number)
-    return {"pairs": pairs_json(pairs, service.store.originals, now)}
+    pairs = await Reviewing(service).browse(asked.filter(datetime.now(UTC)), after, number)
+    return {"pairs": await shown(service, pairs)}
 
 
 @router.post("/pairs")
@@ -142,7 +142,7 @@ async def hand_out(service: Running, reviewer: Reviewer, asked: Asked, wanted: W
     pairs = await Reviewing(service).hand_out(
         reviewer.id, asked.filter(datetime.now(UTC)), wanted.after, wanted.number, wanted.without
     )
-    return {"pairs": pairs_json(pairs, service.store.originals, datetime.now(UTC))}
+    return {"pairs": await shown(service, pairs)}
 
 
 @router.post("/leases")
@@ -172,7 +172,12 @@ async def take_back(service: Running, reviewer: Reviewer, asked: Asked, new: New
     """Take a decision back; its pair, where that waits again and is this session's."""
     unsure = asked.show == "unsure"
     _, pair = await Reviewing(service).take_back(reviewer, new.id, new.decision, unsure=unsure)
-    return {"pair": pair_json(pair, service.store.originals, datetime.now(UTC)) if pair else None}
+    return {"pair": (await shown(service, [pair]))[0] if pair else None}
+
+
+async def shown(service: Service, pairs: Sequence[Pair]) -> list[Json]:
+    """Pairs as the page's script takes them; originals may have to be asked for elsewhere."""
+    return await service.read(lambda: pairs_json(pairs, service.store.originals, datetime.now(UTC)))
 
 
 @router.get("/progress")

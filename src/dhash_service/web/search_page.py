@@ -133,7 +133,7 @@ async def picture(request: Request, service: Running, visitor: Reader, id: UUID)
     if image is None:
         raise NotFoundError(f"There is no picture {id}.", "It may have been taken out of search.")
     value, radius = image.fingerprint.value, service.settings.match_radius
-    near, originals = await service.search(value, radius, PAGE + 1), service.store.originals
+    near = await service.search(value, radius, PAGE + 1)
     others = [Card.of(other, value) for other in near.neighbours if other.image.id != id]
     return render(
         request,
@@ -144,7 +144,7 @@ async def picture(request: Request, service: Running, visitor: Reader, id: UUID)
         results=Results.of(value, radius, 0, near),
         others=others[:PAGE],
         near_sections=sections(others[:PAGE]),
-        original=originals is not None and originals.path(image.sha256).exists(),
+        original=await service.read(lambda: service.store.has_original(image)),
         seen=await service.read(lambda: service.store.sightings.page(SightingFilter(image=id), limit=PAGE)),
     )
 
@@ -161,8 +161,7 @@ async def thumbnail(service: Running, visitor: Reader, id: UUID) -> Response:
         image = await service.read(lambda: service.store.image(id))
         if image is None:
             raise
-    originals = service.store.originals
-    if originals and originals.path(image.sha256).exists():
+    if await service.read(lambda: service.store.has_original(image)):
         return RedirectResponse(f"/pictures/{id}/large")
     return Response(drawn_bits(image.fingerprint.value), media_type="image/png")
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from dhash_service.errors import BodyTooLargeError, PlaceError
+from dhash_service.objects import object_store
 from dhash_service.scale.places import MissingError, place_of
 from dhash_service.scale.sources import Source
 from tests.dhash_service.scale.making import put
@@ -66,16 +67,14 @@ def test_of_a_folder_only_what_may_hold_pictures_is_taken(place: str) -> None:
 
 
 def test_a_wrong_key_is_told_without_the_secret(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dhash_service.scale import places
-
     put(bucket, {"a.jpg": b"x"})
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the wrong one")
-    places._store.cache_clear()
+    object_store.cache_clear()
     try:
         with pytest.raises(PlaceError) as refused:
             list(place_of(bucket).find(bucket))
     finally:
-        places._store.cache_clear()
+        object_store.cache_clear()
     assert "the wrong one" not in str(refused.value)
     assert "AWS_ACCESS_KEY_ID" in str(refused.value)
 
