@@ -17,6 +17,7 @@ from dhash_service.api.observe import Observe
 from dhash_service.metrics import SNAPSHOT_EVERY, Metrics
 from dhash_service.service import Service
 from dhash_service.settings import Settings
+from dhash_service.store.durability import durability
 from dhash_service.web import pages, site
 
 log = structlog.get_logger()
@@ -51,7 +52,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service = await asyncio.to_thread(lambda: Service(settings, metrics).start())
         app.state.service = service
         clock = asyncio.create_task(tick(metrics))
-        log.info("ready", known=len(service.matcher.index), algorithm=service.algorithm.name)
+        kept = await asyncio.to_thread(durability, service.store.engine)
+        known, algorithm = len(service.matcher.index), service.algorithm.name
+        log.info("ready", known=known, algorithm=algorithm, acknowledged=kept.detail)
         try:
             yield
         finally:

@@ -296,6 +296,28 @@ class StoreUnreachableError(StoreError):
     advice = "Check DHASH_STORE, and that the server runs or the folder exists and can be written."
 
 
+class StoreDemotedError(StoreUnreachableError):
+    """A PostgreSQL server that takes no writes: a standby, or a primary that was made one."""
+
+    type = "store-demoted"
+    title = "The database takes no writes"
+    advice = "Nothing was written. Name every host in DHASH_STORE, with target_session_attrs=read-write."
+
+
+class StoreUnconfirmedError(StoreUnreachableError):
+    """Committed on the primary alone, because somebody ended the wait for its standby."""
+
+    type = "store-unconfirmed"
+    title = "No standby has confirmed the write"
+    advice = "Send it again. Leave sessions alone that wait for SyncRep in pg_stat_activity."
+
+
+class StoreNotSynchronousError(StoreError):
+    type = "store-not-synchronous"
+    title = "What is acknowledged is on no standby"
+    advice = "Set synchronous_standby_names on the server, or unset DHASH_REQUIRE_SYNCHRONOUS."
+
+
 class MigrationError(StoreError):
     """A revision could not be applied or taken back; what went before it stands."""
 

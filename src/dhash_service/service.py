@@ -62,6 +62,7 @@ from dhash_service.pictures.fingerprint import read_picture
 from dhash_service.pictures.samples import Samples
 from dhash_service.search.feed import Position
 from dhash_service.settings import Settings
+from dhash_service.store.durability import durability
 from dhash_service.store.recorder import Registered
 from dhash_service.store.repository import chunks
 from dhash_service.store.store import Store
@@ -601,9 +602,10 @@ class Service:
     def _check_store(self) -> Check:
         try:
             self.store.ping()
+            kept = durability(self.store.engine)
         except StoreError as error:
             return Check(False, str(error))
-        return Check(True, "The store answers and its writer runs.")
+        return Check(True, f"The store answers and its writer runs. {kept.detail}")
 
     def _check_index(self) -> Check:
         if not self.matcher.follower.ready.is_set():

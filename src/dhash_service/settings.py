@@ -41,6 +41,9 @@ class Settings(BaseSettings):
         description="URL of the same PostgreSQL past a pooler in transaction mode, to hear of other replicas'"
         " writes at once; unset: `DHASH_STORE`",
     )
+    require_synchronous: bool = Field(
+        False, description="start only where a synchronous PostgreSQL standby has what is acknowledged"
+    )
     algorithm: Literal["dhash-64-visual-fast", "dhash-64-visual", "dhash-64-fast", "dhash-64"] | None = Field(
         None,
         description="fingerprint algorithm; a store holds one. Unset: the store's own,"

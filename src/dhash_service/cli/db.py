@@ -126,12 +126,14 @@ def check(as_json: AsJson = False) -> None:
     """Read the whole store and name what is wrong; then the exit code is 1."""
     from dhash_service.pictures.fingerprint import ALGORITHMS
     from dhash_service.settings import Settings
+    from dhash_service.store.check import acknowledged
     from dhash_service.store.check import check as findings_of
     from dhash_service.store.engine import existing
 
     settings = Settings.load()
     with existing(store_url(settings)) as engine:
         findings = findings_of(engine, ALGORITHMS[settings.algorithm] if settings.algorithm else None)
+        findings.append(acknowledged(engine, synchronous=settings.require_synchronous))
     for finding in findings:
         if as_json:
             typer.echo(json.dumps(asdict(finding)))

@@ -32,6 +32,7 @@ def serve(
     import uvicorn
 
     from dhash_service.settings import Settings
+    from dhash_service.store.durability import durability, require_synchronous
     from dhash_service.store.store import Store
 
     settings = Settings.load(host=host, port=port, uds=uds, processes=processes)
@@ -41,6 +42,8 @@ def serve(
     with Store.open_from(settings, migrate=migrate) as store:
         if settings.keep_originals and store.originals:
             store.originals.require_usable()
+        if settings.require_synchronous:
+            require_synchronous(durability(store.engine))
     for name, value in (("HOST", host), ("PORT", port), ("UDS", uds), ("PROCESSES", processes)):
         if value is not None:
             os.environ[f"DHASH_{name}"] = str(value)  # server processes read the environment

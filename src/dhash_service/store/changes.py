@@ -26,8 +26,9 @@ from sqlalchemy import (
     union_all,
 )
 
+from dhash_service.errors import StoreDemotedError
 from dhash_service.search.feed import Changes, Position
-from dhash_service.store.engine import reading, sqlite_path
+from dhash_service.store.engine import TIMELINE, reading, sqlite_path
 from dhash_service.store.prompt import Driver, Line, Prompt, driver_of, glancing
 from dhash_service.store.tables import erased_fingerprints, fingerprints, tombstones
 from dhash_service.store.visibility import aside, stands
@@ -40,10 +41,6 @@ PACKED = """
     FROM ({pairs}) AS pairs (key, value) GROUP BY key >> 16
 """
 """PostgreSQL packs 65,536 pairs into one value: a row each would cost a Python call each."""
-
-TIMELINE = """CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
-    ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END"""
-"""The timeline of a PostgreSQL server, another after each promotion; anybody may ask for it."""
 
 ERASED = select(erased_fingerprints.c.fingerprint)
 
@@ -81,6 +78,9 @@ class Feed:
             now = Position(tuple(newest))
             if after is None:
                 return self._everything(connection, now)
+            if after.marks[3] > 0 > now.marks[3]:
+                self._engine.dispose()  # every connection leads to the same server
+                raise StoreDemotedError("The primary that was read from has become a standby.")
             if why := another(after, now):
                 return replace(self._everything(connection, now), restarted=why)
             if after.marks[1] == now.marks[1]:

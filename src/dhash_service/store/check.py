@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, and_, exists, func, inspect, not_, or
 from dhash_service.errors import DhashError
 from dhash_service.facts import Algorithm
 from dhash_service.store import schema
+from dhash_service.store.durability import durability
 from dhash_service.store.engine import reading
 from dhash_service.store.erasure import Erased, came_back
 from dhash_service.store.store import stored_algorithm
@@ -42,6 +43,15 @@ def check(engine: Engine, algorithm: Algorithm | None = None) -> list[Finding]:
         ("repeats", repeats_are_marked, "Every image has one first fingerprint."),
     ]
     return [_made(engine, name, made, well) for name, made, well in checks]
+
+
+def acknowledged(engine: Engine, *, synchronous: bool) -> Finding:
+    """Say where what is acknowledged is kept: wrong where it must be `synchronous`, and is not."""
+    try:
+        found = durability(engine)
+    except DhashError as error:
+        return Finding("acknowledged", False, error.detail)
+    return Finding("acknowledged", bool(found.synchronous) or not synchronous, found.detail)
 
 
 def _made(engine: Engine, name: str, made: Callable[[Connection], str | None], well: str) -> Finding:

@@ -14,15 +14,18 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from dhash_service.errors import (
     BusyError,
     SettingError,
     StoreDamagedError,
+    StoreDemotedError,
     StoreError,
     StoreFullError,
     StoreLockedError,
     StoreSchemaError,
+    StoreUnconfirmedError,
     StoreUnreachableError,
 )
 
@@ -46,6 +49,22 @@ Without them, a connection to a machine that is gone waits for minutes. The URL 
 
 CHANNEL = "dhash_committed"
 """PostgreSQL channel on which each commit is told, with the sender as the payload."""
+
+TIMELINE = """CASE WHEN pg_is_in_recovery() THEN -(SELECT timeline_id FROM pg_control_checkpoint())
+    ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END"""
+"""The timeline of a PostgreSQL server, another after each promotion, and negative on a standby.
+
+Anybody may ask for it.
+"""
+
+DEMOTED = ("25006", "0A000")
+"""SQLSTATEs of a write, and of a transaction that is begun to write, on a PostgreSQL standby."""
+
+ON_TIMELINE = "timeline"
+"""Key of the timeline of the server that a PostgreSQL connection leads to."""
+
+UNCONFIRMED = "unconfirmed"
+"""Key of what a PostgreSQL connection says where a commit no longer waits for its standby."""
 
 MEGABYTE = 1024**2
 
@@ -123,28 +142,38 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
         ) from None
 
     @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
+    def configure(connection: Any, record: ConnectionPoolEntry) -> None:
+        def note(said: Any) -> None:
+            if said.source_function == "SyncRepWaitForLSN":
+                record.info[UNCONFIRMED] = said.message_primary
+
+        connection.add_notice_handler(note)
         with connection.cursor() as cursor:
             # Acknowledged means kept, whatever the server's default; a stricter default stays.
             cursor.execute(
                 "SELECT set_config('synchronous_commit', 'on', false)"
-                " WHERE current_setting('synchronous_commit') = 'off'"
+                " WHERE current_setting('synchronous_commit') <> 'remote_apply'"
             )
             cursor.execute("SET jit = off")  # compiling takes longer than any of our statements
             cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
         connection.commit()
 
     engine.update_execution_options(sender=(sender := secrets.token_hex(8)))
-    # One trip: the lock, and the notification that goes out with the commit.
-    lock = f"SELECT pg_advisory_xact_lock({WRITE_LOCK}), pg_notify('{CHANNEL}', '{sender}')"
+    # One trip: the lock, the notification that goes out with the commit, and which server this is.
+    lock = f"SELECT pg_advisory_xact_lock({WRITE_LOCK}), pg_notify('{CHANNEL}', '{sender}'), {TIMELINE}"
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # Sequences number rows before they are committed; with one writer at a time, both orders agree.
         if connection.get_execution_options().get("writes"):
-            connection.exec_driver_sql(lock)
+            connection.info[ON_TIMELINE] = connection.exec_driver_sql(lock).one()[2]
 
     return engine
+
+
+def timeline_of(connection: Connection) -> int:
+    """The timeline of the server that this transaction writes to; 0 on SQLite."""
+    return int(connection.info.get(ON_TIMELINE, 0))
 
 
 def sender_of(engine: Engine) -> str:
@@ -177,8 +206,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """The transaction of the store's one writer at this time, durable on return. Raises `StoreError`."""
-    with translated(), engine.execution_options(writes=True).begin() as connection:
-        yield connection
+    with translated(), engine.execution_options(writes=True).connect() as connection:
+        connection.info.pop(UNCONFIRMED, None)
+        try:
+            with connection.begin():
+                yield connection
+        except Exception as error:
+            if demoted(error):
+                engine.dispose()  # every connection leads to the same server
+            raise
+        if said := connection.info.pop(UNCONFIRMED, None):
+            raise StoreUnconfirmedError(f"PostgreSQL says: {said}.")
+
+
+def demoted(error: BaseException) -> bool:
+    """True of the error of a PostgreSQL server that takes no writes."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(cause, "sqlstate", None) in DEMOTED
 
 
 def scrub(engine: Engine) -> None:
@@ -236,6 +280,8 @@ def _postgresql_meaning(error: BaseException | None) -> StoreError | None:
     match state:
         case "55P03" | "40P01" | "57014":
             return StoreLockedError(f"PostgreSQL says: {said}.")
+        case "25006" | "0A000":
+            return StoreDemotedError(f"PostgreSQL says: {said}.")
         case "53100" | "54000":
             return StoreFullError(f"PostgreSQL says: {said}.")
         case "42P01" | "42703":

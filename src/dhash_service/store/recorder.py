@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import Connection, Table, bindparam, func, or_, select
 
-from dhash_service.errors import BadRequestError, NotFoundError
+from dhash_service.errors import BadRequestError, NotFoundError, StoreUnreachableError
 from dhash_service.facts import (
     UNLABELLED,
     Algorithm,
@@ -34,6 +34,7 @@ from dhash_service.facts import (
 )
 from dhash_service.search.feed import Position
 from dhash_service.store import erasure
+from dhash_service.store.engine import timeline_of
 from dhash_service.store.erasure import Erasure
 from dhash_service.store.prompt import Adding, Driver, Prompt, driver_of
 from dhash_service.store.repository import chunks, images_by_id
@@ -152,9 +153,11 @@ class Recorder:
     def _matches(self, connection: Connection, new: Sequence[NewImage], now: datetime) -> dict[UUID, Match]:
         """The match of each, made again where one near it was committed since, or stands before it here."""
         found = {item.picture.id: item.match for item in new}
-        marks = [item.unseen.after.marks[0] for item in new if item.unseen]
-        if not marks:
+        positions = [item.unseen.after for item in new if item.unseen]
+        if not positions:
             return found
+        require_same(connection, positions)
+        marks = [position.marks[0] for position in positions]
         rows = NEWER.rows(driver_of(connection), after=min(marks))
         ids = [row.image_id for row in rows] + list(found)
         values = [row.value for row in rows] + [item.picture.fingerprint.value for item in new]
@@ -380,6 +383,15 @@ class Recorder:
             add(connection, token_revocations, [{"id": new_id(), "token_id": id} | stamp for id in found])
             counts.append(len(found))
         return counts
+
+
+def require_same(connection: Connection, positions: Sequence[Position]) -> None:
+    """Raise `StoreUnreachableError` where a database failed over since: numbers are given out again there."""
+    timeline = timeline_of(connection)
+    if any(position.marks[3] != timeline for position in positions):
+        raise StoreUnreachableError(
+            "The database failed over while the picture was matched.", "Nothing was written; send it again."
+        )
 
 
 def sighting_row(seen: NewSighting) -> Row | None:

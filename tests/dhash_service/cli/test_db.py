@@ -88,6 +88,7 @@ def test_a_check_is_silent_about_nothing(environment: str) -> None:
         "fingerprints": True,
         "erasures": True,
         "repeats": True,
+        "acknowledged": True,
     }
     assert "needs 0002, 0003" in dhash("check").output
     Store.open(environment, release="r1", algorithm=FAST, migrate=True).close()

