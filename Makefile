@@ -7,7 +7,7 @@ CLIENT ?= build
 # Set in some shells; without cached bytecode every command compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install run demo chaos screenshots test test-system lint check format bench bench-compare bench-gate fuzz lock client clean
+.PHONY: help install run demo chaos screenshots test test-system lint check format bench bench-compare bench-gate fuzz lock client sbom audit release clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -79,6 +79,16 @@ chaos: .venv/.development ## real rollouts under fire, judged from outside; RUNS
 
 lock: .venv/.development ## newest versions that pyproject.toml admits, with hashes
 	sh scripts/lock.sh
+
+sbom: .venv/.development ## build/*.cdx.json: the bills of materials of the locks, CycloneDX
+	@mkdir -p build
+	@for lock in service runtime; do sh scripts/sbom.sh locks/$$lock.txt build/$$lock.cdx.json; done; ls build/*.cdx.json
+
+audit: .venv/.development ## known vulnerabilities of what the locks name; fails where no database can be asked
+	@sh scripts/audit.sh locks/runtime.txt
+
+release: .venv/.development ## dist/: wheel (built twice, equal), locks, bills of materials, sums; KEY=ssh-key signs it
+	@sh scripts/release.sh $(KEY)
 
 clean: ## remove .venv and caches; data and backups stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
