@@ -43,7 +43,7 @@ def test_a_commit_has_one_archive_that_says_what_is_in_it_and_who_signed_it(
     verify += ["-f", str(tmp_path / "signers"), "-s", f"{archive}.sig"]
     (tmp_path / "signers").write_text(f"releases {key.with_suffix('.pub').read_text()}")
     assert subprocess.run(verify, input=first, capture_output=True).returncode == 0
-    assert subprocess.run(verify, input=first[:-1] + b"\0", capture_output=True).returncode != 0
+    assert subprocess.run(verify, input=first[:-1] + b"\1", capture_output=True).returncode != 0
 
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path / "out", filter="data")
