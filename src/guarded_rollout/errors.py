@@ -298,7 +298,7 @@ class NothingOpenError(RolloutError):
 
 
 class NotWatchedError(RolloutError):
-    message = "{release} is not being watched yet: its rollout was interrupted before that."
+    message = "{release} is not being watched: its rollout was interrupted, or is being taken back."
     advice = "`rollout resume` continues it, `rollout abort` takes it back."
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from guarded_rollout.errors import (
     NothingOpenError,
+    NotWatchedError,
+    RollbackFailedError,
     RolledBackError,
     RolloutError,
     WindowOpenError,
@@ -64,6 +66,37 @@ def test_an_aborted_rollout_gives_the_old_release_everything_back(machine):
     assert machine.world.running == {"blue"}
     assert machine.world.green == 0
     assert machine.history()[0].reason == "users see wrong matches"
+
+
+def test_a_rollback_that_failed_with_the_traffic_moved_stops_what_it_left_when_it_is_run_again(machine):
+    good = machine.build()
+    machine.deploy(good)
+    bad = machine.build()
+    machine.deploy(bad)
+
+    def back(engine: Engine) -> None:
+        engine.roll_back(good, Request("rollback", "test"))
+
+    with pytest.raises(RollbackFailedError):
+        machine.run(back, failing="safety")
+    assert serving(machine) == good.id
+    assert bad in machine.world.standing.values()
+    machine.run(back)
+    assert machine.world.standing == {machine.world.serving(): good}
+    assert machine.history()[0].source == bad.id
+
+
+def test_what_is_being_taken_back_can_be_neither_accepted_nor_paused(machine):
+    machine.deploy(machine.build())
+    machine.deploy(machine.build())
+    with pytest.raises(Killed):
+        machine.run(lambda engine: engine.abort("a gate failed"), 3)
+    assert machine.history()[0].undoing
+    for act in (Engine.promote, Engine.pause):
+        with pytest.raises(NotWatchedError):
+            machine.run(act)
+    machine.run(lambda engine: engine.resume())
+    assert machine.history()[0].outcome is RolloutOutcome.ROLLED_BACK
 
 
 def test_a_paused_window_keeps_its_time_and_a_closed_one_is_finished_by_the_next_command(machine):

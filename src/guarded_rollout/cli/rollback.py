@@ -24,7 +24,7 @@ from guarded_rollout.rollout.steps.restore_config import preview
 
 Backup = Annotated[
     Path | None,
-    typer.Option("--backup", help="Backup to return to, a file or restic:ID: its release and its data."),
+    typer.Option("--backup", help="Backup to return to (a file, or restic:ID): its release and its data."),
 ]
 To = Annotated[
     str | None,

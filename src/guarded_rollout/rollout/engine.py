@@ -174,18 +174,13 @@ class Engine:
 
         `draining` of the result is left to whoever calls `resume` once that has ended.
         """
-        rollout, work = self._open()
-        if window(rollout) is None:
-            raise NotWatchedError(release=rollout.target)
+        _, work, _ = self._watched()
         work.note(PROMOTED, operator=operator())
         return advance(replace(work, patience=PATIENCE_SECONDS))
 
     def pause(self) -> Window:
         """Let the window's clock stand still. Raises `NothingOpenError`, `NotWatchedError`."""
-        rollout, work = self._open()
-        found = window(rollout)
-        if found is None:
-            raise NotWatchedError(release=rollout.target)
+        rollout, work, found = self._watched()
         if not found.paused:
             work.note(PAUSED, operator=operator(), **mark(self.site.clock))
         paused = window(self.journal.rollout(rollout.id))
@@ -303,6 +298,14 @@ class Engine:
             say=self.say,
             guard=self._guard,
         )
+
+    def _watched(self) -> tuple[Rollout, Work, Window]:
+        """Return the open rollout and its window, which ends for good when it begins to be taken back."""
+        rollout, work = self._open()
+        found = window(rollout)
+        if found is None or rollout.undoing:
+            raise NotWatchedError(release=rollout.target)
+        return rollout, work, found
 
 
 def steps_named(names: Iterable[str]) -> tuple[RolloutStep, ...]:

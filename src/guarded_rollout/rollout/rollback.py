@@ -90,8 +90,12 @@ def plan_rollback(
         outgoing = site.slots.release(other(slot))
     elif rollout is not None and rollout.target not in (None, release.id):
         outgoing = _standing(site, rollout.target or "")
+    elif serving is not None and serving.id == release.id:
+        # An earlier rollback may have failed after it had moved the traffic: what it left still runs.
+        slot = site.traffic.serving()
+        outgoing = site.slots.release(other(slot))
     else:
-        outgoing = serving if serving is not None and serving.id != release.id else None
+        outgoing = serving
     if slot is None:
         taken = site.slots.find(outgoing.id) if outgoing else None
         slot = "blue" if taken == "green" else "green" if taken == "blue" else site.traffic.serving()
