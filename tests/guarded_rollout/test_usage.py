@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,3 +97,18 @@ def test_two_says_rolled_back_or_less_than_failed_and_never_a_wrong_usage() -> N
     assert EXIT_CODES["monitor"][2] == "rolled back"
     assert all(2 not in codes or "usage" not in codes[2] for codes in EXIT_CODES.values())
     assert set(EXIT_CODES) - {""} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_help_turns_no_word_between_colons_into_a_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Typer has Rich read `restic:ID:` as the emoji of that name."""
+    monkeypatch.setattr(sys, "argv", ["rollout", *name.split(), "--help"])
+    with pytest.raises(SystemExit):
+        run()
+    shown = capsys.readouterr().out
+    assert "Usage" in shown
+    assert not [
+        mark for mark in shown if unicodedata.category(mark) == "So" and not "\u2500" <= mark <= "\u257f"
+    ]
