@@ -6,7 +6,7 @@ What a reviewer has before them is leased to their session, so that nobody else 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 from uuid import UUID
@@ -115,7 +115,7 @@ class Reviewing:
 
     async def give_back(self, session: UUID, claims: Sequence[UUID] | None = None) -> int:
         """Let others have these pairs, or all of a session's; how many they were."""
-        return await asyncio.wrap_future(self._store.leases.give_back(session, claims, datetime.now(UTC)))
+        return await asyncio.wrap_future(self._store.leases.give_back(session, claims, self._store.now()))
 
     async def decide(
         self, session: Session, id: UUID, lookup: UUID, verdict: Verdict, note: str
@@ -127,7 +127,7 @@ class Reviewing:
         """
         require_time_ordered(id)
         made = Decision(
-            id, lookup, verdict, session.name, note, self._service.settings.release, datetime.now(UTC)
+            id, lookup, verdict, session.name, note, self._service.settings.release, self._store.now()
         )
         recorded = self._store.verdicts.record(made)
         done = self._store.leases.done_with(session.id, lookup, made.created_at)  # in the same commit
@@ -158,7 +158,7 @@ class Reviewing:
             raise NotFoundError(f"There is no decision {decision}.")
         if made.reviewer != session.name and session.role is not Role.ADMIN:
             raise ForbiddenError(f"{made.reviewer} decided that.", "Ask them, or an admin, to take it back.")
-        withdrawal = Withdrawal(id, decision, session.name, self._service.settings.release, datetime.now(UTC))
+        withdrawal = Withdrawal(id, decision, session.name, self._service.settings.release, self._store.now())
         withdrawal = await asyncio.wrap_future(self._store.verdicts.withdraw(withdrawal))
         for along in await self._service.read(lambda: self._store.verdicts.made_with(made)):
             back = replace(withdrawal, id=new_id(), decision=along)
@@ -169,7 +169,7 @@ class Reviewing:
 
     async def progress(self, reviewer: str, day: datetime, filter: Filter = EVERYTHING) -> ReviewProgress:
         """The progress of a day that began at this moment, in the part of the queue that passes a filter."""
-        now = datetime.now(UTC)
+        now = self._store.now()
         verdicts, queue = self._store.verdicts, self._store.queue
 
         def read() -> ReviewProgress:
@@ -185,13 +185,13 @@ class Reviewing:
         return await self._service.read(read)
 
     async def _free(self, session: UUID, filter: Filter, after: UUID | None, limit: int) -> list[UUID]:
-        now = datetime.now(UTC)
+        now = self._store.now()
         return await self._service.read(
             lambda: self._store.queue.free(filter, after, limit, session=session, now=now)
         )
 
     async def _claim(self, session: UUID, lookups: Sequence[UUID], number: int, unsure: bool) -> list[Claim]:
-        now = datetime.now(UTC)
+        now = self._store.now()
         request = Request(session, lookups, number, now, now + self._lease, decided=unsure)
         return await asyncio.wrap_future(self._store.leases.take(request))
 

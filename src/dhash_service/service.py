@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
@@ -180,6 +180,7 @@ class Service:
         """Begin to follow the store, and return once every known picture can be found."""
         self.documents.warm()
         warm_up(self.algorithm)
+        self.store.now()  # the first time, it asks the server
         self.matcher.start()
         # A file that was restored may have brought something back.
         self._readers.submit(self.store.erase_again, everywhere=False)
@@ -337,7 +338,7 @@ class Service:
         digests = {SHA256: str(known.sha256)}
         if data is not None and self.banks.wants_md5():
             digests[MD5] = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        found = self.banks.matches(known.fingerprint.value, digests, datetime.now(UTC))
+        found = self.banks.matches(known.fingerprint.value, digests, self.store.now())
         if register:
             require_admitted(found)
         if isinstance(looked, Looked):
@@ -533,7 +534,7 @@ class Service:
         if await self.read(lambda: self.store.lookup(lookup)) is None:
             raise NotFoundError(f"There is no lookup {lookup}.")
         decision = Decision(
-            new_id(), lookup, verdict, reviewer, note, self.settings.release, datetime.now(UTC)
+            new_id(), lookup, verdict, reviewer, note, self.settings.release, self.store.now()
         )
         await asyncio.wrap_future(self.store.verdicts.record(decision))
         return decision
@@ -550,13 +551,13 @@ class Service:
             reason,
             actor,
             self.settings.release,
-            datetime.now(UTC),
+            self.store.now(),
         )
         await asyncio.wrap_future(self.store.add_tombstone(tombstone))
 
     async def erase(self, image: UUID, reason: str, actor: str) -> datetime:
         """Remove an image and all that is about it, for good. Raises `NotFoundError`, `StoreError`."""
-        now = datetime.now(UTC)
+        now = self.store.now()
 
         def erase() -> None:
             if not self.store.has(image) and not self.store.erased(image):

@@ -1,6 +1,5 @@
 """The review queue: what waits for a person, and what people decided."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -17,7 +16,7 @@ router = APIRouter(prefix="/api/dhash/queue", tags=["review"], responses=PROBLEM
 
 @router.get("/status", summary="The queue at a glance")
 async def queue_status(service: Running, client: Client) -> QueueStatus:
-    return QueueStatus.of(await service.read(service.store.queue.status), datetime.now(UTC))
+    return QueueStatus.of(await service.read(service.store.queue.status), service.store.now())
 
 
 @router.get("", summary="The queue, oldest first, in pages")

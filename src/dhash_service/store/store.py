@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +35,7 @@ from dhash_service.store import erasure, schema
 from dhash_service.store.added import Added
 from dhash_service.store.banks import Banks
 from dhash_service.store.changes import Feed
+from dhash_service.store.clock import Clock, clock_of, utc_now
 from dhash_service.store.engine import (
     LOCK_SECONDS,
     connect,
@@ -62,10 +63,6 @@ from dhash_service.store.verdicts import Verdicts
 from dhash_service.store.writer import Writer
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Store(Repository):
     """An open store. Writes return futures that are resolved after the durable commit; reads answer at once.
 
@@ -79,7 +76,7 @@ class Store(Repository):
         release: str,
         algorithm: Algorithm,
         originals: Originals | None,
-        clock: Callable[[], datetime],
+        clock: Clock,
         lock_seconds: float,
         direct: str | None = None,
     ) -> None:
@@ -93,6 +90,7 @@ class Store(Repository):
         self._recorder = Recorder(release, algorithm, clock)
         at_once = originals.at_once if originals else 1
         self._keepers = ThreadPoolExecutor(at_once, thread_name_prefix="originals")
+        self.now = clock_of(engine, self._keepers.submit)
         self._writer = Writer(engine, lock_seconds=lock_seconds)
         self.expecting = self._writer.expecting
         self.sightings = Sightings(engine)
@@ -116,7 +114,7 @@ class Store(Repository):
         otherwise: Algorithm = NEW,
         migrate: bool = False,
         originals: str | Path | None = None,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
         lock_seconds: float = LOCK_SECONDS,
         direct: str | None = None,
     ) -> Self:

@@ -85,7 +85,7 @@ async def page(request: Request, service: Running, visitor: Reader, asked: Asked
     """The page, with its first pairs."""
     if arrives_as_a_stranger(request, visitor):
         return render(request, "arrive.html")
-    reviewing, now = Reviewing(service), datetime.now(UTC)
+    reviewing, now = Reviewing(service), service.store.now()
     filter = asked.filter(now)
     if visitor.session and visitor.may_decide:
         pairs = await reviewing.hand_out(visitor.session.id, filter, None, FIRST)
@@ -132,7 +132,7 @@ async def browse(
     service: Running, visitor: Reader, asked: Asked, number: Number, after: UUID | None = None
 ) -> Json:
     """The next pairs for somebody who only looks."""
-    pairs = await Reviewing(service).browse(asked.filter(datetime.now(UTC)), after, number)
+    pairs = await Reviewing(service).browse(asked.filter(service.store.now()), after, number)
     return {"pairs": await shown(service, pairs)}
 
 
@@ -140,7 +140,7 @@ async def browse(
 async def hand_out(service: Running, reviewer: Reviewer, asked: Asked, wanted: Wanted) -> Json:
     """The next pairs, leased to this session."""
     pairs = await Reviewing(service).hand_out(
-        reviewer.id, asked.filter(datetime.now(UTC)), wanted.after, wanted.number, wanted.without
+        reviewer.id, asked.filter(service.store.now()), wanted.after, wanted.number, wanted.without
     )
     return {"pairs": await shown(service, pairs)}
 
@@ -149,7 +149,7 @@ async def hand_out(service: Running, reviewer: Reviewer, asked: Asked, wanted: W
 async def renew(service: Running, reviewer: Reviewer, asked: Asked, held: Lookups) -> Json:
     """Keep pairs for longer: the leases by lookup. A pair without one is lost to this session."""
     claims = await Reviewing(service).renew(reviewer.id, held.lookups, unsure=asked.show == "unsure")
-    now = datetime.now(UTC)
+    now = service.store.now()
     return {"leases": {str(claim.lookup): lease_json(claim, now) for claim in claims}}
 
 
@@ -177,13 +177,13 @@ async def take_back(service: Running, reviewer: Reviewer, asked: Asked, new: New
 
 async def shown(service: Service, pairs: Sequence[Pair]) -> list[Json]:
     """Pairs as the page's script takes them; originals may have to be asked for elsewhere."""
-    return await service.read(lambda: pairs_json(pairs, service.store.originals, datetime.now(UTC)))
+    return await service.read(lambda: pairs_json(pairs, service.store.originals, service.store.now()))
 
 
 @router.get("/progress")
 async def progress(service: Running, visitor: Reader, asked: Asked, day: datetime | None = None) -> Json:
     """The progress of review, in the part that is asked for. `day`: when the reader's day began."""
-    now = datetime.now(UTC)
+    now = service.store.now()
     began = day.astimezone(UTC) if day else midnight(now)
     return progress_json(await Reviewing(service).progress(visitor.name, began, asked.filter(now)))
 
@@ -191,7 +191,7 @@ async def progress(service: Running, visitor: Reader, asked: Asked, day: datetim
 @router.get("/reviewers")
 async def reviewers(request: Request, service: Running, visitor: Reader) -> Response:
     """The pace of each reviewer over a week, and how often they agree."""
-    now = datetime.now(UTC)
+    now = service.store.now()
     votes = await service.read(lambda: service.store.verdicts.votes(now - timedelta(days=7), VOTES))
     return render(request, "reviewers.html", paces=paces(votes, midnight(now)), cut=len(votes) == VOTES)
 

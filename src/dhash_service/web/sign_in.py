@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -58,7 +58,7 @@ async def sign_in(
     if found is None:
         throttle.failed(address(request.scope))
         return filled(request, next, wrong="This token is unknown, or was revoked.", status=401)
-    secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
+    secret, now = secrets.token_urlsafe(32), service.store.now()
     lasts = timedelta(hours=service.settings.session_hours)
     digest = Sha256(hashlib.sha256(secret.encode()).hexdigest())
     opened = Session(
@@ -74,7 +74,7 @@ async def sign_in(
 @router.post("/sign-out")
 async def sign_out(request: Request, service: Running, session: SignedIn) -> Response:
     await Reviewing(service).give_back(session.id)
-    await asyncio.wrap_future(service.store.sessions.end(session.id, datetime.now(UTC)))
+    await asyncio.wrap_future(service.store.sessions.end(session.id, service.store.now()))
     answer = RedirectResponse("/sign-in", 303)
     set_cookie(request, answer, session_cookie(request), "", 0)
     return answer

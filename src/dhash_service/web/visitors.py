@@ -8,7 +8,6 @@ this service has, and must come from such a page by the browser's own word.
 import hashlib
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -48,8 +47,8 @@ async def visit(request: Request) -> Visitor:
     request.state.visitor = NOBODY
     secret = request.cookies.get(session_cookie(request))
     if secret:
-        service, now = service_of(request), datetime.now(UTC)
-        session = await service.read(lambda: service.store.sessions.find(secret, now))
+        service = service_of(request)
+        session = await service.read(lambda: service.store.sessions.find(secret, service.store.now()))
         if session:
             request.state.visitor = Visitor(session.name, session.role, csrf_of(secret), session)
     visitor: Visitor = request.state.visitor
