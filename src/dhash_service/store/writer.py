@@ -6,9 +6,9 @@ share the next one; under load a commit carries many, and an idle store still an
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from queue import Empty, SimpleQueue
@@ -59,6 +59,11 @@ class Pending:
 
 NUDGE = Pending(lambda connection, facts: (), None, Future())
 """No fact: it wakes a writer that waits for one."""
+
+
+def wanted(group: Iterable[Pending | None]) -> list[Pending]:
+    """Those of these that somebody still waits for: from here on, none of their futures can be cancelled."""
+    return [item for item in group if item and item.future.set_running_or_notify_cancel()]
 
 
 class Writer:
@@ -117,9 +122,7 @@ class Writer:
         while going:
             group = self._gathered(self._queue.get())
             going = None not in group
-            # A caller that gave up before its turn gets its wish; from here on, no future can be cancelled.
-            ready = [item for item in group if item and item.future.set_running_or_notify_cancel()]
-            if ready:
+            if ready := wanted(group):
                 self._write(ready)
 
     def _gathered(self, first: Pending | None) -> list[Pending | None]:
@@ -141,15 +144,27 @@ class Writer:
             self._gathering = left > 0
         return left
 
-    def _write(self, group: Sequence[Pending]) -> None:
+    def _joining(self, room: int) -> list[Pending]:
+        """At most so many facts that came while the store's write lock was waited for."""
+        group: list[Pending | None] = []
+        with suppress(Empty):
+            while len(group) < room:
+                item = self._queue.get_nowait()
+                if item is None:
+                    self._queue.put(item)  # the end mark; nothing is queued behind it
+                    break
+                group.append(item)
+        return wanted(item for item in group if item is not NUDGE)
+
+    def _write(self, group: list[Pending], *, joined: bool = False) -> None:
         """Commit the group. If one fact is at fault, halve until it stands alone and fails alone."""
         try:
-            results = self._commit(group)
+            results = self._commit(group, joined)
         except BaseException as error:
             if len(group) > 1 and not isinstance(error, SHARED_FATE):
                 middle = len(group) // 2
-                self._write(group[:middle])
-                self._write(group[middle:])
+                self._write(group[:middle], joined=True)
+                self._write(group[middle:], joined=True)
             else:
                 for item in group:
                     item.future.set_exception(error)
@@ -158,11 +173,14 @@ class Writer:
         for item, result in zip(group, results, strict=True):
             item.future.set_result(result)
 
-    def _commit(self, group: Sequence[Pending]) -> list[Any]:
+    def _commit(self, group: list[Pending], joined: bool) -> list[Any]:
+        """Commit the group, which grows by what came meanwhile unless that has `joined` it already."""
         deadline = time.monotonic() + self._lock_seconds
         while True:
             try:
                 with writing(self._engine) as connection:
+                    if not joined:
+                        group += self._joining(GROUP - len(group))
                     results: list[Any] = []
                     for handler, items in groupby(group, key=lambda item: item.handler):
                         results += handler(connection, [item.fact for item in items])

@@ -189,6 +189,22 @@ def test_a_locked_database_fails_within_its_bound_and_serves_readers_meanwhile(
     assert add(store, "b")
 
 
+def test_what_comes_while_the_lock_is_waited_for_shares_that_commit(
+    store_url: str, open_store: OpenStore
+) -> None:
+    store = open_store(lock_seconds=20)
+    commits: list[int] = []
+    store.on_commit(lambda _: commits.append(1))
+    with another_process_holds(store_url):
+        futures = [store.add_image(picture("first"), NEW)]
+        with pytest.raises(TimeoutError):
+            futures[0].result(0.3)
+        futures += [store.add_image(picture(number), NEW) for number in range(50)]
+        assert futures.pop().cancel()
+    assert all(future.result(10).created for future in futures)
+    assert len(commits) == 1
+
+
 def test_a_lock_that_is_let_go_in_time_is_waited_for(store_url: str, open_store: OpenStore) -> None:
     store = open_store(lock_seconds=20)
     with another_process_holds(store_url):
