@@ -79,9 +79,9 @@ class Server:
         return {"Authorization": f"Bearer {json.loads(made.stdout)['token']}"}
 
 
-def start(folder: Path, *, store: str | None = None, **settings: object) -> Server:
+def start(folder: Path, *, store: str | None = None, port: int | None = None, **settings: object) -> Server:
     """Start a service with its files in `folder`. Settings by their names without DHASH_."""
-    port = free_port()
+    port = port or free_port()
     env = {
         "DHASH_STORE": store or f"sqlite:///{folder}/dhash.db",
         "DHASH_ORIGINALS": str(folder / "originals"),
@@ -98,7 +98,7 @@ def start(folder: Path, *, store: str | None = None, **settings: object) -> Serv
 @contextmanager
 def serving(folder: Path, *, store: str | None = None, **settings: object) -> Iterator[Server]:
     """A ready service, stopped at the end of the block."""
-    server = start(folder, store=store, **settings)
+    server = start(folder, store=store, **settings)  # type: ignore[arg-type]
     try:
         yield server.wait_until_ready()
     finally:

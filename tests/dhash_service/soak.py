@@ -7,7 +7,9 @@ the book had before, so an answer without it is a miss.
 import http.client
 import io
 import json
+import os
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,13 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import psycopg
 from PIL import Image
 
-from tests.dhash_service.serving import Server, start
+from guarded_rollout.host.programs import program
+from tests.dhash_service.serving import Server, free_port, start
+
+CADDYFILE = Path(__file__).parents[2] / "examples/replicas/Caddyfile"
 
 PATIENCE = 60.0
 """Seconds within which a write must be acknowledged by some replica, or the run fails."""
@@ -53,11 +57,12 @@ class Book:
 
 
 class Replicas:
-    """Services that can be killed, each beginning again at another port."""
+    """Services that can be killed and restarted, each at the port that it had."""
 
     def __init__(self, folder: Path, store: str, number: int) -> None:
         self._folder, self._store = folder, store
-        self._servers = [self._start() for _ in range(number)]
+        self._ports = [free_port() for _ in range(number)]
+        self._servers = [self._start(place) for place in range(number)]
         for server in self._servers:
             server.wait_until_ready()
         self.killed = 0
@@ -67,24 +72,79 @@ class Replicas:
 
     def address(self, place: int) -> tuple[str, int]:
         """Host and port of one of them; nobody may be there."""
-        parts = urlsplit(self._servers[place].url)
-        return str(parts.hostname), int(parts.port or 0)
+        return "127.0.0.1", self._ports[place]
 
     def kill(self, place: int) -> None:
         """kill -9, and start another in its place; returns once that is ready."""
         self._servers[place].kill()
-        self._servers[place].client.close()
         self.killed += 1
-        self._servers[place] = self._start()
-        self._servers[place].wait_until_ready()
+        self._begin_again(place)
+
+    def restart(self, place: int) -> int:
+        """SIGTERM, and once it has drained, another in its place, ready; the exit code."""
+        code = self._servers[place].stop()
+        self._begin_again(place)
+        return code
 
     def stop(self) -> None:
         for server in self._servers:
             server.stop()
 
-    def _start(self) -> Server:
-        # No document is sent: a worker is begun when the first one is.
-        return start(self._folder, store=self._store, threads=1, log_level="warning")
+    def _begin_again(self, place: int) -> None:
+        self._servers[place].client.close()
+        self._servers[place] = self._start(place)
+        self._servers[place].wait_until_ready()
+
+    def _start(self, place: int) -> Server:
+        return start(self._folder, store=self._store, port=self._ports[place], threads=1, log_level="warning")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A proxy before replicas, where clients find one address."""
+
+    port: int
+
+    def __len__(self) -> int:
+        return 1
+
+    def address(self, place: int) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+
+@contextmanager
+def edge(running: Replicas, folder: Path) -> Iterator[Edge]:
+    """Caddy with the example's configuration before these replicas."""
+    port = free_port()
+    hosts = [":".join(map(str, running.address(place))) for place in range(len(running))]
+    given = {"DHASH_EDGE": f":{port}", "DHASH_REPLICAS": " ".join(hosts), "HOME": str(folder)}
+    with (folder / "caddy.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
+            env={**os.environ, **given},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while not answers(port):
+            assert time.monotonic() < deadline, (folder / "caddy.log").read_text()
+            time.sleep(0.05)
+        yield Edge(port)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -100,7 +160,9 @@ def replicas(folder: Path, store: str, number: int) -> Iterator[Replicas]:
 class Client:
     """A thread that writes or searches at a replica of its own, and at the next one where that fails."""
 
-    def __init__(self, book: Book, running: Replicas, number: int, what: str, ended: threading.Event) -> None:
+    def __init__(
+        self, book: Book, running: Replicas | Edge, number: int, what: str, ended: threading.Event
+    ) -> None:
         self._book, self._running, self._place, self._what = book, running, number % len(running), what
         self._chance = random.Random(number)
         self._noise = np.random.default_rng(number)
@@ -171,6 +233,20 @@ def noise(random: np.random.Generator) -> bytes:
     return file.getvalue()
 
 
+@contextmanager
+def clients(running: Replicas | Edge, writers: int, readers: int) -> Iterator[Book]:
+    """Threads that write and search until the block ends; the book that they keep."""
+    book, ended = Book(), threading.Event()
+    jobs = ["write"] * writers + ["search"] * readers
+    begun = [Client(book, running, number, what, ended) for number, what in enumerate(jobs)]
+    with ExitStack() as stack:
+        for client in begun:
+            client.thread.start()
+            stack.callback(client.thread.join)
+        stack.callback(ended.set)
+        yield book
+
+
 def run(
     running: Replicas,
     seconds: float,
@@ -181,14 +257,7 @@ def run(
     disaster: Callable[[Book], object] | None = None,
 ) -> Book:
     """Clients at all replicas for so long; `disaster` strikes in the middle."""
-    book, ended = Book(), threading.Event()
-    jobs = ["write"] * writers + ["search"] * readers
-    clients = [Client(book, running, number, what, ended) for number, what in enumerate(jobs)]
-    with ExitStack() as stack:
-        for client in clients:
-            client.thread.start()
-            stack.callback(client.thread.join)
-        stack.callback(ended.set)
+    with clients(running, writers, readers) as book:
         begin = time.monotonic()
         struck, next_kill = disaster is None, kill_every or seconds
         while (now := time.monotonic() - begin) < seconds:

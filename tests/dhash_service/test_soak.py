@@ -1,11 +1,13 @@
 """Replicas are killed and the database fails over under load: nothing acknowledged is lost, or missed."""
 
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.dhash_service.soak import Book, replicas, run
+from tests.dhash_service.soak import Book, clients, edge, replicas, run
 from tests.dhash_service.store.standby import pair_of_servers
 
 pytestmark = pytest.mark.system
@@ -30,13 +32,31 @@ def test_a_loss_is_seen(tmp_path: Path) -> None:
         def fail_over(book: Book) -> None:
             pair.cut()
             written = len(book.acknowledged)
-            deadline = time.monotonic() + 20
-            while len(book.acknowledged) < written + 5:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            eventually(lambda: len(book.acknowledged) >= written + 5)
             pair.fail_over()
 
         book = run(running, 8, writers=2, readers=2, disaster=fail_over)
         lost = book.lost(pair.standby)
     assert lost >= 5
     assert book.missed
+
+
+def test_a_rolling_restart_fails_no_request(postgres_url: str, tmp_path: Path) -> None:
+    with replicas(tmp_path, postgres_url, 3) as running, edge(running, tmp_path) as front:
+        with clients(front, writers=2, readers=3) as book:
+            for place in range(3):
+                written, asked = len(book.acknowledged), len(book.seconds["search"])
+                assert running.restart(place) in (0, -signal.SIGTERM)  # drained: it was not killed
+                eventually(lambda: len(book.acknowledged) > written + 20)  # noqa: B023
+                eventually(lambda: len(book.seconds["search"]) > asked + 20)  # noqa: B023
+        lost = book.lost(postgres_url)
+    assert book.faults == []
+    assert book.seen.keys() <= {"write 201", "search 200"}, book.seen
+    assert (lost, book.missed) == (0, [])
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
