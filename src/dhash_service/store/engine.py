@@ -35,6 +35,13 @@ LOCK_SECONDS = 30.0
 WRITE_LOCK = 0x6468_6173_6800_0001
 """PostgreSQL advisory lock that every writer of a store holds ("dhash" in ASCII)."""
 
+POOLED = "pooled"
+"""In a connection's `info`: whether a pooler (PgBouncer) stands between, so that no session is its own.
+
+The server's process is then another than the one that greeted. Nothing may be set or prepared for longer than
+a transaction: the next one may run in another session, and what was set would go to strangers.
+"""
+
 LIVELINESS = {
     "connect_timeout": 10,
     "tcp_user_timeout": 5000,
@@ -141,6 +148,8 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
             "DHASH_STORE: the PostgreSQL driver is not installed.", "Install `mobius-dhash[postgres]`."
         ) from None
 
+    session, transaction = (_guarded(lock_seconds, local=local) for local in (False, True))
+
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: ConnectionPoolEntry) -> None:
         def note(said: Any) -> None:
@@ -149,13 +158,13 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
 
         connection.add_notice_handler(note)
         with connection.cursor() as cursor:
-            # Acknowledged means kept, whatever the server's default; a stricter default stays.
-            cursor.execute(
-                "SELECT set_config('synchronous_commit', 'on', false)"
-                " WHERE current_setting('synchronous_commit') <> 'remote_apply'"
-            )
-            cursor.execute("SET jit = off")  # compiling takes longer than any of our statements
-            cursor.execute(f"SET lock_timeout = {max(1, round(lock_seconds * 1000))}")
+            (server,) = cursor.execute("SELECT pg_backend_pid()").fetchone()
+            record.info[POOLED] = pooled = server != connection.info.backend_pid
+            if pooled:
+                connection.prepare_threshold = None
+            else:
+                cursor.execute(session)
+                cursor.execute("SET jit = off")  # compiling takes longer than any of our statements
         connection.commit()
 
     engine.update_execution_options(sender=(sender := secrets.token_hex(8)))
@@ -166,9 +175,23 @@ def _connect_postgresql(url: URL, lock_seconds: float) -> Engine:
     def begin(connection: Connection) -> None:
         # Sequences number rows before they are committed; with one writer at a time, both orders agree.
         if connection.get_execution_options().get("writes"):
+            if connection.info[POOLED]:
+                connection.exec_driver_sql(transaction)
             connection.info[ON_TIMELINE] = connection.exec_driver_sql(lock).one()[2]
 
     return engine
+
+
+def _guarded(lock_seconds: float, *, local: bool) -> str:
+    """The statement that has waiting for locks end, and commits kept whatever the server's default.
+
+    A stricter default stays. `local`: for one transaction.
+    """
+    return (
+        f"SELECT set_config('lock_timeout', '{max(1, round(lock_seconds * 1000))}', {local}),"
+        " set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
+        f" WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, {local})"
+    )
 
 
 def timeline_of(connection: Connection) -> int:
