@@ -57,7 +57,7 @@ class Pair:
     def on_primary(self, statement: str) -> None:
         """Run one statement there."""
         with psycopg.connect(self.primary, autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement.encode())
 
     def promote(self) -> None:
         """Make the standby a primary."""
