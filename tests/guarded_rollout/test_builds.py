@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,12 @@ def built(checkout: Path, folder: Path, recipe: Recipe = RECIPE, spec: str = "")
     return build(spec or str(checkout), folder, checkout=checkout, recipe=recipe, clock=SystemClock())
 
 
-def test_a_directory_is_released_as_git_knows_it(checkout: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("filters", [True, False], ids=["", "Python before 3.11.4"])
+def test_a_directory_is_released_as_git_knows_it(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: bool
+) -> None:
+    if not filters:
+        monkeypatch.delattr(tarfile, "data_filter")
     release = built(checkout, tmp_path / "releases")
     assert release.id.startswith("3.1.0-")
     assert sorted(path.name for path in release.app.iterdir()) == [

@@ -360,8 +360,12 @@ def _unpack(staging: Path, archive: Path, run: RunPlan) -> None:
     """The files in `app/`, and what `prepare` makes of them there."""
     app = staging / APP
     app.mkdir()
-    with tarfile.open(archive) as tar:
-        tar.extractall(app, filter="data")
+    if hasattr(tarfile, "data_filter"):
+        with tarfile.open(archive) as tar:
+            tar.extractall(app, filter="data")
+    else:  # Python before 3.11.4, as Debian 12 has it; tar itself leaves nothing outside of the folder either
+        words = ["tar", "--extract", "--no-same-owner", "--no-same-permissions"]
+        _run([*words, "--file", str(archive), "--directory", str(app)], staging.name)
     for number, command in enumerate(run.prepare):
         words = [filled(word, {"python": run.python, "app": str(app)}) for word in command]
         _run(words, staging.name, cwd=app, key=f"service.prepare[{number}]")
