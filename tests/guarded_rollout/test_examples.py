@@ -27,6 +27,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 WRITTEN = ("rollout.toml", "quality-gates-config.json")
 LINES_MOST = 12
 BEGIN_SECONDS = 60
+DRAIN_MOST = 15  # of the 35 s after which a process that does not end is killed
 
 
 class Example(Sandbox):
@@ -53,7 +54,7 @@ class Example(Sandbox):
         for file, text in shown.items():
             assert (self.folder / file).read_text().replace(str(self.port), "3000") == text
 
-    def hurry(self) -> None:
+    def hurry(self, drain_seconds: int | None = 5) -> None:
         """What would take minutes takes seconds: by configuration, not by other commands."""
         path = self.folder / "quality-gates-config.json"
         document = json.loads(path.read_text())
@@ -62,9 +63,11 @@ class Example(Sandbox):
         production["quality_gates"]["health"]["threshold"]["check_interval_seconds"] = 1
         path.write_text(json.dumps(document))
         traffic = "traffic = [{ percent = 10, hold_seconds = 2.0 }, { percent = 100, hold_seconds = 0.0 }]"
-        checks = "checks = { interval_seconds = 0.1, validation_interval_seconds = 0.1, drain_seconds = 5 }"
+        checks = "interval_seconds = 0.1, validation_interval_seconds = 0.1" + (
+            f", drain_seconds = {drain_seconds}" if drain_seconds else ""
+        )
         with (self.folder / "rollout.toml").open("a") as file:
-            file.write(f"{traffic}\n{checks}\n")
+            file.write(f"{traffic}\nchecks = {{ {checks} }}\n")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.rollout(*words, variables=self.variables)
@@ -188,6 +191,20 @@ def test_a_single_file_with_sqlite(begin: Callable[..., Example]) -> None:
     assert isinstance(lines, dict)
     assert set(kept) <= set(lines["notes"]), "acknowledged is kept"
     assert list((example.folder / "backups").glob("notes_production_*.zip"))
+
+
+def test_a_thread_a_connection_does_not_keep_a_release_that_is_idle(begin: Callable[..., Example]) -> None:
+    """Its process ends when its connections do: the proxy must not keep one for the next request."""
+    example = begin("notes")
+    example.init()
+    example.hurry(drain_seconds=None)
+    assert example.run("up").returncode == 0
+    example.change("notes.py", '"status": "ok"', '"status": "well"')
+    assert example.run("up").returncode == 0
+    assert example.site.public().ask("GET", "/").ok
+    began = time.monotonic()
+    assert example.run("promote").returncode == 0
+    assert time.monotonic() - began < DRAIN_MOST, "an idle connection is no request"
 
 
 def test_a_node_server_without_a_store(begin: Callable[..., Example]) -> None:

@@ -111,7 +111,7 @@ def own(person: Person) -> None:
     person.run(f"{rollout} promote", folder)
     sound = source.read_text()
     person.write(source, "raise SystemExit('broken')\n" + sound)
-    person.run(f"{rollout} up", folder, ends_with=2)
+    person.run(f"{rollout} up", folder, ends_with=1)
     expect(
         "200" in person.run(f"curl -s -o /dev/null -w '%{{http_code}}' localhost:{port}/health", folder),
         "health",

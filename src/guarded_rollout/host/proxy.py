@@ -43,6 +43,7 @@ from guarded_rollout.host.slots import SLOTS, Slot, Slots
 from guarded_rollout.host.stream import LIST, SOCKET, SYNC, streamed_file
 
 TRY_SECONDS = 3  # how long the edge looks for a slot that answers
+IDLE_SECONDS = 3  # how long an idle connection to a slot is kept
 PIN = "Rollout-Slot"  # the header by which checks ask one slot through the public port
 ALL = "g"  # above every hexadecimal digit
 SPARE = "+"  # below every one of them: behind a share, it moves nothing
@@ -430,7 +431,7 @@ def _edge(environment: Environment, *order: Slot, silent: bool = False) -> list[
     proxy: Json = {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": dial(environment.run, slot)} for slot in order],
-        "transport": {"protocol": "http", "response_header_timeout": f"{seconds:g}s"},
+        "transport": _transport(seconds),
         "request_buffers": 1_000_000,  # a half-read body could not be sent a second time
         "load_balancing": {
             "selection_policy": {"policy": "first"},
@@ -444,8 +445,25 @@ def _edge(environment: Environment, *order: Slot, silent: bool = False) -> list[
     return [{"handler": "vars", "slot": order[0]}, proxy]
 
 
-def _upstream(path: Path) -> Json:
-    return {"handler": "reverse_proxy", "upstreams": [{"dial": f"unix/{path}"}]}
+def _transport(answer_seconds: float) -> Json:
+    """HTTP to a slot, whose answer may take this long (0: as long as it likes).
+
+    Idle connections are closed before services close them: uvicorn and Node do after 5 s, and a request that
+    crosses with that is lost. A service with a thread a connection does not end on SIGTERM while one is open.
+    """
+    return {
+        "protocol": "http",
+        "response_header_timeout": f"{answer_seconds:g}s",
+        "keep_alive": {"idle_timeout": f"{IDLE_SECONDS}s"},
+    }
+
+
+def _upstream(path: Path, answer_seconds: float = 0) -> Json:
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"unix/{path}"}],
+        "transport": _transport(answer_seconds),
+    }
 
 
 def _scraped(environment: Environment) -> Json:
@@ -463,9 +481,7 @@ def _scraped(environment: Environment) -> Json:
     for slot in SLOTS:
         rule = environment.service.health
         for path, asked in (("/metrics", "/metrics"), ("/health", rule.path)):
-            ask = _upstream(Slots(environment).socket(slot)) | {
-                "transport": {"protocol": "http", "response_header_timeout": f"{ANSWER_SECONDS}s"}
-            }
+            ask = _upstream(Slots(environment).socket(slot), ANSWER_SECONDS)
             if path == "/health":
                 ask["handle_response"] = [
                     {
