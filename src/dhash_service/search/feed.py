@@ -27,7 +27,8 @@ class Changes:
     and a key keeps its value for life. Reading on from `position` gives what changed after.
 
     `restarted` says why reading on was not possible: the database is not the one that it was, as after a
-    failover. Then this is all there is, and keys may stand for other values than before.
+    failover. Then this is all there is, and keys may stand for other values than before. `continued` says how
+    it became another that has all that was read: then this is what came since, as ever.
     """
 
     keys: NDArray[np.int64]
@@ -35,6 +36,7 @@ class Changes:
     removed: NDArray[np.int64]
     position: Position
     restarted: str | None = None
+    continued: str | None = None
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.removed)

@@ -132,6 +132,8 @@ class Follower:
             else:
                 self._index.remove(changes.removed)
                 self._index.append(changes.keys, changes.values)
+            if changes.continued:
+                self._go_on(changes.continued)
         except Exception as error:
             # Whatever the database's driver raises: searches go on, and the same changes are read again.
             self.failures += 1
@@ -150,7 +152,14 @@ class Follower:
         """Take the database as it is now, and say what it no longer has."""
         before = np.concatenate((self._index.contents()[1], np.array(self._unread, np.uint64)))
         self._index.replace(changes.keys, changes.values)
-        lost = gone(before, changes.values)
+        self._failed_over(why, gone(before, changes.values))
+
+    def _go_on(self, why: str) -> None:
+        """Say that another database has all that was read, and what it has not of what we committed since."""
+        lost = [value for value in self._unread if not self._index.search(value, 0, 1).hits]
+        self._failed_over(why, [f"{value:016x}" for value in lost])
+
+    def _failed_over(self, why: str, lost: Sequence[str]) -> None:
         self.failover = failover = Failover(datetime.now(UTC), why, len(lost), tuple(lost[:NAMED]))
         log.error("store_failed_over", why=why, lost=failover.lost, fingerprints=failover.fingerprints)
 

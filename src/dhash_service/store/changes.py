@@ -3,7 +3,8 @@
 A position is four marks: the newest fingerprint, tombstone and erased fingerprint seen, and the timeline of
 the database. The first three number rows in the order they were committed (see `engine.writing`), so nothing
 can appear behind a mark, unless a PostgreSQL standby takes over that had not received all: then the timeline
-is another.
+is another. Four more marks there are what the newest rows say. A standby has a beginning of what was
+committed, so where it has these three rows it has all before them, and reading goes on.
 """
 
 import sqlite3
@@ -15,14 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Engine,
     Select,
+    Text,
     bindparam,
+    cast,
     func,
     literal_column,
     select,
+    type_coerce,
     union_all,
 )
 
@@ -42,6 +47,30 @@ PACKED = """
 """
 """PostgreSQL packs 65,536 pairs into one value: a row each would cost a Python call each."""
 
+
+def witnesses(
+    fingerprint: ColumnElement[Any], tombstone: ColumnElement[Any], erased: ColumnElement[Any]
+) -> list[ColumnElement[int]]:
+    """What a PostgreSQL store has in the rows of these numbers, 0 where it has none."""
+    rows = (
+        (fingerprints.c.value, fingerprints.c.seq == fingerprint),
+        (func.hashtextextended(cast(tombstones.c.id, Text), 0), tombstones.c.seq == tombstone),
+        (erased_fingerprints.c.fingerprint, erased_fingerprints.c.seq == erased),
+    )
+    return [
+        func.coalesce(select(type_coerce(what, BigInteger)).where(here).scalar_subquery(), 0)
+        for what, here in rows
+    ]
+
+
+WITNESSES = witnesses(
+    *(
+        select(func.max(table.c.seq)).scalar_subquery()
+        for table in (fingerprints, tombstones, erased_fingerprints)
+    )
+)
+HERE = Prompt(select(*witnesses(bindparam("fingerprint"), bindparam("tombstone"), bindparam("erased"))))
+
 ERASED = select(erased_fingerprints.c.fingerprint)
 
 Pairs = NDArray[np.int64]
@@ -58,11 +87,13 @@ class Feed:
         self._line = Line(engine) if engine.dialect.name == "postgresql" else None
         key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
+        is_shared = engine.dialect.name == "postgresql"
         newest: Select[*tuple[Any, ...]] = select(
             _newest(key, erased_fingerprints.c.fingerprint),
             _newest(tombstones.c.seq),
             _newest(erased_fingerprints.c.seq),
-            literal_column(TIMELINE if engine.dialect.name == "postgresql" else "0"),
+            literal_column(TIMELINE if is_shared else "0"),
+            *([_newest(key), *WITNESSES] if is_shared else []),
         )
         self._newest = Prompt(newest)
         self._new = Prompt(select(key, value).where(key > bindparam("after"), stands(fingerprints)))
@@ -81,7 +112,8 @@ class Feed:
             if after.marks[3] > 0 > now.marks[3]:
                 self._engine.dispose()  # every connection leads to the same server
                 raise StoreDemotedError("The primary that was read from has become a standby.")
-            if why := another(after, now):
+            why = another(after, now)
+            if why and not has_all(driver_of(connection), after):
                 return replace(self._everything(connection, now), restarted=why)
             if after.marks[1] == now.marks[1]:
                 changes = self._appended(driver_of(connection), after, now)
@@ -91,7 +123,7 @@ class Feed:
                 wanted = ERASED.where(erased_fingerprints.c.seq > after.marks[2])
                 erased = np.array(connection.scalars(wanted).all(), np.int64)
                 changes = replace(changes, removed=np.union1d(changes.removed, erased))
-            return changes
+            return replace(changes, continued=why)
 
     def _glanced(self, after: Position) -> Changes | None:
         """What came, where only fingerprints did, as nearly always."""
@@ -101,7 +133,7 @@ class Feed:
             now = Position(tuple(newest))
             # Some newer than that may be among them, or be hidden already: what hid them is newer, too, and
             # the next read goes through it.
-            if now.marks[1:] == after.marks[1:] and now.marks[0] >= after.marks[0]:
+            if now.marks[1:4] == after.marks[1:4] and now.marks[0] >= after.marks[0]:
                 return self._appended(driver, after, now)
             return None
 
@@ -126,7 +158,7 @@ class Feed:
 
     def _appended(self, driver: Driver, after: Position, now: Position) -> Changes:
         """The rows that came since, where no tombstone did."""
-        if after == now:
+        if after.marks[0] == now.marks[0]:
             return _changes(NOTHING, now)
         rows = self._new.rows(driver, after=after.marks[0])
         return Changes(
@@ -156,6 +188,15 @@ def another(was: Position, now: Position) -> str | None:
         if newest < mark:
             return f"its newest {what} was number {mark} and is {newest}"
     return None
+
+
+def has_all(driver: Driver, was: Position) -> bool:
+    """True where the newest rows of a position are here as they were: then all before them is."""
+    if not was.marks[4:]:
+        return False  # a SQLite file in place of another
+    key, *said = was.marks[4:]
+    (here,) = HERE.rows(driver, fingerprint=key, tombstone=was.marks[1], erased=was.marks[2])
+    return list(here) == said
 
 
 class Probe:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,6 +215,30 @@ def test_a_change_that_cannot_be_applied_is_applied_later(monkeypatch: pytest.Mo
         monkeypatch.setattr(HammingIndex, "append", append)
         assert follower.catch_up()
         assert keys_of(follower) == {1}
+
+
+def test_a_database_that_has_all_that_was_read_is_read_on_and_what_it_lacks_is_named() -> None:
+    class FailedOver(Journal):
+        why: str | None = None
+
+        def changes(self, after: Position | None) -> Changes:
+            why, self.why = self.why, None
+            return replace(super().changes(after), continued=why)
+
+    feed = FailedOver()
+    with following(feed, interval=30) as follower:
+        assert follower.ready.wait(10)
+        feed.write(1, 5)
+        assert follower.catch_up()
+        feed.away = True
+        follower.committed([7, 9])  # acknowledged, and not read: the primary has died
+        feed.away, feed.why = False, "timeline 1 became 2"
+        feed.write(2, 7)  # of the two, this one had reached the standby
+        assert follower.catch_up()
+        assert keys_of(follower) == {1, 2}
+        failover = follower.failover
+        assert failover is not None
+        assert (failover.lost, failover.fingerprints) == (1, (f"{9:016x}",))
 
 
 def test_failures_are_answered_by_longer_pauses_up_to_a_limit() -> None:
