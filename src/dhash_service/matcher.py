@@ -9,10 +9,11 @@ from uuid import UUID
 from dhash_service.errors import StoreError
 from dhash_service.facts import Fingerprint, Match, Neighbour, Status
 from dhash_service.search.confidence import judge
-from dhash_service.search.feed import Position
+from dhash_service.search.feed import FingerprintFeed, Position
 from dhash_service.search.follower import Follower
-from dhash_service.search.index import Found, HammingIndex
+from dhash_service.search.index import Found, HammingIndex, Index
 from dhash_service.settings import Settings
+from dhash_service.store import bands
 from dhash_service.store.recorder import Unseen
 from dhash_service.store.store import Store
 
@@ -44,6 +45,14 @@ def nearest_turn(found: Iterable[tuple[str, Sequence[Neighbour]]]) -> list[Neigh
     return sorted(nearest.values(), key=lambda each: each.distance)
 
 
+def index_of(store: Store, settings: Settings) -> tuple[Index, FingerprintFeed]:
+    """The index that the settings want, and its feed. Raises `SettingError`, `StoreSchemaError`."""
+    if settings.index == "memory":
+        return HammingIndex(), store.feed
+    bands.require(store.engine)
+    return bands.StoreIndex(store.engine, store.count()), bands.Tail(store.feed)
+
+
 class Matcher:
     """Matches fingerprints against an index that follows a store."""
 
@@ -52,8 +61,8 @@ class Matcher:
         self._radius = settings.match_radius
         self._review_below = settings.review_below
         self._queueing = settings.queueing
-        self.index = HammingIndex()
-        self.follower = Follower(self.index, store.feed, store.bell)
+        self.index, feed = index_of(store, settings)
+        self.follower = Follower(self.index, feed, store.bell)
 
     def start(self) -> Self:
         """Begin to follow the store, and return once every known picture can be found.

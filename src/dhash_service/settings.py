@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     require_synchronous: bool = Field(
         False, description="start only where a synchronous PostgreSQL standby has what is acknowledged"
     )
+    index: Literal["memory", "store"] = Field(
+        "memory",
+        description="where searches look: in this process's memory, or in PostgreSQL, by the indexes that"
+        " `dhash db search-index` makes",
+    )
     algorithm: Literal["dhash-64-visual-fast", "dhash-64-visual", "dhash-64-fast", "dhash-64"] | None = Field(
         None,
         description="fingerprint algorithm; a store holds one. Unset: the store's own,"

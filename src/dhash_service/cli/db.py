@@ -121,18 +121,51 @@ def downgrade(
     moved([each.id for each in done], [each.id for each in current_of(url)], as_json=as_json)
 
 
+@db.command(name="search-index", epilog="Example: dhash db search-index")
+def search_index(
+    drop: Annotated[bool, typer.Option("--drop", help="Remove them instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the indexes that DHASH_INDEX=store searches by, in PostgreSQL: 34 bytes a fingerprint.
+
+    The store is read and written meanwhile. Start it again if it was interrupted.
+    """
+    from dhash_service.settings import Settings
+    from dhash_service.store import bands
+
+    url = store_url(Settings.load())
+    made: list[str] = []
+    if drop:
+        bands.drop(url)
+    else:
+        made = bands.create(url, lambda name: typer.echo(f"Making {name} …", err=True))
+    if as_json:
+        typer.echo(json.dumps({"made": made, "there": not drop}))
+    elif drop:
+        typer.echo("The store has no search indexes any more.")
+    else:
+        typer.echo(f"{len(made)} of {len(bands.BANDS)} search indexes were made; all are there.")
+
+
 @db.command(epilog="Example: dhash db check")
-def check(as_json: AsJson = False) -> None:
+def check(
+    index: Annotated[
+        bool, typer.Option("--index", help="Compare searches in memory with PostgreSQL's own, too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Read the whole store and name what is wrong; then the exit code is 1."""
     from dhash_service.pictures.fingerprint import ALGORITHMS
     from dhash_service.settings import Settings
-    from dhash_service.store.check import acknowledged
+    from dhash_service.store.check import acknowledged, check_index
     from dhash_service.store.check import check as findings_of
     from dhash_service.store.engine import existing
 
     settings = Settings.load()
     with existing(store_url(settings)) as engine:
         findings = findings_of(engine, ALGORITHMS[settings.algorithm] if settings.algorithm else None)
+        if index:
+            findings.append(check_index(engine, settings.match_radius))
         findings.append(acknowledged(engine, synchronous=settings.require_synchronous))
     for finding in findings:
         if as_json:

@@ -31,6 +31,7 @@ def serve(
     """
     import uvicorn
 
+    from dhash_service.matcher import index_of
     from dhash_service.settings import Settings
     from dhash_service.store.durability import durability, require_synchronous
     from dhash_service.store.store import Store
@@ -42,6 +43,7 @@ def serve(
     with Store.open_from(settings, migrate=migrate) as store:
         if settings.keep_originals and store.originals:
             store.originals.require_usable()
+        index_of(store, settings)
         if settings.require_synchronous:
             require_synchronous(durability(store.engine))
     for name, value in (("HOST", host), ("PORT", port), ("UDS", uds), ("PROCESSES", processes)):

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 
 from dhash_service.search.feed import Bell, Changes, FingerprintFeed, Position
-from dhash_service.search.index import HammingIndex
+from dhash_service.search.index import Index
 from dhash_service.search.segment import Values
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ class Follower:
 
     def __init__(
         self,
-        index: HammingIndex,
+        index: Index,
         feed: FingerprintFeed,
         bell: Bell | None = None,
         *,

@@ -8,6 +8,7 @@ a thread builds a new segment beside the current one; what is written meanwhile 
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,13 +16,33 @@ from numpy.typing import ArrayLike
 from dhash_service.search.bank import CROWD, Bank, Found, Hit
 from dhash_service.search.segment import BITS, Keys, Values
 
-__all__ = ["CROWD", "Found", "HammingIndex", "Hit"]
+__all__ = ["CROWD", "Found", "HammingIndex", "Hit", "Index"]
 
 LARGEST = (1 << BITS) - 1
 _GROWING = (3, 7, 11, 15, 18, 21, 24, 28, BITS)
 """Up to 15 the largest radii that each next probe width covers. Beyond, every value is compared, which costs
 little beside sorting all that is found: in a million random fingerprints the tenth is often 16 bits away, and
 everything within 64 bits is the million (`make bench ARGS=growth`)."""
+
+
+class Index(Protocol):
+    """What a follower keeps in step with a store, and searches ask; see `HammingIndex`."""
+
+    def __len__(self) -> int: ...
+
+    def append(self, keys: ArrayLike, values: ArrayLike) -> None: ...
+
+    def remove(self, keys: ArrayLike) -> None: ...
+
+    def replace(self, keys: ArrayLike, values: ArrayLike) -> None: ...
+
+    def contents(self) -> tuple[Keys, Values]: ...
+
+    def search(self, value: int, radius: int, limit: int) -> Found: ...
+
+    def search_many(self, values: Sequence[int], radius: int, limit: int) -> list[Found]: ...
+
+    def settle(self, timeout: float | None = None) -> bool: ...
 
 
 class HammingIndex:

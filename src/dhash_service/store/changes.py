@@ -142,6 +142,12 @@ class Feed:
         with glancing(self._engine) as driver:
             return question(driver)
 
+    def position(self) -> Position:
+        """The newest position, without what led to it."""
+        with reading(self._engine) as connection:
+            (newest,) = self._newest.rows(driver_of(connection))
+            return Position(tuple(newest))
+
     def version(self) -> int | None:
         """See `FingerprintFeed.version`."""
         return self._probe.version()

@@ -1,13 +1,18 @@
 """Checks of a whole store: is everything there that the rest of the program takes for granted?"""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from sqlalchemy import Connection, Engine, and_, exists, func, inspect, not_, or_, select
 
 from dhash_service.errors import DhashError
 from dhash_service.facts import Algorithm
-from dhash_service.store import schema
+from dhash_service.search.index import HammingIndex
+from dhash_service.search.segment import BITS
+from dhash_service.store import bands, schema
+from dhash_service.store.changes import everything, pairs, set_aside, without
 from dhash_service.store.durability import durability
 from dhash_service.store.engine import reading
 from dhash_service.store.erasure import Erased, came_back
@@ -54,6 +59,13 @@ def acknowledged(engine: Engine, *, synchronous: bool) -> Finding:
     return Finding("acknowledged", bool(found.synchronous) or not synchronous, found.detail)
 
 
+def check_index(engine: Engine, radius: int) -> Finding:
+    """Whether searches in memory and in PostgreSQL find the same. Raises `SettingError` on SQLite."""
+    bands.require_postgresql(engine)
+    well = "In memory and in PostgreSQL, searches find the same."
+    return _made(engine, "index", lambda connection: index_agrees(connection, radius), well)
+
+
 def _made(engine: Engine, name: str, made: Callable[[Connection], str | None], well: str) -> Finding:
     try:
         with reading(engine) as connection:
@@ -61,6 +73,24 @@ def _made(engine: Engine, name: str, made: Callable[[Connection], str | None], w
     except DhashError as error:
         wrong = error.detail
     return Finding(name, wrong is None, wrong or well)
+
+
+def index_agrees(
+    connection: Connection, radius: int, number: int = 100, chance: random.Random | None = None
+) -> str | None:
+    """Load all into memory, as a service does; ask it and PostgreSQL the same, near so many known ones."""
+    chance = chance or random.Random()
+    keys, values = np.ascontiguousarray(without(pairs(connection, everything()), set_aside(connection)).T)
+    index = HammingIndex()
+    index.append(keys, values.view(np.uint64))
+    for value in chance.choices(values.view(np.uint64).tolist(), k=number if len(values) else 0):
+        asked = value ^ sum(1 << bit for bit in chance.sample(range(BITS), chance.randrange(4)))
+        here, there = index.search(asked, radius, 50), bands.near(connection, asked, radius, 50)
+        if here != there:
+            return (
+                f"Near {asked:016x}, memory has {here.total:,} fingerprints and PostgreSQL {there.total:,}."
+            )
+    return None
 
 
 def integrity(connection: Connection) -> str | None:
