@@ -5,6 +5,7 @@ to the size, with 0 it does not grow; R² tells how well one power describes it 
 """
 
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,11 @@ from statistics import median
 import numpy as np
 from tests.dhash_service.serving import serving
 from tests.guarded_rollout.backups import make_release
-from tests.pictures import encode, photo
+from tests.pictures import encode, jpeg, photo
 
 from bench.backup import fill_with_thumbnails, snapshot
+from bench.clients import Request, distinct, load
+from bench.drawing import Line, drawn
 from bench.fill import fill
 from bench.search import RADIUS, Bank, random_bank
 from bench.table import Table, duration
@@ -27,6 +30,12 @@ from dhash_service.search.index import HammingIndex
 from guarded_rollout.backup.archive import Subject, take
 from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.clock import SystemClock
+
+ASKED, FEWEST = 400, 100_000  # requests that are timed together; rows of the store where clients are varied
+CLIENTS = (1.0, 8.0, 64.0)
+
+Measured = Callable[[float], Iterator[Callable[[], object]]]
+"""Prepares for a size, untimed, and gives what is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +58,21 @@ def fit(seconds: Mapping[float, float]) -> Fit:
 
 @dataclass(frozen=True, slots=True)
 class SlowPath:
-    """One slow path: `at(size)` prepares, untimed, and gives what is timed."""
+    """One slow path, and how it is measured."""
 
     name: str
     unit: str
     sizes: Sequence[float]
-    at: Callable[[float], Iterator[Callable[[], object]]]
+    at: Measured
     repeats: int
 
 
 def tables(quick: bool) -> list[Table]:
-    rows = []
+    rows, lines = [], []
     for path in paths(quick):
         seconds = {size: measured(path, size) for size in path.sizes}
         found = fit(seconds)
+        lines.append(Line(f"{path.name} ({path.unit})", list(seconds.items())))
         rows.append(
             (
                 path.name,
@@ -77,6 +87,7 @@ def tables(quick: bool) -> list[Table]:
             "How the cost grows: seconds = a · sizeᵇ",
             ("", "sizes", "medians", "b", "R²"),
             rows,
+            drawing=drawn("How the cost of each path grows with its size", lines),
         )
     ]
 
@@ -104,6 +115,12 @@ def paths(quick: bool) -> list[SlowPath]:
         SlowPath("the 10 nearest", "M fingerprints", big, nearest, 5),
         SlowPath("building the index", "M fingerprints", big, building, 3),
         SlowPath("start to ready", "M rows", rows, starting, 3),
+        SlowPath(f"{ASKED} searches, 8 clients", "M rows", rows, by_rows(searches), 5),
+        SlowPath(f"{ASKED} searches, {FEWEST:,} rows", "clients", CLIENTS, by_clients(searches), 5),
+        SlowPath(f"{ASKED} small JPEGs submitted, 8 clients", "M rows", rows, by_rows(submits), 5),
+        SlowPath(
+            f"{ASKED} small JPEGs submitted, {FEWEST:,} rows", "clients", CLIENTS, by_clients(submits), 5
+        ),
         SlowPath("snapshot of the store", "MB", megabytes, copying, 3),
         SlowPath("backup, read back and verified", "MB", megabytes, backing_up, 3),
     ]
@@ -154,6 +171,36 @@ def starting(millions: float) -> Iterator[Callable[[], object]]:
                 pass
 
         yield start
+
+
+def searches() -> list[Request]:
+    """Of hashes that nothing is near."""
+    path = f"/api/dhash/search?radius={RADIUS}&hash="
+    return [("GET", f"{path}{random.getrandbits(64):016x}", b"") for _ in range(ASKED)]
+
+
+def submits() -> list[Request]:
+    """Of pictures that look alike: each also finds those before it."""
+    picture = jpeg(320, 240, 5)
+    return [("POST", "/api/dhash", distinct(picture, random.getrandbits(64))) for _ in range(ASKED)]
+
+
+def asked(rows: int, clients: int, requests: Callable[[], list[Request]]) -> Iterator[Callable[[], object]]:
+    """Requests to a service over so many rows, from so many clients at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        fill(f"sqlite:///{folder}/dhash.db", rows)
+        with serving(Path(folder)) as server:
+            port = int(server.env["DHASH_PORT"])
+            load(port, requests(), clients)
+            yield lambda: load(port, requests(), clients)
+
+
+def by_rows(requests: Callable[[], list[Request]]) -> Measured:
+    return lambda millions: asked(int(millions * 1e6), 8, requests)
+
+
+def by_clients(requests: Callable[[], list[Request]]) -> Measured:
+    return lambda clients: asked(FEWEST, int(clients), requests)
 
 
 def copying(megabytes: float) -> Iterator[Callable[[], object]]:

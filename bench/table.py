@@ -62,6 +62,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     targets: Sequence[Target] = field(default_factory=tuple)
     note: str = ""
+    drawing: str = ""  # of the same numbers, as SVG
 
     def show(self, console: Console) -> None:
         """Print the table, then each target with a tick or a cross."""
@@ -99,7 +100,7 @@ class Table:
 
     def as_json(self) -> dict[str, object]:
         numbers = {name: {"value": number.value, "unit": number.unit} for name, number in self.numbers()}
-        return asdict(self) | {"numbers": numbers}
+        return {name: each for name, each in asdict(self).items() if name != "drawing"} | {"numbers": numbers}
 
 
 @dataclass(frozen=True, slots=True)
