@@ -1,10 +1,10 @@
 """Logs: one JSON object a line on stderr, the service's own and its libraries' alike."""
 
-import json
 import logging
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import TextIO
 
 import structlog
@@ -68,19 +68,13 @@ def configure(level: str, release: str) -> None:
     logging.getLogger("uvicorn.access").disabled = True  # Observe writes that line
 
 
-def answered(method: str, path: str, code: int, seconds: float) -> None:
-    """Write the line of a request that was answered: as structlog would, in a fifth of its time."""
+def answered(request: str, method: str, path: str, code: int, seconds: float) -> None:
+    """Write the line of a request that was answered: as structlog would, in a tenth of its time."""
     if _release is None:
         return
-    line = {
-        "timestamp": f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
-        "level": "info",
-        "message": "request",
-        "release": _release,
-        "method": method,
-        "path": path,
-        "code": code,
-        "ms": round(seconds * 1000, 2),
-        **structlog.contextvars.get_contextvars(),
-    }
-    Printer(sys.stderr).msg(json.dumps(line))
+    now = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+    Printer(sys.stderr).msg(
+        f'{{"timestamp": "{now}Z", "level": "info", "message": "request", "release": {_quoted(_release)}, '
+        f'"method": {_quoted(method)}, "path": {_quoted(path)}, "code": {code}, "ms": {seconds * 1000:.2f}, '
+        f'"request": {_quoted(request)}}}'
+    )

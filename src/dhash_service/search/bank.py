@@ -5,7 +5,7 @@ what was removed since is a list of places in the segment that answers leave out
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -26,6 +26,9 @@ from dhash_service.search.segment import (
 CROWD = 1000
 """Pictures that share a fingerprint when it no longer says which of them is meant."""
 
+FEW, MANY = 16, 64
+"""Fingerprints found, and pictures behind them, up to which plain Python sorts them sooner than NumPy."""
+
 TOGETHER, NEARBY = 16, 15
 """Values asked about at once: what they meet among a million fits the cache. Bits beyond which a value may
 meet a large part of all there is."""
@@ -43,12 +46,13 @@ class Found:
     """The nearest pictures, ties by key, as many as were asked for; `total` counts all within the radius.
 
     `crowded`: a fingerprint at the smallest distance found is shared by at least `CROWD` pictures. They are
-    counted, not gone through, so a crowd costs no time.
+    counted, not gone through, so a crowd costs no time. `values` are the fingerprints of the hits.
     """
 
     hits: tuple[Hit, ...]
     total: int
     crowded: bool
+    values: tuple[int, ...] = field(default=(), compare=False)
 
 
 NOTHING = Found((), 0, False)
@@ -176,6 +180,9 @@ class Bank:
         if not len(entries) and not len(recent):
             return NOTHING
         starts, ends = self.segment.places(entries)
+        few = len(entries) + len(recent) <= FEW
+        if few and not len(self.removed) and int((ends - starts).sum()) <= MANY:
+            return self._few(entries, distances, starts, ends, logged, limit)
         gone = self._removed_between(starts, ends)
         counts = np.concatenate((ends - starts - gone, np.ones(len(recent), np.int64)))
         distances = np.concatenate((distances, recent_distances))
@@ -188,21 +195,53 @@ class Bank:
         lengths = np.minimum(ends - starts, limit + gone)[wanted]
         places = spans(starts[wanted], lengths)
         bits = distances[: len(entries)][wanted].repeat(lengths)
+        values = self.segment.values[entries[wanted]].repeat(lengths)
         if len(self.removed):
             # `removed` is sorted, so this costs what was found, not what was removed.
             following = np.minimum(np.searchsorted(self.removed, places), len(self.removed) - 1)
             alive = self.removed[following] != places
-            places, bits = places[alive], bits[alive]
+            places, bits, values = places[alive], bits[alive], values[alive]
         recently = recent_distances <= farthest
         keys = np.concatenate((self.segment.keys[places], self.log.keys[recent[recently]]))
         bits = np.concatenate((bits, recent_distances[recently]))
+        values = np.concatenate((values, self.log.values[recent[recently]]))
         order = np.lexsort((keys, bits))[:limit]
         hits = tuple(map(Hit, keys[order].tolist(), bits[order].tolist()))
+        theirs = tuple(values[order].tolist())
         if total < CROWD:
-            return Found(hits, total, False)
-        values = np.concatenate((self.segment.values[entries], self.log.values[recent]))
+            return Found(hits, total, False, theirs)
+        everyone = np.concatenate((self.segment.values[entries], self.log.values[recent]))
         nearest = distances == bits.min()
-        return Found(hits, total, _crowded(values[nearest], counts[nearest]))
+        return Found(hits, total, _crowded(everyone[nearest], counts[nearest]), theirs)
+
+    def _few(
+        self,
+        entries: Places,
+        distances: Distances,
+        starts: Places,
+        ends: Places,
+        logged: Near,
+        limit: int,
+    ) -> Found:
+        """The same of a few that nothing was removed of: in plain Python, which then takes a third."""
+        keys, values = self.segment.keys, self.segment.values
+        found = [
+            (bits, key, value)
+            for bits, value, start, end in zip(
+                distances.tolist(), values[entries].tolist(), starts.tolist(), ends.tolist(), strict=True
+            )
+            for key in keys[start:end].tolist()
+        ]
+        recent, recent_distances = logged
+        found += zip(
+            recent_distances.tolist(),
+            self.log.keys[recent].tolist(),
+            self.log.values[recent].tolist(),
+            strict=True,
+        )
+        nearest = sorted(found)[:limit]
+        hits = tuple(Hit(key, bits) for bits, key, _ in nearest)
+        return Found(hits, len(found), False, tuple(value for _, _, value in nearest))
 
 
 @dataclass(slots=True)

@@ -229,7 +229,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """The transaction of the store's one writer at this time, durable on return. Raises `StoreError`."""
-    with translated(), engine.execution_options(writes=True).connect() as connection:
+    with translated(), engine.connect() as connection:
+        connection.execution_options(writes=True)  # of an engine's options, a new engine would be made
         connection.info.pop(UNCONFIRMED, None)
         try:
             with connection.begin():

@@ -8,7 +8,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import starmap
+from itertools import chain, starmap
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, Insert, Select, Table
@@ -79,15 +79,16 @@ class Line:
 
 
 @contextmanager
-def glancing(engine: Engine) -> Iterator[Driver]:
+def glancing(engine: Engine, *, once: bool = False) -> Iterator[Driver]:
     """A transaction for few and short reads. Raises `StoreError`.
 
-    SQLite shows one moment; PostgreSQL shows each statement what is committed when it begins.
+    SQLite shows one moment; PostgreSQL shows each statement what is committed when it begins. One that reads
+    `once` sees one moment in any case.
     """
     with translated():
         borrowed = engine.raw_connection()
         try:
-            if engine.dialect.name == "sqlite":
+            if engine.dialect.name == "sqlite" and not once:
                 borrowed.driver_connection.execute("BEGIN")  # type: ignore[union-attr]
             yield Driver(borrowed.driver_connection, engine.dialect)
         except Exception as error:
@@ -139,7 +140,24 @@ class Adding:
         form = self._forms.get(shape)
         if form is None:
             form = self._forms[shape] = _Form.of(insertion(self._table, name), driver.dialect, rows[0])
-        driver.connection.cursor().executemany(form.text, form.bound_all(rows))
+        bound = form.bound_all(rows)
+        if name != "sqlite":
+            driver.connection.cursor().executemany(form.text, bound)
+            return
+        # Each step of SQLite's lets another thread have the interpreter: many rows to a step.
+        place = "(" + ", ".join("?" * len(bound[0])) + ")"
+        for some in blocks(bound):
+            text = form.text.replace(f"VALUES {place}", "VALUES " + ", ".join([place] * len(some)))
+            driver.connection.execute(text, list(chain.from_iterable(some)))
+
+
+def blocks(rows: Sequence[T], largest: int = 16) -> Iterator[Sequence[T]]:
+    """The rows in parts of a power of two, so that few statements serve any number of rows."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(largest, 1 << (left.bit_length() - 1))
+        yield rows[start : start + size]
+        start += size
 
 
 def insertion(table: Table, dialect: str) -> Insert:

@@ -60,12 +60,14 @@ Row = dict[str, Any]
 class Unseen:
     """Tells how to match a picture again with those that came `after` the position it was matched at.
 
-    Only pictures within `radius` bits count. `match` is given them, nearest first.
+    Only pictures within `radius` bits count. `match` knows those up to the position that it has `reached` by
+    now, and is given the others, nearest first.
     """
 
     after: Position
     radius: int
     match: Callable[[Sequence[Neighbour]], Match]
+    reached: Callable[[], Position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +164,26 @@ class Recorder:
         ids = [row.image_id for row in rows] + list(found)
         values = [row.value for row in rows] + [item.picture.fingerprint.value for item in new]
         compared = np.array(values, np.uint64)
-        here = {item.picture.id: self._image(item.picture, now) for item in new}
+        images = {item.picture.id: self._image(item.picture, now) for item in new}
         for place, item in enumerate(new, len(rows)):
             if item.unseen is None:
                 continue
             distances = np.bitwise_count(compared[:place] ^ compared[place])
-            near = {ids[at]: int(distances[at]) for at in np.flatnonzero(distances <= item.unseen.radius)}
-            if near:
+            near = np.flatnonzero(distances <= item.unseen.radius).tolist()
+            if not near:
+                continue
+            # Our own commits are in the index by now: most often, only what stands before it here is not.
+            reached = item.unseen.reached().marks[0]
+            strange = {
+                ids[at]: int(distances[at]) for at in near if at >= len(rows) or rows[at].seq > reached
+            }
+            unread = strange.keys() - images.keys()
+            if unread:
                 driver = driver_of(connection)
-                images = here | images_by_id(driver, near.keys() - here.keys(), self._algorithm)
-                neighbours = [Neighbour(images[id], bits) for id, bits in near.items() if id in images]
-                neighbours.sort(key=lambda neighbour: neighbour.distance)
-                found[item.picture.id] = item.unseen.match(neighbours)
+                images |= images_by_id(driver, unread, self._algorithm)
+            neighbours = [Neighbour(images[id], bits) for id, bits in strange.items() if id in images]
+            neighbours.sort(key=lambda neighbour: neighbour.distance)
+            found[item.picture.id] = item.unseen.match(neighbours)
         return found
 
     def add_sightings(self, connection: Connection, new: Sequence[NewSighting]) -> list[None]:
@@ -448,7 +458,9 @@ def adding(table: Table) -> Adding:
 
 
 NEWER = Prompt(
-    select(fingerprints.c.value, fingerprints.c.image_id).where(fingerprints.c.seq > bindparam("after"))
+    select(fingerprints.c.seq, fingerprints.c.value, fingerprints.c.image_id).where(
+        fingerprints.c.seq > bindparam("after")
+    )
 )
 PRESENT = Prompt(select(images.c.id).where(images.c.id.in_(bindparam("wanted", expanding=True))))
 

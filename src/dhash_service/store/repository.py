@@ -38,6 +38,9 @@ from dhash_service.store.visibility import aside, gone_image, stands, visible, v
 
 T = TypeVar("T")
 
+CHUNK = 500
+"""Values small enough in number for one statement's parameters."""
+
 SAME_MOMENT = timedelta(seconds=2)
 """More than passes between the times of an image and of the lookup that it is written with."""
 
@@ -73,7 +76,7 @@ class Repository:
 
     def images(self, ids: Sequence[UUID]) -> dict[UUID, Image]:
         """Read those of these images that are in search."""
-        with glancing(self.engine) as driver:
+        with glancing(self.engine, once=len(ids) <= CHUNK) as driver:
             return images_by_id(driver, ids, self.algorithm)
 
     def by_sha256(self, sha256: Sha256) -> Image | None:
@@ -99,19 +102,8 @@ class Repository:
         """The images in search behind these keys of the feed; a hidden one is left out."""
         if not keys:  # nothing near: most often so
             return {}
-        with glancing(self.engine) as driver:
+        with glancing(self.engine, once=len(keys) <= CHUNK) as driver:
             return {row.seq: image for row, image in read_images(driver, BY_KEY, keys, self.algorithm)}
-
-    def standing(self, keys: Sequence[int]) -> dict[int, tuple[UUID, int]]:
-        """Image and value of those of these keys that are in search: all that matching asks of most."""
-        if not keys:
-            return {}
-        with glancing(self.engine) as driver:
-            return {
-                row.seq: (row.image_id, row.value)
-                for chunk in chunks(keys)
-                for row in STANDING.rows(driver, wanted=list(chunk))
-            }
 
     def with_fingerprint(self, value: int) -> list[Image]:
         """The images in search with exactly this fingerprint. Reads every fingerprint."""
@@ -214,13 +206,6 @@ DIGESTS = Prompt(
 )
 """Id and SHA-256 of the images in search with the `wanted` ids."""
 
-STANDING = Prompt(
-    select(fingerprints.c.seq, fingerprints.c.image_id, fingerprints.c.value).where(
-        fingerprints.c.seq.in_(bindparam("wanted", expanding=True)), visible(fingerprints)
-    )
-)
-"""The `wanted` fingerprints that are in search."""
-
 HIDDEN_OR_NOT = Prompt(WITH_IDS.order_by(fingerprints.c.seq.desc()))
 """Images with the `wanted` ids, hidden or not; of an image's fingerprints, the first comes last."""
 
@@ -249,10 +234,28 @@ def read_lookups(connection: Connection, wanted: Select[Any], algorithm: Algorit
         yield as_lookup(row, nearest)
 
 
-def as_image(row: Any, algorithm: Algorithm) -> Image:
-    """An image from the columns of `IMAGE`."""
+def as_image(
+    row: Any,
+    algorithm: Algorithm,
+    names: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+    sightings: int = 0,
+) -> Image:
+    """An image from the columns of `IMAGE`, and what is said of it elsewhere."""
     fingerprint = Fingerprint(row.value, algorithm, row.quality, row.reasons, row.width, row.height)
-    return Image(row.id, Sha256(row.sha256), row.format, row.size, fingerprint, row.release, row.created_at)
+    digest = Sha256(row.sha256)
+    return Image(
+        row.id,
+        digest,
+        row.format,
+        row.size,
+        fingerprint,
+        row.release,
+        row.created_at,
+        names,
+        tags,
+        sightings,
+    )
 
 
 def as_lookup(row: Row[*tuple[Any, ...]], nearest: Mapping[UUID, Image]) -> Lookup:
@@ -286,6 +289,6 @@ def _tokens() -> Select[Any]:
     return select(tokens, revoked.label("revoked_at"))
 
 
-def chunks(values: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
     """Pieces small enough for one statement's parameters."""
     return (values[start : start + size] for start in range(0, len(values), size))

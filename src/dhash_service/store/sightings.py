@@ -14,20 +14,34 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, Row, Select, bindparam, exists, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
 from dhash_service.errors import BadRequestError
-from dhash_service.facts import Image, Label, Lookup, Neighbour, Sha256, Sighting
+from dhash_service.facts import Algorithm, Image, Label, Lookup, Neighbour, Sha256, Sighting
 from dhash_service.store.engine import reading
 from dhash_service.store.prompt import Driver, Prompt, glancing
-from dhash_service.store.repository import chunks
-from dhash_service.store.tables import fingerprints, sightings, tags
-from dhash_service.store.visibility import stands, visible_image
+from dhash_service.store.repository import IMAGE, PAIRED, as_image, chunks
+from dhash_service.store.tables import fingerprints, images, sightings, tags
+from dhash_service.store.visibility import stands, visible, visible_image
 
 Keys = NDArray[np.int64]
 
 NAMES = 3
 """Names that come with an image; its sightings have the rest."""
+
+BETWEEN_TAGS = "\x1f"
+"""Stands between tags that are read as one text. No tag holds it: it cannot be shown."""
 
 LONGEST_NAME, LONGEST_SOURCE, LONGEST_TAG, MOST_TAGS = 255, 4096, 64, 20
 
@@ -143,6 +157,21 @@ def with_names(driver: Driver, images: Sequence[Image]) -> list[Image]:
     ]
 
 
+def named_by_key(driver: Driver, keys: Sequence[int], algorithm: Algorithm) -> dict[int, Image]:
+    """The images in search behind these keys of the feed, with all that is said of them, in one statement."""
+    return {
+        row.seq: as_image(
+            row,
+            algorithm,
+            names_of(row),
+            tuple(sorted(row.tags.split(BETWEEN_TAGS))) if row.tags else (),
+            row.number,
+        )
+        for chunk in chunks(keys)
+        for row in NAMED.rows(driver, wanted=list(chunk))
+    }
+
+
 def label_of(name: str | None = None, source: str | None = None, tags: Iterable[str] = ()) -> Label:
     """A label of words that somebody gave. Raises `BadRequestError` for words that no store should hold."""
     unique = tuple(dict.fromkeys(tag.strip() for tag in tags))
@@ -222,7 +251,7 @@ def as_sighting(row: Row[*tuple[Any, ...]]) -> Sighting:
 
 
 def names_of(row: Any) -> tuple[str, ...]:
-    """The names in a row of `first_sightings`, the oldest first, each once."""
+    """The names in a row with the first three, the oldest first, each once."""
     return tuple(name for name in dict.fromkeys((row.first, row.second, row.third)) if name)
 
 
@@ -251,3 +280,27 @@ TAGS = Prompt(
 def _read(driver: Driver, statement: Prompt, images: Sequence[Image]) -> Iterable[Any]:
     for chunk in chunks([image.id for image in images]):
         yield from statement.rows(driver, wanted=list(chunk))
+
+
+def _first_name(place: int) -> ColumnElement[str]:
+    """The name of an image's sighting at a place, from 0, in the order of first_sightings."""
+    of_image = select(sightings.c.name).where(sightings.c.image_id == images.c.id)
+    in_order = of_image.order_by(sightings.c.created_at, sightings.c.id)
+    return in_order.limit(1).offset(place).scalar_subquery()
+
+
+def _of_image(what: ColumnElement[Any], image: ColumnElement[Any]) -> ColumnElement[Any]:
+    return select(what).where(image == images.c.id).scalar_subquery()
+
+
+NAMED = Prompt(
+    select(
+        *IMAGE,
+        _of_image(func.count(), sightings.c.image_id).label("number"),
+        *(_first_name(place).label(word) for place, word in enumerate(("first", "second", "third"))),
+        _of_image(func.aggregate_strings(tags.c.tag, BETWEEN_TAGS), tags.c.image_id).label("tags"),
+    )
+    .select_from(PAIRED)
+    .where(fingerprints.c.seq.in_(bindparam("wanted", expanding=True)), visible(fingerprints))
+)
+"""The images in search with the `wanted` fingerprints, and what is said of them."""

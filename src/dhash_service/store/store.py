@@ -54,10 +54,10 @@ from dhash_service.store.listening import bell_for
 from dhash_service.store.loading import Loader
 from dhash_service.store.prompt import driver_of, glancing
 from dhash_service.store.recorder import NewImage, NewSighting, Recorder, Registered, Unseen, present
-from dhash_service.store.repository import BY_KEY, Repository, read_images
+from dhash_service.store.repository import CHUNK, Repository
 from dhash_service.store.review import ReviewQueue
 from dhash_service.store.sessions import Sessions
-from dhash_service.store.sightings import Sightings, with_names
+from dhash_service.store.sightings import Sightings, named_by_key
 from dhash_service.store.tables import meta
 from dhash_service.store.verdicts import Verdicts
 from dhash_service.store.writer import Writer
@@ -198,9 +198,8 @@ class Store(Repository):
         """The images in search behind these keys of the feed, with their names; a hidden one is left out."""
         if not keys:
             return {}
-        with glancing(self.engine) as driver:
-            found = {row.seq: image for row, image in read_images(driver, BY_KEY, keys, self.algorithm)}
-            return dict(zip(found, with_names(driver, list(found.values())), strict=True))
+        with glancing(self.engine, once=len(keys) <= CHUNK) as driver:
+            return named_by_key(driver, keys, self.algorithm)
 
     # ---- writes
 

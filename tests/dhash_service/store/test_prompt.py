@@ -55,6 +55,20 @@ def test_rows_are_added_once_and_as_sqlalchemy_adds_them(open_store: OpenStore) 
     assert [tuple(each) for each in found] == [(row["id"], "cd" * 32, at), (other["id"], "ef" * 32, at)]
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 16, 23, 40])
+def test_any_number_of_rows_is_added(open_store: OpenStore, number: int) -> None:
+    store = open_store()
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    shared = {"key": "ab" * 32, "reason": "", "actor": "ada", "release": "r1", "created_at": at}
+    rows = [{"id": new_id(), "digest": f"{n:064x}"} | shared for n in range(number)]
+    with writing(store.engine) as connection:
+        Adding(erasures).add(driver_of(connection), rows)
+    with reading(store.engine) as connection:
+        found = connection.execute(select(erasures.c.id, erasures.c.digest)).all()
+    assert {tuple(each) for each in found} == {(row["id"], row["digest"]) for row in rows}
+    assert len(found) == number
+
+
 def test_what_is_added_goes_with_its_transaction(open_store: OpenStore) -> None:
     store = open_store()
     known = add(store, "a")
