@@ -5,7 +5,7 @@ what was removed since is a list of places in the segment that answers leave out
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -52,10 +52,10 @@ class Found:
     hits: tuple[Hit, ...]
     total: int
     crowded: bool
-    values: tuple[int, ...] = field(default=(), compare=False)
+    values: tuple[int, ...]
 
 
-NOTHING = Found((), 0, False)
+NOTHING = Found((), 0, False, ())
 
 
 class Log:

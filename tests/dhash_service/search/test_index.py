@@ -25,7 +25,8 @@ def by_comparing(rows: dict[int, int], value: int, radius: int, limit: int) -> F
     near.sort(key=lambda hit: (hit.distance, hit.key))
     nearest = [rows[hit.key] for hit in near if hit.distance == near[0].distance]
     crowd = max((nearest.count(each) for each in set(nearest)), default=0)
-    return Found(tuple(near[:limit]), len(near), crowd >= CROWD)
+    theirs = tuple(rows[hit.key] for hit in near[:limit])
+    return Found(tuple(near[:limit]), len(near), crowd >= CROWD, theirs)
 
 
 def index_of(rows: dict[int, int], **options: float) -> HammingIndex:
@@ -198,8 +199,8 @@ def test_a_large_index_answers_like_comparing_through_removals_returns_and_rebui
 
 
 def test_an_empty_index_finds_nothing() -> None:
-    assert HammingIndex().search(0, 64, 10) == Found((), 0, False)
-    assert HammingIndex().nearest(0, 3) == Found((), 0, False)
+    assert HammingIndex().search(0, 64, 10) == Found((), 0, False, ())
+    assert HammingIndex().nearest(0, 3) == Found((), 0, False, ())
 
 
 def test_a_single_picture_is_found() -> None:
@@ -215,7 +216,7 @@ def test_an_index_emptied_again_finds_nothing() -> None:
     index.settle()
     index.remove([1, 2, 3])
     assert len(index) == 0
-    assert index.search(5, 64, 10) == Found((), 0, False)
+    assert index.search(5, 64, 10) == Found((), 0, False, ())
 
 
 def test_adding_or_removing_twice_changes_nothing() -> None:
@@ -262,16 +263,16 @@ def test_a_crowd_is_flagged_and_counted_across_segment_and_log() -> None:
     index = HammingIndex(log_rows=CROWD - 2)
     index.append(range(CROWD - 1), [5] * (CROWD - 1))
     assert index.settle(30)
-    assert index.search(5, 10, 3) == Found((Hit(0, 0), Hit(1, 0), Hit(2, 0)), CROWD - 1, False)
+    assert index.search(5, 10, 3) == Found((Hit(0, 0), Hit(1, 0), Hit(2, 0)), CROWD - 1, False, (5, 5, 5))
     index.append([-1], [5])
-    assert index.search(5, 10, 3) == Found((Hit(-1, 0), Hit(0, 0), Hit(1, 0)), CROWD, True)
+    assert index.search(5, 10, 3) == Found((Hit(-1, 0), Hit(0, 0), Hit(1, 0)), CROWD, True, (5, 5, 5))
     index.remove([1])
-    assert index.search(5, 10, 3) == Found((Hit(-1, 0), Hit(0, 0), Hit(2, 0)), CROWD - 1, False)
+    assert index.search(5, 10, 3) == Found((Hit(-1, 0), Hit(0, 0), Hit(2, 0)), CROWD - 1, False, (5, 5, 5))
 
 
 def test_a_crowd_behind_the_nearest_is_no_matter() -> None:
     index = index_of(dict.fromkeys(range(CROWD), 5) | {-3: 4})
-    assert index.search(4, 10, 2) == Found((Hit(-3, 0), Hit(0, 1)), CROWD + 1, False)
+    assert index.search(4, 10, 2) == Found((Hit(-3, 0), Hit(0, 1)), CROWD + 1, False, (4, 5))
 
 
 def test_a_crowd_is_never_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
