@@ -6,6 +6,7 @@ contract names. Several server processes share their counters through prometheus
 """
 
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -30,6 +31,15 @@ The gates' limits (2 s, 3 s) are edges, where nothing is lost to interpolation."
 
 STARTED_AT = "DHASH_STARTED_AT"
 """Set by `dhash serve` for several processes: their counters are one, so their beginning must be one too."""
+
+GAUGES = {
+    "extraction_failure_rate": "Percent of images and documents that failed on this replica in 10 minutes",
+    "p95_hash_time_ms": "Milliseconds for one fingerprint on this replica, 95th percentile of 15 minutes",
+    "low_confidence_queue_length": "Lookups in the store that wait for a person: the same on every replica",
+    "memory_usage_percentage": "Percent of the memory that this replica may use",
+    "error_rate": "Percent of this replica's requests in 5 minutes that ended in a server error",
+}
+"""The contract's gauges, and what each is of. None may be summed over replicas; their counters may."""
 
 FAILURE_WINDOW = 600.0
 HASH_TIME_WINDOW = 900.0
@@ -164,9 +174,11 @@ class Metrics:
         """The same in Prometheus's text format 0.0.4."""
         extra = CollectorRegistry()
         for name, value in self.gauges(queue_length).items():
-            Gauge(f"dhash_{name}", f"{name}, as in the JSON answer", registry=extra).set(value)
-        info = Gauge("dhash_build_info", "The running release", ["release"], registry=extra)
-        info.labels(self.release).set(1)
+            Gauge(f"dhash_{name}", GAUGES[name], registry=extra).set(value)
+        info = Gauge(
+            "dhash_build_info", "The running release, and its machine", ["release", "replica"], registry=extra
+        )
+        info.labels(self.release, socket.gethostname()).set(1)
         Gauge("dhash_start_time_seconds", "Unix time of the start", registry=extra).set(self.started_at)
         return generate_latest(self._collected()) + generate_latest(extra)
 

@@ -99,7 +99,9 @@ class Settings(BaseSettings):
     max_pages: int = Field(1000, gt=0, description="longest PDF")
     max_pictures: int = Field(2000, gt=0, description="most pictures taken from one PDF")
     max_batch: int = Field(100, gt=0, description="most items in one batch")
-    max_in_flight: int = Field(256, gt=0, description="most requests being worked on; more answer 503")
+    max_in_flight: int = Field(
+        256, gt=0, description="most requests a server process works on; more answer 503"
+    )
     max_in_flight_per_caller: int = Field(64, gt=0, description="the same for one caller; more answer 429")
     document_workers: int = Field(2, gt=0, description="processes that read PDFs and further formats")
     document_seconds: float = Field(30, gt=0, description="longest time for one file in them")

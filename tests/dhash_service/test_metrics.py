@@ -1,6 +1,7 @@
 """Gauges are differences of cumulative counters over their windows."""
 
 from collections.abc import Callable
+from socket import gethostname
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from dhash_service.facts import Outcome
-from dhash_service.metrics import BUCKETS, Metrics, quantile
+from dhash_service.metrics import BUCKETS, GAUGES, Metrics, quantile
 
 
 class ManualClock:
@@ -119,7 +120,7 @@ def test_json_and_prometheus_say_the_same(metrics: Metrics) -> None:
     assert answer["low_confidence_queue_length"] == samples[("dhash_low_confidence_queue_length",)] == 7
     assert histograms["hash_seconds"]["count"] == samples[("dhash_hash_seconds_count",)] == 1
     assert histograms["hash_seconds"]["buckets"]["+Inf"] == 1
-    assert samples["dhash_build_info", "test-1"] == 1
+    assert samples["dhash_build_info", "test-1", gethostname()] == 1
     assert samples[("dhash_start_time_seconds",)] == answer["started_at"]
 
 
@@ -128,3 +129,13 @@ def test_the_history_stays_small_however_long_it_runs(metrics: Metrics, clock: M
         clock.now += 5
         metrics.tick()
     assert len(metrics._history) <= 900 / 5 + 2
+
+
+def test_each_gauge_says_whether_it_is_this_replicas_or_the_stores(metrics: Metrics) -> None:
+    told = {
+        family.name: family.documentation
+        for family in text_string_to_metric_families(metrics.as_prometheus(queue_length=7).decode())
+    }
+    of_the_store = [name for name, said in told.items() if "the same on every replica" in said]
+    assert of_the_store == ["dhash_low_confidence_queue_length"]
+    assert set(metrics.gauges(7)) == set(GAUGES)
