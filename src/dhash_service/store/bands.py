@@ -189,7 +189,8 @@ def near(connection: Connection, value: int, radius: int, limit: int) -> Found:
         crowded = (
             connection.execute(CROWDED if radius <= WIDEST else CROWDED_ANYWHERE, at).first() is not None
         )
-    return Found(tuple(Hit(row.seq, row.distance) for row in rows), total, crowded)
+    hits = tuple(Hit(row.seq, row.distance) for row in rows)
+    return Found(hits, total, crowded, tuple(row.value for row in rows))
 
 
 _ASKED: ColumnElement[int] = bindparam("value", type_=Bits)
@@ -208,7 +209,12 @@ def _within(banded: bool) -> ColumnElement[bool]:
 
 
 def _near(banded: bool) -> Select[Any]:
-    found = select(fingerprints.c.seq, _DISTANCE.label("distance"), func.count().over().label("total"))
+    found = select(
+        fingerprints.c.seq,
+        fingerprints.c.value,
+        _DISTANCE.label("distance"),
+        func.count().over().label("total"),
+    )
     limit = bindparam("limit", type_=Integer)
     return found.where(_within(banded)).order_by("distance", fingerprints.c.seq).limit(limit)
 
