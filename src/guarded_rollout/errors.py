@@ -302,6 +302,16 @@ class NotWatchedError(RolloutError):
     advice = "`rollout resume` continues it, `rollout abort` takes it back."
 
 
+class StuckError(RolloutError):
+    message = "The rollout of {target} in {environment} does not go on: {problem}."
+    advice = "`rollout resume` continues it, `rollout abort` takes it back."
+
+
+class NotOverError(RolloutError):
+    message = "The rollout of {target} in {environment} has not ended within {seconds}; nothing was stopped."
+    advice = "`rollout wait` waits on, `rollout status` shows how far it is."
+
+
 class RolledBackError(RolloutError):
     message = "{cause} The rollout was taken back; {stable} serves as before."
     advice = "{next}"

@@ -10,6 +10,7 @@ from guarded_rollout.checks.variables import variable_changes
 from guarded_rollout.cli.app import AllowUnknown, AsJson, DryRun, Env, From, Verbose, Why, app
 from guarded_rollout.cli.pipeline import drawn
 from guarded_rollout.cli.session import Session, built_aside, configured, session, settings_file
+from guarded_rollout.cli.wait import wait_for_end
 from guarded_rollout.clock import SystemClock, duration
 from guarded_rollout.monitor.supervised import start_watching, stop_watching
 from guarded_rollout.rollout.draining import await_slot
@@ -41,6 +42,18 @@ Override = Annotated[
         "--override", help="Reason to go on although preflight fails; recorded, and told to everybody."
     ),
 ]
+NoContract = Annotated[
+    bool,
+    typer.Option(
+        "--no-contract",
+        help="Leave contracting migrations to `rollout migrate --direction contract`: machines that share"
+        " the store still run the old release.",
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="Have it watched in the background, and end as `rollout wait` does."),
+]
 
 
 @app.command(epilog="Example: rollout deploy --env staging --from git:v1.2.0 --backup-first --verbose")
@@ -55,6 +68,11 @@ def deploy(
     restart: Restart = False,
     supersede: Supersede = False,
     override: Override = "",
+    no_contract: NoContract = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Have it watched in the background, as `rollout up` does.")
+    ] = False,
+    wait: Wait = False,
     why: Why = "",
     dry_run: DryRun = False,
     verbose: Verbose = False,
@@ -65,12 +83,14 @@ def deploy(
     Ends with the monitoring window open: the old release stays warm, and somebody must watch
     (`rollout monitor`), accept (`rollout promote`) or take it back (`rollout abort`).
     """
-    options = Options(skip_health_check, allow_unknown, override.strip())
+    options = Options(skip_health_check, allow_unknown, override.strip(), no_contract)
     request = Request(
         "deploy", operator(), why, backup=backup_first, restart=restart, supersede=supersede, options=options
     )
     with _session(env, request, as_json=as_json, verbose=verbose, dry_run=dry_run) as work:
-        roll_out(work, source, request, stand_by)
+        opened = roll_out(work, source, request, in_background if watch or wait else stand_by)
+    if opened and wait:
+        wait_for_end(env, verbose=verbose, as_json=as_json)
 
 
 @app.command(epilog="Example: rollout up --env production --follow")
@@ -83,13 +103,15 @@ def up(
     restart: Restart = False,
     supersede: Supersede = False,
     override: Override = "",
+    no_contract: NoContract = False,
+    wait: Wait = False,
     why: Why = "",
     dry_run: DryRun = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole standard deployment: backup, migration, deployment, and monitoring in the background."""
-    options = Options(skip_health_check, allow_unknown, override.strip())
+    options = Options(skip_health_check, allow_unknown, override.strip(), no_contract)
     request = Request(
         "up",
         operator(),
@@ -102,7 +124,9 @@ def up(
     )
     with _session(env, request, as_json=as_json, verbose=verbose, dry_run=dry_run) as work:
         opened = roll_out(work, source, request, None if follow else in_background)
-    if opened and follow:
+    if opened and wait:
+        wait_for_end(env, verbose=verbose, as_json=as_json)
+    elif opened and follow:
         from guarded_rollout.cli.monitor import monitor
 
         monitor(env)

@@ -27,6 +27,7 @@ COMMANDS = {
     "down": Listing(DEPLOY, "Stop everything of an environment; its data stays.", ("down",)),
     "status": Listing(OBSERVE, "What serves, what is being rolled out, and how far it is.", ("status",)),
     "releases": Listing(OBSERVE, "Which serve, which can be returned to, and which were bad.", ("releases",)),
+    "wait": Listing(OBSERVE, "Wait until the open rollout has ended; say how by the exit code.", ("wait",)),
     "monitor": Listing(OBSERVE, "Watch a rollout and act on the quality gates.", ("monitor",)),
     "ui": Listing(OBSERVE, "Serve the dashboard.", ("ui",)),
     "history": Listing(OBSERVE, "What was done, when, by whom, why, and how it ended.", ("history",)),
@@ -72,6 +73,11 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         1: "alerts were sent",
         2: "rolled back",
         3: "the monitor itself failed; also a wrong usage",
+    },
+    "wait": {
+        0: "the release was accepted, or no rollout was open",
+        1: "it was interrupted or nobody watches, or the time is over; also a wrong usage",
+        2: "rolled back",
     },
     "validate-logging": {
         0: "all is well",

@@ -34,6 +34,7 @@ class Options:
     skip_health_check: bool = False
     allow_unknown: bool = False  # migrations of which nobody knows that they leave the old release alone
     override: str = ""  # the reason to deploy although preflight fails
+    no_contract: bool = False  # other machines share the store: contracting waits for the last of them
     # of a rollback:
     backup: str | None = None
     data: Data = Data.NONE

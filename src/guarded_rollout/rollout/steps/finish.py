@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from guarded_rollout.backup import retention
 from guarded_rollout.backup.retention import RetentionPlan
+from guarded_rollout.checks.migrations import Revision
 from guarded_rollout.checks.schema import plan_for
 from guarded_rollout.host.release import Release, remove
 from guarded_rollout.rollout.draining import DRAINING, POLL_SECONDS, Drain, Draining, evidence_of
@@ -22,7 +23,7 @@ class Finish(RolloutStep):
     def describe(self, work: Work) -> Iterator[str]:
         if work.outgoing is not None:
             yield f"drain and stop {work.outgoing.id} in the {work.outgoing_slot} slot"
-        yield from describe_revisions(plan_for(work.site, work.incoming).revisions)
+        yield from describe_revisions(_contracting(work))
         for release in _surplus(work):
             yield f"remove the old release {release.id}"
         for _, plan in _backups(work):
@@ -54,7 +55,7 @@ class Finish(RolloutStep):
         site.traffic.give(work.slot, 100)
         retired = _stop(work) if work.outgoing is not None else {}
         contracted = []
-        for revision in plan_for(site, work.incoming).revisions:
+        for revision in _contracting(work):
             upgrade(site, work.incoming, revision)
             contracted.append(revision.id)
         removed = _surplus(work)
@@ -71,6 +72,11 @@ class Finish(RolloutStep):
             "removed": [release.id for release in removed],
             "backups_removed": pruned,
         }
+
+
+def _contracting(work: Work) -> tuple[Revision, ...]:
+    """The revisions that only the accepted release lives with; none while other machines run the old one."""
+    return () if work.options.no_contract else plan_for(work.site, work.incoming).revisions
 
 
 def _stop(work: Work) -> Evidence:
