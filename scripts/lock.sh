@@ -10,7 +10,7 @@ compile() {
         --no-emit-find-links --custom-compile-command "make lock" --upgrade "$@" --output-file "$out" pyproject.toml
 }
 compile locks/development.txt --extra test --extra rollout --extra stream --extra postgres --extra duplicates \
-    --extra heif --extra jxl --extra raw --extra scale
+    --extra heif --extra jxl --extra raw --extra scale --extra fleet
 compile locks/bench.txt --all-extras --constraint locks/development.txt
 compile locks/runtime.txt --extra rollout --extra stream --extra postgres --constraint locks/development.txt
 compile locks/service.txt --extra postgres --constraint locks/development.txt

@@ -388,6 +388,51 @@ class OwnerDoesNotReactError(RolloutError):
     )
 
 
+# ---- the fleet
+
+
+class NoFleetEngineError(RolloutError):
+    message = "Ansible is not installed."
+    advice = "Install this distribution with its extra `fleet`, or ansible-core itself."
+
+
+class InventoryError(RolloutError):
+    message = "Ansible cannot use {path}: {reason}."
+    advice = 'Name the inventory with --inventory; docs/scale.md has one under "Many hosts".'
+
+
+class FleetBusyError(RolloutError):
+    message = "The fleet {fleet} is being worked on by {owner}."
+    advice = "Wait for it to end; `rollout fleet status` shows how far each host is."
+
+
+class FleetOpenError(RolloutError):
+    message = "The rollout of {target} over {fleet}, begun by {operator} at {since}, is still open."
+    advice = "`rollout fleet resume` completes it, `rollout fleet abort` takes it back."
+
+
+class FleetNotOpenError(RolloutError):
+    message = "No rollout over {fleet} is open."
+    advice = "`rollout fleet status` shows the hosts, `rollout fleet history` what was done."
+
+
+class FleetNotReadyError(RolloutError):
+    message = "Nothing was changed: {problem}."
+    advice = "`rollout status` on that host says more; put it right, or leave it out of the inventory."
+
+
+class FleetTakenBackError(RolloutError):
+    message = "{reason} The rollout was taken back on every host that it had touched."
+    advice = "`rollout fleet history --verbose` has each host, `rollout history` on a host each step."
+    exit_code = 2
+
+
+class FleetMixedError(RolloutError):
+    message = "The fleet is mixed: {hosts}. {reason}"
+    advice = "`rollout fleet resume` completes the rollout, `rollout fleet abort` takes it back."
+    exit_code = 3
+
+
 # ---- journal
 
 

@@ -45,7 +45,7 @@ from guarded_rollout.rollout.engine import Engine
 from guarded_rollout.secret import expand, secrets_of
 from guarded_rollout.status.snapshot import read
 from guarded_rollout.ui.actions import standing, words
-from tests.guarded_rollout import advice_backups, advice_rollouts
+from tests.guarded_rollout import advice_backups, advice_fleet, advice_rollouts
 from tests.guarded_rollout.advicekit import CASES, case, production, refused, rollout, written
 from tests.guarded_rollout.certificates import Authority
 from tests.guarded_rollout.gatekit import SHIPPED
@@ -53,7 +53,7 @@ from tests.guarded_rollout.test_https import configured
 from tests.guarded_rollout.ui.uikit import OLD, Place
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-MORE = (advice_backups, advice_rollouts)
+MORE = (advice_backups, advice_fleet, advice_rollouts)
 """Modules with further cases, which are known once they are imported."""
 
 MACHINE = "only a machine with releases, proxy and supervisor meets it; see the tests with the marker system"
@@ -66,11 +66,14 @@ WITHOUT: dict[type[RolloutError], str] = {
     errors.DiskFullError: "no file system of a test is full",
     errors.DoesNotStopError: MACHINE,
     errors.FileThereError: "it needs litestream: test_stream.py",
+    errors.FleetMixedError: "it needs hosts: test_fleet_hosts.py",
+    errors.FleetTakenBackError: TOLD,
     errors.FirstDeploymentError: "its advice is that of its cause",
     errors.GateBreachedError: MACHINE,
     errors.MigrationBrokeStableError: MACHINE,
     errors.MissingProgramError: "`make install` needs an index",
     errors.NoAnswerError: TOLD,
+    errors.NoFleetEngineError: "it needs an index",
     errors.NoImageError: "it tells how to go on without one",
     errors.NoReleaseError: MACHINE,
     errors.NoStreamError: "it needs litestream: test_stream.py",

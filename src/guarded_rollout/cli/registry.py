@@ -40,6 +40,7 @@ COMMANDS = {
     "export": Listing(
         DEPLOY, "Write the release and its gates for Kubernetes, Argo Rollouts and Flagger.", ("export",)
     ),
+    "fleet": Listing(DEPLOY, "Roll out over many hosts, by Ansible; heal or take back.", ("fleet",)),
     "resume": Listing(RECOVER, "Continue an interrupted rollout or a paused window.", ("window",)),
     "pause": Listing(RECOVER, "Pause the window's clock.", ("window",)),
     "promote": Listing(RECOVER, "Accept the release that is being watched.", ("window",)),
@@ -78,6 +79,12 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         0: "the release was accepted, or no rollout was open",
         1: "it was interrupted or nobody watches, or the time is over; also a wrong usage",
         2: "rolled back",
+    },
+    "fleet": {
+        0: "every host serves the release, or was taken back by `abort`",
+        1: "refused, and nothing was changed; also a wrong usage",
+        2: "taken back on every host that was touched",
+        3: "the fleet is mixed: `resume` or `abort`",
     },
     "validate-logging": {
         0: "all is well",
