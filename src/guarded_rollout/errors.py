@@ -421,6 +421,11 @@ class FleetNotReadyError(RolloutError):
     advice = "`rollout status` on that host says more; put it right, or leave it out of the inventory."
 
 
+class FleetInstallError(RolloutError):
+    message = "The guard could not be installed on every host: {reason}"
+    advice = "Put it right and run it again: what is installed stays, and what serves is not touched."
+
+
 class FleetTakenBackError(RolloutError):
     message = "{reason} The rollout was taken back on every host that it had touched."
     advice = "`rollout fleet history --verbose` has each host, `rollout history` on a host each step."

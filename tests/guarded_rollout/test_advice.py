@@ -66,6 +66,7 @@ WITHOUT: dict[type[RolloutError], str] = {
     errors.DiskFullError: "no file system of a test is full",
     errors.DoesNotStopError: MACHINE,
     errors.FileThereError: "it needs litestream: test_stream.py",
+    errors.FleetInstallError: "it needs an index",
     errors.FleetMixedError: "it needs hosts: test_fleet_hosts.py",
     errors.FleetTakenBackError: TOLD,
     errors.FirstDeploymentError: "its advice is that of its cause",

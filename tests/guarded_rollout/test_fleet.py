@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -26,7 +28,7 @@ from guarded_rollout.fleet.hosts import (
 from guarded_rollout.fleet.play import COLLECTION, variables_of_ansible
 from guarded_rollout.journal.model import Rollout, StepOutcome, StepRun
 from tests.guarded_rollout.advicekit import written
-from tests.guarded_rollout.sandbox import wait_until
+from tests.guarded_rollout.sandbox import ROOT, wait_until
 
 OLD, NEW = "1.0.0-wheel-aaaaaaaa", "1.0.1-wheel-bbbbbbbb"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -195,3 +197,39 @@ def test_the_collection_can_be_built_and_has_its_roles(tmp_path: Path) -> None:
     assert {"playbooks/rollout.yml", "roles/release/tasks/forward.yml", "roles/edge/tasks/drain.yml"} <= set(
         names
     )
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+def test_the_guard_is_installed_as_locked_with_its_secrets_for_its_user_alone(tmp_path: Path) -> None:
+    build = [str(Path(sys.executable).with_name("uv")), "build", "--quiet", "--wheel"]
+    subprocess.run([*build, "--out-dir", str(tmp_path / "dist"), str(ROOT)], check=True)
+    host = tmp_path / "host"
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "guard_python": sys.executable,
+        "guard_venv": str(host / "venv"),
+        "guard_wheel": f"dist/{next((tmp_path / 'dist').glob('*.whl')).name}",
+        "guard_lock": str(ROOT / "locks/runtime.txt"),
+        "rollout_project": str(host),
+        "rollout_secrets": {"DATABASE": "postgresql://somewhere"},
+    }
+    (tmp_path / "hosts.json").write_text(json.dumps({"fleet": {"hosts": {"a": variables}}}))
+    written(tmp_path)
+    shutil.copy(ROOT / "quality-gates-config.json", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "guarded_rollout.cli", "fleet", "install", "-i", "hosts.json", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["hosts"] == ["a"]
+    assert "somewhere" not in (tmp_path / "hosts.fleet/production-install.log").read_text()
+    assert stat.S_IMODE((host / "secrets.env").stat().st_mode) == 0o600
+    told = subprocess.run(
+        [host / "venv/bin/rollout", "status", "--json"], cwd=host, capture_output=True, text=True
+    )
+    assert json.loads(told.stdout)["phase"] == "empty"

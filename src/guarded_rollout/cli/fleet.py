@@ -9,7 +9,7 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, Env, From, Verbose, Why, app
 from guarded_rollout.cli.history import lines, to_json
-from guarded_rollout.cli.registry import COMMANDS
+from guarded_rollout.cli.registry import COMMANDS, INTERRUPTED
 from guarded_rollout.cli.session import Output, configured, settings_file
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
@@ -31,6 +31,21 @@ Inventory = Annotated[
 Set = Annotated[
     list[str], typer.Option("--set", help="NAME=VALUE for the roles, before what the inventory says.")
 ]
+
+
+@commands.command(epilog="Example: rollout fleet install --inventory hosts.yml")
+def install(
+    inventory: Inventory = Path("hosts.yml"),
+    env: Env = "production",
+    set_: Set = [],  # noqa: B006
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Install the guard, rollout.toml, gates and secrets on every host. What serves is not touched."""
+    with _fleet(inventory, env, set_, verbose, as_json) as (fleet, out):
+        hosts = fleet.install()
+        out.say(f"The guard is installed on {', '.join(hosts)}.")
+        out.result(environment=env, hosts=hosts)
 
 
 @commands.command(epilog="Example: rollout fleet up --inventory hosts.yml --from dist/app.whl")
@@ -143,7 +158,14 @@ def _fleet(
     with configured(env, as_json=as_json, verbose=verbose) as (_, out), interruptible():
         if not inventory.exists():
             raise InventoryError(path=inventory, reason="there is no such file")
-        yield Fleet(inventory.resolve(), env, SystemClock(), out.say, operator(), _variables(given)), out
+        made = Fleet(inventory.resolve(), env, SystemClock(), out.say, operator(), _variables(given))
+        try:
+            yield made, out
+        except KeyboardInterrupt:
+            out.say(
+                "Interrupted: hosts end what they do. `rollout fleet resume` goes on, `abort` takes back."
+            )
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _variables(given: list[str]) -> dict[str, object]:

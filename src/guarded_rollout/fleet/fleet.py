@@ -10,6 +10,7 @@ from uuid import UUID
 from guarded_rollout.clock import Clock
 from guarded_rollout.errors import (
     FleetBusyError,
+    FleetInstallError,
     FleetMixedError,
     FleetNotOpenError,
     FleetNotReadyError,
@@ -27,6 +28,8 @@ from guarded_rollout.lock import acquire
 
 UP = "fleet up"
 SHOWN = {
+    "Install what it needs, as locked": "installing what the guard needs",
+    "Install it": "installing the guard",
     "Drain": "drained",
     "Roll out": "rolling out",
     "Wait for the window": "watching",
@@ -84,6 +87,14 @@ class Fleet:
             replace(host, problem=told.failed.get(host.name, host.problem)) if host.problem else host
             for host in told.hosts.values()
         ]
+
+    def install(self) -> list[str]:
+        """Install the guard on every host; return their names. Raises `FleetInstallError`."""
+        with self._exclusive("install"):
+            told = self._play("install.yml", {})
+        if told.code != 0 or not told.hosts:
+            raise FleetInstallError(reason=told.reason or "the inventory has no hosts in that group.")
+        return list(told.hosts)
 
     def up(self, artifact: Artifact, why: str) -> str | None:
         """Roll out over all hosts; return the release that all serve then.
