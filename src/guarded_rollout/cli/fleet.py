@@ -163,7 +163,7 @@ def _fleet(
             yield made, out
         except KeyboardInterrupt:
             out.say(
-                "Interrupted: hosts end what they do. `rollout fleet resume` goes on, `abort` takes back."
+                "Interrupted; hosts go on. `rollout fleet resume` goes on with them, `abort` takes back."
             )
             raise typer.Exit(INTERRUPTED) from None
 
