@@ -108,11 +108,20 @@ class Source:
 
 
 def unwell_if(condition: str) -> Callable[[Source], None]:
-    """A release that says it is not well, where and when this Python expression is true."""
+    """A release that says it is not well while this Python expression is true."""
     decides = "    failing = not all"
     return lambda made: made.edit(
         "src/dhash_service/api/operations.py",
         lambda text: text.replace(decides, f"    failing = {condition} or not all", 1),
+    )
+
+
+def dead_on(host: str) -> Callable[[Source], None]:
+    """A release that ends as it begins on this host."""
+    begins = "    import uvicorn\n"
+    dies = f'    import platform\n\n    if platform.node() == "{host}":\n        raise SystemExit("no such device")\n'
+    return lambda made: made.edit(
+        "src/dhash_service/cli/serve.py", lambda text: text.replace(begins, dies + begins, 1)
     )
 
 
@@ -304,7 +313,7 @@ def furnish(host: Host, folder: Path, url: str) -> None:
                 "[environments.production.checks]",
                 "interval_seconds = 0.1",
                 "validation_interval_seconds = 0.1",
-                "start_seconds = 20",
+                "start_seconds = 90",
                 "drain_seconds = 3",
                 "finish_seconds = 3",
             ]
@@ -330,7 +339,8 @@ def furnish(host: Host, folder: Path, url: str) -> None:
 
 
 def few_checks(text: str) -> str:
-    """The service's description with its check of health alone: the others have tests of their own."""
+    """The description of the service with its check of health and its migrations alone: it starts sooner."""
+    text = re.sub(r"(?m)^store_\w+ = .*\n", "", text)
     head, *tables = re.split(r"(?m)^(?=\[service\.checks\.)", text)
     return head + "".join(table for table in tables if table.startswith("[service.checks.health]"))
 
@@ -376,8 +386,9 @@ def start_edge(made: Fleet) -> subprocess.Popen[bytes]:
     for host in made.hosts:
         (place / f"upstreams/{host.name}.caddy").write_text(f"to {host.address}:{PORT}\n")
     (place / "Caddyfile").write_text(
-        f"{{\n  admin unix/{place}/admin.sock\n  persist_config off\n}}\n"
-        f"http://127.0.0.1:{made.port} {{\n  reverse_proxy {{\n    import {place}/upstreams/*.caddy\n"
+        f"{{\n  admin unix/{place}/admin.sock\n  persist_config off\n  shutdown_delay 3s\n}}\n"
+        f"http://127.0.0.1:{made.port} {{\n  @leaving expression `{{http.shutting_down}} == true`\n"
+        f"  header @leaving Connection close\n  reverse_proxy {{\n    import {place}/upstreams/*.caddy\n"
         "    lb_policy round_robin\n    lb_try_duration 5s\n    lb_try_interval 100ms\n"
         "    health_uri /health\n    health_interval 500ms\n    health_timeout 2s\n    fail_duration 2s\n"
         "    transport http {\n      dial_timeout 1s\n    }\n  }\n}\n"
@@ -404,7 +415,7 @@ def reachable(address: str, port: int) -> bool:
 class Clients:
     """Readers through the edge, until the block ends: how many were answered, and what was not."""
 
-    def __init__(self, port: int, clients: int = 3) -> None:
+    def __init__(self, port: int, clients: int = 2) -> None:
         self._url = f"http://127.0.0.1:{port}/api/dhash/search?hash=00ff00ff00ff00ff"
         self._over = threading.Event()
         self._clients = [threading.Thread(target=self._ask) for _ in range(clients)]
@@ -433,7 +444,7 @@ class Clients:
                     self.answered += 1
                 else:
                     self.failed.append(f"{answer.status_code} {answer.text[:200]}")
-                time.sleep(0.05)
+                time.sleep(0.1)
 
 
 def until_line(process: "subprocess.Popen[str]", holds: Callable[[str], bool], seconds: float = 120) -> str:

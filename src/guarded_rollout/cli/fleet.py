@@ -1,5 +1,6 @@
 """`rollout fleet up | status | resume | abort | history`: a rollout over many hosts."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ Inventory = Annotated[
     Path, typer.Option("--inventory", "-i", help="Ansible's inventory: a file or a folder.")
 ]
 Set = Annotated[
-    list[str], typer.Option("--set", help="NAME=VALUE for the roles, before what the inventory says.")
+    list[str],
+    typer.Option("--set", help="NAME=VALUE for the roles, before the inventory; it may be JSON."),
 ]
 
 
@@ -162,16 +164,22 @@ def _fleet(
         try:
             yield made, out
         except KeyboardInterrupt:
-            out.say(
-                "Interrupted; hosts go on. `rollout fleet resume` goes on with them, `abort` takes back."
-            )
+            out.say("Interrupted; hosts go on. `rollout fleet resume` goes on with them, `abort` takes back.")
             raise typer.Exit(INTERRUPTED) from None
 
 
 def _variables(given: list[str]) -> dict[str, object]:
     if wrong := [one for one in given if "=" not in one]:
         raise UsageError(detail=f"--set takes NAME=VALUE, not {wrong[0]!r}.")
-    return {name: value for name, _, value in (one.partition("=") for one in given)}
+    return {name: _value(text) for name, _, text in (one.partition("=") for one in given)}
+
+
+def _value(text: str) -> object:
+    """A value as JSON says it, and else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _result(out: Output, fleet: Fleet, release: str | None) -> None:
