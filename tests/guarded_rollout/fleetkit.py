@@ -119,7 +119,7 @@ def unwell_if(condition: str) -> Callable[[Source], None]:
 def dead_on(host: str) -> Callable[[Source], None]:
     """A release that ends as it begins on this host."""
     begins = "    import uvicorn\n"
-    dies = f'    import platform\n\n    if platform.node() == "{host}":\n        raise SystemExit("no such device")\n'
+    dies = f'    if __import__("platform").node() == "{host}":\n        raise SystemExit("no such device")\n'
     return lambda made: made.edit(
         "src/dhash_service/cli/serve.py", lambda text: text.replace(begins, dies + begins, 1)
     )

@@ -13,7 +13,7 @@ import pytest
 from guarded_rollout.journal.model import Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from tests.guarded_rollout import fleetkit
-from tests.guarded_rollout.fleetkit import Clients, Fleet, Host, until_line, unwell_if
+from tests.guarded_rollout.fleetkit import Clients, Fleet, Host, dead_on, until_line, unwell_if
 from tests.guarded_rollout.sandbox import wait_until
 from tests.guarded_rollout.servicekit import migration
 
