@@ -52,6 +52,16 @@ def test_its_exit_code_says_how_the_rollout_ended(
     assert (code, json.loads(said.splitlines()[-1])["outcome"]) == (expected, outcome)
 
 
+def test_what_was_taken_back_before_anybody_waited_is_told_of_the_release_that_is_meant(place: Place) -> None:
+    opened = place.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
+    place.journal.end(opened, RolloutOutcome.ROLLED_BACK, "health: 3 in a row")
+    assert rollout("wait")[0] == 0
+    assert rollout("wait", "--release", OLD)[0] == 0
+    code, said = rollout("wait", "--release", NEW)
+    assert code == 2
+    assert "was taken back: health: 3 in a row." in said
+
+
 def test_one_that_nobody_works_on_is_not_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wait, "PATIENCE_SECONDS", 0.0)
     place.journal.begin("production", "up", operator="me", source=OLD, target=NEW)

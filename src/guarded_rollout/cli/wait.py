@@ -23,28 +23,34 @@ ROLLED_BACK = 2
 def wait(
     env: Env = "production",
     timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait at most; 0: no limit.")] = 0.0,
+    release: Annotated[
+        str, typer.Option(help="What should serve then, by its whole id: it may have been taken back before.")
+    ] = "",
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Wait until the open rollout has ended. Changes nothing; Ctrl-C stops the waiting alone.
 
-    Exit codes: 0 accepted, or none was open; 2 rolled back; 1 it does not go on, or the time is over.
+    Exit codes: 0 accepted, or none was open; 2 rolled back, or --release does not serve; 1 it does not go on,
+    or the time is over.
     """
-    wait_for_end(env, timeout=timeout, verbose=verbose, as_json=as_json)
+    wait_for_end(env, timeout=timeout, release=release, verbose=verbose, as_json=as_json)
 
 
-def wait_for_end(env: str, *, timeout: float = 0.0, verbose: bool = False, as_json: bool = False) -> None:
+def wait_for_end(
+    env: str, *, timeout: float = 0.0, release: str = "", verbose: bool = False, as_json: bool = False
+) -> None:
     """Wait, and end with the exit code that says how the rollout ended. Raises `typer.Exit`."""
     with session(env, "wait", as_json=as_json, verbose=verbose, read_only=True) as work:
         with interruptible():
             rollout, serving = _wait(work, timeout)
-        outcome = rollout.outcome if rollout else None
-        ended = f": {rollout.target} was {_words(outcome)}" if rollout else ""
-        work.out.say(f"{serving or 'Nothing'} serves {env}{ended}.")
-        work.out.result(
-            environment=env, release=serving, outcome=outcome, reason=rollout.reason if rollout else ""
-        )
-    if outcome not in (None, RolloutOutcome.COMPLETED):
+        if rollout is None and release not in ("", serving):
+            ended = (one for one in work.journal.deployments(env) if one.target == release)
+            rollout = next(ended, None)
+        outcome, reason = (rollout.outcome, rollout.reason) if rollout else (None, "")
+        work.out.say(_sentence(env, serving, rollout))
+        work.out.result(environment=env, release=serving, outcome=outcome, reason=reason)
+    if outcome not in (None, RolloutOutcome.COMPLETED) or release not in ("", serving):
         raise typer.Exit(ROLLED_BACK)
 
 
@@ -84,5 +90,9 @@ def standstill(seen: Snapshot) -> str:
     return ""
 
 
-def _words(outcome: RolloutOutcome | None) -> str:
-    return "accepted" if outcome is RolloutOutcome.COMPLETED else "taken back"
+def _sentence(env: str, serving: str | None, rollout: Rollout | None) -> str:
+    """Say what serves, and how the rollout ended."""
+    if rollout is None:
+        return f"{serving or 'Nothing'} serves {env}."
+    ended = "accepted" if rollout.outcome is RolloutOutcome.COMPLETED else f"taken back: {rollout.reason}"
+    return f"{serving or 'Nothing'} serves {env}; {rollout.target} was {ended.rstrip('.')}."
