@@ -3,12 +3,13 @@
 A position is four marks: the newest fingerprint, tombstone and erased fingerprint seen, and the timeline of
 the database. The first three number rows in the order they were committed (see `engine.writing`), so nothing
 can appear behind a mark, unless a PostgreSQL standby takes over that had not received all: then the timeline
-is another. Four more marks there are what the newest rows say. A standby has a beginning of what was
+is another. Three more marks there are what these rows say. A standby has a beginning of what was
 committed, so where it has these three rows it has all before them, and reading goes on.
 """
 
 import sqlite3
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -48,28 +49,27 @@ PACKED = """
 """PostgreSQL packs 65,536 pairs into one value: a row each would cost a Python call each."""
 
 
-def witnesses(
-    fingerprint: ColumnElement[Any], tombstone: ColumnElement[Any], erased: ColumnElement[Any]
-) -> list[ColumnElement[int]]:
-    """What a PostgreSQL store has in the rows of these numbers, 0 where it has none."""
+def _witnesses() -> Select[Any]:
+    """What a PostgreSQL store has in the rows of three numbers, 0 where it has none."""
     rows = (
-        (fingerprints.c.value, fingerprints.c.seq == fingerprint),
-        (func.hashtextextended(cast(tombstones.c.id, Text), 0), tombstones.c.seq == tombstone),
-        (erased_fingerprints.c.fingerprint, erased_fingerprints.c.seq == erased),
+        (fingerprints, fingerprints.c.value),
+        (tombstones, func.hashtextextended(cast(tombstones.c.id, Text), 0)),
+        (erased_fingerprints, erased_fingerprints.c.fingerprint),
     )
-    return [
-        func.coalesce(select(type_coerce(what, BigInteger)).where(here).scalar_subquery(), 0)
-        for what, here in rows
-    ]
+    return select(
+        *(
+            func.coalesce(
+                select(type_coerce(said, BigInteger))
+                .where(table.c.seq == bindparam(table.name))
+                .scalar_subquery(),
+                0,
+            )
+            for table, said in rows
+        )
+    )
 
 
-WITNESSES = witnesses(
-    *(
-        select(func.max(table.c.seq)).scalar_subquery()
-        for table in (fingerprints, tombstones, erased_fingerprints)
-    )
-)
-HERE = Prompt(select(*witnesses(bindparam("fingerprint"), bindparam("tombstone"), bindparam("erased"))))
+WITNESSES = Prompt(_witnesses())
 
 ERASED = select(erased_fingerprints.c.fingerprint)
 
@@ -87,13 +87,12 @@ class Feed:
         self._line = Line(engine) if engine.dialect.name == "postgresql" else None
         key, value = fingerprints.c.seq, fingerprints.c.value
         # Asked after every write: built once, since building a statement costs more than running it.
-        is_shared = engine.dialect.name == "postgresql"
+        self._is_shared = engine.dialect.name == "postgresql"
         newest: Select[*tuple[Any, ...]] = select(
             _newest(key, erased_fingerprints.c.fingerprint),
             _newest(tombstones.c.seq),
             _newest(erased_fingerprints.c.seq),
-            literal_column(TIMELINE if is_shared else "0"),
-            *([_newest(key), *WITNESSES] if is_shared else []),
+            literal_column(TIMELINE if self._is_shared else "0"),
         )
         self._newest = Prompt(newest)
         self._new = Prompt(select(key, value).where(key > bindparam("after"), stands(fingerprints)))
@@ -105,8 +104,7 @@ class Feed:
             if appended is not None:
                 return appended
         with reading(self._engine) as connection:
-            (newest,) = self._newest.rows(driver_of(connection))
-            now = Position(tuple(newest))
+            now = self._position(driver_of(connection))
             if after is None:
                 return self._everything(connection, now)
             if after.marks[3] > 0 > now.marks[3]:
@@ -125,12 +123,19 @@ class Feed:
                 changes = replace(changes, removed=np.union1d(changes.removed, erased))
             return replace(changes, continued=why)
 
+    def _position(self, driver: Driver, after: Position | None = None) -> Position:
+        """The position now: `after`, where nothing has changed since."""
+        (newest,) = self._newest.rows(driver)
+        if after and after.marks[:4] == tuple(newest):
+            return after
+        said = said_at(driver, newest) if self._is_shared else ()
+        return Position((*newest, *said))
+
     def _glanced(self, after: Position) -> Changes | None:
         """What came, where only fingerprints did, as nearly always."""
 
         def question(driver: Driver) -> Changes | None:
-            (newest,) = self._newest.rows(driver)
-            now = Position(tuple(newest))
+            now = self._position(driver, after)
             # Some newer than that may be among them, or be hidden already: what hid them is newer, too, and
             # the next read goes through it.
             if now.marks[1:4] == after.marks[1:4] and now.marks[0] >= after.marks[0]:
@@ -198,11 +203,15 @@ def another(was: Position, now: Position) -> str | None:
 
 def has_all(driver: Driver, was: Position) -> bool:
     """True where the newest rows of a position are here as they were: then all before them is."""
-    if not was.marks[4:]:
-        return False  # a SQLite file in place of another
-    key, *said = was.marks[4:]
-    (here,) = HERE.rows(driver, fingerprint=key, tombstone=was.marks[1], erased=was.marks[2])
-    return list(here) == said
+    said = was.marks[4:]
+    return bool(said) and said_at(driver, was.marks) == said  # a SQLite file says nothing
+
+
+def said_at(driver: Driver, marks: Sequence[int]) -> tuple[int, ...]:
+    """What the rows at these marks say."""
+    names = (fingerprints.name, tombstones.name, erased_fingerprints.name)
+    (said,) = WITNESSES.rows(driver, **dict(zip(names, marks[:3], strict=True)))
+    return tuple(said)
 
 
 class Probe:
