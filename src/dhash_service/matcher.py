@@ -17,6 +17,9 @@ from dhash_service.store import bands
 from dhash_service.store.recorder import Unseen
 from dhash_service.store.store import Store
 
+EVERYTHING = Position((2**63 - 1,))
+"""Beyond the newest fingerprint that there will ever be."""
+
 CANDIDATES = 16
 """Neighbours fetched to judge a match: the nearest, its runner-up, and room for hidden or repeated ones."""
 
@@ -157,7 +160,13 @@ class Matcher:
 
     def unseen(self, after: Position | None, judge: Callable[[Sequence[Neighbour]], Match]) -> Unseen | None:
         """Tells the writer how to judge again, with what came after the index's position before matching."""
-        return Unseen(after, self._radius, judge, lambda: self.follower.position or after) if after else None
+        if after is None:
+            return None
+
+        def reached() -> Position:
+            return self.follower.position or after if self.index.follows else EVERYTHING
+
+        return Unseen(after, self._radius, judge, reached)
 
     def catch_up(self) -> bool:
         """Return once everything can be found that was committed before; False where it cannot be read."""

@@ -26,7 +26,13 @@ everything within 64 bits is the million (`make bench ARGS=growth`)."""
 
 
 class Index(Protocol):
-    """What a follower keeps in step with a store, and searches ask; see `HammingIndex`."""
+    """What a follower keeps in step with a store, and searches ask; see `HammingIndex`.
+
+    Where it does not follow, a search asks the store itself, and knows all that is committed.
+    """
+
+    @property
+    def follows(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
@@ -52,6 +58,8 @@ class HammingIndex:
     whichever is more, has changed: at 10M rows, searches then pay at most 0.1 ms for the log. While a rebuild
     runs, it takes twice the memory.
     """
+
+    follows = True
 
     def __init__(self, *, log_rows: int = 32_768, log_share: float = 0.02) -> None:
         self._log_rows, self._log_share = log_rows, log_share

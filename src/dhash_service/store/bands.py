@@ -119,6 +119,8 @@ class StoreIndex:
     A search finds all that was committed when it began. `known` is counted on from where it starts.
     """
 
+    follows = False
+
     def __init__(self, engine: Engine, known: int) -> None:
         self._engine = engine
         self._known = known

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dhash_service.cli import db, serve
 from dhash_service.cli.app import app
 from dhash_service.errors import SettingError, StoreSchemaError
-from dhash_service.facts import UNLABELLED, Role
+from dhash_service.facts import UNLABELLED, Match, Neighbour, Role
 from dhash_service.matcher import Matcher
 from dhash_service.search.index import HammingIndex
 from dhash_service.search.probes import WIDEST, probes
@@ -165,6 +165,27 @@ def test_a_matcher_finds_what_was_kept_at_once_and_no_longer_what_was_hidden(lar
         assert matcher.neighbours(new.fingerprint.value, 0, 5).total == 0
         assert len(matcher.index) == before
         assert matcher.match(new.fingerprint).nearest is not None
+
+
+def test_what_a_replica_kept_a_moment_ago_is_matched_once(large: Store, postgres_url: str) -> None:
+    """The search has it already; told by the writer too, it would stand there twice, as its own rival."""
+    told: list[int] = []
+    value = 0x0123_4567_89AB_CDEF
+    with Matcher(large, Settings.load(index="store", store=postgres_url)) as matcher:
+        matcher.follower.stop()  # as if a quarter of a second were long
+        after = matcher.follower.position
+        with Store.open(postgres_url, release="r1", algorithm=FAST) as other:
+            first = other.add_image(picture("first", value), NEW).result(30).image
+        second = picture("second", value ^ 1)
+
+        def judge(newer: Sequence[Neighbour]) -> Match:
+            told.append(len(newer))
+            return matcher.match(second.fingerprint, newer)
+
+        kept = large.add_image(second, NEW, unseen=matcher.unseen(after, judge)).result(30).match
+    assert (told, kept.runner_up) == ([0], None)
+    assert kept.nearest
+    assert kept.nearest.image.id == first.id
 
 
 def test_both_ways_are_compared_by_the_check(
