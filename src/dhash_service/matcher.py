@@ -204,13 +204,11 @@ class Matcher:
         """The images that searches found, after the first `skip` of each, all read in one transaction."""
         wanted = list({hit.key: None for found in searches for hit in found.hits[skip:]})
         images = self._store.named_by_key(wanted) if named else self._store.images_by_key(wanted)
-        answers = []
+        answers, known = [], len(self.index)
         for found in searches:
             neighbours: dict[UUID, Neighbour] = {}
             for hit in found.hits[skip:]:  # nearest first: an image's nearest fingerprint counts
                 if image := images.get(hit.key):
                     neighbours.setdefault(image.id, Neighbour(image, hit.distance))
-            answers.append(
-                Neighbourhood(list(neighbours.values()), found.total, found.crowded, len(self.index))
-            )
+            answers.append(Neighbourhood(list(neighbours.values()), found.total, found.crowded, known))
         return answers
