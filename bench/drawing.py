@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from math import log10
 
-WIDTH, HEIGHT = 900, 460
-LEFT, TOP, RIGHT, BOTTOM = 70, 50, 330, 60  # margins; the names stand in the right one
+WIDTH, HEIGHT = 950, 460
+LEFT, TOP, RIGHT, BOTTOM = 70, 50, 380, 60  # margins; the names stand in the right one
 COLOURS = ("#0b5fa5", "#b3401c", "#2f7d32", "#7a3e9d", "#a06a00", "#00727f", "#a3195b", "#55606b")
 DASHES = ("", "7 4", "2 3")
 

@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 
 import pytest
-from bench.drawing import Line, Plane, drawn, ticks
+from bench.drawing import HEIGHT, WIDTH, Line, Plane, drawn, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINES = [
@@ -19,8 +19,8 @@ def test_each_line_is_drawn_with_its_points_and_its_name() -> None:
     assert {line.name for line in LINES} | {"Costs & sizes", "100×"} <= set(texts)
     assert len(list(root.iter(f"{SVG}circle"))) == sum(len(line.points) for line in LINES)
     for circle in root.iter(f"{SVG}circle"):
-        assert 0 <= float(circle.attrib["cx"]) <= 900
-        assert 0 <= float(circle.attrib["cy"]) <= 460
+        assert 0 <= float(circle.attrib["cx"]) <= WIDTH
+        assert 0 <= float(circle.attrib["cy"]) <= HEIGHT
 
 
 def test_what_grows_in_proportion_lies_on_the_dotted_line() -> None:
