@@ -32,6 +32,8 @@ class Action(StrEnum):
     CLOCK = "clock stepped"
     LOCK = "database locked"
     SECOND_OPERATOR = "second operator"
+    ABORT = "second operator aborts"
+    BROKEN_PIPE = "broken pipe"
     POWER = "power loss"
 
 
@@ -80,6 +82,8 @@ class Variant(StrEnum):
     FAILS_SUBMITS = "answers 500 to submits"
     MOVES_A_BIT = "one bit of its fingerprints is wrong"
     IGNORES_SIGTERM = "ignores SIGTERM"
+    CHECK_FAILS = "its own check takes a sound store for damaged"
+    FOREIGN_ROWS = "writes rows in the name of another release"
     FAILS_LATER = "fails a third of its submits after a while"
     CRASHES_LATER = "crashes again and again after a while"
     METRICS_HANG = "metrics hang after a while"
@@ -186,10 +190,12 @@ WEIGHTS = {
     Action.CLOCK: 2,
     Action.LOCK: 2,
     Action.SECOND_OPERATOR: 2,
+    Action.ABORT: 2,
+    Action.BROKEN_PIPE: 2,
     Action.POWER: 2,
 }
 LASTING = {Action.FREEZE, Action.DISK_FULL, Action.BACKUPS_READ_ONLY, Action.LOCK, Action.NOBODY_LISTENS}
-ONCE = {Action.CLOCK, Action.POWER, Action.DAMAGE, Action.DISK_FULL}
+ONCE = {Action.CLOCK, Action.POWER, Action.DAMAGE, Action.DISK_FULL, Action.BROKEN_PIPE}
 APART = (Action.CLOCK, Action.POWER)
 """Both are a library that is preloaded: one of them in a run."""
 
@@ -243,6 +249,8 @@ REACHED = {
     Variant.FAILS_SUBMITS: "verify",
     Variant.MOVES_A_BIT: "verify",
     Variant.IGNORES_SIGTERM: "verify",
+    Variant.CHECK_FAILS: "verify",
+    Variant.FOREIGN_ROWS: "verify",
     Variant.METRICS_HANG: "watch",
     Variant.METRICS_LIE: "watch",
     Variant.HEALTH_HANGS: "watch",

@@ -2,9 +2,13 @@
 
 import http.client
 import re
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from chaos.stack import Stack, runs
 
@@ -38,13 +42,14 @@ class Operator:
     transcripts: Path
     typed: list[Typed] = field(default_factory=list)
     pid: int | None = None
+    reader: subprocess.Popen[str] | None = None
 
-    def type(self, *words: str) -> Typed:
-        """Run a command to its end, or kill it when it hangs."""
+    def type(self, *words: str, piped: bool = False) -> Typed:
+        """Run a command to its end, or kill it when it hangs. `piped`: its output can be let go of."""
         typed = Typed(words, time.time())
         self.typed.append(typed)
         path = self.transcripts / f"{len(list(self.transcripts.iterdir())):02d}-{words[0]}.txt"
-        with path.open("w") as output:
+        with path.open("w") as file, self._pipe(file) if piped else nullcontext(file) as output:
             process = self.stack.start(*words, output=output)
             self.pid = process.pid
             try:
@@ -57,6 +62,30 @@ class Operator:
                 typed.ended = time.time()
         typed.output = path.read_text(errors="replace")
         return typed
+
+    @contextmanager
+    def _pipe(self, file: IO[str]) -> Iterator[IO[str]]:
+        """The end to write to of a pipe whose reader writes into this file until `break_pipe`."""
+        reader = self.reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, text=True)
+        assert reader.stdin is not None
+        try:
+            yield reader.stdin
+        finally:
+            self.reader = None
+            reader.stdin.close()
+            try:
+                reader.wait(5)
+            except subprocess.TimeoutExpired:  # what the command started has its end as well
+                reader.kill()
+                reader.wait()
+
+    def break_pipe(self) -> bool:
+        """End whoever reads what the command prints; False where no command prints into a pipe."""
+        reader = self.reader
+        if reader is None or self.pid is None:
+            return False
+        reader.kill()
+        return True
 
     def settle(self) -> bool:
         """Wait for what goes by itself, and help where nobody is at work. Whether all is quiet in the end."""
@@ -82,7 +111,7 @@ class Operator:
             watched = runs(int(watcher.read_text()))
         except (OSError, ValueError):
             watched = False
-        return watched and self.stack.open_rollout() is not None
+        return watched and self.stack.window_is_open()
 
     def is_served(self) -> bool:
         """Whether the public port says that all is well."""

@@ -118,7 +118,7 @@ class Run:
         faults = self.plan.faults
         with ThreadPoolExecutor(len(faults)) as pool:
             under_way = [pool.submit(carry_out, scene, fault, STRIKES[fault.action]) for fault in faults]
-            self.operator.type(*words)
+            self.operator.type(*words, piped=self.plan.has(Action.BROKEN_PIPE))
             # Faults may wait for the window to close: give what goes by itself the time to.
             wait_until(lambda: not self.operator.somebody_is_at_work(), 20)
             over.set()

@@ -331,6 +331,13 @@ class Stack:
     def open_rollout(self) -> Rollout | None:
         return next((one for one in reversed(self.rollouts()) if not one.outcome), None)
 
+    def window_is_open(self) -> bool:
+        """Whether a monitor has something to do: the newest step of the open rollout is to be watched."""
+        opened = self.open_rollout()
+        steps = [] if opened is None else self.events(rollout=opened.id)
+        steps = [event for event in steps if event.kind in ("intent", "outcome")]
+        return bool(steps) and (steps[-1].kind, steps[-1].name) == ("intent", "watch")
+
     def last_sequence(self) -> int:
         rows = self.read("SELECT coalesce(max(sequence), 0) FROM event")
         return int(rows[0][0]) if rows else 0

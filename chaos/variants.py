@@ -162,6 +162,16 @@ SPOILS: Mapping[Variant, Change] = {
             "    uvicorn.server.HANDLED_SIGNALS = ()\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
         ),
     ),
+    Variant.CHECK_FAILS: replaced(
+        "cli/db.py",
+        (
+            '    """Read the whole store and name what is wrong; then the exit code is 1."""\n',
+            '    raise SystemExit("page 3 of the index is not what it was")\n',
+        ),
+    ),
+    Variant.FOREIGN_ROWS: replaced(
+        "store/recorder.py", ("self._release = release", 'self._release = "0.0.0-elsewhere"')
+    ),
     Variant.FAILS_LATER: in_submit(
         f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n"
         "    raise RuntimeError('inconsistent')"

@@ -20,6 +20,8 @@ STRIKES: Mapping[Action, Strike] = {
     Action.CLOCK: clock.step,
     Action.LOCK: store.lock,
     Action.SECOND_OPERATOR: operators.come_in,
+    Action.ABORT: operators.abort,
+    Action.BROKEN_PIPE: operators.break_pipe,
     Action.POWER: power.fail,
 }
 
