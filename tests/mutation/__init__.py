@@ -1,1 +1,1 @@
-"""Mutation: the decisions that must not change unnoticed, changed one at a time. `python -m tests.mutation`."""
+"""Decisions that must not change unnoticed, changed in one place at a time. `python -m tests.mutation`."""

@@ -1,8 +1,7 @@
 """`python -m tests.mutation [ROOM…]`: change the code of a room in one place at a time, and run its tests.
 
-By cosmic-ray, in an export of the commit that is checked out. Prints each mutant that every test let pass, and
-how many of how many were killed. A survivor is killed by a better test, or stands in `EQUIVALENT` with the
-reason why nothing can tell it from the original.
+By cosmic-ray, in an export of the commit that is checked out. Prints each mutant that the tests let pass, and
+how many of how many were killed. What survives wants a better test, or a reason why nothing can tell.
 """
 
 import argparse
