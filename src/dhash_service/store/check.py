@@ -12,7 +12,7 @@ from dhash_service.facts import Algorithm
 from dhash_service.search.index import HammingIndex
 from dhash_service.search.segment import BITS
 from dhash_service.store import bands, schema
-from dhash_service.store.changes import everything, pairs, set_aside, without
+from dhash_service.store.changes import all_pairs, set_aside, without
 from dhash_service.store.durability import durability
 from dhash_service.store.engine import reading
 from dhash_service.store.erasure import Erased, came_back
@@ -80,7 +80,7 @@ def index_agrees(
 ) -> str | None:
     """Load all into memory, as a service does; ask it and PostgreSQL the same, near so many known ones."""
     chance = chance or random.Random()
-    keys, values = np.ascontiguousarray(without(pairs(connection, everything()), set_aside(connection)).T)
+    keys, values = np.ascontiguousarray(without(all_pairs(connection), set_aside(connection)).T)
     index = HammingIndex()
     index.append(keys, values.view(np.uint64))
     for value in chance.choices(values.view(np.uint64).tolist(), k=number if len(values) else 0):
