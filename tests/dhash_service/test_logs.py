@@ -27,3 +27,27 @@ def test_lines_go_to_stderr_as_json():
     assert first.startswith('{"timestamp"')
     assert '"message": "request failed", "release": "1.0"' in first
     assert '"release": "1.0"' in second
+
+
+BOTH = (
+    "import structlog\n"
+    "from dhash_service import logs\n"
+    "logs.configure({level!r}, '1.0\"')\n"
+    "structlog.contextvars.bind_contextvars(request='ab-1')\n"
+    "structlog.get_logger().info('request', method='GET', path='/ä\"\\\\\\n', code=200, ms=1.52)\n"
+    "logs.answered('ab-1', 'GET', '/ä\"\\\\\\n', 200, 0.00152)\n"
+)
+
+
+def test_a_request_s_line_is_the_one_that_structlog_would_write():
+    said = subprocess.run([sys.executable, "-c", BOTH.format(level="info")], capture_output=True, check=True)
+    ours, theirs = said.stderr.splitlines()
+    assert len(ours) == len(theirs)  # the times as well
+    assert ours.split(b"Z", 1)[1] == theirs.split(b"Z", 1)[1]
+
+
+def test_no_line_is_written_of_requests_where_only_warnings_are_wanted():
+    said = subprocess.run(
+        [sys.executable, "-c", BOTH.format(level="warning")], capture_output=True, check=True
+    )
+    assert said.stderr == b""
