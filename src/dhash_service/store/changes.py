@@ -150,8 +150,7 @@ class Feed:
     def position(self) -> Position:
         """The newest position, without what led to it."""
         with reading(self._engine) as connection:
-            (newest,) = self._newest.rows(driver_of(connection))
-            return Position(tuple(newest))
+            return self._position(driver_of(connection))
 
     def version(self) -> int | None:
         """See `FingerprintFeed.version`."""
