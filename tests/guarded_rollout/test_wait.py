@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_its_exit_code_says_how_the_rollout_ended(
         threading.Timer(0.5, end).start()
         code, said = rollout("wait", "--json")
     assert (code, json.loads(said.splitlines()[-1])["outcome"]) == (expected, outcome)
+
+
+def test_a_rollback_that_follows_is_waited_for_and_is_no_good_news(place: Place) -> None:
+    opened = place.journal.begin("production", "up", operator="me", source=OLD, target=NEW)
+
+    def roll_back() -> None:
+        back = place.journal.begin(
+            "production", "rollback", operator="monitor", source=NEW, target=OLD, why="slow", closes=opened
+        )
+        threading.Timer(1.2, end, [back]).start()
+
+    def end(back: UUID) -> None:
+        place.journal.end(back, RolloutOutcome.COMPLETED)
+        place.environment.lock.write_text("")
+
+    with acquire(place.environment.lock, environment="production", command="rollout monitor"):
+        threading.Timer(0.7, roll_back).start()
+        code, said = rollout("wait", "--json")
+    told = json.loads(said.splitlines()[-1])
+    assert (code, told["outcome"], told["reason"]) == (2, RolloutOutcome.ROLLED_BACK, "slow")
 
 
 def test_what_was_taken_back_before_anybody_waited_is_told_of_the_release_that_is_meant(place: Place) -> None:

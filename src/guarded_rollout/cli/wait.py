@@ -63,7 +63,7 @@ def _wait(work: Session, timeout: float) -> tuple[Rollout | None, str | None]:
     begun = moved = clock.monotonic()
     try:
         while (seen := reader.read()).rollout is not None or seen.at_work is not None:
-            if seen.rollout is not None and (waited is None or waited.id != seen.rollout.id):
+            if waited is None and seen.rollout is not None:  # its rollback, a rollout too, is only waited for
                 waited = seen.rollout
                 work.out.say(f"Waiting for {waited.target}, rolled out by {waited.operator}")
             problem, now = standstill(seen), clock.monotonic()
