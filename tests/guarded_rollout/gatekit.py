@@ -89,8 +89,8 @@ def edge(
     return Sample(Source.EDGE, at, side, counters=counters, histograms=histograms, started_at=since)
 
 
-def probe(at: float, ok: bool = True) -> Sample:
-    return Sample(Source.PROBE, at, problem="" if ok else "answered 503")
+def probe(at: float, ok: bool = True, side: Side = Side.CANDIDATE, path: str = "") -> Sample:
+    return Sample(Source.PROBE, at, side, path, problem="" if ok else "answered 503")
 
 
 def times(values: list[float]) -> Histogram:

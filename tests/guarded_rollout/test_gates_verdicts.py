@@ -7,7 +7,7 @@ import pytest
 
 from guarded_rollout.config.kinds import Decision, Gate
 from guarded_rollout.gates.judges import judge_of
-from guarded_rollout.gates.samples import Histogram, Sample
+from guarded_rollout.gates.samples import Histogram, Sample, Side
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 from tests.guarded_rollout.gatekit import EDGES, gate, judge, probe, proxy, service, shipped_gate, times
 
@@ -223,6 +223,28 @@ def test_health_that_flaps_is_not_consecutive() -> None:
     for number in range(100):
         one.take(probe(number * 30, ok=number % 3 == 2))
         assert one.verdict(number * 30).outcome is PASS
+
+
+def test_health_counts_each_probe_of_its_own_once_and_none_of_others() -> None:
+    one = judge_of("health", shipped_gate("production", "health"))
+    assert one.take(probe(30, ok=False))
+    verdict = one.verdict(30)
+    assert (verdict.value, verdict.samples, verdict.needed) == (1, 1, 1)
+    assert verdict.full
+    assert not verdict.calm
+    others = (
+        probe(60, ok=False, side=Side.STABLE),
+        probe(60, ok=False, path="elsewhere"),
+        probe(30, ok=False),
+        probe(10, ok=False),
+        service(60),
+    )
+    assert not [sample for sample in others if one.take(sample)]
+    assert (one.verdict(30).value, one.verdict(30).samples) == (1, 1)
+    assert one.take(probe(60))
+    verdict = one.verdict(60)
+    assert (verdict.value, verdict.samples, verdict.reason) == (0, 2, "healthy")
+    assert verdict.calm
 
 
 # ---- silence
