@@ -1,19 +1,18 @@
 """One real service for the tests of its API; those that need other settings start their own."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.dhash_service.serving import Server, serving
+from tests.leftovers import owned_folder
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="dhash-"))
+    folder = owned_folder("ap")
     try:
         with serving(folder) as running:
             yield running

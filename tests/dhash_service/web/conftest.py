@@ -3,7 +3,6 @@
 import hashlib
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from tests.dhash_service.queues import FAST, fill
 from tests.dhash_service.serving import Server, serving
 from tests.dhash_service.store.databases import fresh_database
 from tests.dhash_service.web.browsing import Browsing
+from tests.leftovers import owned_folder
 
 DOCUMENT = Sha256("cd" * 32)
 
@@ -53,7 +53,7 @@ class Reviewed:
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
 def reviewed(request: pytest.FixtureRequest) -> Iterator[Reviewed]:
     """A service of each database with 24 pairs: 20 of small margin, four of a document and low quality."""
-    folder = Path(tempfile.mkdtemp(prefix="web-"))
+    folder = owned_folder("wb")
     try:
         if request.param == "postgres":
             with fresh_database(request.getfixturevalue("postgres")) as url:

@@ -3,7 +3,6 @@
 import io
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from dhash_service.web.paces import paces
 from tests.dhash_service.serving import serving
 from tests.dhash_service.web.browsing import Browsing, field
 from tests.dhash_service.web.conftest import DOCUMENT, Reviewed
+from tests.leftovers import owned_folder
 from tests.pictures import encode, jpeg, photo, turned
 
 SignIn = Callable[..., Browsing]
@@ -68,7 +68,7 @@ def test_two_reviewers_never_get_the_same_pair(reviewed: Reviewed, alone: SignIn
 
 
 def test_two_releases_that_serve_at_once_never_give_the_same_pair(reviewed: Reviewed, alone: SignIn) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="web-"))
+    folder = owned_folder("wb")
     try:
         url = reviewed.server.env["DHASH_STORE"]
         with serving(folder, store=url, release="test-2", lease_seconds=60) as candidate:
