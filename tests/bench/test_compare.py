@@ -52,6 +52,7 @@ def repository(tmp_path: Path) -> Iterator[Path]:
         (folder / name).mkdir(parents=True)
     for name in NEEDED:
         shutil.copy(ROOT / "bench" / f"{name}.py", folder / "bench")
+    shutil.copy(ROOT / "tests" / "leftovers.py", folder / "tests")
     (folder / "src" / "thing.py").write_text(thing(2.0))
     (folder / "locks" / "development.txt").write_text("# made\none==1.0 \\\n    --hash=sha256:00\n")
     git(folder, "init", "--quiet", "--initial-branch", "main")
