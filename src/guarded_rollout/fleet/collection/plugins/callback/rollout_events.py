@@ -1,6 +1,10 @@
 """What happens in a play, as a JSON object a line on standard output: for `rollout fleet`."""
 
+import ctypes
 import json
+import os
+import signal
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +26,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "rollout_events"
+
+    def __init__(self) -> None:
+        super().__init__()
+        os.register_at_fork(after_in_child=_die_with_play)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._tell("play", name=play.get_name())
@@ -57,6 +65,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _tell(self, event: str, **values: object) -> None:
         print(json.dumps({"event": event, **values}, default=str), flush=True)
+
+
+def _die_with_play() -> None:
+    """Have the kernel end a worker with its play, however that dies (prctl(2), PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _words(result: dict[str, Any]) -> str:
