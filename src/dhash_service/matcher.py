@@ -67,12 +67,14 @@ class Matcher:
         self.index, feed = index_of(store, settings)
         self.follower = Follower(self.index, feed, store.bell)
 
-    def start(self) -> Self:
+    def start(self, meanwhile: Callable[[], object] = lambda: None) -> Self:
         """Begin to follow the store, and return once every known picture can be found.
 
-        From then on, whatever this process writes can be found before its writing is acknowledged.
+        From then on, whatever this process writes can be found before its writing is acknowledged. What the
+        caller has to do before it is ready, too, is done `meanwhile`.
         """
         self.follower.start()
+        meanwhile()
         while not self.follower.ready.wait(1):
             if self.follower.failures:
                 self.close()

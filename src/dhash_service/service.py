@@ -182,13 +182,16 @@ class Service:
 
     def start(self) -> Self:
         """Begin to follow the store, and return once every known picture can be found."""
-        self.documents.warm()
-        warm_up(self.algorithm)
-        self.store.now()  # the first time, it asks the server
-        self.matcher.start()
+        self.matcher.start(self._warm_up)
         # A file that was restored may have brought something back.
         self._readers.submit(self.store.erase_again, everywhere=False)
         return self
+
+    def _warm_up(self) -> None:
+        """Do what the first callers would wait for."""
+        self.documents.warm()
+        warm_up(self.algorithm)
+        self.store.now()  # the first time, it asks the server
 
     def close(self) -> None:
         """Finish what is under way, then let go of everything."""
