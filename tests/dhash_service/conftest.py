@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from dhash_service.facts import Algorithm
+from dhash_service.objects import object_store
 from dhash_service.store.migrate import upgrade
 from dhash_service.store.store import Store
 from tests.dhash_service.store.databases import fresh_database, postgres_server, sqlite_file
@@ -96,4 +97,5 @@ def s3() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def bucket(s3: dict[str, str]) -> str:
     """The URL of a folder of the test's own. One bucket for all: each takes volumes of the server's."""
+    object_store("s3://pictures").put("made", b"")  # as a server makes a bucket: by the first file
     return f"s3://pictures/{uuid.uuid4()}"

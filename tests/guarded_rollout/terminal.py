@@ -85,7 +85,8 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while not all(word in self.shown() for word in words):
             assert time.monotonic() < deadline, f"{words} never stood in:\n{self.shown()}"
-            assert self._read(0.1) or self.process.poll() is None, f"it ended with:\n{self.shown()}"
+            ended = self.process.poll() is not None  # asked first: what it wrote last may still be on its way
+            assert self._read(0.1) or not ended, f"it ended with:\n{self.shown()}"
         return self.written
 
     def press_ctrl_c(self) -> int:

@@ -51,7 +51,7 @@ def answering(body: str) -> Callable[[Sandbox], None]:
         dhash.edit(
             f"{SERVICE}/app.py",
             lambda text: (
-                text.replace("    return app\n", "    app.add_middleware(Faulty)\n    return app\n", 1)
+                text.replace("    return app\n", "    app._front = Faulty(app._front)\n    return app\n", 1)
                 + MIDDLEWARE.replace("{body}", indented)
             ),
         )

@@ -24,7 +24,6 @@ DIGEST = Sha256(hashlib.sha256(CONTENT).hexdigest())
 
 @pytest.fixture
 def originals(bucket: str) -> BucketOriginals:
-    object_store(bucket.rpartition("/")[0]).put("made", b"")  # as a server makes a bucket: by the first file
     found = originals_at(bucket)
     assert isinstance(found, BucketOriginals)
     return found
