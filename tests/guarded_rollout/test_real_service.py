@@ -16,6 +16,8 @@ from tests.dhash_service.web.conftest import new_token
 from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.servicekit import found, migration, promote, roll_back, submit
 
+pytestmark = pytest.mark.timeout(400)  # each rolls the real service out and back several times
+
 
 def set_variable(file: Path, line: str) -> None:
     """Write one more variable of the service into a rollout.toml."""
