@@ -147,16 +147,21 @@ def compress(path: Path) -> None:
 def cut(path: Path, now: datetime) -> None:
     """Keep what a running process wrote so far in `<name>-<time>.log.gz`, and empty its log.
 
-    The process appends, so it continues at the start. A line that it writes between the copy and the emptying
-    is lost, which only the process itself could prevent.
+    The process appends, so it continues at the start. What it writes while the copy is checked and made
+    durable is appended to that. A line between the last look and the emptying is lost, which only the process
+    itself could prevent.
     """
     target = path.with_name(f"{path.stem}-{now.astimezone(UTC):%Y%m%dT%H%M%S}.log.gz")
-    _write_gzip(path, target, path.stat().st_mode & 0o777)
-    os.truncate(path, 0)
+    copied = _write_gzip(path, target, path.stat().st_mode & 0o777)
+    with path.open("rb") as source, target.open("ab", buffering=0) as packed:
+        source.seek(copied)
+        while rest := source.read(CHUNK):
+            packed.write(gzip.compress(rest))  # one more member, which readers take for the same stream
+        os.truncate(path, 0)
 
 
-def _write_gzip(path: Path, target: Path, mode: int) -> None:
-    """Write a compressed copy. Raises `OSError` if it does not read back."""
+def _write_gzip(path: Path, target: Path, mode: int) -> int:
+    """Write a compressed copy; return the bytes that it holds. Raises `OSError` if it does not read back."""
     with replacing(target, mode=mode) as file:
         with path.open("rb") as source, gzip.GzipFile(path.name, "wb", fileobj=file) as packed:
             shutil.copyfileobj(source, packed, CHUNK)
@@ -167,3 +172,4 @@ def _write_gzip(path: Path, target: Path, mode: int) -> None:
             whole = sum(len(chunk) for chunk in iter(lambda: unpacked.read(CHUNK), b""))
         if whole != copied:
             raise OSError(errno.EIO, "the compressed copy does not read back")
+    return copied
