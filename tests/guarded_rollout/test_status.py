@@ -41,7 +41,7 @@ def monitored() -> Iterator[tuple[Sandbox, Terminal]]:
         made.deploy()
         made.deploy("2.0.0")
         with Terminal(["rollout", "monitor"], made.folder, columns=60) as terminal:
-            terminal.read_until("health", "left", "stable", "candidate", "100 %")
+            terminal.read_until("failures in a row", "left", "stable", "candidate", "100 %")  # judged, too
             with terminal.kept_reading():
                 yield made, terminal
             assert terminal.press_ctrl_c() == 3  # nobody watches any more: the monitor failed
