@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from tests.dhash_service.store.databases import fresh_database, postgres_server
-from tests.guarded_rollout.sandbox import OURS, ROOT, SOURCE, free_port, wait_until
+from tests.guarded_rollout.sandbox import OURS, ROOT, SOURCE, free_port, health_gate_alone, wait_until
 from tests.guarded_rollout.storage import SSHD, listens
 from tests.leftovers import owned_folder
 
@@ -320,18 +320,7 @@ def furnish(host: Host, folder: Path, url: str) -> None:
         )
         + "\n"
     )
-    health = {
-        "enabled": True,
-        "description": "answers",
-        "threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.2},
-        "actions": ["auto_rollback"],
-    }
-    gates = {
-        "monitoring": {"window_minutes": 6 / 60},
-        "quality_gates": {"health": health},
-        "auto_rollback": {"enabled": True},
-    }
-    (project / "quality-gates-config.json").write_text(json.dumps({"environments": {"production": gates}}))
+    (project / "quality-gates-config.json").write_text(health_gate_alone(6))
     if not (folder / "rollout.toml").exists():
         shutil.copy(project / "rollout.toml", folder)
         (folder / "locks").mkdir()

@@ -145,20 +145,7 @@ class Sandbox:
             "drain_seconds = 3",
         ]
         (self.folder / "rollout.toml").write_text("\n".join(lines) + "\n")
-        health = {
-            "enabled": True,
-            "description": "answers",
-            "threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.2},
-            "actions": ["auto_rollback"],
-        }
-        gates = {
-            "monitoring": {"window_minutes": window_seconds / 60},
-            "quality_gates": {"health": health},
-            "auto_rollback": {"enabled": True},
-        }
-        (self.folder / "quality-gates-config.json").write_text(
-            json.dumps({"environments": {"production": gates}})
-        )
+        (self.folder / "quality-gates-config.json").write_text(health_gate_alone(window_seconds))
 
     def open_metrics(self, port: int = 0) -> int:
         """Have the proxy answer scrapers of metrics on this port, or on a free one, from its start on."""
@@ -280,6 +267,22 @@ class Sandbox:
         for folder, _, _ in os.walk(self.folder):
             os.chmod(folder, 0o755)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def health_gate_alone(window_seconds: float) -> str:
+    """A gates file of production in which health alone is judged, and rolls back."""
+    health = {
+        "enabled": True,
+        "description": "answers",
+        "threshold": {"consecutive_failures": 2, "check_interval_seconds": 0.2},
+        "actions": ["auto_rollback"],
+    }
+    gates = {
+        "monitoring": {"window_minutes": window_seconds / 60},
+        "quality_gates": {"health": health},
+        "auto_rollback": {"enabled": True},
+    }
+    return json.dumps({"environments": {"production": gates}})
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from dhash_service.errors import StoreError
 from dhash_service.search.feed import Changes, Position
 from dhash_service.search.follower import Follower, pause
 from dhash_service.search.index import HammingIndex, Hit
+from tests.dhash_service.waiting import eventually
 
 
 class Journal:
@@ -59,13 +60,6 @@ def following(feed: Journal, **options: float | Callable[[], float]) -> Iterator
         yield follower
     finally:
         follower.stop()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
 
 
 def keys_of(follower: Follower) -> set[int]:

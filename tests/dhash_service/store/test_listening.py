@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from dhash_service.store.listening import Listener, bell_for
 from dhash_service.store.store import Store
 from tests.dhash_service.serving import free_port
 from tests.dhash_service.store.facts import NEW, picture
+from tests.dhash_service.waiting import eventually
 
 
 @pytest.fixture
@@ -46,13 +47,6 @@ def following(store: Store) -> Iterator[Follower]:
         yield follower
     finally:
         follower.stop()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
 
 
 def test_a_commit_elsewhere_is_read_when_it_is_made(writer: Store, reader: Store) -> None:
