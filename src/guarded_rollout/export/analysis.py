@@ -96,8 +96,8 @@ def scrape_job(environment: str, namespace: str, app: str) -> dict[str, object]:
     """
     pods = "__meta_kubernetes_pod"
 
-    def relabel(source: str, target: str, regex: str = "(.+)", replacement: str = "$1") -> dict[str, object]:
-        return {"source_labels": [source], "regex": regex, "target_label": target, "replacement": replacement}
+    def relabel(source: str, target: str) -> dict[str, object]:
+        return {"source_labels": [source], "regex": "(.+)", "target_label": target, "replacement": "$1"}
 
     return {
         "job_name": "rollout-service",

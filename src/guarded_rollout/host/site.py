@@ -279,10 +279,10 @@ class Site:
         return CommandResult(done.returncode == 0, done.stdout, done.stderr)
 
     def require(
-        self, release: Release, name: str, *arguments: str, slot: Slot = "blue", store: str | None = None
+        self, release: Release, name: str, *arguments: str, store: str | None = None
     ) -> CommandResult:
         """The same, raising `CommandError` with its own words when it fails."""
-        result = self.command(release, name, *arguments, slot=slot, store=store)
+        result = self.command(release, name, *arguments, store=store)
         if not result.ok:
             words = " ".join([*self._words(release, name), *arguments])
             raise CommandError(name=name, command=words, release=release.id, reason=result.reason())
