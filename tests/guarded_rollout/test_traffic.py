@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from guarded_rollout.errors import NoAnswerError, PortTakenError
+from guarded_rollout.host.caddy import PIN, SIDE_COOKIE, TRY_COOKIE, TRY_HEADER, TRY_SECONDS, configuration
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.host.proxy import PIN, SIDE_COOKIE, TRY_COOKIE, TRY_HEADER, TRY_SECONDS, configuration
 from guarded_rollout.monitor.targets import edge_log_of
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 

@@ -19,7 +19,7 @@ from guarded_rollout.config.kinds import (
     Source,
     TrendGate,
 )
-from guarded_rollout.host.proxy import HEALTHY
+from guarded_rollout.host.caddy import HEALTHY
 from guarded_rollout.host.slots import SLOTS
 from guarded_rollout.monitor.sources import CADDY_SECONDS, FAILED, RESPONSES, SECONDS
 
