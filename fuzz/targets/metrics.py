@@ -15,7 +15,7 @@ from dhash_service.metrics import Metrics as ServiceMetrics
 from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require
 from fuzz.trees import LEAVES, changed
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read

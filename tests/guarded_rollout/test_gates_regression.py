@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guarded_rollout.config.kinds import Gate, Source
+from guarded_rollout.config.kinds import Gate
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.samples import SIDES, Histogram, Sample, Side
 from guarded_rollout.gates.verdict import GateOutcome

@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from guarded_rollout.config.explain import Problem, explain
 from guarded_rollout.config.kinds import (
-    Action,
     ClientErrorRateGate,
     ErrorRateGate,
     ExtractionFailureRateGate,
@@ -19,13 +18,11 @@ from guarded_rollout.config.kinds import (
     HashTimeGate,
     HealthGate,
     MemoryGate,
-    Minutes,
-    Model,
     OwnGate,
     QueueGate,
     RegressionGate,
-    Seconds,
 )
+from guarded_rollout.config.terms import Action, Minutes, Model, Seconds
 from guarded_rollout.errors import GatesFileError, UnknownGatesEnvironmentError
 
 ALERTS_TO_ROLLBACKS = 10.0

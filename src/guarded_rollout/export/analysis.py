@@ -4,15 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import (
-    Action,
-    ConsecutiveGate,
-    Decision,
-    Gate,
-    RegressionGate,
-    Source,
-    TrendGate,
-)
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate, RegressionGate, TrendGate
+from guarded_rollout.config.terms import Action, Decision, Source
 from guarded_rollout.export.queries import ON_SLOT, NoQueryError, in_prometheus, query_of
 
 HERE = {Source.SERVICE}

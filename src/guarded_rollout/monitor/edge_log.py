@@ -28,7 +28,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Histogram, Sample, Side
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.monitor.routes import Routes

@@ -10,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 
 from guarded_rollout.config.gates import EnvironmentGates, QualityGates
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.samples import Histogram, Recording, Sample, Side
 from guarded_rollout.monitor.answers import DOUBTFUL_POLLS, IN_DOUBT, PER_POLL

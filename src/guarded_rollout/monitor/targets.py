@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
-from guarded_rollout.config.kinds import ConsecutiveGate, Source
+from guarded_rollout.config.kinds import ConsecutiveGate
 from guarded_rollout.config.service import Service
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import SIDES, Side
 from guarded_rollout.host.caddy import dial, inner_socket
 from guarded_rollout.host.endpoint import Endpoint
