@@ -34,6 +34,7 @@ from dhash_service.facts import Outcome
 from dhash_service.pictures.fingerprint import FAST, VISUAL
 from dhash_service.settings import Settings
 from tests.dhash_service.documents import pdfs
+from tests.dhash_service.waiting import eventually
 from tests.pictures import encode, jpeg, photo
 
 MEBIBYTE = 2**20
@@ -67,13 +68,6 @@ def workers(parent: int | None = None) -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline()):
                 found.append(process)
     return found
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)
 
 
 def at_work(processes: list[psutil.Process]) -> psutil.Process:
