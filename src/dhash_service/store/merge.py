@@ -100,7 +100,7 @@ def merge(
         if engine.dialect.name == "postgresql" and any(added.values()):
             with writing(engine) as connection:
                 connection.exec_driver_sql("ANALYZE")  # or it would plan for the store as it was
-        return Merged(read, added, left_out, dict(snapshot.lost))
+        return Merged(read, dict(added), left_out, dict(snapshot.lost))
 
 
 class _ErasedMeanwhile(Exception):
