@@ -159,7 +159,7 @@ def test_taking_a_backup_straight_into_the_repository_sends_only_what_changed(
     folder = copies.fetch(environment, Path(f"restic:{second.snapshot}"), tmp_path / "back")
     assert verify(folder).manifest == manifest
     notes = list(maintenance.run({"copies": maintenance.copies}, _round(environment)))
-    assert [note.words for note in notes] == [
+    assert [note.detail for note in notes] == [
         "disk: 5% of its data is as it was written",
         "disk: 1 copies were removed",
     ]
