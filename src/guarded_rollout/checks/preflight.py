@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guarded_rollout.checks import candidate, safeguards
 from guarded_rollout.checks.findings import Finding, Severity, examine, failed, ok, warning
-from guarded_rollout.config import gates
+from guarded_rollout.config.gates import gates_of
 from guarded_rollout.config.tls import TlsMode
 from guarded_rollout.errors import (
     DiskFullError,
@@ -152,7 +152,7 @@ def _health(site: Site) -> Iterator[Finding]:
 
 def _gates(site: Site) -> Iterator[Finding]:
     environment = site.environment
-    config = gates.load(environment.gates).environment(environment.name)
+    config = gates_of(environment)
     enabled = [name for name, _ in config.quality_gates.enabled()]
     if not enabled:
         yield warning("none is enabled", f"See {environment.gates.name}.")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.explain import Problem, explain
 from guarded_rollout.config.kinds import (
     ClientErrorRateGate,
@@ -208,6 +209,11 @@ def load(path: Path) -> GatesFile:
             path=path, problems="; ".join(f"{problem.where}: {problem.sentence}" for problem in problems)
         )
     return gates
+
+
+def gates_of(environment: Environment) -> EnvironmentGates:
+    """The gates of an environment. Raises `GatesFileError`, `UnknownGatesEnvironmentError`."""
+    return load(environment.gates).environment(environment.name)
 
 
 def parse(text: str) -> tuple[GatesFile | None, tuple[Problem, ...]]:

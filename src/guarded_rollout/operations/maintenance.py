@@ -10,8 +10,8 @@ from guarded_rollout.backup.retention import remove, surplus
 from guarded_rollout.checks.findings import Finding, Severity, failed, ok, ok_if
 from guarded_rollout.checks.service_checks import ask, checks_of
 from guarded_rollout.clock import Clock
-from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
+from guarded_rollout.config.gates import gates_of
 from guarded_rollout.config.service_checks import When
 from guarded_rollout.config.tls import TlsMode
 from guarded_rollout.errors import RolloutError
@@ -145,7 +145,7 @@ def certificate(work: Round) -> Iterator[Finding]:
 
 def thresholds(work: Round) -> Iterator[Finding]:
     """Describe the gates, and compare them with the values of the last windows."""
-    configured = gates.load(work.environment.gates).environment(work.environment.name)
+    configured = gates_of(work.environment)
     for line in describe_environment(configured):
         yield ok(line)
     sessions = newest_sessions(
