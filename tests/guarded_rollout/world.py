@@ -27,6 +27,7 @@ from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.runner import DeployResult
 from guarded_rollout.rollout.steps import STEPS, watch
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
+from guarded_rollout.rollout.steps.stage import clear_slot
 from tests.guarded_rollout.manual_clock import ManualClock
 
 T = TypeVar("T")
@@ -239,8 +240,7 @@ def _nothing(work: Work) -> None:
 
 
 def _stage(work: Work) -> None:
-    if work.outgoing is None:
-        work.site.traffic.give(work.slot, 100)
+    clear_slot(work)
     work.site.start(work.slot, work.incoming)
 
 

@@ -85,20 +85,21 @@ def plan_rollback(
     rollout = journal.open_rollout(site.environment.name)
     serving = site.serving()
     slot = site.slots.find(release.id)
+    tried = rollout.target if rollout is not None and rollout.target != release.id else None
+    candidate = _standing(site, tried) if tried is not None else None
     if rollout is not None and rollout.source == rollout.target == release.id:
         slot = _slot_before_restart(rollout)
         outgoing = site.slots.release(other(slot))
-    elif rollout is not None and rollout.target not in (None, release.id):
-        outgoing = _standing(site, rollout.target or "")
+    elif candidate is not None:
+        outgoing = candidate
     elif serving is not None and serving.id == release.id:
         # An earlier rollback may have failed after it had moved the traffic: what it left still runs.
         slot = site.traffic.serving()
         outgoing = site.slots.release(other(slot))
     else:
         outgoing = serving
-    if slot is None:
-        taken = site.slots.find(outgoing.id) if outgoing else None
-        slot = "blue" if taken == "green" else "green" if taken == "blue" else site.traffic.serving()
+    if slot is None:  # it stands nowhere: what serves goes on until this one has been verified
+        slot = other(site.traffic.serving()) if outgoing else site.traffic.serving()
     warm = site.slots.release(slot) == release and site.answers(slot)
     steps = rollback_steps(
         warm=warm,
@@ -115,7 +116,8 @@ def plan_rollback(
 
 def _slot_before_restart(rollout: Rollout) -> Slot:
     """Return the slot of a release before its restart: it stands in both now, so its id tells nothing."""
-    return rollout.slot if rollout.is_rollback else other(rollout.slot)
+    named: Slot = "green" if rollout.plan.get("slot") == "green" else "blue"
+    return named if rollout.is_rollback else other(named)
 
 
 def _standing(site: Site, release: str) -> Release | None:

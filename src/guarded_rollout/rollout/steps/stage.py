@@ -8,6 +8,18 @@ from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.migrate import require_schema
 
 
+def clear_slot(work: Work) -> None:
+    """Keep clients away from a release that is about to start and that nobody has verified.
+
+    What a rollback finds in the slot may be the control or the spare of a rollout that is still open.
+    """
+    traffic, there = work.site.traffic, work.site.slots.release(work.slot)
+    if work.outgoing is None:
+        traffic.give(work.slot, 100)  # nothing answers yet: no traffic to protect
+    elif there is not None and there != work.incoming:
+        traffic.give(work.outgoing_slot, 100)
+
+
 class StageRelease(RolloutStep):
     name: ClassVar[str] = "stage"
 
@@ -17,8 +29,7 @@ class StageRelease(RolloutStep):
     def do(self, work: Work) -> Evidence:
         if not any(step.brings_schema for step in work.steps):
             require_schema(work.incoming, plan_for(work.site, work.incoming, known=True))
-        if work.outgoing is None:
-            work.site.traffic.give(work.slot, 100)  # nothing answers yet: no traffic to protect
+        clear_slot(work)
         work.site.traffic.ensure()
         work.site.start(work.slot, work.incoming)
         processes = work.site.processes
