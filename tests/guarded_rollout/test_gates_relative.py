@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from guarded_rollout.config.gates import EnvironmentGates, QualityGates
-from guarded_rollout.config.terms import Action
+from guarded_rollout.config.kinds import Action
 from guarded_rollout.gates.panel import Change
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Histogram, Recording, Side
@@ -70,7 +70,7 @@ def test_a_third_slower_alerts_and_is_let_be() -> None:
 
 
 def test_a_release_that_works_alone_is_held_against_what_stable_was_before() -> None:
-    alone = recording(Drawn(15, Fault(slower=3), seconds=200, control=0))
+    alone = recording(Drawn(15, Fault(slower=2.5), seconds=200, control=0))
     found = replay(gates("relative_median_time"), alone)
     assert found.rolled_back_at is not None
     later = replace(alone, samples=tuple(one for one in alone.samples if one.side is not Side.BEFORE))

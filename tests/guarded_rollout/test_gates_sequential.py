@@ -1,16 +1,153 @@
 """Sequential tests hold whenever they are looked at, and see what comes late as well."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from guarded_rollout.gates.detector import Evidence
+from guarded_rollout.gates.detector import NONE, Evidence
 from guarded_rollout.gates.sequential import LimitDetector, RatioDetector, ShareDetector, SignDetector
 from guarded_rollout.gates.statistics import rate_at_most
 
 ALPHA = 0.05  # large, so that too many wrong decisions would show in a few hundred windows
 WINDOWS, READINGS = 120, 120
+
+
+# ---- what the tests must say, from their definitions
+
+
+def wealth(factors: Sequence[Sequence[float]], at: Sequence[float]) -> float:
+    """All stakes together after these readings: half of them laid at the start, half of the rest by 1800 s.
+
+    `factors` has, for each reading, what each alternative's stake is multiplied by.
+    """
+    shares, total = [time / (time + 1800) for time in (0.0, *at)], 0.0
+    for alternative in zip(*factors, strict=True):
+        total += 0.5 * math.prod(alternative)
+        for begun in range(len(at)):
+            total += 0.5 * (shares[begun + 1] - shares[begun]) * math.prod(alternative[begun:])
+    return total / len(factors[0])
+
+
+def strength(factors: Sequence[Sequence[float]], at: Sequence[float], alpha: float = 1e-4) -> float:
+    return math.log(wealth(factors, at)) / math.log(1 / alpha)
+
+
+AT = (60.0, 150.0, 900.0)
+
+
+def test_the_ratio_test_pays_how_much_likelier_each_worse_ratio_makes_what_was_counted() -> None:
+    detector, factors = RatioDetector(2), []
+    for (bad, n), (stable_bad, m), at in zip(
+        ((6, 40), (7, 35), (5, 50)), ((1, 60), (0, 80), (1, 70)), AT, strict=True
+    ):
+        detector.take((bad, n), (stable_bad, m), at)
+        chances = [n * ratio / (n * ratio + m) for ratio in (2, 3, 4, 8, 20, 100)]
+        limit, *worse = chances
+        factors.append([(q / limit) ** bad * ((1 - q) / (1 - limit)) ** stable_bad for q in worse])
+    assert detector.evidence.strength == pytest.approx(strength(factors, AT))
+    assert detector.evidence.counts == (18, 125)
+
+
+def test_the_share_test_pays_how_much_likelier_a_worse_share_is_than_a_common_one() -> None:
+    guesses = (0.1, 0.0, 1.0)  # too sure a guess is none
+    detector, factors = ShareDetector(1e-3), []
+    for (some, n), (stable_some, m), guess, at in zip(
+        ((9, 20), (0, 5), (19, 19)), ((2, 20), (0, 4), (2, 3)), guesses, AT, strict=True
+    ):
+        detector.take((some, n), (stable_some, m), guess, at)
+        guess, factors = min(max(guess, 0.001), 0.95), [*factors, []]
+        for times in (2, 6, 30):
+            worse = times * guess / (1 - guess + times * guess)
+            mean = (n * worse + m * guess) / (n + m)
+            mine = (worse / mean) ** some * ((1 - worse) / (1 - mean)) ** (n - some)
+            factors[-1].append(
+                mine * (guess / mean) ** stable_some * ((1 - guess) / (1 - mean)) ** (m - stable_some)
+            )
+    assert detector.evidence.strength == pytest.approx(strength(factors, AT, 1e-3))
+    assert detector.evidence.counts == (28, 44)
+
+
+def test_the_limit_test_pays_how_much_likelier_each_worse_rate_makes_what_was_counted() -> None:
+    detector, factors = LimitDetector(0.2), []
+    for (bad, total), at in zip(((6, 10), (1, 6), (2, 5)), AT, strict=True):
+        detector.take(bad, total, at)
+        worse = [0.25 * times / (1 + 0.25 * times) for times in (2, 3, 6, 12)] + [0.99]
+        factors.append([(q / 0.2) ** bad * ((1 - q) / 0.8) ** (total - bad) for q in worse])
+    assert detector.evidence.strength == pytest.approx(strength(factors, AT))
+    assert detector.evidence.counts == (9, 21)
+
+
+def test_the_sign_test_pays_for_readings_that_are_beyond_more_often_than_not() -> None:
+    detector = SignDetector()
+    for beyond, at in zip((True, False, True, True), (*AT, 1000.0), strict=True):
+        detector.take(beyond, at)
+    assert detector.evidence == NONE  # what was bet on is not won back
+    for at in (1001.0, 1002.0, 1003.0):
+        detector.take(True, at)
+    signs = (True, False, True, True, True, True, True)
+    factors = [[2 * one if beyond else 2 * (1 - one) for one in (0.7, 0.9, 0.99)] for beyond in signs]
+    times = (*AT, 1000.0, 1001.0, 1002.0, 1003.0)
+    assert detector.evidence.strength == pytest.approx(strength(factors, times))
+
+
+def test_evidence_counts_from_when_the_stakes_last_stood_where_they_began() -> None:
+    detector = SignDetector()
+    for at in (10.0, 20.0, 30.0):
+        detector.take(False, at)
+    assert detector.evidence == NONE
+    for at in range(40, 400, 10):
+        detector.take(True, at)
+        found = detector.evidence
+        if found.strength > 0:
+            break
+    since = found.since  # the reading before the one that brought them above
+    assert found.counts == (1, 1)
+    assert since == at - 10
+    detector.take(True, at + 10)
+    assert (detector.evidence.counts, detector.evidence.since) == ((2, 2), since)
+    detector.take(False, at + 20)
+    assert detector.evidence.counts in ((2, 3), ())
+
+
+def test_conclusive_evidence_is_held_at_the_threshold_and_stays_until_all_of_it_is_gone() -> None:
+    detector, readings = RatioDetector(1), 0
+    detector.take((160, 1000), (40, 1000), 5)
+    assert detector.evidence == Evidence(pytest.approx(1), 0.0, (160, 1000), True)  # type: ignore[arg-type]
+    while detector.evidence.strength > 0:
+        assert detector.evidence.conclusive
+        readings += 1
+        detector.take((1, 1000), (1, 1000), 5 + readings)
+    assert detector.evidence == NONE
+    worn = -math.log(0.8 / 0.5) - math.log(0.2 / 0.5)  # by a reading, of a stake on four times as many
+    assert readings == math.ceil(math.log(1e4) / worn)
+
+
+def test_nothing_to_compare_with_changes_nothing() -> None:
+    ratio, share = RatioDetector(1), ShareDetector()
+    for mine, stable in (((5, 10), (0, 0)), ((0, 0), (5, 10)), ((5, 10), (0, -1)), ((5, -1), (0, 10))):
+        ratio.take(mine, stable, 3600)
+        share.take(mine, stable, 0.5, 3600)
+    ratio.take((5, 1), (0, 1))
+    share.take((1, 1), (0, 1), 0.5)
+    fresh, other = RatioDetector(1), ShareDetector()
+    fresh.take((5, 1), (0, 1))
+    other.take((1, 1), (0, 1), 0.5)
+    assert ratio.evidence == fresh.evidence
+    assert share.evidence == other.evidence
+
+
+def test_a_reading_that_comes_late_counts_as_of_the_one_before() -> None:
+    late, usual = SignDetector(), SignDetector()
+    for detector, second in ((late, 10.0), (usual, 100.0)):
+        detector.take(True, 100.0)
+        for at in (second, 200.0, 300.0, 400.0):
+            detector.take(True, at)
+    assert late.evidence == usual.evidence
+
+
+# ---- how often they are wrong, and how soon they are right
 
 
 def wrong(seed: int, share: float, *, swinging: bool) -> int:

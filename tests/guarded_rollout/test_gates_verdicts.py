@@ -2,14 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
-from guarded_rollout.config.kinds import Gate
-from guarded_rollout.config.terms import Decision
+from guarded_rollout.config.kinds import Decision, Gate
 from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.samples import Histogram, Sample, Side
-from guarded_rollout.gates.verdict import GateOutcome, Verdict
+from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict
 from tests.guarded_rollout.gatekit import EDGES, gate, judge, probe, proxy, service, shipped_gate, times
 
 PASS, FAIL = GateOutcome.PASS, GateOutcome.FAIL
@@ -203,6 +203,28 @@ def test_an_older_reading_does_not_replace_a_newer_one() -> None:
     assert one.verdict(20).failed
 
 
+def test_a_gauge_is_told_in_the_limits_unit_with_how_often_it_was_read() -> None:
+    own = gate(
+        "memory",
+        kind="gauge",
+        metric="memory",
+        metric_unit="MiB",
+        unit="GiB",
+        threshold={"max_value": 2, "check_interval_seconds": 30},
+    )
+    one = judge_of("memory", own)
+    assert (one.verdict(0).samples, one.verdict(0).needed) == (0, 1)
+    assert not one.take(service(0, side=Side.STABLE, memory=9999))
+    for at, mebibytes in enumerate((1024, 3072)):
+        one.take(service(at, memory=mebibytes))
+        one.take(service(at, memory=9999))  # of the same moment: it was read already
+    verdict = one.verdict(1)
+    assert (verdict.outcome, verdict.value, verdict.reason) == (FAIL, 3, "3 is more than 2 GiB")
+    assert (verdict.samples, verdict.needed, verdict.full) == (2, 1, True)
+    one.take(service(2, memory=512))
+    assert one.verdict(2).reason == "0.5 is within 2 GiB"
+
+
 # ---- health
 
 
@@ -377,3 +399,42 @@ def test_a_quantile_in_the_last_bucket_is_valid_json_for_everybody() -> None:
     verdict = Verdict("p95", GateOutcome.FAIL, "beyond", 2000, "ms", value=80_000, low=80_000, high=math.inf)
     told = json.dumps(verdict.as_json(), allow_nan=False)
     assert Verdict.from_json(json.loads(told)).value == 80_000
+
+
+@pytest.mark.parametrize(
+    ("verdict", "measured", "short"),
+    [
+        (Verdict("rate", PASS, "", 5, "%", value=0.41237), "0.4124 % (limit 5 %)", "0.4124/5 %"),
+        (Verdict("rate", NO_DATA, "", 5, "%"), "– (limit 5 %)", "–/5 %"),
+        (Verdict("queue", PASS, "", 5, value=4), "4 (limit 5)", "4/5"),
+        (Verdict("health", PASS, "", 2, IN_A_ROW, 0), "0 failures in a row (limit 2)", None),
+        (Verdict("health", PASS, "", 2, IN_A_ROW, 1), "1 failure in a row (limit 2)", None),
+        (Verdict("health", FAIL, "", 2, IN_A_ROW, 3), "3 failures in a row (limit 2)", None),
+    ],
+    ids=str,
+)
+def test_a_verdict_in_short_has_its_value_and_its_limit(
+    verdict: Verdict, measured: str, short: str | None
+) -> None:
+    assert verdict.measured == measured
+    assert short is None or verdict.short == short
+
+
+def test_a_verdict_in_json_says_what_is_known_to_four_digits() -> None:
+    bare = {
+        "gate": "rate",
+        "verdict": "pass",
+        "reason": "within",
+        "threshold": 5,
+        "unit": "",
+        "samples": 0,
+        "needed": 0,
+        "window_full": False,
+        "conclusive": False,
+        "silent_seconds": 0.0,
+    }
+    assert Verdict("rate", PASS, "within", 5).as_json() == bare
+    known = Verdict("rate", PASS, "within", 5, value=1.23456, low=0, high=2, silent_seconds=1.25)
+    told = {"actual_value": 1.2346, "low": 0, "high": 2, "silent_seconds": 1.2}
+    assert known.as_json() == bare | told
+    assert Verdict.from_json(known.as_json()) == replace(known, value=1.2346, silent_seconds=1.2)

@@ -43,7 +43,7 @@ class Stakes:
         if fresh > 0:
             self._logs = [_log_add(one, math.log(self._share * fresh)) for one in self._logs]
         self._laid_at = at
-        self._logs = [max(-1e6, one + gain) for one, gain in zip(self._logs, gains, strict=True)]
+        self._logs = [one + gain for one, gain in zip(self._logs, gains, strict=True)]
         self._counts = (self._counts[0] + counts[0], self._counts[1] + counts[1])
         if (over := self.nats - self._threshold) >= 0:
             self._logs = [one - over for one in self._logs]

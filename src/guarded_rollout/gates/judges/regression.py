@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from operator import add
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.kinds import RegressionGate
-from guarded_rollout.config.terms import Action, Decision
+from guarded_rollout.config.kinds import Action, Decision, RegressionGate
 from guarded_rollout.gates.detector import NONE, Evidence
 from guarded_rollout.gates.judges.base import Judge, summed
 from guarded_rollout.gates.judges.comparisons import (
@@ -73,7 +72,7 @@ class _Question:
         self._before: Values | None = None
         self._waiting: dict[Side, Values] = {}
         self._levels: dict[Side, Values] = {}
-        self._paired_at: float | None = None
+        self._paired_at = -math.inf
 
     def learn(self, sample: Sample, began_at: float) -> bool:
         """Take a sample; False if what is compared is not in it."""
@@ -86,12 +85,12 @@ class _Question:
             return True
         increment = self._windows[sample.side].take(sample.at, counts, sample.started_at)
         if increment is None:
-            self._paired_at = max(self._paired_at or sample.at, sample.at)
+            self._paired_at = max(self._paired_at, sample.at)
             return True
         before = self._waiting.get(sample.side)
         self._waiting[sample.side] = tuple(map(add, before, increment)) if before else increment
         if len(self._waiting) == len(SIDES):  # only what was counted over the same time is compared
-            seconds = sample.at - (self._paired_at or sample.at)
+            seconds = sample.at - self._paired_at
             mine, stable = self._waiting[Side.CANDIDATE], self._waiting[Side.STABLE]
             if seconds > 0:
                 for test in self._tests.values():
