@@ -3,10 +3,9 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 
+from chaos.draw import Fault
 from chaos.faults.base import Scene
-from chaos.plan import Fault
 
 WAIT_SECONDS = 20.0
 HOLDER = """
@@ -45,7 +44,7 @@ def lock(scene: Scene, fault: Fault) -> Iterator[str]:
 def _lock_postgresql(url: str) -> Iterator[str]:
     import psycopg
 
-    with suppress(psycopg.OperationalError), psycopg.connect(url) as connection:  # the server may die
+    with psycopg.connect(url) as connection:
         connection.execute("LOCK TABLE images IN SHARE ROW EXCLUSIVE MODE")
         yield "the table of images"
         connection.rollback()

@@ -2,8 +2,10 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -11,10 +13,21 @@ from hypothesis import strategies as st
 
 from guarded_rollout.backup import originals
 from guarded_rollout.backup.catalog import BackupEntry, find, latest, name_for, parse
-from guarded_rollout.backup.retention import RetentionRule, plan, remove_originals
+from guarded_rollout.backup.retention import (
+    RetentionPlan,
+    RetentionRule,
+    decide,
+    needed_by,
+    plan,
+    remove,
+    remove_originals,
+    rule_of,
+    surplus,
+)
 from guarded_rollout.config.environments import parse as parse_environments
 from guarded_rollout.config.holding import holding_of
 from guarded_rollout.errors import RetentionRuleError
+from guarded_rollout.journal.model import Rollout, StepRun
 from tests.guarded_rollout.backups import Project
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -155,6 +168,105 @@ def test_another_services_backups_are_not_ours(tmp_path):
     assert made.name.startswith("shop_production_")
 
 
+# ---- in a folder
+
+
+def test_each_says_why_it_stays() -> None:
+    backups = hours(1, 2, 30, 50, 100)
+    decided = plan(backups, RetentionRule(2, timedelta(hours=40)), now=NOW, needed={backups[4].name})
+    reasons = [
+        "among the last 2",
+        "among the last 2",
+        "younger than 40 h",
+        "an open rollout may return to it",
+    ]
+    assert [kept.reason for kept in decided.keep] == reasons
+    assert decided.remove == (backups[3],)
+    by_age = plan(backups[:1], RetentionRule(younger_than=timedelta(minutes=30)), now=NOW)
+    assert [kept.reason for kept in by_age.keep] == ["the newest"]
+    half = plan(hours(1, 1.25), RetentionRule(1, timedelta(minutes=90)), now=NOW).keep[1]
+    assert half.reason == "younger than 1.5 h"
+
+
+def test_exactly_as_old_as_the_rule_says_is_too_old() -> None:
+    rule = RetentionRule(last=1, younger_than=timedelta(hours=72))
+    assert plan(hours(1, 72), rule, now=NOW).remove == tuple(hours(72))
+    none = RetentionRule(last=1, younger_than=timedelta(0))
+    assert plan(hours(-1, 0), none, now=NOW).remove == tuple(hours(0))
+
+
+def opened(*evidence: dict[str, object] | None, at: datetime = NOW) -> Rollout:
+    steps = tuple(StepRun(f"step{n}", at, {}, evidence=found) for n, found in enumerate(evidence))
+    return Rollout(UUID(int=0), "production", "up", "me", "a", "b", "", at, steps)
+
+
+def test_an_open_rollout_may_return_to_its_own_backups_and_to_the_last_one_before_it() -> None:
+    backups = hours(-1, 0, 1, 2)
+    assert needed_by(opened(), backups) == {backups[1].name}
+    assert needed_by(opened(), backups[:1]) == set()
+    own = opened(None, {"backup": "/b/own.zip", "size": 3}, {"safety_copy": "/b/safety/copy.zip"})
+    assert needed_by(own, backups[2:]) == {"own.zip", "copy.zip", backups[2].name}
+    assert needed_by(opened({"backup": backups[1].name}), backups) == {backups[1].name}
+    assert needed_by(opened({"backup": None}), []) == set()
+
+
+def touch(folder: Path, *entries: BackupEntry) -> list[BackupEntry]:
+    folder.mkdir(exist_ok=True)
+    placed = [replace(entry, path=folder / entry.path, service="dhash") for entry in entries]
+    for entry in placed:
+        for path in entry.files:
+            path.touch()
+    return placed
+
+
+def test_what_no_open_rollout_needs_and_the_rule_gives_up_is_decided_to_go(tmp_path: Path) -> None:
+    backups = touch(tmp_path, *hours(100, 200, 300))
+    touch(tmp_path, backup(timedelta(hours=400), "staging"))
+    rule = RetentionRule(last=1)
+    assert decide(tmp_path, "production", rule, None, NOW).remove == tuple(backups[1:])
+    rollout = opened(at=NOW - timedelta(hours=150))
+    decided = decide(tmp_path, "production", rule, rollout, NOW, service="dhash")
+    assert decided.remove == (backups[2],)
+    assert decide(tmp_path, "production", rule, None, NOW, service="shop").remove == ()
+
+
+def test_backups_and_safety_copies_go_by_the_same_rule_the_operators_or_the_files(tmp_path: Path) -> None:
+    gates = tmp_path / "quality-gates-config.json"
+    watched = {"quality_gates": {}, "auto_rollback": {"backup_retention_hours": 48}}
+    gates.write_text(json.dumps({"environments": {"production": watched}}))
+    tables = {"project": {"keep_backups": 2}, "environments": {"production": {"port": 3000}}}
+    environment = parse_environments(tables, tmp_path / "rollout.toml").environment("production")
+    assert rule_of(environment) == RetentionRule(2, timedelta(hours=48))
+    assert rule_of(environment, keep=5, hours=1.5) == RetentionRule(5, timedelta(minutes=90))
+    environment.backups.mkdir(parents=True)
+    backups = touch(environment.backups, *hours(1, 60, 70))
+    safety = [
+        BackupEntry(Path(f"before-rollback_production_{one.taken_at:%Y%m%d_%H%M%S}.zip"), "production", NOW)
+        for one in hours(50, 60, 70)
+    ]
+    touch(environment.backups / "safety", *safety)
+    (folder, plan_), (inner, safe) = surplus(environment, None, NOW)
+    assert (folder, inner) == (environment.backups, environment.backups / "safety")
+    assert plan_.remove == (backups[2],)
+    assert [entry.name for entry in safe.remove] == [safety[2].name]
+    assert not [plan_ for _, plan_ in surplus(environment, None, NOW, rule=RetentionRule(9)) if plan_.remove]
+    elsewhere = [place for place, _ in surplus(environment, None, NOW, folder=tmp_path)]
+    assert elsewhere == [tmp_path, tmp_path / "safety"]
+
+
+def test_removing_takes_all_files_of_a_backup_and_the_claims_of_killed_writers(tmp_path: Path) -> None:
+    gone, kept = touch(tmp_path, *hours(300, 200))
+    claims = hours(24.1, 24, 1)
+    foreign = [backup(timedelta(hours=99), name) for name in ("development", "staging")]
+    for claim in (*claims, *foreign):
+        (tmp_path / claim.checksum).touch()
+    (tmp_path / "notes.zip.sha256").touch()
+    decided = RetentionPlan((), (gone,))
+    assert list(remove(decided, tmp_path, "production", NOW)) == [gone]
+    left = {path.name for path in kept.files} | {one.checksum.name for one in (*claims[1:], *foreign)}
+    assert {path.name for path in tmp_path.iterdir()} == left | {"notes.zip.sha256"}
+
+
 # ---- what was erased
 
 
@@ -175,17 +287,40 @@ def test_an_original_goes_with_the_last_backup_that_lists_it(tmp_path):
     os.utime(project.backups / "originals" / digests[0], (days_ago, days_ago))
     project.take(originals=service)
     assert remove_originals(project.backups) == [], "the first backup has it"
+    (project.backups / "safety").mkdir()
+    moved = [(path, project.backups / "safety" / path.name) for path in first.files if path.exists()]
+    for path, copy in moved:
+        path.rename(copy)
+    assert remove_originals(project.backups) == [], "a safety copy has it"
+    for path, copy in moved:
+        copy.rename(path)
     damaged = project.backups / "shop_staging_20260101_000000.zip"
     damaged.write_text("not a zip")
     first.path.unlink()
     assert remove_originals(project.backups) == [], "nobody knows what that one lists"
     damaged.unlink()
-    assert [path.name for path in remove_originals(project.backups)] == [digests[0]]
+    list(remove(RetentionPlan((), ()), project.backups, "production", NOW))
+    assert kept_originals(project) == {*digests}, "safety copies come last, and then they go"
+    list(remove(RetentionPlan((), ()), project.backups / "safety", "production", NOW))
     assert kept_originals(project) == {digests[1]}
+
+
+@pytest.mark.parametrize("name", ["backups", "taken"])
+def test_originals_beside_another_folder_are_none_of_ours(tmp_path: Path, name: str) -> None:
+    """As those of a service that keeps its own beside its backups."""
+    (tmp_path / name).mkdir()
+    (tmp_path / "originals").mkdir()
+    for content, days in ((b"old", 9), (b"new", 0)):
+        path = tmp_path / "originals" / hashlib.sha256(content).hexdigest()
+        path.write_bytes(content)
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    list(remove(RetentionPlan((), ()), tmp_path / name, "production", NOW))
+    assert len([*(tmp_path / "originals").iterdir()]) == 2
 
 
 def test_an_original_that_a_backup_on_its_way_may_list_stays(tmp_path):
     project, service = Project(tmp_path), tmp_path / "originals"
+    assert remove_originals(project.backups) == [], "it keeps none"
     digest = hashlib.sha256(b"new").hexdigest()
     service.mkdir()
     (service / digest).write_bytes(b"new")

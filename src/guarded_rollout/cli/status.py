@@ -135,9 +135,9 @@ def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
 
 def _gates_of(environment: Environment) -> "EnvironmentGates | None":
     """Load the gates; None if the file cannot be read: the rest of the status is still worth showing."""
-    from guarded_rollout.config.gates import gates_of
+    from guarded_rollout.config import gates as gates_file
 
     try:
-        return gates_of(environment)
+        return gates_file.load(environment.gates).environment(environment.name)
     except RolloutError:
         return None
