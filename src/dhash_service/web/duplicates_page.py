@@ -15,9 +15,9 @@ from dhash_service.api.duplicates import DuplicateRadius
 from dhash_service.duplicates import COLUMNS, DuplicateGroup, Grouping, Rule, rows
 from dhash_service.facts import Verdict
 from dhash_service.search.pairs import WIDEST
-from dhash_service.web.found import bits
 from dhash_service.web.pages import environment, render
 from dhash_service.web.visitors import Reader, Reviewer
+from dhash_service.web.words import bits
 
 PAGE = 20
 """Groups on one page."""

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dhash_service.api.problems import Problem
 from dhash_service.errors import DhashError
-from dhash_service.web.found import size
 from dhash_service.web.visitors import NOBODY, Visitor, visit
+from dhash_service.web.words import size
 from web_assets import Assets, icon, page_headers
 
 HERE = Path(__file__).parent

@@ -9,8 +9,8 @@ from dhash_service.pictures.originals import Originals
 from dhash_service.reviewing import Pair, ReviewProgress
 from dhash_service.search.confidence import SENTENCES, Reason
 from dhash_service.store.verdicts import Counted
-from dhash_service.web.found import QUALITY
 from dhash_service.web.pages import short_release
+from dhash_service.web.words import QUALITY
 
 Json = dict[str, Any]
 

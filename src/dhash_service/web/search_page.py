@@ -39,12 +39,12 @@ from dhash_service.web.found import (
     Shown,
     left_out,
     sections,
-    sentences,
     summary,
 )
 from dhash_service.web.pages import render, visitor_of
 from dhash_service.web.standing import Standing
 from dhash_service.web.visitors import Anyone, Reader, require_same_origin
+from dhash_service.web.words import sentences
 
 router = APIRouter()
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from dhash_service.facts import Image, Match, Neighbour, Status
 from dhash_service.search.confidence import SENTENCES
 from dhash_service.web.asked import Asked, Kind, kind_of
-from dhash_service.web.found import Card, Told, differ, headline, percent, sections, sentences, size, squares
+from dhash_service.web.found import Card, Told, sections, squares
 from dhash_service.web.pages import short_release
+from dhash_service.web.words import differ, headline, percent, sentences, size
 from tests.dhash_service.store.facts import NOON, picture
 
 
