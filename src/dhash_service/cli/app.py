@@ -2,10 +2,14 @@
 
 import gc
 import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dhash_service.errors import DhashError
+
+if TYPE_CHECKING:
+    from dhash_service.store.store import Store
 
 app = typer.Typer(
     name="dhash",
@@ -25,6 +29,17 @@ ALGORITHM_HELP = (
 YOUNG_OBJECTS = 50_000
 """New objects that the collector waits for. With Python's 700 it goes through all that was imported
 again and again while more is imported: a fifth of the processor time that the service needs to start."""
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def open_store() -> "Store":
+    """Open the store that the settings name. Its modules are imported only now."""
+    from dhash_service.settings import Settings
+    from dhash_service.store.store import Store
+
+    return Store.open_from(Settings.load())
 
 
 def report(error: DhashError) -> None:

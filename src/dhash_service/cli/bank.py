@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import AsJson, app
 from dhash_service.facts import BankAction
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ app.add_typer(bank, name="bank")
 LONGEST_LIST = 1 << 30  # bytes
 
 Name = Annotated[str, typer.Argument(help="The bank's name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Remove = Annotated[bool, typer.Option("--remove", help="Take them out instead.")]
 
 

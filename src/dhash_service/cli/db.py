@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import AsJson, app, open_store
 from dhash_service.facts import Subject, Tombstone, new_id
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 db = typer.Typer(no_args_is_help=True, help="The store: its schema, checks, snapshots and merges.")
 app.add_typer(db, name="db")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @db.command(epilog="Example: dhash db current --json")
@@ -251,11 +249,9 @@ def forget(
 
     For a store that an older backup has replaced: it is told what was erased since. A merge does this itself.
     """
-    from dhash_service.settings import Settings
     from dhash_service.store.merge import merge_erasures
-    from dhash_service.store.store import Store
 
-    with Store.open_from(Settings.load()) as store:
+    with open_store() as store:
         learnt = merge_erasures(store.engine, file, algorithm=store.algorithm)
         removed = store.erase_again()
     if as_json:
@@ -294,10 +290,8 @@ def gone(
     release: Annotated[str, typer.Option(help="A release in quarantine.")], as_json: AsJson = False
 ) -> None:
     """Name the images that left search with a release: one that is sent again is fingerprinted again."""
-    from dhash_service.settings import Settings
-    from dhash_service.store.store import Store
 
-    with Store.open_from(Settings.load()) as store:
+    with open_store() as store:
         found = store.gone_with(release)
     for digest in found:
         typer.echo(json.dumps({"sha256": digest}) if as_json else digest)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import app, open_store
 
 if TYPE_CHECKING:
     from dhash_service.duplicates import DuplicateGroup
@@ -51,15 +51,13 @@ def duplicates(
     """
     from dhash_service.duplicates import COLUMNS, Duplicates, Rule, rows
     from dhash_service.errors import BadRequestError
-    from dhash_service.settings import Settings
-    from dhash_service.store.store import Store
 
     if as_json + as_csv + as_html > 1:
         raise BadRequestError("More than one format is asked for.", "Choose --json, --csv or --html.")
     if parquet is not None:
         tell_parquet(parquet, radius)
         return
-    with Store.open_from(Settings.load()) as store:
+    with open_store() as store:
         finder = Duplicates(store)
         found = finder.find(radius, within)
 

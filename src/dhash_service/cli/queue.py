@@ -7,23 +7,19 @@ from uuid import UUID
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import AsJson, app, open_store
 from dhash_service.facts import Verdict
 
 queue = typer.Typer(no_args_is_help=True, help="The review queue: status, list, decide.")
 app.add_typer(queue, name="queue")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @queue.command(epilog="Example: dhash queue status --json")
 def status(as_json: AsJson = False) -> None:
     """Show how many lookups wait, why, and since when."""
     from dhash_service.api.models import QueueStatus
-    from dhash_service.settings import Settings
-    from dhash_service.store.store import Store
 
-    with Store.open_from(Settings.load()) as store:
+    with open_store() as store:
         now = QueueStatus.of(store.queue.status(), datetime.now(UTC))
     if as_json:
         typer.echo(now.model_dump_json())
@@ -44,11 +40,9 @@ def list_(
 ) -> None:
     """List the lookups that wait, oldest first."""
     from dhash_service.api.models import QueuePage
-    from dhash_service.settings import Settings
     from dhash_service.store.review import Filter
-    from dhash_service.store.store import Store
 
-    with Store.open_from(Settings.load()) as store:
+    with open_store() as store:
         found = store.queue.page(Filter(reason), after, limit)
         page = QueuePage.of(*store.pictured(found.lookups), found.after)
     for item in page.items:

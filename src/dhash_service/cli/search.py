@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import AsJson, app
 from dhash_service.cli.remote import Url, asking
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def search(
         bool, typer.Option("--variants", help="Turned and mirrored copies of the picture, too.")
     ] = False,
     url: Url = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the nearest known pictures in the store that DHASH_STORE names, nearest first."""
     from dhash_service.errors import BadRequestError

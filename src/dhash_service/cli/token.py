@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import AsJson, app, open_store
 from dhash_service.facts import Role, Sha256, Token, new_id
 
 token = typer.Typer(no_args_is_help=True, help="Bearer tokens: create, list, revoke.")
 app.add_typer(token, name="token")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @token.command(epilog="Example: dhash token create rita --role reviewer")
@@ -43,10 +41,8 @@ def create(
 @token.command("list", epilog="Example: dhash token list --json")
 def list_(as_json: AsJson = False) -> None:
     """Show every token ever made, without its secret."""
-    from dhash_service.settings import Settings
-    from dhash_service.store.store import Store
 
-    with Store.open_from(Settings.load()) as store:
+    with open_store() as store:
         tokens = store.tokens()
     for each in tokens:
         revoked = each.revoked_at.isoformat() if each.revoked_at else None
@@ -61,9 +57,7 @@ def list_(as_json: AsJson = False) -> None:
 @token.command(epilog="Example: dhash token revoke rita")
 def revoke(name: Annotated[str, typer.Argument(help="Whose token.")]) -> None:
     """Stop a token from working, at once and for good."""
-    from dhash_service.settings import Settings
-    from dhash_service.store.store import Store
 
-    with Store.open_from(Settings.load()) as store:
+    with open_store() as store:
         store.revoke_token(name).result()
     typer.echo(f"The token of {name} works no more.")

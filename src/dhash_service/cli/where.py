@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import AsJson, app
 from dhash_service.cli.remote import Url, asking
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def where(
     tag: Annotated[str | None, typer.Option(help="Only pictures with this tag.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most lines.")] = 100,
     url: Url = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show where known pictures were seen: names, paths and documents. Exit code 1 where there is nothing."""
     from dhash_service.errors import BadRequestError
