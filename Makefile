@@ -64,7 +64,7 @@ bench-compare: .venv/.bench ## what this checkout changed: BASE=ref ARGS="QUESTI
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error say which commit to compare with: BASE=ref)) $(ARGS)
 
 bench-gate: .venv/.bench ## fail where a request costs a tenth more than in the last release (or BASE=ref); ARGS=--quick
-	$(BIN)/python -m bench.compare $(or $(BASE),$(shell git describe --tags --abbrev=0 2>/dev/null),$(error there is no tag: say which commit to compare with, BASE=ref)) requests --gate --rounds 3 $(ARGS)
+	$(BIN)/python -m bench.compare $(or $(BASE),$(shell git log -1 --format=%h -G'^version = ' -- pyproject.toml),$(error say which commit to compare with: BASE=ref)) requests --gate --rounds 3 $(ARGS)
 
 fuzz: .venv/.development ## hostile input at random, as long as you like: make fuzz SECONDS=600 SEED=1
 	$(BIN)/python -m fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)

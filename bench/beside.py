@@ -15,7 +15,7 @@ from bench.peers.flagger import Flagger
 from bench.peers.kayenta import Kayenta
 from bench.table import Table, Target, duration, share
 from guarded_rollout.config.gates import EnvironmentGates, load
-from guarded_rollout.config.kinds import Action, Source
+from guarded_rollout.config.terms import Action, Source
 from guarded_rollout.gates.replay import replay
 from guarded_rollout.gates.samples import Recording, Side
 from guarded_rollout.gates.verdict import News

@@ -15,7 +15,7 @@ from bench.peers.flagger import Flagger
 from bench.peers.kayenta import Kayenta
 from bench.table import Quantity, Table, Target, duration, share
 from guarded_rollout.config.gates import load
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.panel import Panel
 from guarded_rollout.gates.samples import SIDES, Histogram, Sample
 from guarded_rollout.gates.simulate import RuleResult, Scenario, draw, result_of, simulate

@@ -14,7 +14,7 @@ from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
 
 from bench.clients import Address, Load, load
 from bench.table import Quantity, Table, duration, share
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.host.processes import PROXY, WATCHER
 from guarded_rollout.monitor.log import read, sample_of

@@ -19,9 +19,9 @@ from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
 from bench.phases import Phase, means, phases
 from bench.table import Table, Target, duration, share
 from guarded_rollout.errors import RolledBackError
+from guarded_rollout.host.caddy import configuration
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import PROXY, WATCHER
-from guarded_rollout.host.proxy import configuration
 from guarded_rollout.host.store_file import store_file
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.engine import Request

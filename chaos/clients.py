@@ -1,6 +1,7 @@
 """Clients with keep-alive connections, in a process of their own, and the ledger of every answer.
 
-`python -m chaos.clients SPEC`: JSON {"port", "seed", "ledger"}. Ends when its stdin closes. Each answer (or
+`python -m chaos.clients SPEC`: JSON {"port", "seed", "ledger", "erased"}, the last a file of what they are
+to find no more. Ends when its stdin closes. Each answer (or
 its absence) is a line of the ledger, written before the next request is sent; the file lies outside of what
 is under fire.
 """
@@ -20,8 +21,17 @@ from typing import Any
 from chaos.pictures import document, picture
 
 SUBMIT, EXTRACT, READ, SEARCH, STATUS = "submit", "extract", "read", "search", "status"
-CLIENTS = {SUBMIT: 3, EXTRACT: 1, READ: 1, SEARCH: 1, STATUS: 1}
-PAUSE = {SUBMIT: 0.1, EXTRACT: 0.2, READ: 0.1, SEARCH: 0.15, STATUS: 0.25}
+GONE = "gone"
+"""Whoever looks for what was erased: by reading, searching, and submitting it again."""
+
+CLIENTS = {SUBMIT: 3, EXTRACT: 1, READ: 1, SEARCH: 1, STATUS: 1, GONE: 1}
+PAUSE = {SUBMIT: 0.1, EXTRACT: 0.2, READ: 0.1, SEARCH: 0.15, STATUS: 0.25, GONE: 0.1}
+NOT_FOUND, STILL_THERE = "not found", "erased"
+"""How the problem begins of a search without what was acknowledged; of an answer with what was erased."""
+
+EXPECTED = {READ: 404, SEARCH: 200, SUBMIT: 451}
+"""What is answered to whoever asks for a picture that was erased."""
+
 PATIENCE = 30.0
 """Seconds after which an answer is not waited for any more: then it failed."""
 
@@ -66,8 +76,8 @@ def read_ledger(path: Path) -> Iterator[Entry]:
 class Clients:
     """The process, from `with Clients(…)` until the block ends."""
 
-    def __init__(self, port: int, seed: int, ledger: Path) -> None:
-        self._spec = json.dumps({"port": port, "seed": seed, "ledger": str(ledger)})
+    def __init__(self, port: int, seed: int, ledger: Path, erased: Path) -> None:
+        self._spec = json.dumps({"port": port, "seed": seed, "ledger": str(ledger), "erased": str(erased)})
 
     def __enter__(self) -> "Clients":
         self._process = subprocess.Popen(
@@ -133,8 +143,8 @@ class Connection:
 class Work:
     """What the clients of one run share."""
 
-    def __init__(self, port: int, seed: int, ledger: Path) -> None:
-        self.port, self.seed = port, seed
+    def __init__(self, port: int, seed: int, ledger: Path, erased: Path) -> None:
+        self.port, self.seed, self._erased = port, seed, erased
         self._file = ledger.open("a", buffering=1)
         self._number = 0
         self._known: deque[Entry] = deque(maxlen=5000)
@@ -203,8 +213,33 @@ class Work:
         path = f"/api/dhash/search?hash={known.hash}&radius=0"
         status, told, problem = await answer(connection, "GET", path)
         if status == 200 and known.id not in [found["id"] for found in told.get("results", [])]:
-            problem = f"{known.id} was acknowledged {begun - known.ended:.1f} s before and is not found"
+            problem = f"{NOT_FOUND}: {known.id}, acknowledged {begun - known.ended:.1f} s before"
         self.write(self._entry(SEARCH, begun, status, problem, known.number, {}, known.hash))
+
+    async def gone(self, connection: Connection) -> None:
+        """Ask for something that was erased, in one of the ways; no answer may have it."""
+        lines = self._erased.read_text().splitlines() if self._erased.exists() else []
+        if not lines:
+            return
+        known = json.loads(self.random.choice(lines))
+        kind = self.random.choice([READ, SEARCH, SUBMIT])
+        begun = time.time()
+        if kind == SUBMIT:
+            data = picture(self.seed, known["number"]).data
+            status, told, problem = await answer(connection, "POST", "/api/dhash", data, "image/png")
+            there = status < 400
+        elif kind == READ:
+            status, told, problem = await answer(connection, "GET", f"/api/dhash/{known['id']}")
+            there = status < 400
+        else:
+            path = f"/api/dhash/search?hash={known['hash']}&radius=0"
+            status, told, problem = await answer(connection, "GET", path)
+            there = known["id"] in [found["id"] for found in told.get("results", [])]
+        if status and there:
+            problem = f"{STILL_THERE}, and {kind} answers {status} {told}"
+        elif status == EXPECTED[kind]:
+            problem = ""
+        self.write(self._entry(kind, begun, status, problem, known["number"], {}, ""))
 
     async def status(self, connection: Connection) -> None:
         begun = time.time()
@@ -243,7 +278,7 @@ async def answer(
 
 
 async def main(spec: dict[str, Any]) -> None:
-    work = Work(spec["port"], spec["seed"], Path(spec["ledger"]))
+    work = Work(spec["port"], spec["seed"], Path(spec["ledger"]), Path(spec["erased"]))
     stop = asyncio.Event()
     running = [
         asyncio.create_task(work.client(kind, stop)) for kind, count in CLIENTS.items() for _ in range(count)

@@ -1,184 +1,21 @@
-"""A seed becomes a plan: what is rolled out, on which store, and what goes wrong when. Pure."""
+"""A seed becomes a plan. Pure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
-
-class Store(StrEnum):
-    """Where the service keeps its facts."""
-
-    SQLITE = "sqlite"
-    POSTGRESQL = "postgresql"
-
-
-class Story(StrEnum):
-    """What the operator does while it burns."""
-
-    ROLL_OUT = "roll out"
-    ROLL_BACK = "roll back to a backup"  # of a release that was accepted in peace
-
-
-class Action(StrEnum):
-    """What goes wrong."""
-
-    KILL = "kill -9"
-    FREEZE = "SIGSTOP"
-    DISK_FULL = "disk full"
-    BACKUPS_READ_ONLY = "backup folder read-only"
-    DAMAGE = "backup damaged"
-    NOBODY_LISTENS = "notification endpoint down"
-    CLOCK = "clock stepped"
-    LOCK = "database locked"
-    SECOND_OPERATOR = "second operator"
-    ABORT = "second operator aborts"
-    BROKEN_PIPE = "broken pipe"
-    POWER = "power loss"
-
-
-class Target(StrEnum):
-    """Whom it befalls, or how."""
-
-    NONE = ""
-    ENGINE = "engine"
-    MONITOR = "monitor"
-    SUPERVISORD = "supervisord"
-    PROXY = "proxy"
-    CANDIDATE = "candidate"
-    STABLE = "stable"
-    WORKER = "hashing worker"
-    TRUNCATED = "archive truncated"
-    FLIPPED = "a bit of the archive flipped"
-    SWAPPED = "archive swapped with another"
-    CHECKSUM_FLIPPED = "a digit of the checksum changed"
-    CHECKSUM_TRUNCATED = "checksum truncated"
-    CHECKSUM_SWAPPED = "checksum swapped with another"
-    MANIFEST_FLIPPED = "a digit of the manifest changed, the checksum to match"
-    MANIFEST_SWAPPED = "manifest of another backup, the checksum to match"
-    MANIFEST_TRUNCATED = "manifest cut short, the checksum to match"
-    AHEAD = "an hour ahead"
-    BEHIND = "an hour back"
-
-
-PROCESSES = (
-    Target.ENGINE,
-    Target.MONITOR,
-    Target.SUPERVISORD,
-    Target.PROXY,
-    Target.CANDIDATE,
-    Target.STABLE,
+from chaos.plan import (
+    DAMAGES,
+    PROCESSES,
+    STEPS,
+    Action,
+    Fault,
+    Moment,
+    Plan,
+    Store,
+    Story,
+    Target,
+    Variant,
 )
-DAMAGES = tuple(target for target in Target if target.name.endswith(("TRUNCATED", "FLIPPED", "SWAPPED")))
-
-
-class Variant(StrEnum):
-    """What is rolled out."""
-
-    GOOD = "good"
-    GOOD_MIGRATING = "good, with a migration"
-    CRASHES_AT_START = "crashes at start"
-    NEVER_HEALTHY = "never healthy"
-    FAILS_SUBMITS = "answers 500 to submits"
-    MOVES_A_BIT = "one bit of its fingerprints is wrong"
-    IGNORES_SIGTERM = "ignores SIGTERM"
-    CHECK_FAILS = "its own check takes a sound store for damaged"
-    FOREIGN_ROWS = "writes rows in the name of another release"
-    FAILS_LATER = "fails a third of its submits after a while"
-    CRASHES_LATER = "crashes again and again after a while"
-    METRICS_HANG = "metrics hang after a while"
-    METRICS_LIE = "fails a third of its submits after a while, and counts none"
-    HEALTH_HANGS = "health hangs after a while"
-    CUTS_ANSWERS = "cuts a third of its answers after a while"
-    FORGETS_FINDS = "searches find nothing three times in ten after a while"
-    HEALTH_LIES = "says that it is well while nothing else works, after a while"
-
-    @property
-    def good(self) -> bool:
-        return self in (Variant.GOOD, Variant.GOOD_MIGRATING)
-
-
-STEPS = {
-    Story.ROLL_OUT: ("preflight", "backup", "migrate", "stage", "verify", "shift", "watch", "finish"),
-    Story.ROLL_BACK: (
-        "safety",
-        "data",
-        "schema",
-        "stage",
-        "verify",
-        "shift",
-        "retire",
-        "validate",
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When: so many seconds after a step's intent (`before`) or outcome (`after`) stands in the journal.
-
-    Without a step, after the command was started.
-    """
-
-    step: str
-    after: bool
-    seconds: float
-
-    def __str__(self) -> str:
-        where = f"{'after' if self.after else 'in'} {self.step}" if self.step else "the start"
-        return f"{self.seconds:.2f} s from {where}"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that goes wrong, and for how long if it passes."""
-
-    action: Action
-    target: Target
-    moment: Moment
-    seconds: float = 0.0
-
-    @property
-    def family(self) -> str:
-        """Its name in the catalogue: damages count by what was damaged, a clock by that it was."""
-        if self.action is Action.DAMAGE:
-            part, _, _ = self.target.name.rpartition("_")
-            return f"{part.lower() or 'archive'} damaged"
-        return str(self.action) if self.action is Action.CLOCK else f"{self.action} {self.target}".strip()
-
-    def __str__(self) -> str:
-        what = f"{self.action} {self.target}".strip()
-        lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
-        return f"{what}{lasting}, {self.moment}"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One run."""
-
-    seed: int
-    store: Store
-    story: Story
-    variant: Variant
-    faults: tuple[Fault, ...]
-
-    def __str__(self) -> str:
-        faults = "; ".join(map(str, self.faults))
-        return f"{self.story} ({self.variant}) on {self.store}: {faults}"
-
-    def has(self, action: Action) -> bool:
-        return any(fault.action is action for fault in self.faults)
-
-    @property
-    def families(self) -> frozenset[str]:
-        """What of the catalogue of faults this run covers."""
-        found = {fault.family for fault in self.faults}
-        if not self.variant.good:
-            found.add(self.variant)
-        if self.store is Store.POSTGRESQL:
-            found.add(self.store)
-        return frozenset(found)
-
 
 WEIGHTS = {
     Action.KILL: 12,
@@ -191,31 +28,64 @@ WEIGHTS = {
     Action.LOCK: 2,
     Action.SECOND_OPERATOR: 2,
     Action.ABORT: 2,
+    Action.ERASE: 4,
+    Action.VANISH: 2,
+    Action.REFUSE: 2,
+    Action.DATABASE: 8,
     Action.BROKEN_PIPE: 2,
     Action.POWER: 2,
 }
-LASTING = {Action.FREEZE, Action.DISK_FULL, Action.BACKUPS_READ_ONLY, Action.LOCK, Action.NOBODY_LISTENS}
-ONCE = {Action.CLOCK, Action.POWER, Action.DAMAGE, Action.DISK_FULL, Action.BROKEN_PIPE}
-APART = (Action.CLOCK, Action.POWER)
-"""Both are a library that is preloaded: one of them in a run."""
+TARGETS: Mapping[Action, tuple[Target, ...]] = {
+    Action.KILL: (*PROCESSES, Target.ENGINE, Target.WORKER),  # the engine twice as often
+    Action.FREEZE: PROCESSES,
+    Action.DAMAGE: DAMAGES,
+    Action.CLOCK: (Target.AHEAD, Target.BEHIND),
+    Action.ERASE: (Target.BY_COMMAND, Target.OVER_HTTP),
+    Action.VANISH: (Target.COPIES, Target.STREAM),
+    Action.REFUSE: (Target.COPIES, Target.STREAM),
+    Action.DATABASE: (Target.BACK, Target.STANDBY),
+}
+LASTING = {
+    Action.FREEZE,
+    Action.DISK_FULL,
+    Action.BACKUPS_READ_ONLY,
+    Action.LOCK,
+    Action.NOBODY_LISTENS,
+    Action.VANISH,
+    Action.REFUSE,
+}
+ONCE = {
+    Action.CLOCK,
+    Action.POWER,
+    Action.DAMAGE,
+    Action.DISK_FULL,
+    Action.BROKEN_PIPE,
+    Action.VANISH,
+    Action.REFUSE,
+    Action.DATABASE,
+}
+APART = ((Action.CLOCK, Action.POWER), (Action.VANISH, Action.REFUSE))
+"""One of them in a run: both are a library that is preloaded; both befall the same place."""
 
 SQLITE_ONLY = {Action.DISK_FULL, Action.POWER, Action.CLOCK}
+POSTGRESQL_ONLY = {Action.DATABASE}
 
 
 def draw(seed: int, *, possible: frozenset[Action] = frozenset(Action)) -> Plan:
     """The plan of a seed; `possible` is what this machine can be made to suffer."""
     random = Random(f"chaos {seed}")
-    store = Store.POSTGRESQL if seed % 10 == 0 else Store.SQLITE
+    store = Store.POSTGRESQL if seed % 5 == 0 else Store.SQLITE
     story = random.choices([Story.ROLL_OUT, Story.ROLL_BACK], [4, 1])[0]
     variants = list(Variant) if story is Story.ROLL_OUT else [Variant.GOOD, Variant.GOOD_MIGRATING]
     variant = random.choices(variants, [6 if one.good else 1 for one in variants])[0]
     allowed = [one for one in WEIGHTS if one in possible and fits(one, store, story)]
+    allowed = [one for one in allowed if targets_of(one, store, story, variant)]
     faults: list[Fault] = []
     for _ in range(random.choices([1, 2, 3], [3, 4, 3])[0]):
         action = random.choices(allowed, [WEIGHTS[one] for one in allowed])[0]
-        gone = {action} & ONCE | (set(APART) if action in APART else set())
+        gone = {action} & ONCE | {other for group in APART if action in group for other in group}
         allowed = [one for one in allowed if one not in gone]
-        faults.append(fault(random, action, story, variant))
+        faults.append(fault(random, action, store, story, variant))
     return Plan(seed, store, story, variant, tuple(faults))
 
 
@@ -223,28 +93,39 @@ def fits(action: Action, store: Store, story: Story) -> bool:
     """Whether a fault can befall this store and this command."""
     if action in SQLITE_ONLY and store is not Store.SQLITE:
         return False
+    if action in POSTGRESQL_ONLY and store is not Store.POSTGRESQL:
+        return False
     return not (action is Action.DAMAGE and story is Story.ROLL_BACK)
 
 
-def fault(random: Random, action: Action, story: Story, variant: Variant) -> Fault:
-    targets: tuple[Target, ...] = (Target.NONE,)
-    if action is Action.KILL:
-        targets = (*PROCESSES, Target.ENGINE, Target.WORKER)  # the engine twice as often
-    elif action is Action.FREEZE:
-        targets = PROCESSES
-    elif action is Action.DAMAGE:
-        targets = DAMAGES
-    elif action is Action.CLOCK:
-        targets = (Target.AHEAD, Target.BEHIND)
-    target = random.choice([one for one in targets if steps(story, variant, action, one)])
+def fault(random: Random, action: Action, store: Store, story: Story, variant: Variant) -> Fault:
+    target = random.choice(targets_of(action, store, story, variant))
     seconds = round(random.uniform(0.5, 4.0), 2) if action in LASTING else 0.0
     names = steps(story, variant, action, target)
     anytime = target not in FIRST and action is not Action.DAMAGE
     return Fault(action, target, moment(random, names, anytime=anytime), seconds)
 
 
+def targets_of(action: Action, store: Store, story: Story, variant: Variant) -> list[Target]:
+    """Whom this can befall: litestream is for SQLite, and a release that is refused has no candidate."""
+    return [
+        one
+        for one in TARGETS.get(action, (Target.NONE,))
+        if steps(story, variant, action, one) and not (one is Target.STREAM and store is not Store.SQLITE)
+    ]
+
+
 REACHED = {
+    Variant.PLAN_FAILS: "preflight",
+    Variant.PLAN_HANGS: "preflight",
+    Variant.PLAN_LIES: "migrate",
+    Variant.UPGRADE_FAILS: "migrate",
+    Variant.UPGRADE_LIES: "migrate",
     Variant.CRASHES_AT_START: "stage",
+    Variant.HANGS_AT_START: "stage",
+    Variant.SNAPSHOT_LIES: "verify",
+    Variant.MERGE_LIES: "verify",
+    Variant.HANGS_LATER: "watch",
     Variant.NEVER_HEALTHY: "verify",
     Variant.FAILS_SUBMITS: "verify",
     Variant.MOVES_A_BIT: "verify",

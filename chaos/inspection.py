@@ -6,13 +6,15 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from chaos.clients import Connection, Entry
+from chaos.eraser import Wish
 from chaos.operating import HURT, Operator, health
+from chaos.plan import Target
 from chaos.receiver import Receiver
 from chaos.stack import Stack, wait_until
 from guarded_rollout.journal.store import Journal
@@ -20,6 +22,8 @@ from guarded_rollout.notify.events import Kind
 from guarded_rollout.rollout.announce import events_of
 
 PROBES = 20
+STREAM_SECONDS = 40.0
+"""In which a stream has caught up with its store, once its place is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +102,26 @@ def commands(subject: Subject) -> Iterator[str]:
             yield f"{typed}: it ended in a traceback: {typed.output.strip().splitlines()[-1]}"
 
 
-def writes(subject: Subject, entries: Iterable[Entry]) -> Iterator[str]:
-    """Every acknowledged write is there, with its right fingerprint, and what was acknowledged was right."""
-    acknowledged = [entry for entry in entries if entry.acknowledged]
+def writes(subject: Subject, entries: Iterable[Entry], wishes: Iterable[Wish]) -> Iterator[str]:
+    """Every acknowledged write is there, with its right fingerprint, and what was acknowledged was right.
+
+    What was to be erased is not.
+    """
+    unwanted = {wish.picture.id: wish for wish in wishes}
+    acknowledged = [entry for entry in entries if entry.acknowledged and entry.id not in unwanted]
     for entry in acknowledged:
         if entry.hash != entry.expected:
             yield (
                 f"picture {entry.number} was acknowledged by {entry.release} with {entry.hash},"
                 f" right is {entry.expected}"
             )
-    kept = fingerprints(subject.stack)
+    kept = fingerprints(subject.stack.store or subject.stack.root / "data" / "dhash.db")
+    for wish in unwanted.values():
+        if wish.granted is None:
+            yield f"picture {wish.picture.number} was to be erased, and nobody did it"
+        elif UUID(wish.picture.id) in kept:
+            age = time.time() - wish.granted
+            yield f"picture {wish.picture.number} was erased {age:.1f} s ago, and is stored"
     lost = [entry for entry in acknowledged if UUID(entry.id) not in kept]
     wrong = [
         entry
@@ -124,23 +138,55 @@ def writes(subject: Subject, entries: Iterable[Entry]) -> Iterator[str]:
         yield f"{len(lost)} lost and {len(wrong)} wrong in all"
 
 
-def fingerprints(stack: Stack) -> dict[UUID, set[int]]:
-    """Every stored fingerprint by its image, read without the service."""
+def fingerprints(store: str | Path) -> dict[UUID, set[int]]:
+    """Every fingerprint of a store (PostgreSQL's URL, or a file) by its image, read without the service."""
     statement = "SELECT image_id, value FROM fingerprints"
     rows: list[tuple[object, int]]
-    if stack.store:
+    if isinstance(store, str):
         import psycopg
 
-        with psycopg.connect(stack.store) as connection:
+        with psycopg.connect(store) as connection:
             rows = connection.execute(statement).fetchall()
     else:
-        with closing(sqlite3.connect(stack.root / "data" / "dhash.db")) as file:
+        with closing(sqlite3.connect(store)) as file:
             rows = file.execute(statement).fetchall()
     found: dict[UUID, set[int]] = {}
     for image, value in rows:
         name = image if isinstance(image, UUID) else UUID(bytes=bytes(image))  # type: ignore[call-overload]
         found.setdefault(name, set()).add(value & (2**64 - 1))
     return found
+
+
+def places(subject: Subject, entries: Iterable[Entry], wishes: Iterable[Wish]) -> Iterator[str]:
+    """Where copies and the stream go has all again, now that it is back: each brings everything."""
+    stack, operator = subject.stack, subject.operator
+    if Target.COPIES in stack.places:
+        for words in (("backup",), ("copies", "send"), ("verify", "restic:latest")):
+            if (typed := operator.type(*words)).code != 0:
+                yield f"{typed}: {typed.output.strip()[-500:]}"
+    if Target.STREAM not in stack.places:
+        return
+    back = stack.scratch / "back.db"
+    if not wait_until(lambda: _lag(operator) == 0, STREAM_SECONDS):
+        yield f"the stream says that it is {_lag(operator)} s behind"
+    elif (typed := operator.type("restore", "--into", str(back))).code != 0:
+        yield f"{typed}: {typed.output.strip()[-500:]}"
+    else:
+        unwanted = {wish.picture.id for wish in wishes}
+        kept = fingerprints(back)
+        lost = [one for one in entries if one.acknowledged and UUID(one.id) not in kept]
+        lost = [one for one in lost if one.id not in unwanted]
+        if lost:
+            yield f"{len(lost)} acknowledged pictures are not in the stream that says it has all"
+    back.unlink(missing_ok=True)
+
+
+def _lag(operator: Operator) -> float | None:
+    """What `rollout status` says of the stream, in seconds."""
+    with suppress(ValueError, LookupError, TypeError):
+        told = operator.type("status", "--json").output
+        return float(json.loads(told[told.index("{") :])["stream"]["lag_seconds"])
+    return None
 
 
 def events(subject: Subject) -> Iterator[str]:

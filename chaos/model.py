@@ -4,18 +4,20 @@ A request that failed is explained by an excuse that names its kind and its answ
 time it took. Whatever no excuse explains is a defect of the product.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
 
-from chaos.clients import EXTRACT, READ, SEARCH, STATUS, SUBMIT, Entry
-from chaos.draw import Action, Plan, Target, Variant
+from chaos.clients import EXTRACT, NOT_FOUND, READ, SEARCH, STATUS, SUBMIT, Entry
 from chaos.faults.base import Incident
+from chaos.plan import Action, Plan, Target, Variant
 
 ALL = frozenset({SUBMIT, EXTRACT, READ, SEARCH, STATUS})
 WRITES = frozenset({SUBMIT, EXTRACT})
 NO_ANSWER = frozenset({0})
 UNAVAILABLE = frozenset({502, 503, 504})
 MISSED = frozenset({200})
+READS, SEARCHES, NOT_THERE = frozenset({READ}), frozenset({SEARCH}), frozenset({404})
 
 CUT = "IncompleteReadError"
 """A head came, and less of a body than it told."""
@@ -32,6 +34,9 @@ DETECTED = 15.0
 IN_STEP = 3.0
 """Seconds after which any process has every other one's rows in its index again."""
 
+DATABASE_BACK = 10.0
+"""Seconds in which a release that met a dead database server has another one, and its index is in step."""
+
 TRIES = 3.0
 """Seconds for which the proxy looks for another release that answers (`lb_try_duration`)."""
 
@@ -40,7 +45,8 @@ TRIES = 3.0
 class Excuse:
     """These kinds of requests may get these answers in this time (seconds since 1970).
 
-    `words` is how the problem begins, where it must be a certain one.
+    `words` is how the problem begins, where it must be a certain one; `numbers` are the pictures, where it
+    must be about one of them.
     """
 
     kinds: frozenset[str]
@@ -49,11 +55,13 @@ class Excuse:
     end: float
     why: str
     words: str = ""
+    numbers: frozenset[int] = frozenset()
 
     def covers(self, entry: Entry) -> bool:
         overlaps = entry.begun <= self.end and entry.ended >= self.begin
         named = entry.kind in self.kinds and entry.status in self.statuses
-        return overlaps and named and entry.problem.startswith(self.words)
+        meant = not self.numbers or entry.number in self.numbers
+        return overlaps and named and meant and entry.problem.startswith(self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +69,15 @@ class History:
     """What is known of a run besides its incidents. `helped` has an operator's commands, begin and end.
 
     `exposed` is the time in which clients could reach the candidate. `slow` is how many times longer than
-    on an idle machine things take: how many processes want each core.
+    on an idle machine things take: how many processes want each core. `erased` says of pictures when somebody
+    first wanted them to be erased.
     """
 
     helped: tuple[tuple[float, float], ...]
     exposed: tuple[float, float] | None
     ended: float
     slow: float
+    erased: Mapping[int, float] = field(default_factory=dict)
 
     def help_after(self, moment: float) -> float:
         """When an operator's next command was done."""
@@ -82,7 +92,7 @@ def unexplained(entries: Iterable[Entry], excuses: Sequence[Excuse]) -> list[Ent
 def excuses_of(plan: Plan, incidents: Sequence[Incident], history: History) -> list[Excuse]:
     """All that this run's faults may cost."""
     found = [excuse for incident in incidents for excuse in _excuses(incident, incidents, history)]
-    return found + _of_the_release(plan, incidents, history)
+    return [*found, *_of_the_release(plan, history), *_of_the_erased(history)]
 
 
 def _excuses(incident: Incident, incidents: Sequence[Incident], history: History) -> list[Excuse]:
@@ -121,6 +131,7 @@ def _excuses(incident: Incident, incidents: Sequence[Incident], history: History
                 began,
                 ended + IN_STEP * history.slow,
                 "its index stood still as well",
+                NOT_FOUND,
             )
             cut = Excuse(
                 ALL,
@@ -155,8 +166,12 @@ def _excuses(incident: Incident, incidents: Sequence[Incident], history: History
                     began,
                     ended + IN_STEP * history.slow,
                     "the index could not follow",
+                    NOT_FOUND,
                 ),
             ]
+        case Action.DATABASE, _:
+            back = ended + DATABASE_BACK * history.slow
+            return [Excuse(ALL, UNAVAILABLE, began, back, "the database was away")]
         case Action.POWER, _:
             back = history.help_after(began) + SERVICE_BACK * history.slow
             return [Excuse(ALL, UNAVAILABLE | NO_ANSWER, began, back, "there was no power")]
@@ -185,13 +200,28 @@ BROKEN = {
     Variant.CUTS_ANSWERS: (ALL, NO_ANSWER),
     Variant.FORGETS_FINDS: (frozenset({SEARCH}), MISSED),
     Variant.FAILS_SUBMITS: (WRITES, frozenset({500})),
+    Variant.HANGS_LATER: (WRITES, UNAVAILABLE | NO_ANSWER),
 }
 
 
-def _of_the_release(plan: Plan, incidents: Sequence[Incident], history: History) -> list[Excuse]:
+def _of_the_release(plan: Plan, history: History) -> list[Excuse]:
     """What a faulty release answers while clients can reach it."""
     broken = BROKEN.get(plan.variant)
     if broken is None or history.exposed is None:
         return []
     begin, end = history.exposed
-    return [Excuse(*broken, begin, end + 0.5, f"the release {plan.variant}")]
+    kinds, statuses = broken
+    words = NOT_FOUND if statuses == MISSED else ""
+    return [Excuse(kinds, statuses, begin, end + 0.5, f"the release {plan.variant}", words)]
+
+
+def _of_the_erased(history: History) -> list[Excuse]:
+    """Nobody finds what is erased; that nobody may is looked at by itself."""
+    return [
+        excuse
+        for number, asked in history.erased.items()
+        for excuse in (
+            Excuse(READS, NOT_THERE, asked, inf, "it was erased", numbers=frozenset({number})),
+            Excuse(SEARCHES, MISSED, asked, inf, "it was erased", NOT_FOUND, frozenset({number})),
+        )
+    ]

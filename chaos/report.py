@@ -18,6 +18,7 @@ class Verdict:
     families: list[str]
     struck: list[str] = field(default_factory=list)
     outcome: str = ""
+    reason: str = ""  # of the outcome, where there is one
     requests: int = 0
     failed: int = 0
     excused: list[str] = field(default_factory=list)
@@ -40,7 +41,8 @@ class Verdict:
     def lines(self) -> list[str]:
         mark = "held  " if self.held else "BROKEN"
         cost = f"{self.requests} requests, {self.failed} failed as allowed" if self.held else "see below"
-        head = f"{mark} seed {self.seed}: {self.plan} → {self.outcome}; {cost}; {self.seconds:.0f} s"
+        why = f" ({self.reason[:200]})" if self.reason else ""
+        head = f"{mark} seed {self.seed}: {self.plan} → {self.outcome}{why}; {cost}; {self.seconds:.0f} s"
         return [head, *(f"         {violation}" for violation in self.violations)]
 
 

@@ -12,14 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.dhash_service.store.databases import fresh_database, postgres_server
+from tests.dhash_service.store.standby import Pair, pair_of_servers
+
 from chaos import inspection, model, template
 from chaos.clients import Clients, Entry, read_ledger
-from chaos.draw import Action, Plan, Store, Story, draw
+from chaos.draw import draw
+from chaos.eraser import Eraser
 from chaos.faults import STRIKES, clock, disk, possible, power
 from chaos.faults.base import Incident, Scene, carry_out
 from chaos.inspection import Subject
 from chaos.observer import Observer
 from chaos.operating import Operator
+from chaos.plan import Action, Plan, Store, Story, Target
 from chaos.receiver import Receiver, receiving
 from chaos.report import Verdict
 from chaos.stack import Stack, wait_until
@@ -32,13 +37,18 @@ SAMPLE = 50
 class Run:
     """Everything about one run."""
 
-    def __init__(self, plan: Plan, folder: Path, shop: Shop, receiver: Receiver, store: str) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, shop: Shop, receiver: Receiver, store: str, servers: Pair | None
+    ) -> None:
         self.plan, self.folder, self.shop, self.receiver = plan, folder, shop, receiver
+        self.servers = servers
         self.verdict = Verdict(plan.seed, str(plan), sorted(plan.families))
         self.stack = Stack(folder, shop, store=store)
         (folder / "typed").mkdir()
         self.operator = Operator(self.stack, folder / "typed")
         self.observer = Observer(self.stack)
+        self.ledger, self.erased = folder / "ledger.jsonl", folder / "erased.jsonl"
+        self.eraser = Eraser(self.stack, self.ledger, self.erased)
         self.incidents: list[Incident] = []
         self.damaged: list[Path] = []
         self.known: set[str] = set()  # rollouts that had ended before the fire
@@ -70,6 +80,9 @@ class Run:
             stack.preload(clock.variables(self.folder))
         if plan.has(Action.POWER):
             stack.preload(power.variables(self.folder, stack.project))
+        stack.places = frozenset(
+            fault.target for fault in plan.faults if fault.action in (Action.VANISH, Action.REFUSE)
+        )
         stack.configure(self.receiver.url, stack.variables)
 
     def _first_release(self) -> bool:
@@ -88,6 +101,8 @@ class Run:
     def _prepared(self) -> list[str]:
         """What the operator will type under fire; in peace, what must have gone before."""
         candidate = ["up", "--from", str(self.candidate.wheel)]
+        if any(fault.target is Target.OVER_HTTP for fault in self.plan.faults):
+            self.eraser.sign_in()
         if self.plan.has(Action.DAMAGE) or self.plan.story is Story.ROLL_BACK:
             self.operator.type("backup")
         if self.plan.story is Story.ROLL_OUT:
@@ -100,21 +115,34 @@ class Run:
     # ---- under fire
 
     def _under_fire(self) -> None:
-        ledger = self.folder / "ledger.jsonl"
-        with Clients(self.stack.port, self.plan.seed, ledger), self.observer:
+        ledger = self.ledger
+        with Clients(self.stack.port, self.plan.seed, ledger, self.erased), self.observer:
             wait_until(lambda: ledger.exists() and ledger.stat().st_size > 5000, 20)
             words = self._prepared()
             base = self.stack.last_sequence()
             self.known = {rollout.id for rollout in self.stack.rollouts()}
             self._command_and_faults(words, base)
             quiet = self.operator.settle()
+            for way in {fault.target for fault in self.plan.faults if fault.action is Action.ERASE}:
+                self.eraser.ask(way, self.eraser.wishes)  # what could not be done while all was down
             time.sleep(CALM_SECONDS)  # clients go on for a while: what is over must be over
         self._judge(list(read_ledger(ledger)), base, quiet)
 
     def _command_and_faults(self, words: list[str], base: int) -> None:
         over = threading.Event()
         began = time.monotonic()
-        scene = Scene(self.stack, self.operator, self.receiver, over, tuple(words), base, began, self.damaged)
+        scene = Scene(
+            self.stack,
+            self.operator,
+            self.receiver,
+            over,
+            tuple(words),
+            base,
+            began,
+            self.eraser,
+            self.servers,
+            self.damaged,
+        )
         faults = self.plan.faults
         with ThreadPoolExecutor(len(faults)) as pool:
             under_way = [pool.submit(carry_out, scene, fault, STRIKES[fault.action]) for fault in faults]
@@ -140,6 +168,7 @@ class Run:
         ended = [rollout for rollout in stack.rollouts() if rollout.outcome]
         new = [rollout for rollout in ended if rollout.id not in self.known]
         verdict.outcome = f"{new[-1].command} {new[-1].outcome}" if new else "nothing begun"
+        verdict.reason = new[-1].reason if new else ""
         verdict.struck = [one.fault.family for one in self.incidents]
         verdict.struck += [] if good else [str(self.plan.variant)]
         self._judge_clients(entries, base)
@@ -148,7 +177,8 @@ class Run:
         looks = [
             inspection.serving(subject),
             inspection.journal(subject),
-            inspection.writes(subject, [*self.before, *entries]),
+            inspection.writes(subject, [*self.before, *entries], self.eraser.wishes),
+            inspection.places(subject, [*self.before, *entries], self.eraser.wishes),
             inspection.backups(stack, self.operator, self.damaged),
             inspection.refusals(subject, self.damaged),
         ]
@@ -156,6 +186,7 @@ class Run:
         with suppress(OSError, EOFError):
             verdict.violations += asyncio.run(inspection.read_back(stack.port, self._sample(entries)))
         verdict.violations += inspection.leftovers(subject)
+        verdict.violations += self.eraser.hurt
         verdict.violations += inspection.events(subject)
         verdict.violations += inspection.commands(subject)
         verdict.notes = [f"{one.began:.2f} {one.fault}: {one.about}" for one in self.incidents]
@@ -165,7 +196,8 @@ class Run:
         ]
 
     def _sample(self, entries: list[Entry]) -> list[Entry]:
-        acknowledged = [entry for entry in entries if entry.acknowledged]
+        unwanted = {wish.picture.id for wish in self.eraser.wishes}
+        acknowledged = [entry for entry in entries if entry.acknowledged and entry.id not in unwanted]
         return random.Random(self.plan.seed).sample(acknowledged, min(SAMPLE, len(acknowledged)))
 
     def _judge_clients(self, entries: list[Entry], base: int) -> None:
@@ -181,6 +213,7 @@ class Run:
             exposed=(begin, end or time.time()) if begin is not None else None,
             ended=time.time(),
             slow=max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)),
+            erased={wish.picture.number: wish.asked for wish in self.eraser.wishes},
         )
         excuses = model.excuses_of(self.plan, self.incidents, history)
         verdict.excused = sorted({one.why for one in excuses for entry in failed if one.covers(entry)})
@@ -205,22 +238,24 @@ class Run:
 
 
 @contextmanager
-def database(plan: Plan) -> Iterator[str]:
-    """The URL of a PostgreSQL database for this run; empty for SQLite."""
+def database(plan: Plan) -> Iterator[tuple[str, Pair | None]]:
+    """The URL of a PostgreSQL database for this run, empty for SQLite; and the servers that may die."""
     if plan.store is Store.SQLITE:
-        yield ""
-        return
-    from tests.dhash_service.store.databases import fresh_database, postgres_server
-
-    with postgres_server(durable=False) as server, fresh_database(server) as url:
-        yield url
+        yield "", None
+    elif plan.has(Action.DATABASE):
+        with pair_of_servers() as servers:
+            servers.make_synchronous()
+            yield servers.uri, servers
+    else:
+        with postgres_server(durable=False) as server, fresh_database(server) as url:
+            yield url, None
 
 
 def main(seed: int, folder: Path, *, keep: bool) -> None:
     shop = open_shop()
     plan = draw(seed, possible=possible())
-    with receiving() as receiver, database(plan) as store:
-        verdict = Run(plan, folder, shop, receiver, store).play()
+    with receiving() as receiver, database(plan) as (store, servers):
+        verdict = Run(plan, folder, shop, receiver, store, servers).play()
     verdict.write(folder)
     if verdict.held and not keep:
         for path in folder.iterdir():

@@ -1,12 +1,15 @@
-"""`python -m chaos.soak [--minutes N]`: full load on a guarded service, and whether what it holds stays flat.
+"""`python -m chaos.soak [--minutes N] [--every N]`: does what a guarded service holds stay flat?
 
-Memory (PSS) and file descriptors of every process of the rollout are read every few seconds. The first
-quarter is warming up; over the rest a line is fitted. Exit 1 if one grows by more than is allowed.
+Clients ask as fast as they are answered. Memory (PSS) and file descriptors of every process are read every
+few seconds: the first quarter is warming up, and over the rest a line is fitted. With `--every` what is
+watched is accepted each so many minutes, and the next version rolled out, without a pause for the clients.
+Exit 1 if a program grows by more than is allowed, a request fails, or a rollout does.
 """
 
 import argparse
 import contextlib
 import itertools
+import math
 import os
 import sys
 import threading
@@ -67,32 +70,35 @@ class Trend:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--every", type=float, help="minutes between rollouts [none after the first]")
     chosen = parser.parse_args()
     sandbox = Sandbox(None)
     try:
         sandbox.configure(window_seconds=chosen.minutes * 60 + 600)
         sandbox.deploy()
-        sandbox.version("2.0.0")
+        sandbox.version("3.0.0")
         started = sandbox.rollout("up")  # and it is watched all the time
         if started.returncode:
             print(started.stderr, file=sys.stderr)
             return 1
         with clients(sandbox.port) as counts:
-            readings = watch(sandbox, chosen.minutes * 60)
-        return tell(readings, counts, chosen.minutes)
+            readings, failures = watch(sandbox, chosen.minutes * 60, (chosen.every or math.inf) * 60)
+        return tell(readings, counts, chosen.minutes, failures)
     finally:
         sandbox.close()
 
 
-def tell(readings: dict[str, list[Reading]], counts: dict[str, int], minutes: float) -> int:
-    """Print what was seen; 1 if something grew, or a request failed."""
+def tell(
+    readings: dict[str, list[Reading]], counts: dict[str, int], minutes: float, failures: Sequence[str]
+) -> int:
+    """Print what was seen; 1 if something grew, or a request or a rollout failed."""
     trends = [trend(program, seen) for program, seen in readings.items()]
     allowed = {"service": counts["new"] * INDEX_BYTES}
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     print(f"{minutes:g} minutes: {said}")
     for one in trends:
         print(one.line())
-    problems = [text for one in trends for text in one.problems(allowed.get(one.program, 0))]
+    problems = [*failures, *(text for one in trends for text in one.problems(allowed.get(one.program, 0)))]
     if counts["failed"]:
         problems.append(f"{counts['failed']} requests failed")
     print("\n".join(problems) or "flat")
@@ -115,21 +121,36 @@ def trend(program: str, readings: Sequence[Reading]) -> Trend:
 # ---- what is read
 
 
-def watch(sandbox: Sandbox, seconds: float) -> dict[str, list[Reading]]:
-    """Read every program's processes until the time is over, with a line a minute."""
+def watch(sandbox: Sandbox, seconds: float, every: float) -> tuple[dict[str, list[Reading]], list[str]]:
+    """Read every program's processes until the time is over, with a line a minute; what rollouts failed."""
     begin = time.monotonic()
     readings: dict[str, list[Reading]] = {}
-    told = 0.0
+    failures: list[str] = []
+    told, rollouts = 0.0, 0
     while (now := time.monotonic() - begin) < seconds:
-        for program, pids in programs(sandbox).items():
-            with contextlib.suppress(psutil.Error):  # a worker process may end while it is looked at
+        if now >= (rollouts + 1) * every:
+            rollouts += 1
+            failures += roll_out(sandbox, f"3.{rollouts}.0")
+        with contextlib.suppress(psutil.Error):  # a process may end while it is looked at
+            for program, pids in programs(sandbox).items():
                 readings.setdefault(program, []).append(read(now, pids))
         if now - told >= 60:
             told = now
             line = ", ".join(f"{name} {seen[-1].memory / 1e6:.0f} MB" for name, seen in readings.items())
             print(f"  {now / 60:.0f} min: {line}", file=sys.stderr, flush=True)
         time.sleep(EVERY_SECONDS)
-    return readings
+    return readings, failures
+
+
+def roll_out(sandbox: Sandbox, version: str) -> Iterator[str]:
+    """Accept what is watched, and roll the next version out; what went wrong."""
+    sandbox.version(version)
+    for words in (("promote",), ("up",)):
+        begin = time.monotonic()
+        done = sandbox.rollout(*words)
+        print(f"  {words[0]} ({version}): {time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
+        if done.returncode:
+            yield f"rollout {words[0]} of {version} ended with {done.returncode}: {done.stderr.strip()}"
 
 
 def programs(sandbox: Sandbox) -> dict[str, list[int]]:

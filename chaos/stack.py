@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import psutil
 
-from chaos.draw import Target
+from chaos.plan import Target
 from chaos.variants import Shop
 
 WINDOW_SECONDS = 8.0
@@ -70,6 +70,9 @@ GATES: dict[str, Any] = {
 }
 
 
+PASSWORD = "correct horse battery"
+"""Of the copies, which restic encrypts."""
+
 COMMAND_LINE = """
 import sys
 sys.executable = sys.argv.pop(1)
@@ -114,6 +117,7 @@ class Stack:
         self.port = free_port()
         self.variables: Mapping[str, str] = {}
         self.python = sys.executable
+        self.places: frozenset[Target] = frozenset()  # of copies and the stream, where there are such
         self.unread = threading.Lock()  # held while nobody may have the journal open
         for made in (self.project, self.scratch, self.root, self.backups):
             made.mkdir(parents=True)
@@ -128,6 +132,7 @@ class Stack:
             "minimum_free_mb = 1",
             "[backup]",
             "wheels = []",
+            *self._places(),
             "[service.variables]",
             *(f"{name} = {json.dumps(value)}" for name, value in variables.items()),
             "[environments.production]",
@@ -140,7 +145,7 @@ class Stack:
             "interval_seconds = 0.1",
             "validation_interval_seconds = 0.2",
             "timeout_seconds = 2.0",
-            "start_seconds = 12.0",
+            "start_seconds = 20.0",
             f"drain_seconds = {DRAIN_SECONDS}",
         ]
         (self.project / "rollout.toml").write_text("\n".join(lines) + "\n")
@@ -166,6 +171,24 @@ class Stack:
         notifications.write_text(f"SLACK_WEBHOOK_URL={webhook}\nNOTIFICATION_TIMEOUT=2\n")
         notifications.chmod(0o600)
 
+    def place_of(self, target: Target) -> Path:
+        """Where the copies of backups go, or the stream: away from this project."""
+        return self.folder / "elsewhere" / target.name.lower()
+
+    def _places(self) -> list[str]:
+        copies, stream = self.place_of(Target.COPIES), self.place_of(Target.STREAM)
+        for target in self.places:
+            self.place_of(target).mkdir(parents=True)
+        tables = {
+            Target.COPIES: [
+                "[backup.copies.disk]",
+                f"repository = {json.dumps(str(copies / 'repository'))}",
+                'password = "$COPIES_PASSWORD"',
+            ],
+            Target.STREAM: ["[backup.stream]", f'url = "file://{stream}"', "sync_seconds = 0.2"],
+        }
+        return [line for target, lines in tables.items() if target in self.places for line in lines]
+
     def preload(self, variables: Mapping[str, str]) -> None:
         """Give these variables to everything that is Python here, the supervisor's programs included.
 
@@ -190,14 +213,14 @@ class Stack:
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
-            env=self._environment(),
+            env=self.environment(),
         )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
         beside = Path(sys.executable).parent  # supervisord, caddy and uv, whatever stands in for Python
         kept["PATH"] = f"{beside}:{os.environ['PATH']}"
-        return kept | {"TMPDIR": str(self.scratch), **self.variables}
+        return kept | {"TMPDIR": str(self.scratch), "COPIES_PASSWORD": PASSWORD, **self.variables}
 
     # ---- processes
 

@@ -41,7 +41,7 @@ def _make(shop: Shop, place: Path) -> None:
         try:
             up = operator.type("up", "--from", str(shop.first.wheel))
             if up.code == 0:
-                with Clients(stack.port, PICTURES_SEED, ledger):
+                with Clients(stack.port, PICTURES_SEED, ledger, folder / "erased.jsonl"):
                     wait_until(lambda: ledger.exists() and _submitted(ledger) >= PICTURES, 120)
             down = operator.type("down", "--force")
         finally:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chaos.draw import Variant
+from chaos.plan import Variant
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.host.build import build
@@ -52,7 +52,7 @@ kind = "expand"
 
 
 def upgrade() -> None:
-    op.create_table("chaos", sa.Column("id", sa.Integer, primary_key=True))
+    op.create_table("chaos", sa.Column("id", sa.Integer, primary_key=True)){more}
 
 
 def downgrade() -> None:
@@ -69,6 +69,22 @@ FOUND = "        (found,) = await self.search_many([value], radius, limit, skip)
 FORGETS = f"""        if next(asked) > {AFTER} and random.random() < 0.3:
             return replace(found, neighbours=(), total=0)
 """
+PLAN = "Show what `dhash db upgrade` would do, and whether each revision keeps its word. Changes nothing."
+UPGRADE = "Bring the store's schema up, making a new store where there is none."
+SNAPSHOT = """Copy the store, as it is at one moment, into one SQLite file, while it goes on being written.
+
+    The copy is verified before the file appears. Originals are no part of the store: they are copied
+    as any folder is, or kept by their object store's own means.
+    """
+MERGE = """Add to the store what a snapshot has and it lacks; nothing that it has is changed.
+
+    May be done while the service runs, and again if it was interrupted.
+    """
+EMPTY = """from dhash_service.store import migrate
+
+migrate.upgrade(f"sqlite:///{file}", release="elsewhere")
+typer.echo(json.dumps({"path": str(file), "rows": {"images": 200}}))
+return"""
 Change = Callable[[Path], None]
 
 
@@ -120,13 +136,28 @@ def hanging(signature: str, after: int) -> Change:
     )
 
 
-def migrating(tree: Path) -> None:
+def migrating(tree: Path, more: str = "") -> None:
     folder = tree / SERVICE / "store" / "migrations" / "versions"
     below = max(path.name[:4] for path in folder.glob("[0-9]*.py"))
     revision = f"{int(below) + 1:04d}"
-    (folder / f"{revision}_chaos.py").write_text(MIGRATION.format(revision=revision, below=below))
+    text = MIGRATION.format(revision=revision, below=below, more=more)
+    (folder / f"{revision}_chaos.py").write_text(text)
     known = f"range(1, {int(revision)}))"
     replaced("store/schema.py", (known, f'{known} + (("{revision}", Kind.EXPAND),)'))(tree)
+
+
+def failing_half_way(tree: Path) -> None:
+    """The table is made, and then the migration fails, as only running it shows."""
+    migrating(
+        tree, '\n    op.execute("INSERT INTO chaos SELECT 1 FROM images UNION ALL SELECT 1 FROM images")'
+    )
+
+
+def command(says: str, statements: str) -> Change:
+    """One of `dhash db …` that does this instead; it is known by what its help says."""
+    help_ = f'    """{says}"""\n'
+    instead = "".join(f"    {line}\n" for line in statements.splitlines())
+    return replaced("cli/db.py", (help_, help_ + instead))
 
 
 def together(*changes: Change) -> Change:
@@ -192,6 +223,24 @@ SPOILS: Mapping[Variant, Change] = {
     Variant.HEALTH_LIES: together(
         in_submit(f"if next(asked) > {AFTER}:\n    raise RuntimeError('inconsistent')"),
         replaced("api/operations.py", ("    failing = not all", "    failing = False and not all")),
+    ),
+    Variant.HANGS_AT_START: replaced(
+        "cli/serve.py", ("    import uvicorn\n", "    time.sleep(3600)\n    import uvicorn\n")
+    ),
+    Variant.HANGS_LATER: in_submit(
+        f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n    await asyncio.sleep(3600)"
+    ),
+    Variant.PLAN_FAILS: command(PLAN, 'raise SystemExit("no such revision: 0042")'),
+    Variant.PLAN_HANGS: command(PLAN, "import time\n\ntime.sleep(3600)"),
+    Variant.PLAN_LIES: together(migrating, command(PLAN, "return")),
+    Variant.UPGRADE_FAILS: failing_half_way,
+    Variant.UPGRADE_LIES: together(
+        migrating,
+        command(UPGRADE, "typer.echo(json.dumps({'revision': revision, 'done': [revision]}))\nreturn"),
+    ),
+    Variant.SNAPSHOT_LIES: command(SNAPSHOT, EMPTY),
+    Variant.MERGE_LIES: command(
+        MERGE, "typer.echo(json.dumps({'read': {'images': 200}, 'added': {'images': 200}}))\nreturn"
     ),
 }
 

@@ -4,11 +4,25 @@ A strike yields words about whom it hit at the moment it hurts (or returns witho
 hurt), and what follows the `yield` mends it.
 """
 
+import shutil
 from collections.abc import Mapping
 
-from chaos.draw import Action
-from chaos.faults import backups, clock, disk, notifications, operators, power, preload, processes, store
+from chaos.faults import (
+    backups,
+    clock,
+    database,
+    disk,
+    erasure,
+    notifications,
+    operators,
+    places,
+    power,
+    preload,
+    processes,
+    store,
+)
 from chaos.faults.base import Strike
+from chaos.plan import Action
 
 STRIKES: Mapping[Action, Strike] = {
     Action.KILL: processes.kill,
@@ -21,6 +35,10 @@ STRIKES: Mapping[Action, Strike] = {
     Action.LOCK: store.lock,
     Action.SECOND_OPERATOR: operators.come_in,
     Action.ABORT: operators.abort,
+    Action.ERASE: erasure.erase,
+    Action.VANISH: places.vanish,
+    Action.REFUSE: places.refuse,
+    Action.DATABASE: database.kill,
     Action.BROKEN_PIPE: operators.break_pipe,
     Action.POWER: power.fail,
 }
@@ -31,6 +49,8 @@ def possible() -> frozenset[Action]:
     without = set()
     if not disk.can_mount():
         without |= {Action.DISK_FULL, Action.BACKUPS_READ_ONLY}
+    if shutil.which("restic") is None:
+        without |= {Action.VANISH, Action.REFUSE}
     if not preload.can_be_compiled():
         without |= {Action.CLOCK, Action.POWER}
     return frozenset(Action) - without

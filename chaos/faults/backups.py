@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from chaos.draw import Fault, Target
 from chaos.faults.base import Scene
+from chaos.plan import Fault, Target
 
 MANIFEST = "manifest.json"
 PATIENCE_SECONDS = 10.0

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from chaos.draw import Fault, Moment
+from tests.dhash_service.store.standby import Pair
+
+from chaos.eraser import Eraser
 from chaos.operating import Operator
+from chaos.plan import Fault, Moment
 from chaos.receiver import Receiver
 from chaos.stack import SLOTS, Stack
 
@@ -27,6 +30,8 @@ class Scene:
     words: tuple[str, ...]  # the command under fire
     base: int  # the journal's last sequence before the command
     started: float  # monotonic seconds
+    eraser: Eraser
+    servers: Pair | None  # a PostgreSQL server that may die, and its standby
     damaged: list[Path] = field(default_factory=list)  # backups that must be refused
 
 

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from chaos.draw import Fault, Target
 from chaos.faults.base import Scene
 from chaos.faults.preload import compiled
+from chaos.plan import Fault, Target
 
 OFFSETS = {Target.AHEAD: 3600, Target.BEHIND: -3600}
 FILE = "clock"

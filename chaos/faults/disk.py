@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from chaos.draw import Fault
 from chaos.faults.base import Scene
+from chaos.plan import Fault
 
 SIZE = "256m"  # the service is not well with less than 64 free
 BUSY_SECONDS = 5.0

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from chaos.draw import Fault
 from chaos.faults.base import Scene
+from chaos.plan import Fault
 
 
 def go_silent(scene: Scene, fault: Fault) -> Iterator[str]:

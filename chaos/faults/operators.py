@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from chaos.draw import Fault
 from chaos.faults.base import Scene
 from chaos.operating import Operator
+from chaos.plan import Fault
 
 
 def come_in(scene: Scene, fault: Fault) -> Iterator[str]:

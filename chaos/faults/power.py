@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from chaos.draw import Fault
 from chaos.faults.base import Scene
 from chaos.faults.preload import compiled
+from chaos.plan import Fault
 
 WRITE, SYNC, CREATE, RENAME, UNLINK = 1, 2, 3, 4, 5
 HEADER = struct.Struct("=IIII QQQQ")

@@ -5,8 +5,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 
-from chaos.draw import Fault
 from chaos.faults.base import Scene
+from chaos.plan import Fault
 
 
 def kill(scene: Scene, fault: Fault) -> Iterator[str]:

@@ -3,9 +3,10 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
-from chaos.draw import Fault
 from chaos.faults.base import Scene
+from chaos.plan import Fault
 
 WAIT_SECONDS = 20.0
 HOLDER = """
@@ -44,7 +45,7 @@ def lock(scene: Scene, fault: Fault) -> Iterator[str]:
 def _lock_postgresql(url: str) -> Iterator[str]:
     import psycopg
 
-    with psycopg.connect(url) as connection:
+    with suppress(psycopg.OperationalError), psycopg.connect(url) as connection:  # the server may die
         connection.execute("LOCK TABLE images IN SHARE ROW EXCLUSIVE MODE")
         yield "the table of images"
         connection.rollback()

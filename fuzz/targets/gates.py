@@ -14,7 +14,7 @@ from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require
 from fuzz.trees import LEAVES, changed
 from guarded_rollout.config.gates import EnvironmentGates, parse
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.export.grafana import dashboard
 from guarded_rollout.export.prometheus import as_yaml, groups_of
 from guarded_rollout.gates.describe import describe_file

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from dhash_service.metrics import Metrics as ServiceMetrics
 from fuzz.damage import damaged
 from fuzz.engine import Check, Target, require
 from fuzz.trees import LEAVES, changed
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor.metrics_formats import Metrics, NotMetricsError, Wanted, read
@@ -41,8 +42,9 @@ PROXY = (
 
 def _answers() -> tuple[dict[str, Any], bytes]:
     """What a real service publishes, as JSON and as text."""
-    metrics = ServiceMetrics("1.0.0-fuzz")
-    metrics.observe_hash(0.002)
+    metrics = ServiceMetrics("1.0.0-fuzz", count(0, 0.002).__next__)
+    with metrics.hashing():
+        pass
     metrics.count_request("/api/dhash", 201, 0.01)
     metrics.count_request("/api/dhash", 503, 0.01)
     document: dict[str, Any] = json.loads(json.dumps(metrics.as_json(3)))

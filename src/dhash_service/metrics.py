@@ -46,8 +46,6 @@ HASH_TIME_WINDOW = 900.0
 ERROR_WINDOW = 300.0
 SNAPSHOT_EVERY = 5.0
 
-Totals = Mapping[str, float]
-
 
 @dataclass(frozen=True, slots=True)
 class CounterSnapshot:
@@ -100,10 +98,6 @@ class Metrics:
         begin = self._clock()
         yield
         self._hash_seconds.observe(self._clock() - begin)
-
-    def observe_hash(self, seconds: float) -> None:
-        """Record the time of one fingerprint that another process computed."""
-        self._hash_seconds.observe(seconds)
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Count an answered request. `route` is a path template, never a path: labels must stay few."""

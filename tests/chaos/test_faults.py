@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from chaos.draw import DAMAGES
 from chaos.faults import clock, power, preload
 from chaos.faults.backups import SPOILS
 from chaos.faults.power import Change, not_durable, read_log, undo
 from chaos.pictures import document, field, picture
+from chaos.plan import DAMAGES
 from PIL import Image
 
 from dhash_service.pictures.fingerprint import fingerprint

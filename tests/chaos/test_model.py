@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from chaos.clients import EXTRACT, READ, SEARCH, SUBMIT, Entry
-from chaos.draw import Action, Fault, Moment, Plan, Store, Story, Target, Variant
+from chaos.clients import EXTRACT, NOT_FOUND, READ, SEARCH, STILL_THERE, SUBMIT, Entry
 from chaos.faults.base import Incident
-from chaos.model import DETECTED, PROXY_BACK, SERVICE_BACK, History, excuses_of, unexplained
+from chaos.model import DATABASE_BACK, DETECTED, PROXY_BACK, SERVICE_BACK, History, excuses_of, unexplained
+from chaos.plan import Action, Fault, Moment, Plan, Store, Story, Target, Variant
 
 AT = 1000.0
 QUIET = History(helped=((900.0, 910.0), (1030.0, 1040.0)), exposed=None, ended=1100.0, slow=1.0)
@@ -97,6 +97,40 @@ def test_a_full_disk_costs_writes_and_no_reads():
 def test_an_acknowledged_write_that_is_not_found_is_never_excused():
     everything = [incident(action) for action in Action if action is not Action.POWER]
     assert left([failed(READ, 404, AT)], *everything)
+
+
+def test_what_is_erased_is_found_no_more_and_nothing_else_is_missed():
+    history = replace(QUIET, erased={7: AT})
+    gone = [replace(failed(READ, 404, AT + 50), number=7)]
+    gone.append(replace(failed(SEARCH, 200, AT + 50), number=7, problem=f"{NOT_FOUND}: it"))
+    assert not left(gone, history=history)
+    others = [replace(entry, number=8) for entry in gone]
+    before = [replace(entry, begun=AT - 2, ended=AT - 1) for entry in gone]
+    found = replace(gone[1], problem=f"{STILL_THERE}, and search answers it")
+    assert left([*others, *before, found], history=history) == [*others, *before, found]
+
+
+def test_no_index_that_is_behind_excuses_finding_what_was_erased():
+    found = replace(failed(SEARCH, 200, AT), problem=f"{STILL_THERE}, and search answers it")
+    frozen = incident(Action.FREEZE, Target.STABLE, seconds=3)
+    assert left([found], frozen, incident(Action.LOCK, seconds=3)) == [found]
+
+
+def test_a_dead_database_costs_answers_until_there_is_another_and_no_connection():
+    killed = incident(Action.DATABASE, Target.STANDBY, seconds=2)
+    assert not left([failed(SUBMIT, 503, AT + 1), failed(READ, 503, AT + 1)], killed)
+    wrong = [failed(SUBMIT, 500, AT + 1), failed(READ, 0, AT + 1), failed(READ, 404, AT + 1)]
+    wrong.append(failed(READ, 503, AT + 2 + DATABASE_BACK + 1))
+    assert left(wrong, killed) == wrong
+
+
+def test_places_that_are_away_cost_nothing():
+    away = [
+        incident(Action.VANISH, Target.STREAM, seconds=3),
+        incident(Action.REFUSE, Target.COPIES, seconds=3),
+    ]
+    entries = [failed(SUBMIT, 503, AT), failed(READ, 0, AT)]
+    assert left(entries, *away) == entries
 
 
 def test_a_faulty_release_costs_what_it_breaks_while_clients_can_reach_it():

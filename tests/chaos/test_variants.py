@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from chaos.draw import Variant
+from chaos.plan import Variant
 from chaos.variants import ROOT, SERVICE, SPOILS
 
 

@@ -5,6 +5,8 @@ import contextlib
 import io
 import json
 import shutil
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -265,6 +267,29 @@ def test_an_erased_picture_leaves_no_bytes_in_the_file(start: Start, store_url: 
     assert any(part in file.read_bytes() for file in files)
     erase(service, id)
     assert not any(part in file.read_bytes() for file in files if file.exists())
+
+
+def test_erasing_beside_a_reader_that_never_ends_keeps_nobody_from_writing(
+    start: Start, tmp_path: Path, store_url: str
+) -> None:
+    """As litestream does, which holds the log of SQLite so that nobody else empties it."""
+    if not store_url.startswith("sqlite"):
+        pytest.skip("PostgreSQL has no log that is emptied")
+    service = start()
+    erased = submitted(service)
+    with contextlib.closing(sqlite3.connect(tmp_path / "dhash.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM images").fetchone()
+        with ThreadPoolExecutor(1) as threads:
+            erasing = threads.submit(erase, service, erased)
+            longest = 0.0
+            while not erasing.done():
+                begin = time.monotonic()
+                submitted(service, OTHER)
+                longest = max(longest, time.monotonic() - begin)
+            erasing.result()
+    assert longest < 3, "and not as long as a writer waits for another"
+    assert service.image(erased) is None
 
 
 def test_the_command_erases_known_files_and_unknown_ones_beforehand(

@@ -1,14 +1,13 @@
 """Replicas are killed and the database fails over under load: nothing acknowledged is lost, or missed."""
 
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.dhash_service.soak import Book, clients, edge, replicas, run
 from tests.dhash_service.store.standby import pair_of_servers
+from tests.dhash_service.waiting import eventually
 
 pytestmark = pytest.mark.system
 
@@ -53,10 +52,3 @@ def test_a_rolling_restart_fails_no_request(postgres_url: str, tmp_path: Path) -
     assert book.faults == []
     assert book.seen.keys() <= {"write 201", "search 200"}, book.seen
     assert (lost, book.missed) == (0, [])
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

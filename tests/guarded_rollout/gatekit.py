@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, load, parse
-from guarded_rollout.config.kinds import Gate, Source
+from guarded_rollout.config.kinds import Gate
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.samples import Histogram, Sample, Side
 from guarded_rollout.gates.verdict import Verdict

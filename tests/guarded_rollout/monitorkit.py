@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.logs import path_for
 from guarded_rollout.monitor.monitor import Monitor

@@ -12,7 +12,7 @@ from guarded_rollout.backup import copies
 from guarded_rollout.backup.manifest import NAME
 from guarded_rollout.backup.restic import ResticRepository, repositories
 from guarded_rollout.backup.verify import unpack, verify
-from guarded_rollout.checks import preflight
+from guarded_rollout.checks import safeguards
 from guarded_rollout.checks.findings import Severity
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load, parse
@@ -159,7 +159,7 @@ def test_taking_a_backup_straight_into_the_repository_sends_only_what_changed(
     folder = copies.fetch(environment, Path(f"restic:{second.snapshot}"), tmp_path / "back")
     assert verify(folder).manifest == manifest
     notes = list(maintenance.run({"copies": maintenance.copies}, _round(environment)))
-    assert [note.words for note in notes] == [
+    assert [note.detail for note in notes] == [
         "disk: 5% of its data is as it was written",
         "disk: 1 copies were removed",
     ]
@@ -176,20 +176,20 @@ def test_one_target_that_fails_keeps_no_other_from_its_copy(copied: Environment)
     failed, sent = copies.send(both, archive, SystemClock())
     assert failed.problem
     assert not sent.problem
-    findings = {one.detail: one.level for one in preflight._copies(Site(both))}
+    findings = {one.detail: one.level for one in safeguards.sent_copies(Site(both))}
     assert Severity.WARNING in findings.values()
     assert any("elsewhere" not in detail and "broken" in detail for detail in findings)
 
 
 def test_preflight_says_when_nothing_leaves_the_machine(copied: Environment) -> None:
-    [*_, last] = preflight._copies(Site(copied))
+    [*_, last] = safeguards.sent_copies(Site(copied))
     assert (last.level, last.detail) == (Severity.WARNING, "every copy stays on this machine")
-    [only] = preflight._copies(Site(replace(copied, copies=())))
+    [only] = safeguards.sent_copies(Site(replace(copied, copies=())))
     assert (only.level, only.detail) == (Severity.WARNING, "nothing leaves this machine")
-    [only] = preflight._copies(Site(replace(copied, copies=(), confirm=False)))
+    [only] = safeguards.sent_copies(Site(replace(copied, copies=(), confirm=False)))
     assert only.level is Severity.OK
     away = replace(copied.copies[0], repository="sftp:user@host:/copies")
-    [only] = preflight._copies(Site(replace(copied, copies=(away,))))
+    [only] = safeguards.sent_copies(Site(replace(copied, copies=(away,))))
     assert only.level is Severity.OK
 
 

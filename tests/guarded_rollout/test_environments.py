@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from guarded_rollout.config import environments
-from guarded_rollout.config.environments import Checks, example_tables, load, parse
+from guarded_rollout.config.environments import Checks, load, parse
+from guarded_rollout.config.tables import example_tables
 from guarded_rollout.errors import ConfigurationError, UnknownEnvironmentError
 
 HERE = Path("/project/rollout.toml")

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from guarded_rollout.cli.app import app
 from guarded_rollout.config import environments
 from guarded_rollout.config.gates import load, parse
-from guarded_rollout.config.kinds import Gate, Source
+from guarded_rollout.config.kinds import Gate
+from guarded_rollout.config.terms import Source
 from guarded_rollout.export.grafana import dashboard
 from guarded_rollout.export.prometheus import as_yaml, groups_of
 from guarded_rollout.export.queries import JOBS, NoQueryError, duration, quoted, series

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.gates import EnvironmentGates, load
-from guarded_rollout.config.kinds import Decision
+from guarded_rollout.config.terms import Decision
 from guarded_rollout.gates.replay import replay
 from guarded_rollout.gates.samples import Histogram, Recording
 from tests.guarded_rollout import gatekit

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guarded_rollout.config.gates import PollIntervals, load, parse, schema
-from guarded_rollout.config.kinds import Action, Decision
+from guarded_rollout.config.terms import Action, Decision
 from guarded_rollout.errors import GatesFileError, UnknownGatesEnvironmentError
 from guarded_rollout.gates.describe import describe_gate
 from tests.guarded_rollout.gatekit import SHIPPED, gate, shipped, shipped_gate

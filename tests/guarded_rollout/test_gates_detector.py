@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from guarded_rollout.gates.detector import THRESHOLD, RateDetector
 from guarded_rollout.gates.sequential import RatioDetector
-from guarded_rollout.gates.statistics import binomial_tail, incomplete_beta, quantile_range
-from tests.guarded_rollout.gatekit import EDGES, times
+from guarded_rollout.gates.statistics import binomial_tail, incomplete_beta
 
 
 def test_four_failures_in_a_row_are_conclusive_against_five_percent() -> None:
@@ -137,16 +136,6 @@ def test_the_binomial_tail_is_right_for_large_numbers() -> None:
     assert binomial_tail(3600, 72_000, 0.05) == pytest.approx(0.5025, abs=0.001)
     assert incomplete_beta(2, 3, 0.0) == 0
     assert incomplete_beta(2, 3, 1.0) == 1
-
-
-def test_a_quantiles_range_narrows_with_the_number_of_values() -> None:
-    values = [0.3] * 93 + [1.5] * 7
-    few = quantile_range(0.95, EDGES, times(values).counts, 3)
-    many = quantile_range(0.95, EDGES, tuple(count * 1000 for count in times(values).counts), 3)
-    assert few is not None
-    assert many is not None
-    assert (few.low, few.high) == (0.1, math.inf) or few.low < many.low
-    assert (many.low, many.high) == (1.0, 2.0)
 
 
 def test_the_threshold_is_one_in_ten_thousand() -> None:

@@ -1,6 +1,6 @@
 """What gates are worth at the traffic that there is: said before it is needed."""
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.estimate import Estimate, UsualTraffic, estimates
 from guarded_rollout.gates.samples import Sample, Side
 from tests.guarded_rollout.gatekit import shipped

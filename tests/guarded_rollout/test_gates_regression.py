@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guarded_rollout.config.kinds import Action, Gate, Source
+from guarded_rollout.config.kinds import Gate
+from guarded_rollout.config.terms import Action, Source
 from guarded_rollout.gates.detector import NONE, Evidence
 from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.judges.regression import SUPPORT, RegressionJudge, _Tests

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from guarded_rollout.config.gates import EnvironmentGates, QualityGates
-from guarded_rollout.config.kinds import Action
+from guarded_rollout.config.terms import Action
 from guarded_rollout.gates.panel import Change
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.samples import Histogram, Recording, Side

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from guarded_rollout.config.kinds import Action, Source
+from guarded_rollout.config.terms import Action, Source
 from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.judges.trend import slope_of
 from guarded_rollout.gates.samples import Sample, Side

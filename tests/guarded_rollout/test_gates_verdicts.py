@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from guarded_rollout.config.kinds import Decision, Gate
+from guarded_rollout.config.kinds import Gate
+from guarded_rollout.config.terms import Decision
 from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.samples import Histogram, Sample, Side
 from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guarded_rollout.config.kinds import Decision
+from guarded_rollout.config.terms import Decision
 from guarded_rollout.gates.detector import THRESHOLD, RateDetector, weights
 from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.statistics import quantile

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guarded_rollout.config.environments import BYTES_MOST, example_tables, load, parse
+from guarded_rollout.config.environments import load, parse
+from guarded_rollout.config.tables import BYTES_MOST, example_tables
 from guarded_rollout.errors import ConfigurationError
 
 HERE = Path("/project/rollout.toml")

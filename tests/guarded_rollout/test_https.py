@@ -27,9 +27,9 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.tls import Tls, TlsMode
 from guarded_rollout.errors import CertificateError, ConfigurationError
+from guarded_rollout.host.caddy import PIN, configuration
 from guarded_rollout.host.certificate import in_file, read_certificate, shown_at, trust
 from guarded_rollout.host.programs import program
-from guarded_rollout.host.proxy import PIN, configuration
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.operations.maintenance import WEEKLY, Round, run

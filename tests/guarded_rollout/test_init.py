@@ -13,7 +13,7 @@ from guarded_rollout.cli.app import app
 from guarded_rollout.cli.init import typed
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import load
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.operations.service_sketch import sketch, socket_words
 
 PYPROJECT = """

@@ -1,7 +1,12 @@
 import pytest
 
 from guarded_rollout.checks.migrations import MigrationPlan, Revision, lint, read_plan
+from guarded_rollout.checks.schema import plan_for
+from guarded_rollout.errors import CommandError
+from guarded_rollout.host.site import Site
 from guarded_rollout.rollout.steps.restore_schema import contracted
+from tests.guarded_rollout.advicekit import production
+from tests.guarded_rollout.backups import make_release
 
 
 def expand(*sql: str) -> Revision:
@@ -116,3 +121,13 @@ def test_contracted_revisions_are_taken_back_for_a_release_that_needs_what_they_
     assert contracted(MigrationPlan((first, expanded, taken), "0003", ()), "0001") == (taken, expanded)
     assert contracted(MigrationPlan((first, expanded), "0002", ()), "0001") == ()
     assert contracted(MigrationPlan((first, expanded, taken), "0003", ()), "0003") == ()
+
+
+@pytest.mark.parametrize("hangs", ["schema_current", "schema_plan"])
+def test_a_release_that_hangs_when_it_is_asked_for_its_schema_is_not_waited_for(hangs: str, tmp_path) -> None:
+    says = {"schema_current": "print('{}')", "schema_plan": "pass"} | {hangs: "import time; time.sleep(600)"}
+    commands = "".join(f'{name} = ["{{python}}", "-c", "{code}"]\n' for name, code in says.items())
+    more = f"[environments.production.checks]\nstart_seconds = 0.5\n[service.commands]\n{commands}"
+    site = Site(production(tmp_path, more))
+    with pytest.raises(CommandError, match=f"{hangs}.* failed: it did not end within 0.5 s"):
+        plan_for(site, make_release(tmp_path / "releases"))

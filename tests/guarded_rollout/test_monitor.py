@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from guarded_rollout.config.gates import EnvironmentGates, OnUndecided, parse
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.errors import BackupDamagedError, LockHeldError, NotHealthyError, RolloutError
 from guarded_rollout.gates.samples import Histogram, Sample
 from guarded_rollout.monitor.ports import Ended

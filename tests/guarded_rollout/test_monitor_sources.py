@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.host.endpoint import MAX_BYTES, Endpoint
 from guarded_rollout.host.endpoint import Answer as Got

@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from guarded_rollout.cli.monitor import drawing, follow, worth_showing
+from guarded_rollout.cli.monitor import follow
+from guarded_rollout.cli.monitor_view import drawing, worth_showing
 from guarded_rollout.clock import Instant
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import LockHeldError

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from guarded_rollout.checks.candidate import about_release
 from guarded_rollout.checks.findings import Severity
-from guarded_rollout.checks.preflight import about_release
 from guarded_rollout.cli.app import app
 from guarded_rollout.config.environments import Project, load
 from guarded_rollout.errors import NoPreviousError, RolloutError

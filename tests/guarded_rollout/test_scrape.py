@@ -10,8 +10,8 @@ import pytest
 
 from guarded_rollout.config.environments import parse
 from guarded_rollout.errors import ConfigurationError, PortTakenError
-from guarded_rollout.host import proxy
-from guarded_rollout.host.proxy import HEALTHY, configuration
+from guarded_rollout.host import caddy
+from guarded_rollout.host.caddy import HEALTHY, configuration
 from tests.guarded_rollout.sandbox import Sandbox, free_port
 from tests.guarded_rollout.test_environments import HERE
 
@@ -23,7 +23,7 @@ def scraped() -> Iterator[tuple[Sandbox, httpx.Client]]:
     port = made.open_metrics()
     try:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(proxy, "ANSWER_SECONDS", 1)  # so that one that hangs is soon not healthy
+            patched.setattr(caddy, "ANSWER_SECONDS", 1)  # so that one that hangs is soon not healthy
             made.deploy()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             yield made, client

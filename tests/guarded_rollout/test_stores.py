@@ -12,7 +12,7 @@ import pytest
 
 from guarded_rollout.backup.verify import snapshot_problem
 from guarded_rollout.checks.findings import Severity
-from guarded_rollout.checks.preflight import shipped
+from guarded_rollout.checks.safeguards import shipped
 from guarded_rollout.config.environments import parse
 from guarded_rollout.errors import StoreProgramError
 from guarded_rollout.host.postgresql import LogShipping, PostgresqlDatabase

@@ -18,10 +18,10 @@ import pytest
 
 from guarded_rollout.cli.restore import moment_of
 from guarded_rollout.errors import FileThereError, NoStreamError, StreamError, UsageError
+from guarded_rollout.host.caddy import STREAM_LAG, configuration
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import STREAM
 from guarded_rollout.host.programs import program
-from guarded_rollout.host.proxy import STREAM_LAG, configuration
 from guarded_rollout.host.site import Site
 from guarded_rollout.rollout.steps.backup import take_backup
 from tests.guarded_rollout.rolloutkit import kept, store_path, submit

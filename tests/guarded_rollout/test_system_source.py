@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.monitor.system import ProcessTree, SystemSource, cgroup_limit
 
 WORKER = """

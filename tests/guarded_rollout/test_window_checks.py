@@ -2,8 +2,8 @@
 
 from guarded_rollout.checks.service_checks import CheckResult
 from guarded_rollout.checks.window_checks import WindowChecks
-from guarded_rollout.config.kinds import Source
 from guarded_rollout.config.service_checks import parse_check
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Side
 
 

@@ -21,7 +21,6 @@ angle is taken at the nearest right angle.
 """
 
 import ctypes
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -33,25 +32,17 @@ import numpy as np
 import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
-from pypdfium2.raw import FPDF_COLORSPACE_UNKNOWN, FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
+from pypdfium2.raw import FPDF_COLORSPACE_UNKNOWN
 
 from dhash_service.documents.bitmap import canonical_bmp
-from dhash_service.documents.extraction import (
-    Box,
-    ExtractedPicture,
-    Extraction,
-    Reading,
-    Skip,
-    is_document,
-)
+from dhash_service.documents.extraction import ExtractedPicture, Extraction, Reading, Skip
+from dhash_service.documents.matrices import area, box_of, unit_to, upright
+from dhash_service.documents.pdf_file import opened, page_of, with_annotations
 from dhash_service.documents.tiles import Tile, around, is_seamless, joined, layout, mosaic
 from dhash_service.errors import (
-    DamagedDocumentError,
     DamagedPictureError,
     DecoderFailedError,
     DhashError,
-    EncryptedDocumentError,
-    NotADocumentError,
     TooManyPagesError,
     TooManyPicturesError,
     TooManyPixelsError,
@@ -71,7 +62,6 @@ SHOWN_SIDE = 512  # pixels; the longest side of a rendering that is only compare
 ASKEW = 0.001  # of a matrix's larger half; more is an angle
 PLAIN = 24  # colours, of 4 bits a channel: a pattern of fewer is hatching
 TILING = re.compile(rb"/PatternType\s*1\b")  # in the dictionary of a stream, which is never compressed
-UNFINISHED_REVISION = re.compile(rb"\d{1,10} \d{1,5} obj\b")
 
 
 def extract(data: bytes, reading: Reading) -> Extraction:
@@ -80,82 +70,20 @@ def extract(data: bytes, reading: Reading) -> Extraction:
     Raises `NotADocumentError`, `EncryptedDocumentError`, `DamagedDocumentError`, and when a limit is passed
     `TooManyPagesError` or `TooManyPicturesError`.
     """
-    with _open(data) as document:
+    with opened(data) as document:
         pages = len(document)
         if pages > reading.limits.max_pages:
             raise TooManyPagesError(f"The PDF has {pages:,} pages; {reading.limits.max_pages:,} are allowed.")
         album = _Album(reading, document, patterns=TILING.search(data) is not None)
         for number in range(1, pages + 1):
-            with closing(_page(document, number)) as page:
+            with closing(page_of(document, number)) as page:
                 try:
-                    album.add_page(number, _with_annotations(document, page, number, album.skipped))
+                    album.add_page(number, with_annotations(document, page, number, album.skipped))
                 except (DhashError, MemoryError):
                     raise
                 except Exception:  # whatever it is, it is this page's
                     album.skipped[Skip.DECODER_FAILED] += 1
     return Extraction(Sha256(sha256(data).hexdigest()), pages, tuple(album.pictures), dict(album.skipped))
-
-
-# ---- the document
-
-
-def _open(data: bytes) -> Any:
-    if not is_document(data):
-        raise NotADocumentError("The file has no PDF header.")
-    try:
-        document = pypdfium2.PdfDocument(data)
-    except pypdfium2.PdfiumError as error:
-        if error.err_code == FPDF_ERR_PASSWORD:
-            raise EncryptedDocumentError("The PDF opens with a password only.") from None
-        if error.err_code == FPDF_ERR_SECURITY:
-            raise EncryptedDocumentError("The PDF is encrypted in a way that is not supported.") from None
-        raise DamagedDocumentError("The PDF is truncated or damaged: its structure cannot be read.") from None
-    if _is_cut_short(data, document):
-        document.close()
-        raise DamagedDocumentError("The PDF is truncated: its end is missing.")
-    return document
-
-
-def _is_cut_short(data: bytes, document: Any) -> bool:
-    """True where the file's end is missing, although pdfium could rebuild a table of what is there.
-
-    A rebuilt table alone is no reason to refuse: many PDFs in use have slightly wrong offsets.
-    """
-    end = data.rfind(b"%%EOF")
-    if end < 0:
-        return not pdfium.FPDF_DocumentHasValidCrossReferenceTable(document)
-    return UNFINISHED_REVISION.search(data, end) is not None
-
-
-def _page(document: Any, number: int) -> Any:
-    try:
-        return document.get_page(number - 1)
-    except pypdfium2.PdfiumError:
-        raise DamagedDocumentError(f"Page {number:,} of the PDF cannot be read.") from None
-
-
-def _with_annotations(document: Any, page: Any, number: int, skipped: Counter[Skip]) -> Any:
-    """The page with its annotations drawn into it: in memory alone, as a viewer shows them."""
-    if pdfium.FPDFPage_GetAnnotCount(page) <= 0:
-        return page
-    if pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY) != pdfium.FLATTEN_SUCCESS:
-        if _has_drawn_annotation(page):
-            skipped[Skip.ANNOTATION] += 1
-        return page
-    return _page(document, number)
-
-
-def _has_drawn_annotation(page: Any) -> bool:
-    for index in range(pdfium.FPDFPage_GetAnnotCount(page)):
-        annotation = pdfium.FPDFPage_GetAnnot(page, index)
-        drawn = pdfium.FPDFAnnot_GetObjectCount(annotation)
-        pdfium.FPDFPage_CloseAnnot(annotation)
-        if drawn > 0:
-            return True
-    return False
-
-
-# ---- its pictures
 
 
 class _Album:
@@ -180,7 +108,7 @@ class _Album:
         for place, (image, matrix) in enumerate(drawn):
             if place in done:
                 continue
-            box = _box(matrix)
+            box = box_of(matrix)
             if box is None:
                 self.skipped[Skip.NOWHERE] += 1
                 continue
@@ -190,13 +118,13 @@ class _Album:
                     tiles = [tile for tile in (cut[each] for each in group) if tile]
                     parts = [drawn[each] for each in group]
                     box = around([tile.box for tile in tiles])
-                    taken = self._take_joined(parts, tiles, rotation, _area(box) / whole)
+                    taken = self._take_joined(parts, tiles, rotation, area(box) / whole)
                     done.update(group if taken else ())
                 if taken is None and image.type == pdfium.FPDF_PAGEOBJ_PATH:
                     taken = self._take_pattern(image)
                 elif taken is None:
-                    box = _box(matrix) or box
-                    taken = self._take(image, upright(matrix, rotation), _area(box) / whole)
+                    box = box_of(matrix) or box
+                    taken = self._take(image, upright(matrix, rotation), area(box) / whole)
             except (pypdfium2.PdfiumError, UnicodeDecodeError):  # no pixels, or a filter named in no encoding
                 taken = Skip.DAMAGED
             except (DhashError, MemoryError):
@@ -257,7 +185,7 @@ class _Album:
                 yield image, image.get_matrix().multiply(matrix)
             elif kind == pdfium.FPDF_PAGEOBJ_PATH and self._patterns and _may_be_pattern(handle):
                 path = pypdfium2.PdfObject(handle, page=page)
-                yield path, _unit_to(path.get_bounds()).multiply(matrix)
+                yield path, unit_to(path.get_bounds()).multiply(matrix)
             elif kind == pdfium.FPDF_PAGEOBJ_FORM and depth == DEEPEST_FORM:
                 self.skipped[Skip.NESTED] += 1
             elif kind == pdfium.FPDF_PAGEOBJ_FORM:
@@ -389,18 +317,13 @@ def _may_be_pattern(path: Any) -> bool:
     return (red.value, green.value, blue.value) == (0xBF, 0xBF, 0xBF)
 
 
-def _unit_to(bounds: tuple[float, float, float, float]) -> Any:
-    left, bottom, right, top = bounds
-    return pypdfium2.PdfMatrix(right - left, 0, 0, top - bottom, left, bottom)
-
-
 _TURNS = (None, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_90)
 """By a page's rotation, in quarters clockwise."""
 
 
 def _tile(image: Any, matrix: Any) -> Tile | None:
     """The image as a tile of a larger one; None where it can be none: no pixels, or drawn at an angle."""
-    box = _box(matrix)
+    box = box_of(matrix)
     if box is None or image.type == pdfium.FPDF_PAGEOBJ_PATH:
         return None
     try:
@@ -413,43 +336,3 @@ def _tile(image: Any, matrix: Any) -> Tile | None:
     if abs(b) + abs(c) <= ASKEW * (abs(a) + abs(d)):
         return Tile(box, width, height)
     return Tile(box, height, width) if abs(a) + abs(d) <= ASKEW * (abs(b) + abs(c)) else None
-
-
-def _area(box: Box) -> float:
-    left, bottom, right, top = box
-    return (right - left) * (top - bottom)
-
-
-def upright(matrix: Any, rotation: int) -> Image.Transpose | None:
-    """The turn that shows an image's pixels as the page does: by its matrix, to the nearest right angle.
-
-    `rotation` is the page's, in quarters clockwise.
-    """
-    a, b, c, d, _, _ = matrix.get()
-    for _ in range(rotation):
-        a, b, c, d = b, -a, d, -c
-    if abs(a) + abs(d) >= abs(b) + abs(c):  # x' ~ a·x, y' ~ d·y
-        return _STRAIGHT[a < 0, d < 0]
-    return _SWAPPED[b > 0, c > 0]
-
-
-_STRAIGHT = {
-    (False, False): None,
-    (True, False): Image.Transpose.FLIP_LEFT_RIGHT,
-    (False, True): Image.Transpose.FLIP_TOP_BOTTOM,
-    (True, True): Image.Transpose.ROTATE_180,
-}  # by a < 0, d < 0
-_SWAPPED = {
-    (False, False): Image.Transpose.TRANSPOSE,
-    (False, True): Image.Transpose.ROTATE_270,
-    (True, False): Image.Transpose.ROTATE_90,
-    (True, True): Image.Transpose.TRANSVERSE,
-}  # by b > 0, c > 0
-
-
-def _box(matrix: Any) -> Box | None:
-    """The box around the unit square under this matrix, to a hundredth of a point; None for no box."""
-    left, bottom, right, top = matrix.on_rect(0, 0, 1, 1)
-    if not math.isfinite(left + bottom + right + top) or left == right or bottom == top:
-        return None
-    return round(left, 2), round(bottom, 2), round(right, 2), round(top, 2)

@@ -191,8 +191,11 @@ def _starved(
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if isinstance(reading, Reading) or limit == resource.RLIM_INFINITY:
         return False
-    with open_picture(data, reading.opening) as picture:
-        return picture.width * picture.height * BYTES_PER_PIXEL > limit - _taken()
+    try:
+        with open_picture(data, reading.opening) as picture:
+            return picture.width * picture.height * BYTES_PER_PIXEL > limit - _taken()
+    except DhashError:  # its head is what could not be read, which takes next to nothing
+        return False
 
 
 def _full() -> DocumentMemoryError:

@@ -30,9 +30,6 @@ R = TypeVar("R")
 AHEAD = 16
 """Files that are fetched at once, ahead of the one that is decoded."""
 
-AHEAD_BYTES = 64 * 1024**2
-"""Bytes of a file from which on none is fetched beside it."""
-
 Answer = Picture | Extraction | DhashError
 Read = Callable[[Item, int], bytes]
 
@@ -84,14 +81,14 @@ def answer(data: bytes, task: Task) -> Answer:
         return as_error(error)
 
 
-def ahead(call: Callable[[T], R], items: Iterable[T], at_once: int = AHEAD) -> Iterator[R]:
-    """The results in their order, of calls in threads, at most `at_once` begun and not yet taken."""
+def ahead(call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """The results in their order, of calls in threads, at most `AHEAD` begun and not yet taken."""
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(at_once, thread_name_prefix="fetch") as threads:
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="fetch") as threads:
         try:
             for item in items:
                 waiting.append(threads.submit(call, item))
-                if len(waiting) >= at_once:
+                if len(waiting) >= AHEAD:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

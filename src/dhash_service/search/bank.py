@@ -29,7 +29,7 @@ CROWD = 1000
 FEW, MANY = 16, 64
 """Fingerprints found, and pictures behind them, up to which plain Python sorts them sooner than NumPy."""
 
-TOGETHER, NEARBY = 16, 15
+TOGETHER, NEARBY = 16, 11
 """Values asked about at once: what they meet among a million fits the cache. Bits beyond which a value may
 meet a large part of all there is."""
 

@@ -11,11 +11,9 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -35,18 +33,10 @@ from sqlalchemy import (
 from dhash_service.errors import StoreDemotedError
 from dhash_service.search.feed import Changes, Position
 from dhash_service.store.engine import TIMELINE, reading, sqlite_path
+from dhash_service.store.pairs import NOTHING, Pairs, all_pairs, everything, pairs, without
 from dhash_service.store.prompt import Driver, Line, Prompt, driver_of, glancing
 from dhash_service.store.tables import erased_fingerprints, fingerprints, tombstones
 from dhash_service.store.visibility import aside, stands
-
-ROWS = 50_000
-"""Rows fetched at a time: a million Python tuples at once would take more memory than the index."""
-
-PACKED = "SELECT string_agg(int8send(key) || int8send(value), ''::bytea) FROM ({pairs}) AS pairs (key, value)"
-"""PostgreSQL packs many pairs into one value: a row each would cost a Python call each."""
-
-BLOCK = 1 << 18
-"""Fingerprints packed at a time, 4 MB: all at once would be sorted on the server's disk first."""
 
 
 def _witnesses() -> Select[Any]:
@@ -72,10 +62,6 @@ def _witnesses() -> Select[Any]:
 WITNESSES = Prompt(_witnesses())
 
 ERASED = select(erased_fingerprints.c.fingerprint)
-
-Pairs = NDArray[np.int64]
-"""int64[N, 2]: keys, and values as the signed integers that are stored."""
-NOTHING: Pairs = np.empty((0, 2), np.int64)
 
 
 class Feed:
@@ -253,20 +239,10 @@ class Probe:
                 self._connection.close()
 
 
-def everything() -> Select[tuple[int, int]]:
-    """Key and value of every fingerprint."""
-    return select(fingerprints.c.seq, fingerprints.c.value)
-
-
 def set_aside(connection: Connection, until: int | None = None) -> Pairs:
     """The fingerprints that are not in search, or were not when a tombstone was the newest, each once."""
     found = pairs(connection, aside(until))
     return found[np.unique(found[:, 0], return_index=True)[1]]
-
-
-def without(some: Pairs, others: Pairs) -> Pairs:
-    """The pairs whose keys are not among the others'."""
-    return some[~np.isin(some[:, 0], others[:, 0])] if len(others) else some
 
 
 def _changes(came: Pairs, now: Position, left: Pairs = NOTHING) -> Changes:
@@ -280,40 +256,3 @@ def _newest(*columns: ColumnElement[int]) -> ColumnElement[int]:
         return func.coalesce(select(func.max(columns[0])).scalar_subquery(), 0)
     each = union_all(*(select(func.max(column).label("newest")) for column in columns)).subquery()
     return func.coalesce(select(func.max(each.c.newest)).scalar_subquery(), 0)
-
-
-def pairs(connection: Connection, wanted: Select[Any]) -> Pairs:
-    """Two integer columns, past SQLAlchemy's rows: a million in half a second."""
-    sql = str(wanted.compile(connection, compile_kwargs={"literal_binds": True}))
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    if connection.dialect.name == "postgresql":
-        with driver.cursor(binary=True) as cursor:
-            cursor.execute(f"{PACKED.format(pairs=sql)} GROUP BY key >> 16")
-            packed = [np.frombuffer(block, ">i8").reshape(-1, 2) for (block,) in cursor]
-        return np.concatenate([NOTHING, *packed]).astype(np.int64)
-    cursor = driver.execute(sql)
-    blocks = [NOTHING]
-    while rows := cursor.fetchmany(ROWS):
-        blocks.append(np.fromiter(chain.from_iterable(rows), np.int64, 2 * len(rows)).reshape(-1, 2))
-    return np.concatenate(blocks)
-
-
-def all_pairs(connection: Connection) -> Pairs:
-    """Key and value of every fingerprint: ten million in some four seconds."""
-    if connection.dialect.name != "postgresql":
-        return pairs(connection, everything())
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    key = fingerprints.c.seq
-    blocks = [NOTHING]
-    with driver.cursor(binary=True) as cursor:
-        after = np.iinfo(np.int64).min
-        while True:
-            wanted = everything().where(key > int(after)).order_by(key).limit(BLOCK)
-            sql = str(wanted.compile(connection, compile_kwargs={"literal_binds": True}))
-            (packed,) = cursor.execute(PACKED.format(pairs=sql)).fetchone()
-            if packed is None:
-                return np.concatenate(blocks).astype(np.int64)
-            blocks.append(np.frombuffer(packed, ">i8").reshape(-1, 2))
-            after = blocks[-1][:, 0].max()

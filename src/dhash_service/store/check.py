@@ -12,10 +12,11 @@ from dhash_service.facts import Algorithm
 from dhash_service.search.index import HammingIndex
 from dhash_service.search.segment import BITS
 from dhash_service.store import bands, schema
-from dhash_service.store.changes import all_pairs, set_aside, without
+from dhash_service.store.changes import set_aside
 from dhash_service.store.durability import durability
 from dhash_service.store.engine import reading
 from dhash_service.store.erasure import Erased, came_back
+from dhash_service.store.pairs import all_pairs, without
 from dhash_service.store.store import stored_algorithm
 from dhash_service.store.tables import erasures, fingerprints, images, metadata
 

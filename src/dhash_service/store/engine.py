@@ -6,6 +6,7 @@ its first statement to its commit, so that rows are numbered in the order in whi
 
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ from dhash_service.errors import (
 
 LOCK_SECONDS = 30.0
 """Seconds that a writer waits for another process before it gives up."""
+
+SCRUB_SECONDS, SCRUB_TRIES = 0.25, 4
+"""How long nobody may write while the log is to be emptied, and how often that is tried."""
 
 WRITE_LOCK = 0x6468_6173_6800_0001
 """PostgreSQL advisory lock that every writer of a store holds ("dhash" in ASCII)."""
@@ -252,15 +256,29 @@ def demoted(error: BaseException) -> bool:
 def scrub(engine: Engine) -> None:
     """Let go of what the database still has of removed rows: SQLite's log, PostgreSQL's dead rows.
 
-    A reader that is at work may keep the log from being emptied; then it is written over later.
+    A reader that is at work may keep the log from being emptied, as litestream always does; then it is
+    written over later. Nobody writes while it is waited for, so that is short.
     """
     with translated():
         if engine.dialect.name == "sqlite":
             with closing(engine.raw_connection()) as connection:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                _empty_log(connection.cursor())
         else:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("VACUUM")
+
+
+def _empty_log(cursor: Any) -> None:
+    (patience,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+    cursor.execute(f"PRAGMA busy_timeout = {round(SCRUB_SECONDS * 1000)}")
+    try:
+        for _ in range(SCRUB_TRIES):
+            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                return
+            time.sleep(SCRUB_SECONDS)  # whoever waits to write, writes
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {patience}")
 
 
 @contextmanager

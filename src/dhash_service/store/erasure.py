@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, insert, null, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, func, insert, null, select, update
 
 from dhash_service.errors import TakenDownError
 from dhash_service.facts import Sha256, new_id
@@ -64,16 +64,26 @@ class Erasure:
     at: datetime
 
 
+def count(connection: Connection) -> int:
+    """How many erasures a store knows."""
+    return connection.scalar(select(func.count()).select_from(erasures)) or 0
+
+
 class Erased:
     """The erased images of a store at one moment, held in memory."""
 
     def __init__(self, connection: Connection) -> None:
         self._digests: dict[str, set[str]] = {}
+        self._count = count(connection)
         for key, digest in connection.execute(select(erasures.c.key, erasures.c.digest)):
             self._digests.setdefault(key, set()).add(digest)
 
     def __bool__(self) -> bool:
         return bool(self._digests)
+
+    def is_all(self, connection: Connection) -> bool:
+        """False where something was erased since."""
+        return self._count == count(connection)
 
     def has(self, image: UUID) -> bool:
         """True of an image that was erased."""

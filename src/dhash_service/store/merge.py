@@ -4,10 +4,12 @@ Pictures that either of them has erased are left out; `Store.erase_again` remove
 
 A fact's key tells it apart, so merging twice adds nothing, and two stores merged either way hold the same
 facts. Rows go over in blocks, each a commit of its own: a running service writes in between, memory stays
-bounded, and a merge that was interrupted is simply done again.
+bounded, and a merge that was interrupted is simply done again. So is one in whose middle somebody erases.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -74,23 +76,35 @@ def merge(
             ours = {table.name: table for table in tables_of(connection)}
         require_room(snapshot, theirs, ours)
         require_algorithm(snapshot, algorithm)
-        forgetting: Forgetting | None = None
-        read: dict[str, int] = {}
-        added: dict[str, int] = {}
-        left_out: dict[str, int] = {}
-        for table in in_order(ours):
-            if table.name not in theirs:
-                continue
-            if forgetting is None and table.name != "erasures":  # theirs are in: they hold for their rows
-                with reading(engine) as connection:
-                    forgetting = Forgetting(Erased(connection))
-            taker = Taker(engine, table, theirs[table.name], algorithm, salvage, forgetting)
-            read[table.name] = taker.take_all(snapshot, progress)
-            added[table.name], left_out[table.name] = taker.added, taker.left_out
+        added: Counter[str] = Counter()
+        while True:
+            forgetting: Forgetting | None = None
+            read: dict[str, int] = {}
+            left_out: dict[str, int] = {}
+            with suppress(_ErasedMeanwhile):
+                for table in in_order(ours):
+                    if table.name not in theirs:
+                        continue
+                    if (
+                        forgetting is None and table.name != "erasures"
+                    ):  # theirs are in: they hold for their rows
+                        with reading(engine) as connection:
+                            forgetting = Forgetting(Erased(connection))
+                    taker = Taker(engine, table, theirs[table.name], algorithm, salvage, forgetting)
+                    try:
+                        read[table.name] = taker.take_all(snapshot, progress)
+                    finally:
+                        added[table.name] += taker.added
+                    left_out[table.name] = taker.left_out
+                break
         if engine.dialect.name == "postgresql" and any(added.values()):
             with writing(engine) as connection:
                 connection.exec_driver_sql("ANALYZE")  # or it would plan for the store as it was
-        return Merged(read, added, left_out, dict(snapshot.lost))
+        return Merged(read, dict(added), left_out, dict(snapshot.lost))
+
+
+class _ErasedMeanwhile(Exception):
+    """What was looked up of the store's erasures is not all of them any more."""
 
 
 def merge_erasures(engine: Engine, path: Path, *, algorithm: Algorithm) -> int:
@@ -125,7 +139,7 @@ def require_room(
     lacking = [
         f"{table}.{column}" if table in ours else table
         for table, columns in theirs.items()
-        if table not in BOOKKEEPING and not table.startswith("sqlite_")
+        if table not in BOOKKEEPING
         for column in columns
         if table not in ours or column not in ours[table].c
     ]
@@ -224,6 +238,8 @@ class Taker:
         if not rows:
             return
         with writing(self._engine) as connection:
+            if self._forgetting and not self._forgetting.erased.is_all(connection):
+                raise _ErasedMeanwhile
             if self._salvage:
                 rows = self._with_parents(connection, rows)
             if self._table.name == "fingerprints":

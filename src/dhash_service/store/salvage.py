@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from dhash_service.errors import StoreDamagedError, StoreUnreachableError
 from dhash_service.store.engine import translated
+from dhash_service.store.tables import FOREIGN
 
 ROWS = 1_000
 """Row numbers in a range. Rows are never deleted, so their numbers have no large gaps."""
@@ -36,12 +37,12 @@ class SnapshotFile:
     lost: dict[str, int] = field(default_factory=dict)
 
     def tables(self) -> dict[str, list[str]]:
-        """The columns of each table. A view that bears a table's name is none."""
+        """The columns of each table that is a store's. A view that bears a table's name is none."""
         names = self.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         return {
             name: [column for _, column, *_ in self.connection.execute(f'PRAGMA table_info("{name}")')]
             for (name,) in names
-            if '"' not in name
+            if '"' not in name and not name.startswith(FOREIGN)
         }
 
     def count(self, table: str) -> int:

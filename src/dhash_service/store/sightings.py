@@ -37,9 +37,6 @@ from dhash_service.store.visibility import stands, visible, visible_image
 
 Keys = NDArray[np.int64]
 
-NAMES = 3
-"""Names that come with an image; its sightings have the rest."""
-
 BETWEEN_TAGS = "\x1f"
 """Stands between tags that are read as one text. No tag holds it: it cannot be shown."""
 

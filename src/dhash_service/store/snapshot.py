@@ -22,7 +22,7 @@ from dhash_service.pictures.originals import NO_ROOM
 from dhash_service.store import schema
 from dhash_service.store.engine import connect, reading, translated, writing
 from dhash_service.store.migrate import known_part, this_release
-from dhash_service.store.tables import metadata, schema_revisions
+from dhash_service.store.tables import FOREIGN, metadata, schema_revisions
 from dhash_service.store.types import Id, Instant
 
 ROWS = 1_000
@@ -169,6 +169,7 @@ def tables_of(connection: Connection) -> list[Table]:
             ),
         )
         for seen in found.sorted_tables
+        if not seen.name.startswith(FOREIGN)
     ]
 
 

@@ -22,6 +22,9 @@ from sqlalchemy import (
 
 from dhash_service.store.types import Bits, Digest, Id, Instant, JsonTuple
 
+FOREIGN = ("sqlite_", "_litestream_")
+"""How tables begin that SQLite and litestream keep for themselves in a store."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from dhash_service.facts import Claim, Image, Match, Neighbour
+from dhash_service.facts import Claim, Image, Match
 from dhash_service.pictures.originals import Originals
 from dhash_service.reviewing import Pair, ReviewProgress
 from dhash_service.search.confidence import SENTENCES, Reason
@@ -68,11 +68,6 @@ def picture_json(image: Image, originals: Originals | None) -> Json:
         "release": image.release,
         "created_at": image.created_at.isoformat(),
     }
-
-
-def near_json(near: Neighbour, originals: Originals | None) -> Json:
-    """A known picture, and how many bits away it is."""
-    return picture_json(near.image, originals) | {"distance": near.distance}
 
 
 def reasons_json(match: Match) -> list[Json]:

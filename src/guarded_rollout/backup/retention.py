@@ -8,8 +8,8 @@ from pathlib import Path
 from guarded_rollout.backup import originals
 from guarded_rollout.backup.catalog import SAFETY, BackupEntry, find, parse
 from guarded_rollout.backup.verify import read_files
-from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
+from guarded_rollout.config.gates import gates_of
 from guarded_rollout.errors import RetentionRuleError, RolloutError
 from guarded_rollout.journal.model import Rollout
 
@@ -87,7 +87,7 @@ def rule_of(
 ) -> RetentionRule:
     """The operator's rule, or else that of rollout.toml (how many) and the gates file (for how long)."""
     if hours is None:
-        watched = gates.load(environment.gates).environment(environment.name)
+        watched = gates_of(environment)
         hours = watched.auto_rollback.backup_retention_hours
     return RetentionRule(environment.keep_backups if keep is None else keep, timedelta(hours=hours))
 

@@ -45,6 +45,11 @@ def warning(detail: str, advice: str = "") -> Finding:
     return Finding(Severity.WARNING, detail, advice)
 
 
+def ok_if(well: bool, detail: str) -> Finding:
+    """A warning otherwise."""
+    return Finding(Severity.OK if well else Severity.WARNING, detail)
+
+
 def failed(detail: str, advice: str = "") -> Finding:
     return Finding(Severity.FAILED, detail, advice)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from guarded_rollout.config.service_checks import CommandCheck, HttpCheck, ServiceCheck, When, parse_check
+from guarded_rollout.host.caddy import PIN, inner_socket
 from guarded_rollout.host.endpoint import Answer, Endpoint
-from guarded_rollout.host.proxy import PIN, inner_socket
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import CommandResult, Site
 from guarded_rollout.host.slots import Slot

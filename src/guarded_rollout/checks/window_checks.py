@@ -8,8 +8,8 @@ from functools import partial
 from guarded_rollout.checks.service_checks import CheckResult, ask, checks_of
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GlobalSettings
-from guarded_rollout.config.kinds import Source
 from guarded_rollout.config.service_checks import CommandCheck, HttpCheck, ServiceCheck, When
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.host.site import Site
 from guarded_rollout.monitor.ports import OpenWindow

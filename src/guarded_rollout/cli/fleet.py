@@ -1,17 +1,19 @@
 """`rollout fleet up | status | resume | abort | history`: a rollout over many hosts."""
 
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
 from guarded_rollout.cli.app import AsJson, Env, From, Verbose, Why, app
 from guarded_rollout.cli.history import lines, to_json
 from guarded_rollout.cli.registry import COMMANDS, INTERRUPTED
-from guarded_rollout.cli.session import Output, configured, settings_file
+from guarded_rollout.cli.session import TALK, Options, Output, configured, settings_file, take
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.environments import load
 from guarded_rollout.errors import InventoryError, UsageError
@@ -35,100 +37,83 @@ Set = Annotated[
 ]
 
 
+Own = ParamSpec("Own")
+
+
+def with_fleet(body: Callable[Concatenate[Fleet, Output, Own], None]) -> Callable[..., None]:
+    """Give a command its fleet and output, and the options that say which."""
+
+    @wraps(body)
+    def command(inventory: Path, env: str, set_: list[str], verbose: bool, as_json: bool, **own: Any) -> None:
+        with _fleet(inventory, env, set_, verbose, as_json) as (fleet, out):
+            body(fleet, out, **own)  # type: ignore[call-arg]
+
+    own = list(inspect.signature(body).parameters.values())[2:]
+    first: Options = {"inventory": (Inventory, Path("hosts.yml")), "env": (Env, "production")}
+    return take(command, first | {"set_": (Set, [])}, own, TALK)
+
+
 @commands.command(epilog="Example: rollout fleet install --inventory hosts.yml")
-def install(
-    inventory: Inventory = Path("hosts.yml"),
-    env: Env = "production",
-    set_: Set = [],  # noqa: B006
-    verbose: Verbose = False,
-    as_json: AsJson = False,
-) -> None:
+@with_fleet
+def install(fleet: Fleet, out: Output) -> None:
     """Install the guard, rollout.toml, gates and secrets on every host. What serves is not touched."""
-    with _fleet(inventory, env, set_, verbose, as_json) as (fleet, out):
-        hosts = fleet.install()
-        out.say(f"The guard is installed on {', '.join(hosts)}.")
-        out.result(environment=env, hosts=hosts)
+    hosts = fleet.install()
+    out.say(f"The guard is installed on {', '.join(hosts)}.")
+    out.result(environment=fleet.environment, hosts=hosts)
 
 
 @commands.command(epilog="Example: rollout fleet up --inventory hosts.yml --from dist/app.whl")
-def up(
-    inventory: Inventory = Path("hosts.yml"),
-    env: Env = "production",
-    source: From = None,
-    set_: Set = [],  # noqa: B006
-    why: Why = "",
-    verbose: Verbose = False,
-    as_json: AsJson = False,
-) -> None:
+@with_fleet
+def up(fleet: Fleet, out: Output, source: From = None, why: Why = "") -> None:
     """Roll out over all hosts: one and its whole window first, then a quarter, then the rest.
 
     Exit codes: 0 every host serves it; 1 refused; 2 taken back on all hosts; 3 the fleet is mixed.
     """
-    with _fleet(inventory, env, set_, verbose, as_json) as (fleet, out):
-        environment = load(settings_file()).environment(env)
-        _result(out, fleet, fleet.up(prepare(source, environment, fleet.folder), why))
+    environment = load(settings_file()).environment(fleet.environment)
+    _result(out, fleet, fleet.up(prepare(source, environment, fleet.folder), why))
 
 
 @commands.command(epilog="Example: rollout fleet resume --inventory hosts.yml")
-def resume(
-    inventory: Inventory = Path("hosts.yml"),
-    env: Env = "production",
-    set_: Set = [],  # noqa: B006
-    verbose: Verbose = False,
-    as_json: AsJson = False,
-) -> None:
+@with_fleet
+def resume(fleet: Fleet, out: Output) -> None:
     """Complete the rollout that a crash or a lost host left half done, or its taking back once begun."""
-    with _fleet(inventory, env, set_, verbose, as_json) as (fleet, out):
-        _result(out, fleet, fleet.resume())
+    _result(out, fleet, fleet.resume())
 
 
 @commands.command(epilog="Example: rollout fleet abort --inventory hosts.yml --why 'users see wrong matches'")
-def abort(
-    inventory: Inventory = Path("hosts.yml"),
-    env: Env = "production",
-    set_: Set = [],  # noqa: B006
-    why: Why = "aborted by the operator",
-    verbose: Verbose = False,
-    as_json: AsJson = False,
-) -> None:
+@with_fleet
+def abort(fleet: Fleet, out: Output, why: Why = "aborted by the operator") -> None:
     """Take the open rollout back on every host that it touched, the newest first."""
-    with _fleet(inventory, env, set_, verbose, as_json) as (fleet, out):
-        fleet.abort(why)
-        _result(out, fleet, None)
+    fleet.abort(why)
+    _result(out, fleet, None)
 
 
 @commands.command(epilog="Example: rollout fleet status --inventory hosts.yml --json")
-def status(
-    inventory: Inventory = Path("hosts.yml"),
-    env: Env = "production",
-    set_: Set = [],  # noqa: B006
-    verbose: Verbose = False,
-    as_json: AsJson = False,
-) -> None:
+@with_fleet
+def status(fleet: Fleet, out: Output) -> None:
     """Ask every host, and say whether the fleet is of one release. Changes nothing.
 
     Exit codes: 0 one release everywhere, or nothing; 3 mixed, or a host cannot be reached.
     """
-    with _fleet(inventory, env, set_, verbose, as_json) as (fleet, out):
-        hosts, opened = fleet.status(), fleet.open_rollout()
-        mixed = is_mixed(hosts)
-        wide = max(len(host.name) for host in hosts)
-        if not as_json:
-            for host in hosts:
-                out.say(f"{host.name:<{wide}}  {host}" + (f": {host.problem}" if host.problem else ""))
-            out.say(f"MIXED: {described(hosts)}" if mixed else f"One release: {one_release(hosts) or 'none'}")
-            if opened:
-                out.say(
-                    f"Open: {opened.target}, by {opened.operator} since {opened.started_at:%FT%TZ}; "
-                    "`rollout fleet resume` completes it, `rollout fleet abort` takes it back."
-                )
-        out.result(
-            environment=env,
-            release=one_release(hosts),
-            mixed=mixed,
-            open=to_json(opened) if opened else None,
-            hosts=[host.as_json() for host in hosts],
-        )
+    hosts, opened = fleet.status(), fleet.open_rollout()
+    mixed = is_mixed(hosts)
+    wide = max(len(host.name) for host in hosts)
+    if not out.as_json:
+        for host in hosts:
+            out.say(f"{host.name:<{wide}}  {host}" + (f": {host.problem}" if host.problem else ""))
+        out.say(f"MIXED: {described(hosts)}" if mixed else f"One release: {one_release(hosts) or 'none'}")
+        if opened:
+            out.say(
+                f"Open: {opened.target}, by {opened.operator} since {opened.started_at:%FT%TZ}; "
+                "`rollout fleet resume` completes it, `rollout fleet abort` takes it back."
+            )
+    out.result(
+        environment=fleet.environment,
+        release=one_release(hosts),
+        mixed=mixed,
+        open=to_json(opened) if opened else None,
+        hosts=[host.as_json() for host in hosts],
+    )
     if mixed:
         raise typer.Exit(MIXED)
 

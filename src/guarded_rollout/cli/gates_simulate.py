@@ -15,7 +15,7 @@ from guarded_rollout.cli.gates import Config, commands
 from guarded_rollout.cli.session import Output, project_gates, reporting
 from guarded_rollout.clock import duration
 from guarded_rollout.config import gates
-from guarded_rollout.config.kinds import Action
+from guarded_rollout.config.terms import Action
 from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.replay import Replay, replay
 from guarded_rollout.gates.verdict import News

@@ -5,7 +5,7 @@ import typer
 from guarded_rollout.checks.findings import Severity
 from guarded_rollout.cli.app import AsJson, DryRun, Env, app
 from guarded_rollout.cli.session import configured
-from guarded_rollout.cli.validate_logging import FAILED, WARNINGS
+from guarded_rollout.cli.validate_logging import code_of
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.logs import LogFile
 from guarded_rollout.operations.maintenance import MONTHLY, WEEKLY, Round, Task, run
@@ -32,18 +32,13 @@ def _go_round(name: str, tasks: dict[str, Task], env: str, *, dry_run: bool, as_
     with configured(env, as_json=as_json) as (environment, out):
         if not dry_run:
             out.log = LogFile.open(environment.logs, f"maintenance_{name}", env)
-        notes = []
+        levels: set[Severity] = set()
+        told: list[dict[str, object]] = []
         for note in run(tasks, Round(environment, SystemClock(), operator(), dry_run)):
-            line = f"{note.task}: {note.words}" + ("" if note.well else "  <- look at this")
+            well = note.level is Severity.OK
+            line = f"{note.name}: {note.detail}" + ("" if well else "  <- look at this")
             (out.rehearse if dry_run else out.say)(line)
-            notes.append(note)
-        out.result(
-            environment=env,
-            dry_run=dry_run,
-            notes=[{"task": note.task, "words": note.words, "well": note.well} for note in notes],
-        )
-        levels = {note.level for note in notes}
-    if Severity.FAILED in levels:
-        raise typer.Exit(FAILED)
-    if Severity.WARNING in levels:
-        raise typer.Exit(WARNINGS)
+            told.append({"task": note.name, "words": note.detail, "well": well})
+            levels.add(note.level)
+        out.result(environment=env, dry_run=dry_run, notes=told)
+        raise typer.Exit(code_of(levels))

@@ -9,26 +9,24 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from guarded_rollout.checks.window_checks import all_samplers
 from guarded_rollout.cli.app import DryRun, Verbose, app
+from guarded_rollout.cli.monitor_view import DISPLAY, Around, Observer, viewing
 from guarded_rollout.cli.session import Output, project_gates, settings_file
 from guarded_rollout.clock import Clock, SystemClock, duration
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
 from guarded_rollout.config.service import Service
-from guarded_rollout.display import Display
 from guarded_rollout.errors import LockHeldError, RolloutError, UnknownEnvironmentError, WindowDiffersError
 from guarded_rollout.host.processes import WATCHER
-from guarded_rollout.host.release import shorten
 from guarded_rollout.host.site import Site
 from guarded_rollout.interrupts import interruptible
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire, owner
-from guarded_rollout.logs import LEVELS, LogLine, configure, parse, path_for
+from guarded_rollout.logs import LogLine, configure, parse, path_for
 from guarded_rollout.monitor import heartbeat
 from guarded_rollout.monitor.heartbeat import Beater, session_log
 from guarded_rollout.monitor.monitor import FAILED, GOOD, Monitor
@@ -42,19 +40,10 @@ from guarded_rollout.notify.publisher import DryRunPublisher, NullPublisher, Pub
 from guarded_rollout.rollout import announce
 from guarded_rollout.rollout.monitor_adapter import EngineRollouts
 from guarded_rollout.status.snapshot import Reader
-from guarded_rollout.status.terminal import Terminal, above, below
+from guarded_rollout.status.terminal import above, below
 
 LOGS = Path("monitor_logs")
-REFRESH_SECONDS = 1.0  # of what is drawn on a terminal
 FOLLOW_SECONDS = 0.5
-
-Around = tuple[list[Text], list[Text]]
-"""The lines above and below the gates."""
-
-DISPLAY = Display(drops=True)
-"""Lines of a monitor: it watches on whether anybody reads them or not."""
-
-Observer = Callable[[Monitor, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +143,7 @@ def _watch_url(
     path = path_for(asked.log_dir or (known.logs if known else LOGS), service.name, name, clock.now())
     with (
         _publishing(known, asked.dry_run) as publisher,
-        _printing(asked.verbose, file, lambda width: ([Text(url)], [])) as (view, show),
+        viewing(asked.verbose, file, lambda width: ([Text(url)], [])) as (view, show),
     ):
         session = GateSession(
             SessionTarget(name, dry_run=asked.dry_run),
@@ -185,7 +174,7 @@ def _watch_environment(
             seen = reader.read()
             return above(seen, config, width), [*below(seen)]
 
-        view, show = stack.enter_context(_printing(asked.verbose, file, around))
+        view, show = stack.enter_context(viewing(asked.verbose, file, around))
         if not asked.dry_run and (code := _lock_or_follow(stack, environment, clock, show)) is not None:
             return code
         publisher = stack.enter_context(_publishing(environment, asked.dry_run))
@@ -295,57 +284,6 @@ def _publishing(environment: Environment | None, dry_run: bool) -> Iterator[Publ
     else:
         with publisher_for(environment) as publisher:
             yield publisher
-
-
-@contextmanager
-def _printing(
-    verbose: bool, file: GatesFile, around: Callable[[int], Around]
-) -> Iterator[tuple[Observer | None, Callable[[LogLine], None]]]:
-    """A live view on a terminal, lines elsewhere; the log's file holds all of them."""
-    least = file.global_settings.log_level
-    if sys.stdout.isatty() and not supervised() and not Console().is_dumb_terminal:
-        with Terminal(Console()) as terminal:
-            yield drawing(terminal, around), lambda line: _show(line, verbose, least, terminal)
-    else:
-        yield None, lambda line: _show(line, verbose, least)
-
-
-def drawing(terminal: Terminal, around: Callable[[int], Around]) -> Observer:
-    """Draw a monitor's gates and the time left, at most once a second."""
-    drawn_at = 0.0
-
-    def draw(monitor: Monitor, now: float) -> None:
-        nonlocal drawn_at
-        verdicts = monitor.session.panel.verdicts
-        terminal.take(verdicts)
-        if now - drawn_at >= REFRESH_SECONDS:
-            drawn_at = now
-            held = " (held)" if monitor.window and monitor.window.paused else ""
-            target = monitor.target
-            left = f"{duration(monitor.left(now))} left{held}"
-            head = Text(f"{shorten(target.release or target.environment)}   {left}", style="bold")
-            over, under = around(terminal.width)
-            terminal.show(verdicts, [head, *over], under)
-
-    return draw
-
-
-def _show(line: LogLine, verbose: bool, least: str, terminal: Terminal | None = None) -> None:
-    if worth_showing(line, verbose, least):
-        whole = verbose or supervised()
-        message = line.words if whole else shorten(line.words)
-        text = f"{line.moment:%H:%M:%S} {line.level.upper():8} {message}"
-        if terminal is not None:
-            terminal.print(Text(text))
-            return
-        DISPLAY.show(text)
-
-
-def worth_showing(line: LogLine, verbose: bool, least: str = "info") -> bool:
-    """True for news from a level on, with `verbose` for every verdict, and never for samples."""
-    if line.level == "debug" or LEVELS.index(line.level) < LEVELS.index(least):
-        return False
-    return verbose or line.data.get("news") != "judged" or line.level != "info"
 
 
 def _rolled_out_here(environment: Environment) -> bool:

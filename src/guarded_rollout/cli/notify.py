@@ -2,9 +2,11 @@
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -253,8 +255,6 @@ def _replay(environment: Environment, out: Output, *, dry_run: bool) -> int:
 def _follow(environment: Environment, out: Output) -> int:
     with Notifier.of(environment) as notifier:
         out.say(f"Delivering for {environment.name}; {notifier.outbox.pending()} messages wait.")
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            return DELIVERED
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        return DELIVERED

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from guarded_rollout.cli.session import Session
-from guarded_rollout.config import gates
-from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.config.gates import EnvironmentGates, gates_of
 from guarded_rollout.display import Display
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.status.snapshot import Reader
@@ -65,6 +64,6 @@ def _draw(work: Session, config: EnvironmentGates, terminal: Terminal, over: thr
 
 def _gates_of(work: Session) -> EnvironmentGates | None:
     try:
-        return gates.load(work.environment.gates).environment(work.env)
+        return gates_of(work.environment)
     except RolloutError:
         return None  # the rollout will say so

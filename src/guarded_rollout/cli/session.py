@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from guarded_rollout.rollout.engine import Engine
 
 Own = ParamSpec("Own")
+Options = dict[str, tuple[Any, object]]
+"""Options of the command line by name: kind and default."""
+TALK: Options = {"verbose": (Verbose, False), "as_json": (AsJson, False)}
 FILE = "rollout.toml"
 STAMPED = ("deploy", "rollback")
 """The logs of commands whose lines are events: without a terminal each begins with its time."""
@@ -155,9 +158,7 @@ def with_session(
 
     A command that is `read_only` has no dry run. `log` is the kind of its log file in monitor_logs/.
     """
-    shared = [_option("verbose", Verbose, False), _option("as_json", AsJson, False)]
-    if not read_only:
-        shared.insert(0, _option("dry_run", DryRun, False))
+    dry: Options = {} if read_only else {"dry_run": (DryRun, False)}
 
     def decorate(body: Callable[Concatenate[Session, Own], None]) -> Callable[..., None]:
         @wraps(body)
@@ -174,20 +175,24 @@ def with_session(
             ) as work:
                 body(work, **own)  # type: ignore[call-arg]
 
-        _, *own = inspect.signature(body).parameters.values()
-        options = [
-            _option("env", Env, "production"),
-            *(one.replace(kind=one.KEYWORD_ONLY) for one in own),
-            *shared,
-        ]
-        command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-        return command
+        own = list(inspect.signature(body).parameters.values())[1:]
+        return take(command, {"env": (Env, "production")}, own, dry | TALK)
 
     return decorate
 
 
-def _option(name: str, kind: Any, default: object) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+def take(
+    command: Callable[..., None], first: Options, own: Iterable[inspect.Parameter], last: Options
+) -> Callable[..., None]:
+    """Let Typer see a wrapped command's `own` options between those that others have as well."""
+
+    def shared(options: Options) -> Iterator[inspect.Parameter]:
+        for name, (kind, default) in options.items():
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+    each = (one.replace(kind=one.KEYWORD_ONLY) for one in own)
+    command.__signature__ = inspect.Signature([*shared(first), *each, *shared(last)])  # type: ignore[attr-defined]
+    return command
 
 
 @contextmanager

@@ -135,9 +135,9 @@ def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
 
 def _gates_of(environment: Environment) -> "EnvironmentGates | None":
     """Load the gates; None if the file cannot be read: the rest of the status is still worth showing."""
-    from guarded_rollout.config import gates as gates_file
+    from guarded_rollout.config.gates import gates_of
 
     try:
-        return gates_file.load(environment.gates).environment(environment.name)
+        return gates_of(environment)
     except RolloutError:
         return None

@@ -6,7 +6,7 @@ import typer
 
 from guarded_rollout.cli.app import AsJson, Env, app
 from guarded_rollout.cli.session import configured
-from guarded_rollout.host.proxy import TRY_COOKIE, TRY_HEADER
+from guarded_rollout.host.caddy import TRY_COOKIE, TRY_HEADER
 from guarded_rollout.host.site import Site
 
 

@@ -41,14 +41,18 @@ def validate_logging(
                 _tell(out, finding)
             out.say(_summary(findings))
             out.result(environment=env, checks=[finding.as_json() for finding in findings])
-            levels = {finding.level for finding in findings}
-            code = FAILED if Severity.FAILED in levels else WARNINGS if Severity.WARNING in levels else PASSED
+            code = code_of({finding.level for finding in findings})
     except typer.Exit:
         raise
     except Exception as error:
         typer.secho(f"validate-logging failed: {type(error).__name__}: {error}", err=True, fg="red")
         code = INTERNAL
     raise typer.Exit(code)
+
+
+def code_of(levels: set[Severity]) -> int:
+    """The exit code by the worst of these levels."""
+    return FAILED if Severity.FAILED in levels else WARNINGS if Severity.WARNING in levels else PASSED
 
 
 def _tell(out: Output, finding: Finding) -> None:

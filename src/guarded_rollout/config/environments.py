@@ -1,46 +1,19 @@
-"""`rollout.toml` → a frozen `Project` with its environments.
-
-The documented example beside this module is the validator: it names every key, and its values are the
-defaults and show the types. Pydantic, which validates the gates file, would cost every command 0.2 s of CPU,
-four times what this module takes. Both say a mistake in the same words.
-"""
+"""`rollout.toml` → a frozen `Project` with its environments."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from guarded_rollout.config.copies import BackupEngine, CopyTarget, StreamTarget, stream_of, targets_of
-from guarded_rollout.config.explain import TYPES, unknown_key
 from guarded_rollout.config.mistake import Mistake, require
-from guarded_rollout.config.service import VARIABLE, Service, StoreKind, service_of
-from guarded_rollout.config.service_checks import CheckProblem, parse_check
+from guarded_rollout.config.service import Service, StoreKind, service_of
+from guarded_rollout.config.tables import SENTENCE_MOST, Table, completed, example_tables, merged, read, shown
 from guarded_rollout.config.tls import Tls, tls_of
 from guarded_rollout.errors import ConfigurationError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.secret import Secret, expand, secrets_of
 
-Table = dict[str, Any]
-
-BYTES_MOST = 2**20  # of a rollout.toml
-TEXT_MOST = 4096  # characters of one string in it
-NUMBER_MOST = 10**9
-SHOWN_MOST, SENTENCE_MOST = 80, 400  # characters
-STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 PATHS = ("releases", "backups", "logs", "gates", "signing_key", "allowed_signers")
-NOT_BEFORE = ("health", "store")  # what no file of the version before has
-LISTS: Mapping[str, list[Any]] = {  # what is in the lists that are empty in the example
-    "service.prepare": [[""]],
-    "service.build_command": [""],
-    "service.retry_posts": [""],
-    "service.routes": [""],
-    "service.writes.routes": [""],
-    "service.prometheus.panels": [{"title": "", "metric": "", "by": "", "unit": ""}],
-    "service.questions": [{"ask": "", "fields": [""]}],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,151 +153,19 @@ class Project:
             ) from None
 
 
-@cache
-def example_tables() -> Table:
-    """Return the documented example: help text, defaults and schema at once."""
-    return _beside("rollout.example.toml")
-
-
-@cache
-def version_before() -> Table:
-    """Return what a rollout.toml without a `[service] name` means: see the file."""
-    return _beside("version_before.toml")
-
-
-def _beside(name: str) -> Table:
-    return tomllib.loads(files("guarded_rollout.config").joinpath(name).read_text())
-
-
 def load(path: Path) -> Project:
     """Read rollout.toml; a missing file means all defaults. Raises `ConfigurationError`."""
     path = path.absolute()
-    try:
-        given = tomllib.loads(_text(path)) if path.exists() else {}
-    except RecursionError:
-        raise ConfigurationError(path=path, where="syntax", problem="it is nested too deeply") from None
-    except ValueError as error:
-        raise ConfigurationError(path=path, where="syntax", problem=str(error)) from None
-    except OSError as error:
-        raise ConfigurationError(path=path, where="file", problem=error.strerror) from None
-    return parse(given, path)
-
-
-def _text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(BYTES_MOST + 1)
-    if len(content) > BYTES_MOST:
-        raise ValueError(f"it is larger than {BYTES_MOST >> 20} MiB")
-    return content.decode()
+    return parse(read(path), path)
 
 
 def parse(given: Table, path: Path) -> Project:
     """Return the project that these tables describe."""
     try:
-        check(given, example_tables())
-        return _project(_whole(given), path)
+        return _project(completed(given), path)
     except Mistake as mistake:
         where, sentence = shown(mistake.where, SENTENCE_MOST), shown(mistake.sentence, SENTENCE_MOST)
         raise ConfigurationError(path=path, where=where, problem=sentence) from None
-
-
-def _whole(given: Table) -> Table:
-    """The tables with every key. A file that names no service is one of the version before."""
-    service, example = given.get("service", {}), example_tables()
-    if "name" in service:
-        named = given.get("environments", {})
-        require(bool(named), "environments", "are missing; write one, such as [environments.production]")
-        known = {name: table for name, table in example["environments"].items() if name in named}
-        return _merge({**example, "environments": known}, given)
-    for key in NOT_BEFORE:
-        require(key not in service, "service.name", f"is missing: service.{key} stands there")
-    tables = _merge(_merge(example, version_before()), given)
-    if "checks" in service:  # one's own checks stand in for those
-        tables["service"]["checks"] = service["checks"]
-    return tables
-
-
-_WANTED = {
-    dict: "a table",
-    list: TYPES["array"],
-    str: TYPES["string"],
-    bool: TYPES["boolean"],
-    int: TYPES["integer"],
-    float: TYPES["number"],
-}
-
-
-_VARIABLES = re.compile(r"backup\.copies\.[^.]+\.variables|backup\.stream\.variables")
-
-
-def check(given: Table, example: Table, where: str = "") -> None:
-    """Raise a `Mistake` for the first key or value that the example does not allow."""
-    for key, value in given.items():
-        place = f"{where}.{shown(key)}" if where else shown(key)
-        if where == "environments":  # any name; each as the defaults are
-            _check_value(value, example_tables()["defaults"], place)
-        elif where == "backup.copies":  # any name; each as the documented one is
-            _check_value(value, example["offsite"], place)
-        elif where == "backup.stream.settings":  # litestream's own
-            _check_value(value, "", place)
-        elif where == "service.variables" or _VARIABLES.fullmatch(where):  # any name
-            _check_value(value, "", place)
-            require(bool(VARIABLE.fullmatch(key)), place, "is no name of an environment variable")
-        elif where == "service.prometheus.names":  # any name
-            _check_value(value, "", place)
-        elif where == "service.checks":  # any name
-            _check_service_check(key, value, place)
-        elif where == "service.commands" and key in example:
-            _check_value(value, [""], place)
-            require(bool(value), place, "an empty list is no command; leave the key out")
-        elif key not in example:
-            raise Mistake(place, unknown_key(shown(key), list(example)))
-        else:
-            _check_value(value, LISTS.get(place, example[key]), place)
-
-
-def _check_service_check(name: str, table: object, place: str) -> None:
-    if not isinstance(table, dict):
-        raise Mistake(place, f"{table!r} is not a table")
-    try:
-        parse_check(name, table)
-    except CheckProblem as problem:
-        raise Mistake(f"{place}.{problem.key}" if problem.key else place, problem.sentence) from None
-
-
-def _check_value(value: object, example: object, where: str) -> None:
-    if isinstance(example, dict) and isinstance(value, dict):
-        check(value, example, where)
-    elif isinstance(example, list) and isinstance(value, list):
-        for position, item in enumerate(value):
-            _check_value(item, example[0], f"{where}[{position}]")
-            if isinstance(item, dict) and (missing := example[0].keys() - item.keys()):
-                raise Mistake(f"{where}[{position}]", f"needs {', '.join(sorted(missing))}")
-    elif type(value) is not type(example) and not (isinstance(example, float) and type(value) is int):
-        such = f", such as {example!r}" if example not in ("", [""], [[""]], {}) else ""
-        raise Mistake(where, f"{shown(repr(value))} is not {_WANTED[type(example)]}{such}")
-    elif isinstance(value, str):
-        require(len(value) <= TEXT_MOST, where, f"is longer than {TEXT_MOST} characters")
-        strange = STRANGE.search(value)
-        require(strange is None, where, f"has the character {strange[0]!r}" if strange else "")
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        least = min(0, example) if isinstance(example, int | float) else 0  # -1 where that is the default
-        within = least <= value <= NUMBER_MOST
-        require(within, where, f"{shown(repr(value))} is not from {least} to {NUMBER_MOST}")
-
-
-def shown(text: str, most: int = SHOWN_MOST) -> str:
-    """A key, value or sentence as a line can hold it."""
-    plain = text if text.isprintable() else repr(text)
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
-
-
-def _merge(base: Table, over: Table) -> Table:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def _project(tables: Table, path: Path) -> Project:
@@ -336,7 +177,7 @@ def _project(tables: Table, path: Path) -> Project:
     engine = _engine(tables["backup"]["engine"])
     environments = {
         name: replace(
-            _environment(name, _merge(tables["defaults"], table), project, tables["review"], built, folder),
+            _environment(name, merged(tables["defaults"], table), project, tables["review"], built, folder),
             backup_engine=engine,
             wheels_limit_mb=tables["backup"]["wheels_limit_mb"] if name in tables["backup"]["wheels"] else 0,
             copies=tuple(target for target in copies if name in target.environments),
@@ -376,7 +217,7 @@ def _engine(given: str) -> BackupEngine:
 def _copies(tables: Table) -> tuple[CopyTarget, ...]:
     documented = example_tables()["backup"]["copies"]["offsite"]
     try:
-        return targets_of({name: _merge(documented, table) for name, table in tables.items()})
+        return targets_of({name: merged(documented, table) for name, table in tables.items()})
     except ValueError as error:
         key, sentence = error.args
         raise Mistake(f"backup.copies.{key}", sentence) from None

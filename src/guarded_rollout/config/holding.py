@@ -23,11 +23,11 @@ class BackupHolding:
 
 def holding_of(environment: Environment) -> BackupHolding:
     """The longest that a backup of the environment stays, wherever it is, if maintenance is carried out."""
-    from guarded_rollout.config import gates  # its models are slow to make, and seldom needed
+    from guarded_rollout.config.gates import gates_of  # its models are slow to make, and seldom needed
 
     hours = [0.0]
     with suppress(RolloutError):  # a gates file that cannot be read is for those to say who judge by it
-        watched = gates.load(environment.gates).environment(environment.name)
+        watched = gates_of(environment)
         hours.append(watched.auto_rollback.backup_retention_hours)
     if environment.stream is not None:
         hours.append(environment.stream.retention_hours)

@@ -4,15 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import (
-    Action,
-    ConsecutiveGate,
-    Decision,
-    Gate,
-    RegressionGate,
-    Source,
-    TrendGate,
-)
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate, RegressionGate, TrendGate
+from guarded_rollout.config.terms import Action, Decision, Source
 from guarded_rollout.export.queries import ON_SLOT, NoQueryError, in_prometheus, query_of
 
 HERE = {Source.SERVICE}
@@ -96,8 +89,8 @@ def scrape_job(environment: str, namespace: str, app: str) -> dict[str, object]:
     """
     pods = "__meta_kubernetes_pod"
 
-    def relabel(source: str, target: str, regex: str = "(.+)", replacement: str = "$1") -> dict[str, object]:
-        return {"source_labels": [source], "regex": regex, "target_label": target, "replacement": replacement}
+    def relabel(source: str, target: str) -> dict[str, object]:
+        return {"source_labels": [source], "regex": "(.+)", "target_label": target, "replacement": "$1"}
 
     return {
         "job_name": "rollout-service",

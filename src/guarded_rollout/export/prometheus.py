@@ -9,15 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
-from guarded_rollout.config.kinds import (
-    Action,
-    ConsecutiveGate,
-    Gate,
-    NoDataPolicy,
-    RegressionGate,
-    Source,
-    TrendGate,
-)
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate, NoDataPolicy, RegressionGate, TrendGate
+from guarded_rollout.config.terms import Action, Source
 from guarded_rollout.export.queries import (
     JOBS,
     ON_SLOT,

@@ -16,10 +16,10 @@ from guarded_rollout.config.kinds import (
     QuantileGate,
     RatioGate,
     RegressionGate,
-    Source,
     TrendGate,
 )
-from guarded_rollout.host.proxy import HEALTHY
+from guarded_rollout.config.terms import Source
+from guarded_rollout.host.caddy import HEALTHY
 from guarded_rollout.host.slots import SLOTS
 from guarded_rollout.monitor.sources import CADDY_SECONDS, FAILED, RESPONSES, SECONDS
 

@@ -5,18 +5,16 @@ from collections.abc import Iterator
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, OnUndecided
 from guarded_rollout.config.kinds import (
-    Action,
     ConsecutiveGate,
     DecidedGate,
-    Decision,
     Gate,
     GaugeGate,
     QuantileGate,
     RatioGate,
     RegressionGate,
-    Source,
     TrendGate,
 )
+from guarded_rollout.config.terms import Action, Decision, Source
 
 DOES = {Action.ALERT: "alerts", Action.AUTO_ROLLBACK: "rolls back"}
 

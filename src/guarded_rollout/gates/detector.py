@@ -61,8 +61,8 @@ def _strongest(sums: Sequence[_Sum]) -> Evidence:
 class RateDetector:
     """A test of whether the share of bad events is above `limit` (0 to 1) now."""
 
-    def __init__(self, limit: float, times_worse: Sequence[float] = TIMES_WORSE) -> None:
-        self._weights = weights(limit, times_worse)
+    def __init__(self, limit: float) -> None:
+        self._weights = weights(limit)
         self._sums = [_Sum() for _ in self._weights]
 
     def take(self, bad: float, total: float, since: float = 0.0) -> None:

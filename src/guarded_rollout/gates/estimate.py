@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Action, RatioGate
+from guarded_rollout.config.kinds import RatioGate
+from guarded_rollout.config.terms import Action
 from guarded_rollout.gates.samples import Sample
 
 WINDOWS = 200  # so that a chance of one in a hundred shows

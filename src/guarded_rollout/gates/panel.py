@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from guarded_rollout.config.gates import PollIntervals
-from guarded_rollout.config.kinds import Action, ConsecutiveGate, Gate, GaugeGate
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate, GaugeGate
+from guarded_rollout.config.terms import Action
 from guarded_rollout.gates.judges import ALPHAS, Judge, judge_of
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.verdict import GateOutcome, News, Verdict

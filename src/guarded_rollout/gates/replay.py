@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Action
+from guarded_rollout.config.terms import Action
 from guarded_rollout.gates.panel import Change, Panel
 from guarded_rollout.gates.samples import Recording
 from guarded_rollout.gates.verdict import GateOutcome, News

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 
 
 class Side(StrEnum):

@@ -33,23 +33,6 @@ def quantile(q: float, edges: Sequence[float], counts: Sequence[float]) -> Quant
     return Quantile(min(inside, high), low, high)  # rounding must not carry it over an edge that is a limit
 
 
-def quantile_range(q: float, edges: Sequence[float], counts: Sequence[float], z: float) -> Quantile | None:
-    """Estimate the q-quantile with a range that also covers the chance of sampling.
-
-    The number of values below the true quantile is binomial(n, q), so the ranks n·q ± z·√(n·q·(1−q)) enclose
-    it (normal approximation; David & Nagaraja, Order Statistics, 7.1); their buckets' edges are the range.
-    """
-    middle = quantile(q, edges, counts)
-    if middle is None:
-        return None
-    spread = z * math.sqrt(q * (1 - q) / counts[-1])
-    lowest = quantile(max(q - spread, 1e-9), edges, counts)
-    highest = quantile(min(q + spread, 1.0), edges, counts)
-    assert lowest is not None
-    assert highest is not None
-    return Quantile(middle.value, lowest.low, highest.high)
-
-
 def binomial_tail(successes: float, trials: float, rate: float) -> float:
     """Return P(X ≥ successes) for X ~ binomial(trials, rate), which is I_rate(k, n−k+1) (DLMF 8.17.5)."""
     if successes <= 0:

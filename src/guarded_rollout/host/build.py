@@ -1,4 +1,4 @@
-"""Builds a release: from a wheel and its locked requirements, from a checkout, or from what a command makes.
+"""Builds a release from its source (`host.source`).
 
 The id follows from all that decides what runs: source, lock, interpreter, kind of build, commands and
 variables. So building the same thing twice is one release. A build happens in a folder beside and is renamed
@@ -10,25 +10,22 @@ be carried in a backup and built again.
 """
 
 import fcntl
-import gzip
 import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.recipe import BuildKind, Recipe
 from guarded_rollout.errors import BuildError, ReleaseDamagedError
 from guarded_rollout.files import sha256, sync_folder, write_atomic
-from guarded_rollout.host.git import git
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import (
     APP,
@@ -39,24 +36,11 @@ from guarded_rollout.host.release import (
     make_writable,
     releases,
 )
+from guarded_rollout.host.source import BuildSource, run_step, source_of, subject_of
 from guarded_rollout.host.wheels import FOLDER as WHEELS
 from guarded_rollout.secret import expand, filled, names_in
 
 FORMAT = 1
-ARCHIVE = "source.tar.gz"
-LONGEST_SUBJECT = 72
-NEVER_PACKED = {".git", "__pycache__", "node_modules", ".venv"}
-
-
-@dataclass(frozen=True, slots=True)
-class BuildSource:
-    """The input of a build: one file, the requirements it was locked with, and its origin."""
-
-    artifact: Path
-    lock: Path
-    commit: str | None
-    dirty: bool
-    version: str
 
 
 def build(
@@ -80,7 +64,8 @@ def build(
     """
     folder.mkdir(parents=True, exist_ok=True)
     left_out = [str(path.relative_to(checkout)) for path in apart if path.is_relative_to(checkout)]
-    with _building(folder) as work, _source(spec, checkout, recipe, work, left_out) as source:
+    with _building(folder) as work:
+        source = source_of(spec, checkout, recipe, work, left_out)
         run = RunPlan(
             interpreter(recipe.python), recipe.prepare, recipe.commands, recipe.variables, recipe.checks
         )
@@ -96,7 +81,7 @@ def build(
             "id": identity,
             "version": source.version,
             "commit": source.commit,
-            "subject": _subject(checkout, source.commit),
+            "subject": subject_of(checkout, source.commit),
             "dirty": source.dirty,
             "built_at": clock.now().isoformat(),
             "build": recipe.kind,
@@ -141,29 +126,16 @@ def interpreter(wanted: str) -> str:
     """The full path of an interpreter on this machine. Raises `BuildError`; never downloads one."""
     if not wanted:
         return sys.executable
-    found = _run([program("uv"), "python", "find", "--no-python-downloads", "--no-project", wanted], wanted)
+    words = ["python", "find", "--no-python-downloads", "--no-project", wanted]
+    found = run_step([program("uv"), *words], wanted)
     return found.strip()
 
 
 def lock_requirements(source: Path, lock: Path) -> None:
     """Write the exact versions and hashes of what a folder's pyproject.toml requires. Raises `BuildError`."""
-    words = [
-        program("uv"),
-        "pip",
-        "compile",
-        "--quiet",
-        "--universal",
-        "--generate-hashes",
-        "--no-emit-index-url",
-    ]
-    words += [
-        "--no-emit-find-links",
-        "--no-header",
-        "--output-file",
-        str(lock),
-        str(source / "pyproject.toml"),
-    ]
-    _run(words, str(source), cwd=source)
+    words = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header"]
+    words += ["--no-emit-index-url", "--no-emit-find-links", "--output-file", str(lock)]
+    run_step([program("uv"), *words, str(source / "pyproject.toml")], str(source), cwd=source)
 
 
 @contextmanager
@@ -180,158 +152,13 @@ def _building(folder: Path) -> Iterator[Path]:
             shutil.rmtree(work, ignore_errors=True)
 
 
-@contextmanager
-def _source(
-    spec: str, checkout: Path, recipe: Recipe, work: Path, left_out: Sequence[str]
-) -> Iterator[BuildSource]:
-    """Resolve a spec to one file to build from."""
-    path = Path(spec).absolute()
-    if path.suffix == ".whl" and recipe.kind is BuildKind.WHEEL:
-        beside = path.parent / REQUIREMENTS
-        lock = beside if beside.exists() else checkout / recipe.lock
-        yield BuildSource(_require_file(path, spec), _require_file(lock, spec), None, False, _version(path))
-        return
-    if spec.startswith("git:"):
-        tree, commit, dirty = _checked_out(spec, checkout, work), "", False
-        commit = _commit(checkout, spec)
-    else:
-        tree, commit = path, git(path, "rev-parse", "--verify", "--quiet", "HEAD") if path.is_dir() else ""
-        dirty = bool(commit and git(path, "status", "--porcelain", "--", ".", *_without(left_out)))
-    if recipe.kind is BuildKind.WHEEL:
-        if not (tree / "pyproject.toml").is_file():
-            raise BuildError(source=spec, problem="it is neither a wheel nor a folder with a pyproject.toml")
-        wheel = _wheel(tree, spec, work)
-        yield BuildSource(
-            wheel, _require_file(tree / recipe.lock, spec), commit or None, dirty, _version(wheel)
-        )
-        return
-    if not tree.is_dir():
-        raise BuildError(source=spec, problem="it is no folder")
-    lock_file = _require_file(tree / recipe.lock, spec) if recipe.lock else _nothing_locked(work)
-    filled = _made(tree, recipe, spec, work) if recipe.kind is BuildKind.COMMAND else tree
-    names = _names(filled, left_out if filled is tree else ())
-    archive = _packed(filled, names, work / ARCHIVE, spec)
-    yield BuildSource(archive, lock_file, commit or None, dirty, _declared_version(tree))
-
-
-def _subject(checkout: Path, commit: str | None) -> str:
-    """The first line of what a commit says, for people."""
-    said = git(checkout, "log", "-1", "--format=%s", commit) if commit else ""
-    return "".join(filter(str.isprintable, said))[:LONGEST_SUBJECT]
-
-
-def _nothing_locked(work: Path) -> Path:
-    """An empty list of requirements: archives carry one for every release."""
-    path = work / "nothing-locked.txt"
-    path.touch()
-    return path
-
-
-def _commit(checkout: Path, spec: str) -> str:
-    revision = spec.removeprefix("git:")
-    commit = git(checkout, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if not commit:
-        raise BuildError(source=spec, problem=f"{checkout} has no revision {revision!r}")
-    return commit
-
-
-def _checked_out(spec: str, checkout: Path, work: Path) -> Path:
-    """The files of a revision, in a folder of their own."""
-    tree = work / "tree"
-    tree.mkdir()
-    commit = _commit(checkout, spec)
-    _run(["git", "-C", str(checkout), "archive", "-o", str(work / "tree.tar"), commit], spec)
-    shutil.unpack_archive(work / "tree.tar", tree, filter="data")
-    return tree
-
-
-def _wheel(tree: Path, spec: str, work: Path) -> Path:
-    out = work / "dist"
-    _run([program("uv"), "build", "--quiet", "--wheel", "--out-dir", str(out), str(tree)], spec)
-    return next(out.glob("*.whl"))
-
-
-def _made(tree: Path, recipe: Recipe, spec: str, work: Path) -> Path:
-    """The folder that the build's own command fills."""
-    out = work / "out"
-    out.mkdir()
-    key = "service.build_command"
-    _run([filled(word, {"out": str(out)}) for word in recipe.command], spec, cwd=tree, key=key)
-    if not any(out.iterdir()):
-        problem = f"{key}: `{' '.join(recipe.command)}` put nothing into {{out}}"
-        raise BuildError(source=spec, problem=problem)
-    return out
-
-
-def _packed(tree: Path, names: list[str], archive: Path, spec: str) -> Path:
-    """A folder as one archive: the same bytes for the same files, whoever packs them and when."""
-    if not names:
-        raise BuildError(source=spec, problem="there is no file in it")
-    with (
-        archive.open("wb") as file,
-        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for name in sorted(names):
-            info = tar.gettarinfo(str(tree / name), arcname=name)
-            info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
-            info.mode = 0o755 if info.mode & 0o100 else 0o644
-            if info.isreg():
-                with (tree / name).open("rb") as content:
-                    tar.addfile(info, content)
-            else:
-                tar.addfile(info)
-    return archive
-
-
-def _without(left_out: Sequence[str]) -> list[str]:
-    return [f":(exclude){name}" for name in left_out]
-
-
-def _names(tree: Path, left_out: Sequence[str] = ()) -> list[str]:
-    """The files of a source: those git knows or would add; outside of a checkout all but the usual litter."""
-    listed = git(
-        tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", *_without(left_out)
-    )
-    if listed:
-        names = [name for name in listed.split("\0") if name]
-        return [name for name in names if (tree / name).is_file() or (tree / name).is_symlink()]
-    found = []
-    for folder, folders, files in os.walk(tree):
-        here = Path(folder).relative_to(tree)
-        folders[:] = [
-            name for name in folders if name not in NEVER_PACKED and str(here / name) not in left_out
-        ]
-        found += [str(here / name) for name in files if str(here / name) not in left_out]
-    return found
-
-
-def _declared_version(tree: Path) -> str:
-    """The version in package.json or pyproject.toml, for people; 0 where there is none."""
-    import tomllib
-
-    try:
-        if (tree / "package.json").is_file():
-            version = json.loads((tree / "package.json").read_text())["version"]
-        else:
-            version = tomllib.loads((tree / "pyproject.toml").read_text())["project"]["version"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "0"
-    plain = "".join(sign for sign in str(version) if sign.isalnum() or sign in ".+_")
-    return plain[:32] or "0"
-
-
 def _identity(source: BuildSource, hashes: tuple[str, str], recipe: Recipe, run: RunPlan) -> str:
     """Version and commit for people, a digest of all that decides what runs for the rest."""
-    ran = _run([run.python, "-c", "import sys; print(sys.version)"], source.artifact.name)
+    ran = run_step([run.python, "-c", "import sys; print(sys.version)"], source.artifact.name)
     decides = [*hashes, recipe.kind, ran.strip(), {**run.as_json(), "python": ""}]
     content = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
     commit = source.commit[:8] if source.commit else ("wheel" if recipe.kind is BuildKind.WHEEL else "files")
     return "-".join([source.version, commit, *(["dirty"] if source.dirty else []), content])
-
-
-def _version(wheel: Path) -> str:
-    return wheel.name.split("-")[1]
 
 
 def _staged(
@@ -365,10 +192,10 @@ def _unpack(staging: Path, archive: Path, run: RunPlan) -> None:
             tar.extractall(app, filter="data")
     else:  # Python before 3.11.4, as Debian 12 has it; tar itself leaves nothing outside of the folder either
         words = ["tar", "--extract", "--no-same-owner", "--no-same-permissions"]
-        _run([*words, "--file", str(archive), "--directory", str(app)], staging.name)
+        run_step([*words, "--file", str(archive), "--directory", str(app)], staging.name)
     for number, command in enumerate(run.prepare):
         words = [filled(word, {"python": run.python, "app": str(app)}) for word in command]
-        _run(words, staging.name, cwd=app, key=f"service.prepare[{number}]")
+        run_step(words, staging.name, cwd=app, key=f"service.prepare[{number}]")
 
 
 def _twin(folder: Path, lock: Path, python: str) -> Release | None:
@@ -398,7 +225,7 @@ def _install(
     uv, venv = program("uv"), staging / "venv"
     create = [uv, "venv", "--quiet", "--relocatable", "--no-project", "--python", python, str(venv)]
     if twin is None:
-        _run(create, staging.name)
+        run_step(create, staging.name)
     else:
         shutil.copytree(twin.folder / "venv", venv, symlinks=True, copy_function=_link)
         make_writable(venv)
@@ -413,9 +240,9 @@ def _install(
         ways.insert(1, ["--no-index", "--find-links", str(wheels)])
     for way in ways[:-1]:
         with suppress(BuildError):
-            _run([*sync, *way, str(pinned)], staging.name)
+            run_step([*sync, *way, str(pinned)], staging.name)
             return
-    _run([*sync, *ways[-1], str(pinned)], staging.name)
+    run_step([*sync, *ways[-1], str(pinned)], staging.name)
 
 
 def _link(source: str, target: str) -> None:
@@ -455,7 +282,7 @@ def _schema_head(
     key = "service.commands.schema_current"
     app = staging / APP
     where = app if app.is_dir() else work  # as it will run
-    answer = _run(command, identity, environment=os.environ | variables, cwd=where, key=key)
+    answer = run_step(command, identity, environment=os.environ | variables, cwd=where, key=key)
     try:
         head = json.loads(answer)["head"]
     except (ValueError, KeyError, TypeError):
@@ -471,30 +298,3 @@ def _make_read_only(folder: Path) -> None:
             if not file.is_symlink() and file.stat().st_nlink == 1:
                 file.chmod(file.stat().st_mode & ~0o222)
         os.chmod(path, 0o555)
-
-
-def _require_file(path: Path, spec: str) -> Path:
-    if not path.is_file():
-        raise BuildError(source=spec, problem=f"{path} is missing")
-    return path
-
-
-def _run(
-    command: Sequence[str],
-    source: str,
-    *,
-    environment: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    key: str = "",
-) -> str:
-    """Run a command of the build; `key` is where rollout.toml has it. Raises `BuildError` with its words."""
-    where = f"{key}: " if key else ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=cwd)
-    except OSError as error:
-        raise BuildError(source=source, problem=f"{where}{command[0]}: {error.strerror}") from None
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        ran = " ".join(command if key else [Path(command[0]).name, *command[1:2]])
-        raise BuildError(source=source, problem=f"{where}`{ran}` failed: " + " ".join(said[-5:]))
-    return done.stdout

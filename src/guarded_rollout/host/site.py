@@ -30,6 +30,9 @@ SETTLED_SECONDS = 10
 CHANGING = ("schema_upgrade", "schema_downgrade", "store_merge", "store_salvage")
 """The commands of a service that change the schema of its store, or exchange what is in it."""
 
+TELLING = ("schema_current", "schema_plan")
+"""Those that only tell something: they take as long as a start, however much data there is."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
@@ -224,12 +227,14 @@ class Site:
     ) -> CommandResult:
         """Run one of the service's commands, as configured, with a release's own programs.
 
-        `store` is the URL of a store to use in place of the environment's. Raises `NoSuchCommandError`.
+        `store` is the URL of a store to use in place of the environment's. What only tells something and
+        hangs is ended after `start_seconds`. Raises `NoSuchCommandError`.
         """
         words = [*self._words(release, name), *arguments]
         if store is None and name in CHANGING:
             self._answers.clear()
-        return self.run(words, release, slot=slot, store=store)
+        limit = self.environment.checks.start_seconds if name in TELLING else None
+        return self.run(words, release, slot=slot, store=store, timeout=limit)
 
     def _words(self, release: Release, name: str) -> tuple[str, ...]:
         words = self.plan(release).commands.get(name, ())
@@ -274,10 +279,10 @@ class Site:
         return CommandResult(done.returncode == 0, done.stdout, done.stderr)
 
     def require(
-        self, release: Release, name: str, *arguments: str, slot: Slot = "blue", store: str | None = None
+        self, release: Release, name: str, *arguments: str, store: str | None = None
     ) -> CommandResult:
         """The same, raising `CommandError` with its own words when it fails."""
-        result = self.command(release, name, *arguments, slot=slot, store=store)
+        result = self.command(release, name, *arguments, store=store)
         if not result.ok:
             words = " ".join([*self._words(release, name), *arguments])
             raise CommandError(name=name, command=words, release=release.id, reason=result.reason())

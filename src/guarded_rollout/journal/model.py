@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 PLAN, UNDOING = "plan", "undoing"
@@ -93,6 +93,11 @@ class Rollout:
         """`slot`, `steps`, `options` and `back`, as it was begun; empty if it replaces no release."""
         note = self.note(PLAN)
         return note.data if note else {}
+
+    @property
+    def slot(self) -> Literal["blue", "green"]:
+        """The slot that it gives the traffic to."""
+        return "green" if self.plan.get("slot") == "green" else "blue"
 
     @property
     def is_rollback(self) -> bool:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from guarded_rollout.config.kinds import Source
 from guarded_rollout.config.service import DeclaredQuestion
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor.routes import Routes

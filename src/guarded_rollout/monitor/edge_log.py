@@ -1,7 +1,7 @@
 """The edge's log: what clients got, as the proxy wrote it down, whatever the releases say of themselves.
 
 Caddy writes a line for each request to the public port and for each answer that it had to cut off, and
-rolls the file over (`host.proxy`). The lines are read as they come and kept as cumulative counts per slot:
+rolls the file over (`host.caddy`). The lines are read as they come and kept as cumulative counts per slot:
 
     requests_total        requests that were answered, well or not
     failed_total          those that failed for their client: errors_total + cut_total + timed_out_total
@@ -28,7 +28,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import IO
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Histogram, Sample, Side
 from guarded_rollout.host.slots import Slot
 from guarded_rollout.monitor.routes import Routes

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.gates import OnUndecided
-from guarded_rollout.config.kinds import Action
+from guarded_rollout.config.terms import Action
 from guarded_rollout.errors import LockHeldError
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.gates.verdict import News, Verdict

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from guarded_rollout.config.gates import EnvironmentGates, Monitoring
-from guarded_rollout.config.kinds import Action, ConsecutiveGate, Decision, Gate, Source
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate
+from guarded_rollout.config.terms import Action, Decision, Source
 from guarded_rollout.gates.panel import Change, Panel, own_interval
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.monitor.schedule import Schedule

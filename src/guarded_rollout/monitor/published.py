@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection, Iterator
 
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Gate, GaugeGate, QuantileGate, RatioGate, RegressionGate, Source
+from guarded_rollout.config.kinds import Gate, GaugeGate, QuantileGate, RatioGate, RegressionGate
+from guarded_rollout.config.terms import Source
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.monitor.metrics_formats import NotMetricsError, names_in, selector
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, fields
 from itertools import accumulate
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guarded_rollout.config.gates import EnvironmentGates, QualityGates
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.errors import UsageError
 from guarded_rollout.gates.samples import Histogram, Recording, Sample, Side
 from guarded_rollout.monitor.answers import DOUBTFUL_POLLS, IN_DOUBT, PER_POLL
@@ -23,10 +22,7 @@ READING = 5.0
 DAY = 86_400.0
 MEDIAN, SPREAD = 0.053, 0.45  # of an answer's time, log-normal, as measured of the service
 CPU, IDLE = 0.03, 0.015  # seconds for a request, and in a second without any
-MEGABYTE = 1e6
 ROUTE = '{route="POST /items"}'
-
-Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.gates import EnvironmentGates
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.errors import NotALogError, NothingToJudgeError
 from guarded_rollout.gates.estimate import Estimate, UsualTraffic, estimates
 from guarded_rollout.gates.panel import Change, Panel

@@ -14,10 +14,10 @@ from guarded_rollout.config.kinds import (
     QuantileGate,
     RatioGate,
     RegressionGate,
-    Source,
     TrendGate,
 )
 from guarded_rollout.config.service import HealthRule
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor import metrics_formats

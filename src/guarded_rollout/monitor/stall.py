@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.monitor import metrics_formats

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import Sample, Side
 
 CPU, REQUESTS = "cpu_seconds_total", "requests_total"

@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile, GlobalSettings
-from guarded_rollout.config.kinds import ConsecutiveGate, Source
+from guarded_rollout.config.kinds import ConsecutiveGate
 from guarded_rollout.config.service import Service
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import SIDES, Side
+from guarded_rollout.host.caddy import dial, inner_socket
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.host.proxy import dial, inner_socket
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.monitor.answers import AnswersSource

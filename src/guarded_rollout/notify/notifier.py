@@ -10,9 +10,8 @@ from functools import partial
 from typing import Self
 
 from guarded_rollout.clock import Clock, SystemClock
-from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.config.gates import Notifications
+from guarded_rollout.config.gates import Notifications, gates_of
 from guarded_rollout.errors import OutboxError, RolloutError
 from guarded_rollout.logs import ModuleLog
 from guarded_rollout.notify import incidents, settings
@@ -363,7 +362,7 @@ def publisher_for(environment: Environment, *, clock: Clock | None = None) -> It
 def plan_of(environment: Environment) -> Notifications:
     """Read channels and escalation from the gates file; one that is wrong is logged and names no channel."""
     try:
-        return gates.load(environment.gates).environment(environment.name).notifications
+        return gates_of(environment).notifications
     except RolloutError as error:
         log.error(error.sentence)
         return Notifications(channels=())

@@ -66,10 +66,10 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def quality_gates(service: ServiceSketch, window_minutes: float = 10) -> str:
+def quality_gates(service: ServiceSketch) -> str:
     """Gates that need nothing but what the proxy counts and whether the health endpoint answers."""
 
-    over = {"evaluation_window_minutes": min(5.0, window_minutes), "min_sample_size": 20}
+    over = {"evaluation_window_minutes": 5.0, "min_sample_size": 20}
     gates = {
         "health": {
             "description": "The health endpoint answers",
@@ -93,7 +93,7 @@ def quality_gates(service: ServiceSketch, window_minutes: float = 10) -> str:
         },
     }
     monitoring = {
-        "window_minutes": window_minutes,
+        "window_minutes": 10,
         "poll_intervals": {
             "initial_minutes": 5,
             "initial_interval_seconds": 5,

@@ -55,7 +55,7 @@ class Drain:
     def begin(self, rollout: Rollout) -> bool:
         """Note that requests have their time from now on; False if nothing is in flight."""
         site = self._site
-        in_flight = site.traffic.in_flight(_old_slot(rollout))
+        in_flight = site.traffic.in_flight(other(rollout.slot))
         if in_flight.total:
             seconds = finish_seconds(site.environment)
             self._journal.note(
@@ -68,7 +68,7 @@ class Drain:
         began, asked = rollout.note(DRAINING), rollout.note(ASKED)
         if began is None or not rollout.open:
             return None
-        site, slot, now = self._site, _old_slot(rollout), self._site.clock.instant()
+        site, slot, now = self._site, other(rollout.slot), self._site.clock.instant()
         in_flight = site.traffic.in_flight(slot)
         if asked is None:
             left = max(0.0, float(str(began.data["seconds"])) - now.since(instant_of(began)))
@@ -126,7 +126,3 @@ def await_slot(environment: Environment, clock: Clock, say: Callable[[str], None
                 said = True
                 say(f"{rollout.source} still answers {found.in_flight}: waiting up to {duration(found.left)}")
             clock.sleep(POLL_SECONDS)
-
-
-def _old_slot(rollout: Rollout) -> Slot:
-    return other("green" if rollout.plan.get("slot") == "green" else "blue")

@@ -12,7 +12,7 @@ from guarded_rollout.config.environments import TrafficStep
 from guarded_rollout.errors import NothingOpenError, NotWatchedError, SlotDrainsError, WindowOpenError
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.host.slots import Slot, other
+from guarded_rollout.host.slots import other
 from guarded_rollout.host.stores import store_of
 from guarded_rollout.journal.model import INTERRUPTED, SUPERSEDED, UNDOING, Rollout, RolloutOutcome
 from guarded_rollout.journal.store import Journal
@@ -283,14 +283,13 @@ class Engine:
         rollout = self.journal.open_rollout(environment)
         if rollout is None or rollout.target is None:
             raise NothingOpenError(environment=environment)
-        slot: Slot = "green" if rollout.plan.get("slot") == "green" else "blue"
         return rollout, Work(
             site=self.site,
             journal=self.journal,
             rollout=rollout.id,
             incoming=self.site.release(rollout.target),
             outgoing=self.site.release(rollout.source) if rollout.source else None,
-            slot=slot,
+            slot=rollout.slot,
             steps=steps_named(rollout.plan.get("steps", ())),
             traffic=(TrafficStep(100, 0.0),) if rollout.is_rollback else self.site.environment.traffic,
             is_rollback=rollout.is_rollback,

@@ -8,7 +8,7 @@ from guarded_rollout.checks.window_checks import all_samplers
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import AutoRollbackSettings, GatesFile
-from guarded_rollout.config.kinds import Action
+from guarded_rollout.config.terms import Action
 from guarded_rollout.errors import GateBreachedError
 from guarded_rollout.gates.panel import Change
 from guarded_rollout.gates.verdict import News

@@ -116,8 +116,7 @@ def plan_rollback(
 
 def _slot_before_restart(rollout: Rollout) -> Slot:
     """Return the slot of a release before its restart: it stands in both now, so its id tells nothing."""
-    named: Slot = "green" if rollout.plan.get("slot") == "green" else "blue"
-    return named if rollout.is_rollback else other(named)
+    return rollout.slot if rollout.is_rollback else other(rollout.slot)
 
 
 def _standing(site: Site, release: str) -> Release | None:

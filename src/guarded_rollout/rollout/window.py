@@ -89,6 +89,6 @@ def _instant(at: datetime, data: Mapping[str, Any]) -> Instant:
 
 def window_seconds(environment: Environment) -> float:
     """Return how long the gates file has this environment's rollouts watched."""
-    from guarded_rollout.config import gates  # not to read a window
+    from guarded_rollout.config.gates import gates_of  # not to read a window
 
-    return gates.load(environment.gates).environment(environment.name).monitoring.window_minutes * 60
+    return gates_of(environment).monitoring.window_minutes * 60

@@ -246,7 +246,7 @@ def _closing(seen: Snapshot) -> Headline:
 
 
 def _rolls_back(broken: tuple[Judged, ...], config: "EnvironmentGates") -> bool:
-    from guarded_rollout.config.kinds import Action
+    from guarded_rollout.config.terms import Action
 
     gates = dict(config.quality_gates.enabled())
     return any(

@@ -206,7 +206,8 @@ def following(gate: "Gate | None", verdict: Verdict | None, bad: bool, rolls_bac
     """Say what a gate does next, where it is in breach or close to it; else nothing."""
     if gate is None or verdict is None:
         return ""
-    from guarded_rollout.config.kinds import Action, ConsecutiveGate
+    from guarded_rollout.config.kinds import ConsecutiveGate
+    from guarded_rollout.config.terms import Action
 
     backs = rolls_back and Action.AUTO_ROLLBACK in gate.actions
     if bad:

@@ -6,7 +6,7 @@ time since the one before it.
 
 from collections.abc import Mapping
 
-from guarded_rollout.config.kinds import Source
+from guarded_rollout.config.terms import Source
 from guarded_rollout.gates.samples import SIDES, Sample, Side
 from guarded_rollout.gates.statistics import quantile
 from guarded_rollout.monitor.edge_log import FAILED, PASSED_ON, REQUESTS, SECONDS

@@ -12,9 +12,8 @@ from hashlib import sha256
 
 from guarded_rollout.backup import copies
 from guarded_rollout.backup.copies import CopyRecord
-from guarded_rollout.config import gates
 from guarded_rollout.config.environments import Environment
-from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.config.gates import EnvironmentGates, gates_of
 from guarded_rollout.gates.samples import Side
 from guarded_rollout.status.cache import Cached, Unreadable, stamp
 from guarded_rollout.status.chart_line import ChartLine
@@ -109,7 +108,9 @@ class Live:
 
     def _read(self) -> Reading:
         seen = self._reader.read()
-        config = self._config.get(lambda: stamp(self.environment.gates), self._load, seen.read_at)
+        config = self._config.get(
+            lambda: stamp(self.environment.gates), lambda: gates_of(self.environment), seen.read_at
+        )
         self._follow_charts(seen, config)
         unreadable = tuple(one for one in (self._config.unreadable, self._chart_unreadable) if one)
         return Reading(
@@ -125,9 +126,6 @@ class Live:
 
     def _read_copies(self) -> tuple[CopyRecord, ...]:
         return tuple(copies.records(self.environment))
-
-    def _load(self) -> EnvironmentGates:
-        return gates.load(self.environment.gates).environment(self.environment.name)
 
     def _follow_charts(self, seen: Snapshot, config: EnvironmentGates | None) -> None:
         session = seen.session

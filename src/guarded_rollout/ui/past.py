@@ -106,7 +106,7 @@ class PastRollouts:
         try:
             wanted = log, log.stat().st_mtime, rollout.ended_at
             if self._charts is None or self._charts[0] != wanted:
-                config = gates.load(self._environment.gates).environment(self._environment.name)
+                config = gates.gates_of(self._environment)
                 began_at = replaying.recorded(log).began_at or 0.0
                 charts = Charts(log, config, began_at, postmortem.left_at(rollout))
                 charts.read_whole()

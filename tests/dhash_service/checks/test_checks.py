@@ -35,9 +35,15 @@ def admin(service: Server) -> str:
 
 
 def asked(
-    url: str, *, quick: bool = False, token: str = "", limit_ms: float = 5000, seed: str = SEED
+    url: str,
+    *,
+    quick: bool = False,
+    token: str = "",
+    limit_ms: float = 5000,
+    seed: str = SEED,
+    patience: float = 20,
 ) -> list[Result]:
-    with Probe(over_url(url, 2), url, token=token, limit_ms=limit_ms) as probe:
+    with Probe(over_url(url, patience), url, token=token, limit_ms=limit_ms) as probe:
         return list(run(probe, quick=quick, seed=seed))
 
 
@@ -150,7 +156,7 @@ OTHER = json.dumps({"sha256": "0" * 64, "hash": "0" * 16, "id": "1"})
         ("GET", "/health", (200, "<html>"), "health", "with no JSON: <html>"),
         ("GET", "/health", (200, '{"status": "failing"}'), "health", "not well: failing"),
         ("GET", "/health", (502, ""), "health", "answered 502 instead of 200 or 503"),
-        ("GET", "/health", None, "health", "gave no answer within 2 s"),
+        ("GET", "/health", None, "health", "gave no answer within 4 s"),
         ("POST", "/api/dhash", (500, '{"title": "oops"}'), "submit_and_find", "answered 500 .*oops"),
         ("POST", "/api/dhash", (200, "{}"), "submit_and_find", "has the fingerprint None"),
         ("POST", "/api/dhash", (201, OTHER), "submit_and_find", "about another one"),
@@ -169,7 +175,7 @@ def test_what_is_wrong_fails_its_own_test_with_the_reason(
     service: Server, method: str, path: str, answer: tuple[int, str] | None, test: str, reason: str
 ) -> None:
     with wrong(service, method, path, answer) as url:
-        found = failed(asked(url))
+        found = failed(asked(url, patience=20 if answer else 4))
     assert test in found
     assert re.search(reason, found[test]), found[test]
     if path not in ("/api/dhash", "/api/dhash/search"):  # what other tests need as well

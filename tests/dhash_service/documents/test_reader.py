@@ -20,6 +20,7 @@ from dhash_service.documents.extraction import Limits, Reading, Skip
 from dhash_service.errors import (
     BusyError,
     DamagedPictureError,
+    DecoderFailedError,
     DhashError,
     DocumentMemoryError,
     DocumentTimeoutError,
@@ -33,6 +34,7 @@ from dhash_service.facts import Outcome
 from dhash_service.pictures.fingerprint import FAST, VISUAL
 from dhash_service.settings import Settings
 from tests.dhash_service.documents import pdfs
+from tests.dhash_service.waiting import eventually
 from tests.pictures import encode, jpeg, photo
 
 MEBIBYTE = 2**20
@@ -66,13 +68,6 @@ def workers(parent: int | None = None) -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline()):
                 found.append(process)
     return found
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)
 
 
 def at_work(processes: list[psutil.Process]) -> psutil.Process:
@@ -354,9 +349,13 @@ def test_a_further_format_is_decoded_in_the_limited_process(open_reader: Open) -
     assert [each.turn for each in reader.variants(avif(96), VISUAL)][:2] == ["same", "turned_90"]
     with pytest.raises(DamagedPictureError):
         reader.picture(avif(96)[:-300], VISUAL)
+    (process,) = workers()
+    with pytest.raises(DecoderFailedError, match="Missing or empty image item"):
+        reader.picture(avif(96).replace(b"iloc", b"free"), VISUAL)
     with pytest.raises(UnsupportedFormatError, match="JPEG 2000"):
         reader.picture(encode(photo(96, 96), "JPEG2000"), VISUAL)
-    assert len(workers()) == 1
+    assert reader.picture(avif(96), VISUAL) == found
+    assert workers() == [process]
 
 
 def test_an_ordinary_picture_needs_no_process(open_reader: Open) -> None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from dhash_service.documents import pdf
 from dhash_service.documents.extraction import Extraction, Limits, Reading, Skip
-from dhash_service.documents.pdf import upright
+from dhash_service.documents.matrices import upright
 from dhash_service.facts import Algorithm
 from dhash_service.pictures.fingerprint import FAST, VISUAL, VISUAL_FAST, fingerprint
 from tests.dhash_service.documents.pdfs import Draft, at

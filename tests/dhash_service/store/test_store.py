@@ -65,6 +65,17 @@ def test_one_picture_sent_by_many_at_once_is_kept_once(store: Store) -> None:
     assert store.count() == 1
 
 
+def test_a_load_gives_each_key_its_value_also_where_numbers_are_missing(store: Store) -> None:
+    images = [add(store, name) for name in "abcd"]
+    values = dict(enumerate((each.fingerprint.value for each in images), 1))
+    assert in_search(store) == values
+    store.erase([images[1].id], "wrong", "ada", NOON)
+    del values[2]
+    assert in_search(store) == values
+    store.erase([each.id for each in images], "wrong", "ada", NOON)
+    assert in_search(store) == {}
+
+
 def test_a_hidden_image_leaves_search_and_comes_back_when_an_admin_sends_it_again(store: Store) -> None:
     image = add(store, "a")
     add(store, "b")

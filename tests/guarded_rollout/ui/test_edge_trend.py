@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.host.proxy import dial
+from guarded_rollout.host.caddy import dial
 from guarded_rollout.ui.edge_trend import STEP_SECONDS, STEPS, EdgeTrend, TrendPoint, drawn, polylines
 from tests.guarded_rollout.manual_clock import ManualClock
 from tests.guarded_rollout.ui.uikit import Place

@@ -6,7 +6,6 @@ The memory and the cost of a verdict are bounded, however long the evaluation wi
 from collections.abc import Mapping
 
 from guarded_rollout.config.kinds import (
-    Action,
     ConsecutiveGate,
     Gate,
     GaugeGate,
@@ -15,6 +14,7 @@ from guarded_rollout.config.kinds import (
     RegressionGate,
     TrendGate,
 )
+from guarded_rollout.config.terms import Action
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.judges.gauge import GaugeJudge
 from guarded_rollout.gates.judges.health import ConsecutiveJudge

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.kinds import Action, Decision, Gate, Source
+from guarded_rollout.config.kinds import Gate
+from guarded_rollout.config.terms import Action, Decision, Source
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.verdict import GateOutcome, Verdict
 

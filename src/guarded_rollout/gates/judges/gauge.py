@@ -2,7 +2,8 @@
 
 import math
 
-from guarded_rollout.config.kinds import Decision, GaugeGate
+from guarded_rollout.config.kinds import GaugeGate
+from guarded_rollout.config.terms import Decision
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.gates.verdict import GateOutcome, Verdict

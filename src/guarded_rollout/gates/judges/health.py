@@ -3,7 +3,8 @@
 import math
 from dataclasses import replace
 
-from guarded_rollout.config.kinds import ConsecutiveGate, Decision
+from guarded_rollout.config.kinds import ConsecutiveGate
+from guarded_rollout.config.terms import Decision
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict

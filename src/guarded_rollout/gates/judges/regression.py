@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from operator import add
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.kinds import Action, Decision, RegressionGate
+from guarded_rollout.config.kinds import RegressionGate
+from guarded_rollout.config.terms import Action, Decision
 from guarded_rollout.gates.detector import NONE, Evidence
 from guarded_rollout.gates.judges.base import Judge, summed
 from guarded_rollout.gates.judges.comparisons import (

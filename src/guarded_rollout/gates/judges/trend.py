@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.kinds import Action, Decision, TrendGate
+from guarded_rollout.config.kinds import TrendGate
+from guarded_rollout.config.terms import Action, Decision
 from guarded_rollout.gates.judges.base import Judge
 from guarded_rollout.gates.samples import SIDES, Histogram, Sample, Side
 from guarded_rollout.gates.statistics import quantile

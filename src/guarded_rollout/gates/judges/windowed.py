@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from guarded_rollout.clock import duration
-from guarded_rollout.config.kinds import Decision, QuantileGate, RatioGate
+from guarded_rollout.config.kinds import QuantileGate, RatioGate
+from guarded_rollout.config.terms import Decision
 from guarded_rollout.gates.detector import Evidence, RateDetector
 from guarded_rollout.gates.judges.base import Judge, percent, summed
 from guarded_rollout.gates.samples import Sample
