@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from guarded_rollout.checks.findings import Severity
+from guarded_rollout.checks.safeguards import stream_lag
 from guarded_rollout.cli.restore import moment_of
 from guarded_rollout.errors import FileThereError, NoStreamError, StreamError, UsageError
 from guarded_rollout.host.caddy import STREAM_LAG, configuration
@@ -98,7 +100,7 @@ def replicating(sandbox: Sandbox) -> Iterator[sqlite3.Connection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as store:
         store.execute("PRAGMA journal_mode = WAL")
-        store.execute("CREATE TABLE picture (sha256)")
+        store.execute("CREATE TABLE IF NOT EXISTS picture (sha256)")
         command = sandbox.site.stream.command()
         with (sandbox.folder / "litestream.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -156,6 +158,33 @@ def test_a_target_that_cannot_be_written_to_is_a_growing_lag_for_people_and_for_
     finally:
         caddy.kill()
         caddy.wait(10)
+
+
+def test_a_target_that_lacks_what_was_sent_elsewhere_is_warned_of_and_another_begins_anew(
+    streaming: Sandbox, tmp_path: Path
+) -> None:
+    """As where its disk is away for a while: litestream writes into the folder below it and sees no gap."""
+    place = tmp_path / "stream"
+    with replicating(streaming) as store:
+        assert [found.level for found in stream_lag(streaming.site)] == [Severity.OK]
+        place.rename(tmp_path / "disk")
+        for _ in range(2):
+            put(store)
+            wait_until(lambda: lag(streaming) == 0, 15, "all is sent")
+        shutil.rmtree(place)
+        (tmp_path / "disk").rename(place)
+        put(store)
+        wait_until(lambda: lag(streaming) == 0, 15, "all is sent")
+        [found] = stream_lag(streaming.site)
+        assert found.level is Severity.WARNING
+        assert "cannot be brought back" in found.detail
+        assert "non-contiguous" in found.detail
+    settings = streaming.folder / "rollout.toml"
+    settings.write_text(settings.read_text().replace(str(place), f"{place}-anew"))
+    with replicating(streaming) as store:
+        [found] = stream_lag(streaming.site)
+        assert found.level is Severity.OK
+        assert _back(streaming) == {sha for (sha,) in store.execute("SELECT sha256 FROM picture")}
 
 
 # ---- with one

@@ -12,6 +12,7 @@ from guarded_rollout.errors import (
     MissingProgramError,
     RolloutError,
     StoreProgramError,
+    StreamError,
 )
 from guarded_rollout.host.postgresql import LogShipping, PostgresqlDatabase
 from guarded_rollout.host.programs import program
@@ -91,7 +92,17 @@ def stream_lag(site: Site) -> Iterator[Finding]:
             f"it is {state.lag_seconds:g} s behind", "See logs/stream.log in the environment's folder."
         )
     else:
-        yield ok(f"it is {state.lag_seconds:g} s behind")
+        yield _brought_back(site, f"it is {state.lag_seconds:g} s behind")
+
+
+def _brought_back(site: Site, lag: str) -> Finding:
+    """Whether the store would come back: a target that was exchanged for a while lacks what was sent then."""
+    try:
+        site.stream.rehearse()
+    except StreamError as error:
+        advice = "Another `url` under `[backup.stream]` begins it anew, whole."
+        return warning(f"{lag}, and the store cannot be brought back: {error.data['reason']}", advice)
+    return ok(lag)
 
 
 def shipped(told: LogShipping, *, confirm: bool) -> Finding:

@@ -141,6 +141,16 @@ class Stream:
             os.link(part, into)
         sync_folder(into.parent)
 
+    def rehearse(self) -> None:
+        """Ask litestream how it would bring the store back, without doing so: a target may have a gap.
+
+        Raises `NoStreamError`, `StreamError`.
+        """
+        target, store = self._environment.stream, self._store
+        if target is None or store is None:
+            raise NoStreamError(environment=self._environment.name)
+        self._run("restore", target, store, "-dry-run", "-o", str(self._file.with_name("rehearsed")))
+
     def _run(self, name: str, target: StreamTarget, store: Path, *words: str) -> None:
         command = [program("litestream"), name, "-config", str(self._configured(target, store)), *words]
         variables = self._variables(target)
