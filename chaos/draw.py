@@ -36,7 +36,7 @@ WEIGHTS = {
     Action.POWER: 2,
 }
 TARGETS: Mapping[Action, tuple[Target, ...]] = {
-    Action.KILL: (*PROCESSES, Target.ENGINE, Target.WORKER),  # the engine twice as often
+    Action.KILL: (*PROCESSES, Target.ENGINE, Target.WORKER, Target.REPLICA),  # the engine twice as often
     Action.FREEZE: PROCESSES,
     Action.DAMAGE: DAMAGES,
     Action.CLOCK: (Target.AHEAD, Target.BEHIND),
@@ -107,11 +107,12 @@ def fault(random: Random, action: Action, store: Store, story: Story, variant: V
 
 
 def targets_of(action: Action, store: Store, story: Story, variant: Variant) -> list[Target]:
-    """Whom this can befall: litestream is for SQLite, and a release that is refused has no candidate."""
+    """Whom this can befall: a release that is refused has no candidate."""
+    elsewhere = Target.REPLICA if store is Store.SQLITE else Target.STREAM  # litestream is for SQLite
     return [
         one
         for one in TARGETS.get(action, (Target.NONE,))
-        if steps(story, variant, action, one) and not (one is Target.STREAM and store is not Store.SQLITE)
+        if steps(story, variant, action, one) and one is not elsewhere
     ]
 
 

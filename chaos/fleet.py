@@ -7,7 +7,6 @@ what the documentation says. Takes root. The fleet is made once, whatever the nu
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -26,6 +25,7 @@ from chaos.inspection import fingerprints
 from chaos.model import ALL, NO_ANSWER, UNAVAILABLE
 from chaos.operating import HURT
 from chaos.report import Verdict, summary
+from chaos.stack import slowness
 
 FAMILY = "host of a fleet cut off"
 COMMAND_SECONDS = 600.0
@@ -33,7 +33,7 @@ NOTICED = 6.0
 """Seconds after which the edge sends nobody to a host that is gone: it asks twice a second, and waits two."""
 
 CALM_SECONDS = 3.0
-TRIES = 4
+TRIES, SHOWN = 4, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +148,26 @@ class FleetRun:
             verdict.violations.append(f"{versions} serve; it was {self.first}, and {self.plan}")
         acknowledged = [entry for entry in entries if entry.acknowledged]
         kept = fingerprints(store_of(self.fleet.hosts[0]))
-        for entry in acknowledged:
-            if entry.hash != entry.expected or kept.get(UUID(entry.id)) != {int(entry.expected, 16)}:
-                verdict.violations.append(f"picture {entry.number}, acknowledged, is lost or wrong: {entry}")
+        wrong = [
+            f"picture {entry.number}, acknowledged, is lost or wrong: {entry}"
+            for entry in acknowledged
+            if entry.hash != entry.expected or kept.get(UUID(entry.id)) != {int(entry.expected, 16)}
+        ]
         failed = [entry for entry in entries if entry.failed]
         verdict.requests, verdict.failed = len(entries), len(failed)
         verdict.acknowledged = len(acknowledged)
-        for entry in failed:
-            if not self._allowed(entry):
-                verdict.violations.append(f"a {entry.kind} failed and nothing explains it: {entry}")
+        wrong += [
+            f"a {entry.kind} failed and nothing explains it: {entry}"
+            for entry in failed
+            if not self._allowed(entry)
+        ]
+        verdict.violations += wrong[:SHOWN] + [f"{len(wrong)} of these in all"] * (len(wrong) > SHOWN)
 
     def _allowed(self, entry: Entry) -> bool:
         """What a host that is cut off has in hand has no answer, until the edge has noticed."""
         if self.cut is None or entry.kind not in ALL or entry.status not in NO_ANSWER | UNAVAILABLE:
             return False
-        slow = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        slow = slowness()
         return self.cut - 2.0 * slow <= entry.begun <= self.cut + NOTICED * slow
 
 

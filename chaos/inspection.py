@@ -157,8 +157,13 @@ def fingerprints(store: str | Path) -> dict[UUID, set[int]]:
     return found
 
 
-def places(subject: Subject, entries: Iterable[Entry], wishes: Iterable[Wish]) -> Iterator[str]:
-    """Where copies and the stream go has all again, now that it is back: each brings everything."""
+def places(
+    subject: Subject, entries: Iterable[Entry], wishes: Iterable[Wish], *, exchanged: bool
+) -> Iterator[str]:
+    """Where copies and the stream go has all again, now that it is back: each brings everything.
+
+    A stream whose place was `exchanged` for another lacks what it had sent there: that is said.
+    """
     stack, operator = subject.stack, subject.operator
     if Target.COPIES in stack.places:
         for words in (("backup",), ("copies", "send"), ("verify", "restic:latest")):
@@ -170,7 +175,9 @@ def places(subject: Subject, entries: Iterable[Entry], wishes: Iterable[Wish]) -
     if not wait_until(lambda: _lag(operator) == 0, STREAM_SECONDS):
         yield f"the stream says that it is {_lag(operator)} s behind"
     elif (typed := operator.type("restore", "--into", str(back))).code != 0:
-        yield f"{typed}: {typed.output.strip()[-500:]}"
+        warned = exchanged and "cannot be brought back" in operator.type("preflight", "--json").output
+        if not warned:
+            yield f"{typed}: {typed.output.strip()[-500:]}"
     else:
         unwanted = {wish.picture.id for wish in wishes}
         kept = fingerprints(back)

@@ -101,7 +101,7 @@ def _excuses(incident: Incident, incidents: Sequence[Incident], history: History
         case Action.KILL, Target.PROXY:
             back = _back(incident, incidents, history, PROXY_BACK * history.slow)
             return [Excuse(ALL, NO_ANSWER, began, back, "the proxy was killed")]
-        case Action.KILL, Target.STABLE | Target.CANDIDATE:
+        case Action.KILL, Target.STABLE | Target.CANDIDATE | Target.REPLICA:
             cut = Excuse(
                 ALL,
                 NO_ANSWER,
@@ -110,7 +110,7 @@ def _excuses(incident: Incident, incidents: Sequence[Incident], history: History
                 "it was killed between an answer's head and its body",
                 CUT,
             )
-            if not incident.alone:
+            if not incident.alone or fault.target is Target.REPLICA:
                 return [cut]
             back = _back(incident, incidents, history, SERVICE_BACK * history.slow)
             return [cut, Excuse(ALL, UNAVAILABLE, began, back, "the only release that runs was killed")]

@@ -50,6 +50,7 @@ class Target(StrEnum):
     CANDIDATE = "candidate"
     STABLE = "stable"
     WORKER = "hashing worker"
+    REPLICA = "one of two server processes"
     TRUNCATED = "archive truncated"
     FLIPPED = "a bit of the archive flipped"
     SWAPPED = "archive swapped with another"
@@ -194,4 +195,6 @@ class Plan:
             found.add(self.variant)
         if self.store is Store.POSTGRESQL:
             found.add(self.store)
+        if self.story is Story.ROLL_BACK:
+            found.add(self.story)
         return frozenset(found)

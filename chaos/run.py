@@ -27,7 +27,7 @@ from chaos.operating import Operator
 from chaos.plan import Action, Plan, Store, Story, Target
 from chaos.receiver import Receiver, receiving
 from chaos.report import Verdict
-from chaos.stack import Stack, wait_until
+from chaos.stack import Stack, slowness, wait_until
 from chaos.variants import Built, Shop, open_shop
 
 CALM_SECONDS = 1.5
@@ -83,6 +83,8 @@ class Run:
         stack.places = frozenset(
             fault.target for fault in plan.faults if fault.action in (Action.VANISH, Action.REFUSE)
         )
+        if any(fault.target is Target.REPLICA for fault in plan.faults):
+            stack.servers = 2
         stack.configure(self.receiver.url, stack.variables)
 
     def _first_release(self) -> bool:
@@ -148,7 +150,7 @@ class Run:
             under_way = [pool.submit(carry_out, scene, fault, STRIKES[fault.action]) for fault in faults]
             self.operator.type(*words, piped=self.plan.has(Action.BROKEN_PIPE))
             # Faults may wait for the window to close: give what goes by itself the time to.
-            wait_until(lambda: not self.operator.somebody_is_at_work(), 20)
+            wait_until(lambda: not self.operator.somebody_is_at_work(), 20 * self.stack.slow)
             over.set()
             self.incidents = [found for one in under_way if (found := one.result()) is not None]
 
@@ -178,7 +180,12 @@ class Run:
             inspection.serving(subject),
             inspection.journal(subject),
             inspection.writes(subject, [*self.before, *entries], self.eraser.wishes),
-            inspection.places(subject, [*self.before, *entries], self.eraser.wishes),
+            inspection.places(
+                subject,
+                [*self.before, *entries],
+                self.eraser.wishes,
+                exchanged=self.plan.has(Action.VANISH),
+            ),
             inspection.backups(stack, self.operator, self.damaged),
             inspection.refusals(subject, self.damaged),
         ]
@@ -212,7 +219,7 @@ class Run:
             helped=tuple((typed.begun, typed.ended) for typed in self.operator.typed),
             exposed=(begin, end or time.time()) if begin is not None else None,
             ended=time.time(),
-            slow=max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)),
+            slow=slowness(),
             erased={wish.picture.number: wish.asked for wish in self.eraser.wishes},
         )
         excuses = model.excuses_of(self.plan, self.incidents, history)

@@ -21,6 +21,7 @@ from chaos.variants import Shop
 
 WINDOW_SECONDS = 8.0
 DRAIN_SECONDS = 3
+SLOWEST = 5.0
 SLOTS = ("blue", "green")
 ENDED = "SELECT 1 FROM event WHERE event.rollout = rollout.id AND kind = 'end'"
 
@@ -115,8 +116,10 @@ class Stack:
         self.root = self.project / "e"
         self.backups, self.logs = self.project / "backups", self.project / "monitor_logs"
         self.port = free_port()
+        self.slow = min(SLOWEST, slowness())
         self.variables: Mapping[str, str] = {}
         self.python = sys.executable
+        self.servers = 1  # server processes of a release
         self.places: frozenset[Target] = frozenset()  # of copies and the stream, where there are such
         self.unread = threading.Lock()  # held while nobody may have the journal open
         for made in (self.project, self.scratch, self.root, self.backups):
@@ -137,6 +140,7 @@ class Stack:
             *(f"{name} = {json.dumps(value)}" for name, value in variables.items()),
             "[environments.production]",
             f"port = {self.port}",
+            f"workers = {self.servers}",
             'root = "e"',
             *([f"store = {json.dumps(self.store)}"] if self.store else []),
             "traffic = [{ percent = 20, hold_seconds = 0.6 }, { percent = 50, hold_seconds = 0.8 },"
@@ -145,13 +149,13 @@ class Stack:
             "interval_seconds = 0.1",
             "validation_interval_seconds = 0.2",
             "timeout_seconds = 2.0",
-            "start_seconds = 20.0",
+            f"start_seconds = {12.0 * self.slow:.1f}",
             f"drain_seconds = {DRAIN_SECONDS}",
         ]
         (self.project / "rollout.toml").write_text("\n".join(lines) + "\n")
         gates = {
             "monitoring": {
-                "window_minutes": WINDOW_SECONDS / 60,
+                "window_minutes": WINDOW_SECONDS * self.slow / 60,
                 "poll_intervals": {
                     "initial_minutes": 1,
                     "initial_interval_seconds": 0.5,
@@ -238,8 +242,10 @@ class Stack:
             case Target.CANDIDATE | Target.STABLE:
                 slot = self.slot_of(target)
                 return self.written(f"{slot}.lock") if slot else None
+            case Target.REPLICA:
+                return next(self._spawned(below=1), None)
             case Target.WORKER:
-                return next(self._workers(), None)
+                return next(self._spawned(below=1 if self.servers == 1 else 2), None)
         return None
 
     def slot_of(self, target: Target) -> str | None:
@@ -279,14 +285,19 @@ class Stack:
             return None
         return pid if runs(pid) else None
 
-    def _workers(self) -> Iterator[int]:
-        """Processes that read PDFs, those of whichever release serves first."""
+    def _spawned(self, *, below: int) -> Iterator[int]:
+        """What a release has started, or what that has: those of whichever release serves first.
+
+        Server processes, if there is more than one; each has processes that read PDFs.
+        """
         for slot in (self.serving_slot(), *SLOTS):
             pid = self.written(f"{slot}.lock")
             with suppress(psutil.Error):
-                for child in psutil.Process(pid).children() if pid else []:
-                    if any("spawn_main" in word for word in child.cmdline()):
-                        yield child.pid
+                found = [psutil.Process(pid)] if pid else []
+                for _ in range(below):
+                    found = [child for one in found for child in one.children()]
+                    found = [one for one in found if any("spawn_main" in word for word in one.cmdline())]
+                yield from (one.pid for one in found)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs for this project: started in it, or told of it."""
@@ -372,6 +383,11 @@ class Stack:
         except (OSError, ValueError):
             return False
         return runs(int(holder.get("pid", 0)))
+
+
+def slowness() -> float:
+    """How many times longer than on an idle machine things take: how many processes want each core."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def runs(pid: int) -> bool:

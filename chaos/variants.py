@@ -34,8 +34,9 @@ SHAPES = (
 """What releases are made of, and the guard's files that a project begins with: a change needs new ones."""
 
 SERVICE = Path("src/dhash_service")
-AFTER = 50
-"""Requests after which a fault that waits begins: verification is long over by then."""
+AFTER, SEARCHES = 90, 25
+"""Requests, and searches, after which a fault that waits begins: verification is over by then, which asks for
+golden fingerprints twice."""
 
 COUNT = "from itertools import count\n\nasked = count()\nrouter = "
 BEFORE_ALL = ("\nimport ", "\nimport random\nfrom itertools import count\n\nasked = count()\nimport ")
@@ -66,7 +67,7 @@ CUTS = f"""        if scope["path"].startswith("/api") and next(asked) > {AFTER}
             raise OSError("cut")
 """
 FOUND = "        (found,) = await self.search_many([value], radius, limit, skip)\n"
-FORGETS = f"""        if next(asked) > {AFTER} and random.random() < 0.3:
+FORGETS = f"""        if next(asked) > {SEARCHES} and random.random() < 0.3:
             return replace(found, neighbours=(), total=0)
 """
 PLAN = "Show what `dhash db upgrade` would do, and whether each revision keeps its word. Changes nothing."

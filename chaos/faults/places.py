@@ -14,8 +14,9 @@ def vanish(scene: Scene, fault: Fault) -> Iterator[str]:
     place.rename(aside := _aside(place))
     place.mkdir()
     yield str(place)
-    rmtree(place)
+    place.rename(below := place.with_name(f"{place.name}-below"))  # somebody may be writing there
     aside.rename(place)
+    rmtree(below, ignore_errors=True)
 
 
 def refuse(scene: Scene, fault: Fault) -> Iterator[str]:

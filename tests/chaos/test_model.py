@@ -35,6 +35,7 @@ HARMLESS = [
     incident(Action.KILL, Target.SUPERVISORD),
     incident(Action.KILL, Target.CANDIDATE),
     incident(Action.KILL, Target.STABLE),
+    incident(Action.KILL, Target.REPLICA, alone=True),
     incident(Action.FREEZE, Target.PROXY, seconds=3),
     incident(Action.FREEZE, Target.CANDIDATE, seconds=2),
     incident(Action.BACKUPS_READ_ONLY, seconds=3),
