@@ -224,7 +224,7 @@ def test_parents_come_before_children_and_tables_of_a_newer_release_last() -> No
 def test_a_file_that_has_more_than_the_store_can_hold_is_refused_with_its_names() -> None:
     snapshot: Any = Snapshot()
     ours = {"images": images, "tags": tags}
-    known = {"images": ["id", "sha256"], "tags": ["image_id"], "meta": ["anything"], "sqlite_stat1": ["x"]}
+    known = {"images": ["id", "sha256"], "tags": ["image_id"], "meta": ["anything"]}
     require_room(snapshot, known, ours)
     with pytest.raises(StoreSchemaError, match="is not a store"):
         require_room(snapshot, {"tags": ["image_id"]}, ours)
