@@ -7,7 +7,7 @@ import pytest
 
 from tests.dhash_service.soak import Book, clients, edge, replicas, run
 from tests.dhash_service.store.standby import pair_of_servers
-from tests.dhash_service.waiting import eventually
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.system
 
@@ -31,7 +31,7 @@ def test_a_loss_is_seen(tmp_path: Path) -> None:
         def fail_over(book: Book) -> None:
             pair.cut()
             written = len(book.acknowledged)
-            eventually(lambda: len(book.acknowledged) >= written + 5)
+            wait_until(lambda: len(book.acknowledged) >= written + 5)
             pair.fail_over()
 
         book = run(running, 8, writers=2, readers=2, disaster=fail_over)
@@ -46,8 +46,8 @@ def test_a_rolling_restart_fails_no_request(postgres_url: str, tmp_path: Path) -
             for place in range(3):
                 written, asked = len(book.acknowledged), len(book.seconds["search"])
                 assert running.restart(place) in (0, -signal.SIGTERM)  # drained: it was not killed
-                eventually(lambda: len(book.acknowledged) > written + 20)  # noqa: B023
-                eventually(lambda: len(book.seconds["search"]) > asked + 20)  # noqa: B023
+                wait_until(lambda: len(book.acknowledged) > written + 20)  # noqa: B023
+                wait_until(lambda: len(book.seconds["search"]) > asked + 20)  # noqa: B023
         lost = book.lost(postgres_url)
     assert book.faults == []
     assert book.seen.keys() <= {"write 201", "search 200"}, book.seen

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from guarded_rollout.rollout.engine import Engine, Request
 from guarded_rollout.rollout.runner import DeployResult
 from tests.forked import run
 from tests.leftovers import owned_folder
+from tests.waiting import wait_until as wait_until
 
 SAMPLE = Path(__file__).with_name("sample")
 COMMANDS = {
@@ -294,14 +294,6 @@ def free_port() -> int:
         if port not in GIVEN:
             GIVEN.add(port)
             return port
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 15, what: str = "") -> None:
-    """Poll until this holds; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or holds}"
-        time.sleep(0.02)
 
 
 def _with_version(text: str, version: str) -> str:

@@ -34,8 +34,8 @@ from dhash_service.facts import Outcome
 from dhash_service.pictures.fingerprint import FAST, VISUAL
 from dhash_service.settings import Settings
 from tests.dhash_service.documents import pdfs
-from tests.dhash_service.waiting import eventually
 from tests.pictures import encode, jpeg, photo
+from tests.waiting import wait_until
 
 MEBIBYTE = 2**20
 PICTURE = jpeg(200, 150)
@@ -79,7 +79,7 @@ def at_work(processes: list[psutil.Process]) -> psutil.Process:
         working[:] = [process for process in processes if process.cpu_times().user > begun[process] + 0.2]
         return bool(working)
 
-    eventually(find)
+    wait_until(find)
     return working[0]
 
 
@@ -116,7 +116,7 @@ def test_nothing_starts_before_it_is_needed_or_warmed(open_reader: Open) -> None
     reader = open_reader(document_workers=2)
     assert workers() == []
     reader.warm()
-    eventually(lambda: len(workers()) == 2)
+    wait_until(lambda: len(workers()) == 2)
     read_one(reader)
     assert reader.health() == (True, "The processes that read PDFs start.")
     assert len(workers()) == 2
@@ -249,7 +249,7 @@ def test_a_process_killed_between_documents_costs_none(open_reader: Open, at_onc
         (process,) = workers()
         process.kill()
         if not at_once:
-            eventually(lambda: not workers())
+            wait_until(lambda: not workers())
     read_one(reader)
     assert reader.health()[0]
 
@@ -257,7 +257,7 @@ def test_a_process_killed_between_documents_costs_none(open_reader: Open, at_onc
 def test_a_process_killed_while_it_starts_costs_no_document(open_reader: Open) -> None:
     reader = open_reader()
     future = reader.extract(DOCUMENT, FAST)
-    eventually(workers)
+    wait_until(workers)
     workers()[0].kill()
     assert len(future.result().pictures) == 1
 

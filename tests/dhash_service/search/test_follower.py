@@ -13,7 +13,7 @@ from dhash_service.errors import StoreError
 from dhash_service.search.feed import Changes, Position
 from dhash_service.search.follower import Follower, pause
 from dhash_service.search.index import HammingIndex, Hit
-from tests.dhash_service.waiting import eventually
+from tests.waiting import wait_until
 
 
 class Journal:
@@ -106,7 +106,7 @@ def test_rows_that_others_write_are_seen_by_the_next_poll_of_four_a_second() -> 
         for value in (5, None, 5):
             feed.write(1, value)
             reads = feed.reads
-            eventually(lambda seen={1} if value else set(): keys_of(follower) == seen)  # type: ignore[misc]
+            wait_until(lambda seen={1} if value else set(): keys_of(follower) == seen)  # type: ignore[misc]
             assert feed.reads - reads <= 8  # one or two; more where this thread had to wait for its turn
 
 
@@ -139,7 +139,7 @@ def test_many_that_catch_up_together_share_two_reads() -> None:
         before = feed.reads
         first = threading.Thread(target=follower.catch_up)
         first.start()
-        eventually(lambda: feed.reads == before + 1)
+        wait_until(lambda: feed.reads == before + 1)
         missed: list[int] = []
 
         def write_and_look(key: int) -> None:
@@ -170,7 +170,7 @@ def test_while_the_database_is_away_the_index_serves_what_it_has_and_says_how_ol
     with following(feed, interval=0.01, patience=0.02, clock=lambda: now[0]) as follower:
         assert follower.ready.wait(10)
         feed.away = True
-        eventually(lambda: follower.failures >= 3)
+        wait_until(lambda: follower.failures >= 3)
         feed.write(2, 6)
         now[0] += 40
         assert follower.lag_seconds == 40
@@ -179,7 +179,7 @@ def test_while_the_database_is_away_the_index_serves_what_it_has_and_says_how_ol
         assert keys_of(follower) == {1}
 
         feed.away = False
-        eventually(lambda: keys_of(follower) == {1, 2})
+        wait_until(lambda: keys_of(follower) == {1, 2})
         assert follower.catch_up()
         assert (follower.failures, follower.last_error, follower.lag_seconds) == (0, None, 0)
 
@@ -188,7 +188,7 @@ def test_a_feed_that_fails_from_the_start_is_not_ready_until_it_answers() -> Non
     feed = Journal()
     feed.away = True
     with following(feed, interval=0.01, patience=0.02) as follower:
-        eventually(lambda: follower.failures >= 3)
+        wait_until(lambda: follower.failures >= 3)
         assert not follower.ready.is_set()
         feed.away = False
         assert follower.ready.wait(10)

@@ -22,7 +22,7 @@ from dhash_service.store.store import Store
 from dhash_service.store.tables import fingerprints
 from tests.dhash_service.store.facts import NEW, NOON, picture
 from tests.dhash_service.store.standby import Pair, pair_of_servers
-from tests.dhash_service.waiting import eventually
+from tests.waiting import wait_until
 
 ERASED = picture("erased before the failover", 0x0123456789ABCDEF)
 
@@ -106,12 +106,12 @@ def test_what_is_erased_is_gone_from_the_standby_too(pair: Pair) -> None:
             return rows_with(pair.standby, image.id)
 
         tables = {"images", "fingerprints", "thumbnails", "lookups"}
-        eventually(lambda: set(standing_by()) == tables)
+        wait_until(lambda: set(standing_by()) == tables)
         store.erase([image.id], "asked for", "ada", NOON)
-        eventually(lambda: not standing_by())
+        wait_until(lambda: not standing_by())
         assert rows_with(pair.standby, bytes.fromhex(image.sha256)) == []
         assert rows_with(pair.standby, image.fingerprint.value) == []
-        eventually(lambda: rows_with(pair.standby, "asked for") == ["erasures"])
+        wait_until(lambda: rows_with(pair.standby, "asked for") == ["erasures"])
 
 
 def test_after_a_failover_the_index_is_the_new_primary_and_what_is_lost_is_named(pair: Pair) -> None:
@@ -120,13 +120,13 @@ def test_after_a_failover_the_index_is_the_new_primary_and_what_is_lost_is_named
     try:
         writers = Writers(service)
         try:
-            eventually(lambda: len(writers.acknowledged) > 20)
+            wait_until(lambda: len(writers.acknowledged) > 20)
             pair.cut()
             cut = len(writers.acknowledged)
-            eventually(lambda: len(writers.acknowledged) > cut + 20)
+            wait_until(lambda: len(writers.acknowledged) > cut + 20)
             pair.fail_over()
             after = len(writers.acknowledged)
-            eventually(lambda: len(writers.acknowledged) > after + 20)
+            wait_until(lambda: len(writers.acknowledged) > after + 20)
         finally:
             writers.stop()
         assert service.matcher.catch_up()

@@ -21,7 +21,7 @@ from dhash_service.store.listening import Listener, bell_for
 from dhash_service.store.store import Store
 from tests.dhash_service.serving import free_port
 from tests.dhash_service.store.facts import NEW, picture
-from tests.dhash_service.waiting import eventually
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def following(store: Store) -> Iterator[Follower]:
     follower.start()
     try:
         assert follower.ready.wait(10)
-        eventually(lambda: store.bell.hears)  # type: ignore[attr-defined]
+        wait_until(lambda: store.bell.hears)  # type: ignore[attr-defined]
         yield follower
     finally:
         follower.stop()
@@ -53,7 +53,7 @@ def test_a_commit_elsewhere_is_read_when_it_is_made(writer: Store, reader: Store
     with following(reader) as follower:
         for number in range(20):
             writer.add_image(picture(number), NEW).result(10)
-            eventually(lambda: len(follower._index) == number + 1, 5)  # noqa: B023
+            wait_until(lambda: len(follower._index) == number + 1, 5)  # noqa: B023
 
 
 def test_what_is_heard_of_itself_wakes_nobody(writer: Store) -> None:
@@ -72,9 +72,9 @@ def test_a_lost_listening_connection_is_polled_for_and_opened_again(writer: Stor
         pid = bell._connection.info.backend_pid
         with writer.engine.connect() as connection:
             connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
-        eventually(lambda: bell.hears and bell._connection.info.backend_pid != pid)
+        wait_until(lambda: bell.hears and bell._connection.info.backend_pid != pid)
         writer.add_image(picture("after"), NEW).result(10)
-        eventually(lambda: len(follower._index) == 1, 5)
+        wait_until(lambda: len(follower._index) == 1, 5)
 
 
 def test_where_nobody_can_listen_it_returns_in_time(writer: Store) -> None:
@@ -137,7 +137,7 @@ def pooler(database: dict[str, object], folder: Path) -> Iterator[str]:
     )
     url = f"postgresql://postgres@127.0.0.1:{port}/store"
     try:
-        eventually(lambda: answers(url))
+        wait_until(lambda: answers(url))
         yield url
     finally:
         process.terminate()

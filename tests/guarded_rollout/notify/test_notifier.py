@@ -24,7 +24,8 @@ from guarded_rollout.notify.fallback import Fallback
 from guarded_rollout.notify.notifier import Notifier
 from guarded_rollout.notify.outbox import DeliveryState
 from tests.guarded_rollout.notify.conftest import QUICK
-from tests.guarded_rollout.notify.receivers import Answer, eventually, mail_server, webhook
+from tests.guarded_rollout.notify.receivers import Answer, mail_server, webhook
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,7 +99,7 @@ def test_a_dead_channel_delays_no_other(notifier: Make, dead: Answer) -> None:
             events = [note(number) for number in range(20)]
             for each in events:
                 guard.publish(each)
-            assert eventually(lambda: len(teams.accepted) == 20)
+            wait_until(lambda: len(teams.accepted) == 20)
             assert time.monotonic() - begun < 2.5
         assert teams.events() == [each.id for each in events]
         assert fallback_lines(guard) == []  # one channel heard it
@@ -114,7 +115,7 @@ def test_what_failed_is_delivered_in_order_by_the_next_process(notifier: Make) -
         assert slack.accepted == []
         slack.answer = Answer()
         with notifier(environ):
-            assert eventually(lambda: len(slack.accepted) == 30)
+            wait_until(lambda: len(slack.accepted) == 30)
     assert slack.events() == [each.id for each in events]
 
 
@@ -126,7 +127,7 @@ def test_a_poisoned_event_does_not_block_those_behind_it(notifier: Make) -> None
         bad, good = note(1), note(2)
         guard.publish(bad)
         guard.publish(good)
-        assert eventually(lambda: len(slack.accepted) == 1)
+        wait_until(lambda: len(slack.accepted) == 1)
     assert slack.events() == [good.id]
     [line] = fallback_lines(guard)
     assert line["id"] == bad.id
@@ -167,7 +168,7 @@ def test_thousand_events_survive_an_outage_and_two_kills(tmp_path: Path) -> None
         slack.answer, teams.answer = Answer(hang=0.001), Answer(202, hang=0.001)
         with deliver(len(stored), 1000 - len(stored)) as process:
             stored += ids(process, 1000 - len(stored))
-            assert eventually(lambda: len(slack.accepted) > 250)
+            wait_until(lambda: len(slack.accepted) > 250)
             process.send_signal(signal.SIGKILL)
         assert len(set(slack.events())) < 1000
         with deliver(0, 0) as process:
@@ -213,9 +214,9 @@ def test_a_long_outage_reaches_the_fallback_file_while_the_process_lives(notifie
     with webhook(Answer(503)) as slack, notifier({"SLACK_WEBHOOK_URL": slack.url()}) as guard:
         for number in range(3):
             guard.publish(note(number))
-        assert eventually(lambda: len(fallback_lines(guard)) == 3)
+        wait_until(lambda: len(fallback_lines(guard)) == 3)
         slack.answer = Answer()
-        assert eventually(lambda: len(slack.accepted) == 3)
+        wait_until(lambda: len(slack.accepted) == 3)
     assert len(fallback_lines(guard)) == 3
 
 
@@ -294,7 +295,7 @@ def test_what_no_disk_took_is_kept_until_one_does(notifier: Make, tmp_path: Path
             guard.publish(first)
             guard.publish(second)
             assert not guard.outbox.results(first)
-        assert eventually(lambda: bool(guard.outbox.results(first) and guard.outbox.results(second)))
+        wait_until(lambda: bool(guard.outbox.results(first) and guard.outbox.results(second)))
     assert [line["message"] for line in fallback_lines(guard)] == ["number 1", "number 2"]
     assert "number 1" in str(said), "and the log has it should this process die first"
 
@@ -305,7 +306,7 @@ def test_what_the_outbox_could_not_take_is_sent_when_it_can_again(notifier: Make
         with no_file_grows_beyond(4000):  # a page of the outbox does not fit, a line of the other file does
             guard.publish(sent)
             assert not guard.outbox.results(sent)
-        assert eventually(lambda: bool(slack.accepted))
+        wait_until(lambda: bool(slack.accepted))
     [line] = fallback_lines(guard)
     assert "disk" in line["fallback_reason"]
     assert len(slack.accepted) == 1
@@ -369,7 +370,7 @@ def test_a_megabyte_is_cut_with_a_notice_and_kept_whole(notifier: Make) -> None:
         huge = event(Kind.MESSAGE, "production", AT, message="<m> " * 262_144)
         with notifier(environ, plan) as guard:
             guard.publish(huge)
-            eventually(lambda: all(receiver.accepted for receiver in (slack, teams, discord, pager)))
+            wait_until(lambda: all(receiver.accepted for receiver in (slack, teams, discord, pager)))
     for receiver in (slack, teams, discord, pager):
         body = json.dumps(receiver.accepted[0].body, ensure_ascii=False)
         assert "shortened: 1,048,575 characters" in body
@@ -402,7 +403,7 @@ def test_a_clock_that_was_set_back_does_not_silence_a_channel(notifier: Make) ->
         assert head is not None
         guard.outbox.postpone(head, "down", due=time.time() + 30 * 86_400)
         with guard:
-            assert eventually(lambda: len(slack.accepted) == 1)
+            wait_until(lambda: len(slack.accepted) == 1)
 
 
 def test_own_words_go_to_every_configured_channel_but_page_only_when_critical(notifier: Make) -> None:
