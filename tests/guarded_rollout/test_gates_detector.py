@@ -72,12 +72,11 @@ def test_evidence_is_finite_whatever_was_counted(bad: float, total: float, limit
 def compared(mine: float, stable: float, ratio: float, *, share: float = 0.5, readings: int = 240) -> bool:
     """Whether so many readings of 100 requests are conclusive, at these true rates."""
     random = np.random.default_rng(3)
-    detector = RatioDetector(ratio)
+    detector = RatioDetector(ratio, 1e-4)
     n = round(100 * share)
     for _ in range(readings):
-        detector.take(
-            (float(random.binomial(n, mine)), n), (float(random.binomial(100 - n, stable)), 100 - n)
-        )
+        mine_bad, stable_bad = random.binomial(n, mine), random.binomial(100 - n, stable)
+        detector.take((float(mine_bad), n), (float(stable_bad), 100 - n), 0)
         if detector.evidence.conclusive:
             return True
     return False
@@ -96,8 +95,8 @@ def test_as_bad_as_before_is_not() -> None:
 
 
 def test_without_traffic_on_one_side_nothing_is_compared() -> None:
-    detector = RatioDetector(1)
-    detector.take((100, 100), (0, 0))
+    detector = RatioDetector(1, 1e-4)
+    detector.take((100, 100), (0, 0), 0)
     assert detector.evidence.strength == 0
 
 

@@ -38,7 +38,7 @@ AT = (60.0, 150.0, 900.0)
 
 
 def test_the_ratio_test_pays_how_much_likelier_each_worse_ratio_makes_what_was_counted() -> None:
-    detector, factors = RatioDetector(2), []
+    detector, factors = RatioDetector(2, 1e-4), []
     for (bad, n), (stable_bad, m), at in zip(
         ((6, 40), (7, 35), (5, 50)), ((1, 60), (0, 80), (1, 70)), AT, strict=True
     ):
@@ -70,7 +70,7 @@ def test_the_share_test_pays_how_much_likelier_a_worse_share_is_than_a_common_on
 
 
 def test_the_limit_test_pays_how_much_likelier_each_worse_rate_makes_what_was_counted() -> None:
-    detector, factors = LimitDetector(0.2), []
+    detector, factors = LimitDetector(0.2, 1e-4), []
     for (bad, total), at in zip(((6, 10), (1, 6), (2, 5)), AT, strict=True):
         detector.take(bad, total, at)
         worse = [0.25 * times / (1 + 0.25 * times) for times in (2, 3, 6, 12)] + [0.99]
@@ -80,7 +80,7 @@ def test_the_limit_test_pays_how_much_likelier_each_worse_rate_makes_what_was_co
 
 
 def test_the_sign_test_pays_for_readings_that_are_beyond_more_often_than_not() -> None:
-    detector = SignDetector()
+    detector = SignDetector(1e-4)
     for beyond, at in zip((True, False, True, True), (*AT, 1000.0), strict=True):
         detector.take(beyond, at)
     assert detector.evidence == NONE  # what was bet on is not won back
@@ -93,7 +93,7 @@ def test_the_sign_test_pays_for_readings_that_are_beyond_more_often_than_not() -
 
 
 def test_evidence_counts_from_when_the_stakes_last_stood_where_they_began() -> None:
-    detector = SignDetector()
+    detector = SignDetector(1e-4)
     for at in (10.0, 20.0, 30.0):
         detector.take(False, at)
     assert detector.evidence == NONE
@@ -112,7 +112,7 @@ def test_evidence_counts_from_when_the_stakes_last_stood_where_they_began() -> N
 
 
 def test_conclusive_evidence_is_held_at_the_threshold_and_stays_until_all_of_it_is_gone() -> None:
-    detector, readings = RatioDetector(1), 0
+    detector, readings = RatioDetector(1, 1e-4), 0
     detector.take((160, 1000), (40, 1000), 5)
     assert detector.evidence == Evidence(pytest.approx(1), 0.0, (160, 1000), True)  # type: ignore[arg-type]
     while detector.evidence.strength > 0:
@@ -124,22 +124,37 @@ def test_conclusive_evidence_is_held_at_the_threshold_and_stays_until_all_of_it_
     assert readings == math.ceil(math.log(1e4) / worn)
 
 
+def test_evidence_is_conclusive_from_the_threshold_on_and_not_before() -> None:
+    detector, at = SignDetector(1e-4), 0
+    while detector.evidence.strength < 1:
+        assert not detector.evidence.conclusive
+        detector.take(True, at)
+        at += 1
+    assert detector.evidence.conclusive
+    assert detector.evidence.strength == pytest.approx(1)
+    once = RatioDetector(1, 1e-4)
+    once.take((9, 100), (0, 100), 5)
+    assert 0 < once.evidence.strength < 1
+    assert not once.evidence.conclusive
+
+
 def test_nothing_to_compare_with_changes_nothing() -> None:
-    ratio, share = RatioDetector(1), ShareDetector()
+    ratio, share = RatioDetector(1, 1e-4), ShareDetector(1e-4)
     for mine, stable in (((5, 10), (0, 0)), ((0, 0), (5, 10)), ((5, 10), (0, -1)), ((5, -1), (0, 10))):
         ratio.take(mine, stable, 3600)
         share.take(mine, stable, 0.5, 3600)
-    ratio.take((5, 1), (0, 1))
-    share.take((1, 1), (0, 1), 0.5)
-    fresh, other = RatioDetector(1), ShareDetector()
-    fresh.take((5, 1), (0, 1))
-    other.take((1, 1), (0, 1), 0.5)
-    assert ratio.evidence == fresh.evidence
-    assert share.evidence == other.evidence
+    fresh, other = RatioDetector(1, 1e-4), ShareDetector(1e-4)
+    for at in range(9):  # one event on a side is enough
+        for one in (ratio, fresh):
+            one.take((1, 1), (0, 1), at)
+        for another in (share, other):
+            another.take((1, 1), (0, 1), 0.1, at)
+    assert ratio.evidence == fresh.evidence != NONE
+    assert share.evidence == other.evidence != NONE
 
 
 def test_a_reading_that_comes_late_counts_as_of_the_one_before() -> None:
-    late, usual = SignDetector(), SignDetector()
+    late, usual = SignDetector(1e-4), SignDetector(1e-4)
     for detector, second in ((late, 10.0), (usual, 100.0)):
         detector.take(True, 100.0)
         for at in (second, 200.0, 300.0, 400.0):
@@ -187,7 +202,7 @@ def test_a_rate_that_is_at_the_ratio_is_decided_against_more_rarely_than_alpha()
 
 
 def after(good: int, bad_readings: int) -> Evidence:
-    detector = RatioDetector(2)
+    detector = RatioDetector(2, 1e-4)
     for step in range(good):
         detector.take((0, 90), (0, 10), step * 5)
     for step in range(bad_readings):
@@ -201,8 +216,8 @@ def test_forty_good_minutes_cost_a_later_failure_a_minute_and_no_more() -> None:
 
 
 def test_evidence_is_gone_once_good_times_have_worn_it_down() -> None:
-    detector = RatioDetector(1)
-    detector.take((50, 100), (0, 100))
+    detector = RatioDetector(1, 1e-4)
+    detector.take((50, 100), (0, 100), 0)
     assert detector.evidence.conclusive
     for step in range(40):
         detector.take((1, 100), (1, 100), step * 5)
@@ -210,7 +225,7 @@ def test_evidence_is_gone_once_good_times_have_worn_it_down() -> None:
 
 
 def test_one_reading_beyond_says_next_to_nothing_however_far_it_is() -> None:
-    detector = SignDetector()
+    detector = SignDetector(1e-4)
     for step in range(12):
         detector.take(step % 2 == 0, step * 5)
     assert not detector.evidence.conclusive
@@ -220,8 +235,8 @@ def test_one_reading_beyond_says_next_to_nothing_however_far_it_is() -> None:
 
 
 def test_a_limit_of_everything_is_never_passed() -> None:
-    detector = LimitDetector(1.0)
-    detector.take(100, 100)
+    detector = LimitDetector(1.0, 1e-4)
+    detector.take(100, 100, 0)
     assert not detector.evidence.conclusive
 
 

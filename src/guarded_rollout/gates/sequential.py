@@ -61,9 +61,9 @@ class Stakes:
     def evidence(self) -> Evidence:
         """The evidence; its counts are the candidate's, `since` is seconds after the beginning."""
         nats = self.nats
-        if nats <= 0 and not self._conclusive:
+        if nats <= 0:
             return NONE
-        return Evidence(max(0.0, nats) / self._threshold, self._since, self._counts, self._conclusive)
+        return Evidence(nats / self._threshold, self._since, self._counts, self._conclusive)
 
 
 class RatioDetector:
@@ -77,13 +77,13 @@ class RatioDetector:
     """
 
     def __init__(
-        self, ratio: float, alpha: float = 1e-4, times_worse: Sequence[float] = (1.5, 2.0, 4.0, 10.0, 50.0)
+        self, ratio: float, alpha: float, times_worse: Sequence[float] = (1.5, 2.0, 4.0, 10.0, 50.0)
     ) -> None:
         self._ratio = ratio
         self._times_worse = times_worse
         self._stakes = Stakes(len(times_worse), alpha)
 
-    def take(self, candidate: Counted, stable: Counted, at: float = 0.0) -> None:
+    def take(self, candidate: Counted, stable: Counted, at: float) -> None:
         """Add (bad, total) of each side, counted between the same two readings."""
         (bad, n), (stable_bad, m) = candidate, stable
         if n <= 0 or m <= 0:
@@ -110,10 +110,10 @@ class ShareDetector:
 
     TIMES_WORSE = (2.0, 6.0, 30.0)  # as odds
 
-    def __init__(self, alpha: float = 1e-4) -> None:
+    def __init__(self, alpha: float) -> None:
         self._stakes = Stakes(len(self.TIMES_WORSE), alpha)
 
-    def take(self, candidate: Counted, stable: Counted, guess: float, at: float = 0.0) -> None:
+    def take(self, candidate: Counted, stable: Counted, guess: float, at: float) -> None:
         """Add (some, all) of each side, counted between the same two readings."""
         (n_bad, n), (m_bad, m) = candidate, stable
         if n <= 0 or m <= 0:
@@ -140,11 +140,11 @@ class ShareDetector:
 class LimitDetector:
     """A test of whether the candidate's share of bad events is above a limit (0 to 1) known before."""
 
-    def __init__(self, limit: float, alpha: float = 1e-4) -> None:
+    def __init__(self, limit: float, alpha: float) -> None:
         self._weights = weights(limit)
         self._stakes = Stakes(len(self._weights), alpha) if self._weights else None
 
-    def take(self, bad: float, total: float, at: float = 0.0) -> None:
+    def take(self, bad: float, total: float, at: float) -> None:
         if self._stakes is not None:
             gains = [bad * for_bad + (total - bad) * for_good for for_bad, for_good in self._weights]
             self._stakes.pay(gains, at, (bad, total))
@@ -163,10 +163,10 @@ class SignDetector:
 
     CHANCES = (0.7, 0.9, 0.99)
 
-    def __init__(self, alpha: float = 1e-4) -> None:
+    def __init__(self, alpha: float) -> None:
         self._stakes = Stakes(len(self.CHANCES), alpha)
 
-    def take(self, beyond: bool, at: float = 0.0) -> None:
+    def take(self, beyond: bool, at: float) -> None:
         gains = [math.log(2 * (chance if beyond else 1 - chance)) for chance in self.CHANCES]
         self._stakes.pay(gains, at, (float(beyond), 1.0))
 
