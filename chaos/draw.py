@@ -126,7 +126,6 @@ REACHED = {
     Variant.HANGS_AT_START: "stage",
     Variant.SNAPSHOT_LIES: "verify",
     Variant.MERGE_LIES: "verify",
-    Variant.HANGS_LATER: "watch",
     Variant.NEVER_HEALTHY: "verify",
     Variant.FAILS_SUBMITS: "verify",
     Variant.MOVES_A_BIT: "verify",

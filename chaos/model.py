@@ -200,7 +200,6 @@ BROKEN = {
     Variant.CUTS_ANSWERS: (ALL, NO_ANSWER),
     Variant.FORGETS_FINDS: (frozenset({SEARCH}), MISSED),
     Variant.FAILS_SUBMITS: (WRITES, frozenset({500})),
-    Variant.HANGS_LATER: (WRITES, UNAVAILABLE | NO_ANSWER),
 }
 
 

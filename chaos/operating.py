@@ -53,7 +53,7 @@ class Operator:
             process = self.stack.start(*words, output=output)
             self.pid = process.pid
             try:
-                typed.code = process.wait(COMMAND_SECONDS)
+                typed.code = process.wait(COMMAND_SECONDS * self.stack.slow)
             except Exception:
                 process.kill()
                 process.wait()

@@ -102,7 +102,6 @@ class Variant(StrEnum):
     FORGETS_FINDS = "searches find nothing three times in ten after a while"
     HEALTH_LIES = "says that it is well while nothing else works, after a while"
     HANGS_AT_START = "hangs at start"
-    HANGS_LATER = "hangs in a third of its submits after a while"
     PLAN_FAILS = "cannot say what it would migrate"
     PLAN_HANGS = "hangs when it is to say what it would migrate"
     PLAN_LIES = "says nothing of a migration that it needs"

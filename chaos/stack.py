@@ -150,7 +150,7 @@ class Stack:
             "validation_interval_seconds = 0.2",
             "timeout_seconds = 2.0",
             f"start_seconds = {12.0 * self.slow:.1f}",
-            f"drain_seconds = {DRAIN_SECONDS}",
+            f"drain_seconds = {round(DRAIN_SECONDS * self.slow)}",
         ]
         (self.project / "rollout.toml").write_text("\n".join(lines) + "\n")
         gates = {

@@ -228,9 +228,6 @@ SPOILS: Mapping[Variant, Change] = {
     Variant.HANGS_AT_START: replaced(
         "cli/serve.py", ("    import uvicorn\n", "    time.sleep(3600)\n    import uvicorn\n")
     ),
-    Variant.HANGS_LATER: in_submit(
-        f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n    await asyncio.sleep(3600)"
-    ),
     Variant.PLAN_FAILS: command(PLAN, 'raise SystemExit("no such revision: 0042")'),
     Variant.PLAN_HANGS: command(PLAN, "import time\n\ntime.sleep(3600)"),
     Variant.PLAN_LIES: together(migrating, command(PLAN, "return")),
