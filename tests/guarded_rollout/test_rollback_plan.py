@@ -285,8 +285,16 @@ def killed_early(machine: Machine) -> None:
 
 
 def killed_while_it_shares(machine: Machine) -> None:
+    killed_while_green_has_little(machine, machine.build)
+
+
+def restart_killed_while_it_shares(machine: Machine) -> None:
+    killed_while_green_has_little(machine, lambda: machine.world.standing["blue"], restart=True)
+
+
+def killed_while_green_has_little(machine: Machine, build: Callable[[], Build], **asked: bool) -> None:
     for lives in range(1000):
-        killed_after(machine, lives)
+        killed_after(machine, lives, build, **asked)
         if 0 < machine.world.green < 50:
             return
         if machine.history()[0].open:
@@ -294,23 +302,34 @@ def killed_while_it_shares(machine: Machine) -> None:
     raise AssertionError("no share was ever given")
 
 
-def killed_after(machine: Machine, lives: int) -> None:
-    release: Any = machine.build()
+def killed_after(
+    machine: Machine, lives: int, build: Callable[[], Build] | None = None, **asked: bool
+) -> None:
+    release: Any = (build or machine.build)()
+    request = Request("deploy", "me", **asked)
     with pytest.raises(Killed):
-        machine.run(lambda engine: engine.deploy(release, Request("deploy", "me")), lives)
+        machine.run(lambda engine: engine.deploy(release, request), lives)
 
 
-@pytest.mark.parametrize("before", [watched, restarted, killed_early, killed_while_it_shares])
+@pytest.mark.parametrize("newest", [False, True])
+@pytest.mark.parametrize(
+    "before", [watched, restarted, killed_early, killed_while_it_shares, restart_killed_while_it_shares]
+)
 def test_a_third_release_gets_no_traffic_before_it_is_verified(
-    machine: Machine, before: Callable[[Machine], None]
+    machine: Machine, before: Callable[[Machine], None], newest: bool
 ) -> None:
     """The modelled machine holds every change against that, and against clients whom nobody answers."""
     third: Any = machine.build()
     accepted(machine)
     before(machine)
+    if newest:
+        third = machine.build()
+    tried = machine.world.standing.get("green")
     machine.run(lambda engine: engine.roll_back(third, Request("rollback", "me")))
     slot = machine.world.serving()
     assert machine.world.standing[slot] == third
     assert {"blue": 0, "green": 100}[slot] == machine.world.green
     assert machine.world.running == {slot}
     assert not machine.world.spare
+    if tried is not None:
+        assert machine.history()[0].source == tried.id, "it is what was left as bad"
