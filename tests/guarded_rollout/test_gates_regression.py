@@ -263,6 +263,28 @@ def test_worse_than_a_stable_that_never_fails_needs_no_ratio() -> None:
     assert (verdict.outcome, verdict.value) == (GateOutcome.FAIL, None)
 
 
+def test_a_level_is_the_average_of_what_was_read_however_few_readings() -> None:
+    few = fed(
+        {"gauge": "memory"},
+        lambda at: {"memory": 300},
+        lambda at: {"memory": 100},
+        min_sample_size=1,
+        step=60,
+    )
+    assert few.verdict(600).value == pytest.approx(3)
+    once = fed({"gauge": "memory"}, lambda at: {"memory": at}, lambda at: {"memory": 100}, min_sample_size=1)
+    assert once.verdict(600).value == pytest.approx(3.05)  # from the second reading on
+
+
+def test_a_window_is_full_once_both_sides_have_been_heard_for_so_long() -> None:
+    one = judge_of("worse", gate("worse", kind="regression", threshold=TWICE, **SHARE))
+    for at in range(0, 601, 10):
+        one.take(service(at, **share(1)(at)))
+        if at >= 300:
+            one.take(service(at, side=Side.STABLE, **share(1)(at)))
+    assert not one.verdict(600).full
+
+
 def test_good_times_are_no_credit_to_what_began_since() -> None:
     def late(at: float) -> dict[str, Any]:
         bad = max(0.0, at - 540) * 2
