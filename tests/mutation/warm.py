@@ -28,7 +28,7 @@ sys.exit((asked.recv(1) or b"\\1")[0])
 
 def serve(address: str, arguments: list[str]) -> None:
     """Run the tests once to see what they import; then, imported, once for each connection."""
-    names = Path(f"{address}.modules")
+    names, asker = Path(f"{address}.modules"), os.getppid()
     if (code := _run(arguments, names)) != 0:
         raise SystemExit(code)
     with warnings.catch_warnings():
@@ -39,8 +39,12 @@ def serve(address: str, arguments: list[str]) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
-        while True:
-            connection, _ = listener.accept()
+        listener.settimeout(1)
+        while os.getppid() == asker:  # whoever started this may have been killed
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
             with connection:
                 connection.send(bytes([_run(arguments)]))
 
