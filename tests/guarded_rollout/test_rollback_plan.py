@@ -325,6 +325,7 @@ def test_a_third_release_gets_no_traffic_before_it_is_verified(
     if newest:
         third = machine.build()
     tried = machine.world.standing.get("green")
+    assert planned(machine, third).slot != machine.world.serving()
     machine.run(lambda engine: engine.roll_back(third, Request("rollback", "me")))
     slot = machine.world.serving()
     assert machine.world.standing[slot] == third
