@@ -20,7 +20,7 @@ from chaos.faults import possible
 from chaos.report import FILE, Verdict, summary
 from chaos.variants import open_shop
 
-FEW = 26
+FEW = 25
 LIMIT_SECONDS = 900
 ROOT = Path(__file__).parents[1]
 

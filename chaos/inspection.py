@@ -175,8 +175,8 @@ def places(
     if not wait_until(lambda: _lag(operator) == 0, STREAM_SECONDS):
         yield f"the stream says that it is {_lag(operator)} s behind"
     elif (typed := operator.type("restore", "--into", str(back))).code != 0:
-        warned = exchanged and "cannot be brought back" in operator.type("preflight", "--json").output
-        if not warned:
+        looked = operator.type("preflight", "--from", str(stack.shop.first.wheel)) if exchanged else typed
+        if "cannot be brought back" not in looked.output:
             yield f"{typed}: {typed.output.strip()[-500:]}"
     else:
         unwanted = {wish.picture.id for wish in wishes}
