@@ -1,9 +1,15 @@
 """The application: routes, middleware, and one `Service` for the time it runs."""
 
 import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from multiprocessing.connection import wait
 
 import structlog
 from fastapi import FastAPI
@@ -49,6 +55,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level, settings.release)
+        if settings.processes > 1:
+            threading.Thread(target=end_with_parent, args=(settings.drain_seconds,), daemon=True).start()
         service = await asyncio.to_thread(lambda: Service(settings, metrics).start())
         app.state.service = service
         clock = asyncio.create_task(tick(metrics))
@@ -85,6 +93,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     site.install(app, settings.release)
     app.stand_behind(settings, metrics)
     return app
+
+
+def end_with_parent(drain_seconds: float) -> None:
+    """End this server process when the one that started it is gone: after a kill -9 nobody else would.
+
+    What is in flight is finished first, as after SIGTERM; what hangs is not waited for.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(drain_seconds + 5)
+    os._exit(1)
 
 
 async def tick(metrics: Metrics) -> None:

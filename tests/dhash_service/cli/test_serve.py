@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.dhash_service.serving import dhash, serving, start
@@ -34,6 +35,19 @@ def test_several_processes_are_one_service(tmp_path: Path) -> None:
             if all(answer["results"] for answer in answers):
                 break
         assert all(answer["results"] for answer in answers)
+
+
+def test_all_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    server = start(tmp_path, processes=2).wait_until_ready()
+    started = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(started) >= 2
+    server.process.kill()
+    server.process.wait(10)
+    _, left = psutil.wait_procs(started, timeout=30)
+    for process in left:
+        process.kill()
+    assert left == []
+    wait_until_closed(int(server.env["DHASH_PORT"]))
 
 
 def wait_until_closed(port: int) -> None:
