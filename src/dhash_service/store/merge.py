@@ -77,30 +77,39 @@ def merge(
         require_room(snapshot, theirs, ours)
         require_algorithm(snapshot, algorithm)
         added: Counter[str] = Counter()
-        while True:
-            forgetting: Forgetting | None = None
-            read: dict[str, int] = {}
-            left_out: dict[str, int] = {}
-            with suppress(_ErasedMeanwhile):
-                for table in in_order(ours):
-                    if table.name not in theirs:
-                        continue
-                    if (
-                        forgetting is None and table.name != "erasures"
-                    ):  # theirs are in: they hold for their rows
-                        with reading(engine) as connection:
-                            forgetting = Forgetting(Erased(connection))
-                    taker = Taker(engine, table, theirs[table.name], algorithm, salvage, forgetting)
-                    try:
-                        read[table.name] = taker.take_all(snapshot, progress)
-                    finally:
-                        added[table.name] += taker.added
-                    left_out[table.name] = taker.left_out
-                break
+
+        def take(table: Table, forgetting: Forgetting | None) -> tuple[int, int]:
+            """How many rows were read, and left out."""
+            taker = Taker(engine, table, theirs[table.name], algorithm, salvage, forgetting)
+            try:
+                return taker.take_all(snapshot, progress), taker.left_out
+            finally:
+                added[table.name] += taker.added
+
+        taken = _take_all(engine, [table for table in in_order(ours) if table.name in theirs], take)
         if engine.dialect.name == "postgresql" and any(added.values()):
             with writing(engine) as connection:
                 connection.exec_driver_sql("ANALYZE")  # or it would plan for the store as it was
+        read = {name: count for name, (count, _) in taken.items()}
+        left_out = {name: count for name, (_, count) in taken.items()}
         return Merged(read, dict(added), left_out, dict(snapshot.lost))
+
+
+Take = Callable[[Table, "Forgetting | None"], tuple[int, int]]
+
+
+def _take_all(engine: Engine, tables: Sequence[Table], take: Take) -> dict[str, tuple[int, int]]:
+    """What `take` gives for each table; all of it again where somebody erases in the middle."""
+    while True:
+        forgetting: Forgetting | None = None
+        taken: dict[str, tuple[int, int]] = {}
+        with suppress(_ErasedMeanwhile):
+            for table in tables:
+                if forgetting is None and table.name != "erasures":  # theirs are in: they hold for their rows
+                    with reading(engine) as connection:
+                        forgetting = Forgetting(Erased(connection))
+                taken[table.name] = take(table, forgetting)
+            return taken
 
 
 class _ErasedMeanwhile(Exception):
