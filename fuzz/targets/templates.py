@@ -101,7 +101,7 @@ def _fits(message: Message) -> None:
     require(len(blocks[0]["text"]["text"]) <= slack.HEADER, "a header that Slack refuses")
     texts = [block["text"]["text"] for block in blocks if "text" in block]
     require(max(map(len, texts)) <= slack.SECTION, "a text that Slack refuses")
-    require(len(blocks) <= 50, "more blocks than Slack takes")
+    require(len(blocks) <= slack.BLOCKS, "more blocks than Slack takes")
     size = len(json.dumps(teams.body(message), ensure_ascii=False).encode())
     require(size <= 28 * 1024, f"{size} bytes are too many for Teams")
     (embed,) = discord.body(message)["embeds"]

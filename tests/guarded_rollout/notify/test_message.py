@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guarded_rollout.errors import NotificationTemplateError
-from guarded_rollout.notify.channels import pager, teams
+from guarded_rollout.notify.channels import pager, slack, teams
 from guarded_rollout.notify.channels.factory import BUILDERS
 from guarded_rollout.notify.events import Facts, Kind, event
 from guarded_rollout.notify.message import (
@@ -121,6 +121,13 @@ def test_a_long_message_fits_into_what_teams_takes(sign: str) -> None:
     facts = made["attachments"][0]["content"]["body"][-1]["facts"]
     assert len(facts) >= 25
     assert facts[-1]["title"] == "Event"
+
+
+def test_a_template_of_a_thousand_lines_is_no_more_blocks_than_slack_takes() -> None:
+    lines = ["$environment", "$environment", *(f"Line {number}: $environment" for number in range(1000))]
+    made = slack.body(render(event(Kind.MESSAGE, "production", AT), checked("\n".join(lines), NOWHERE)))
+    assert len(made["blocks"]) == slack.BLOCKS
+    assert made["blocks"][-1]["type"] == "context"
 
 
 def test_the_pager_is_notified_of_an_environment_of_any_name() -> None:

@@ -13,7 +13,8 @@ EMOJI = {
     Level.ERROR: ":x:",
     Level.CRITICAL: ":rotating_light:",
 }
-HEADER, SECTION, FIELD, FIELDS = 150, 3000, 2000, 10  # Block Kit's own limits
+HEADER, SECTION, FIELD, FIELDS, BLOCKS = 150, 3000, 2000, 10, 50  # Block Kit's own limits
+FACTS = (BLOCKS - 3) * FIELDS  # header, text and footer are blocks too
 
 
 class Slack:
@@ -38,10 +39,11 @@ def body(message: Message) -> dict[str, Any]:
     ]
     if message.text:
         blocks.append({"type": "section", "text": _markdown(message.text, SECTION)})
-    for start in range(0, len(message.facts), FIELDS):
+    facts = message.facts[:FACTS]
+    for start in range(0, len(facts), FIELDS):
         fields = [
             {"type": "mrkdwn", "text": f"*{escape(label)}*\n" + fit(value, FIELD - len(label) - 10, escape)}
-            for label, value in message.facts[start : start + FIELDS]
+            for label, value in facts[start : start + FIELDS]
         ]
         blocks.append({"type": "section", "fields": fields})
     footer = f"{EMOJI[message.level]} {message.level} · event {message.event.id}"
