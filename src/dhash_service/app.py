@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -98,12 +99,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def end_with_parent(drain_seconds: float) -> None:
     """End this server process when the one that started it is gone: after a kill -9 nobody else would.
 
-    What is in flight is finished first, as after SIGTERM; what hangs is not waited for.
+    What is in flight is finished first, as after SIGTERM; what hangs is not waited for. The folder in which
+    processes count together, which was the other one's to remove, goes too.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
     wait([parent.sentinel])
+    shutil.rmtree(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""), ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(drain_seconds + 5)
     os._exit(1)

@@ -170,7 +170,7 @@ def dask_client(address: str, processes: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     quiet = logging.CRITICAL  # what goes wrong is told once, as an error of ours
-    for name in ("distributed", "distributed.client", "distributed.scheduler"):
+    for name in ("distributed", "distributed.client", "distributed.scheduler", "tornado.application"):
         logging.getLogger(name).setLevel(quiet)
     with ExitStack() as stack:
         if not address:

@@ -41,12 +41,15 @@ def test_all_processes_end_with_the_one_that_started_them(tmp_path: Path) -> Non
     server = start(tmp_path, processes=2).wait_until_ready()
     started = psutil.Process(server.process.pid).children(recursive=True)
     assert len(started) >= 2
+    (counted,) = {Path(process.environ()["PROMETHEUS_MULTIPROC_DIR"]) for process in started}
+    assert counted.exists()
     server.process.kill()
     server.process.wait(10)
     _, left = psutil.wait_procs(started, timeout=30)
     for process in left:
         process.kill()
     assert left == []
+    assert not counted.exists()
     wait_until_closed(int(server.env["DHASH_PORT"]))
 
 
