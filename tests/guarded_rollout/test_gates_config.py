@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from guarded_rollout.config.gates import PollIntervals, load, parse, schema
@@ -279,6 +279,17 @@ def paths(value: object, where: tuple[str | int, ...] = ()) -> list[tuple[str | 
 
 
 @settings(deadline=None)  # a busy machine takes longer once
+@example(
+    (
+        "environments",
+        "production",
+        "quality_gates",
+        "extraction_failure_rate",
+        "threshold",
+        "min_sample_size",
+    ),
+    1.0,
+)
 @given(st.sampled_from([path for path in paths(DOCUMENT) if path]), LEAVES)
 def test_models_and_published_schema_refuse_and_accept_the_same(path: tuple[Any, ...], leaf: object) -> None:
     document = copy.deepcopy(DOCUMENT)

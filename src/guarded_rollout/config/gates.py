@@ -219,7 +219,8 @@ def gates_of(environment: Environment) -> EnvironmentGates:
 def parse(text: str) -> tuple[GatesFile | None, tuple[Problem, ...]]:
     """Return the file that this JSON means, or all that is wrong with it."""
     try:
-        document = json.loads(text, object_pairs_hook=_no_key_twice)
+        document = json.loads(text, object_pairs_hook=_no_key_twice, parse_float=_number)
+        plain = json.dumps(document)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         return None, (Problem(where, f"not JSON: {error.msg}"),)
@@ -228,9 +229,15 @@ def parse(text: str) -> tuple[GatesFile | None, tuple[Problem, ...]]:
     except RecursionError:
         return None, (Problem("the file", "nested too deeply"),)
     try:
-        return GatesFile.model_validate_json(text), ()
+        return GatesFile.model_validate_json(plain), ()
     except ValidationError as error:
         return None, explain(error.errors(include_url=False), document, schema())
+
+
+def _number(digits: str) -> int | float:
+    """A number of JSON with a point or an exponent: 1.0 is whole (JSON Schema, 6.1.1)."""
+    value = float(digits)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 class _KeyTwiceError(ValueError):
