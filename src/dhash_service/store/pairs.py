@@ -60,19 +60,15 @@ def all_pairs(connection: Connection) -> Pairs:
     """Key and value of every fingerprint."""
     if connection.dialect.name != "postgresql":
         return _all_in_file(connection)
-    driver: Any = connection.connection.driver_connection
-    key = fingerprints.c.seq
+    key, after = fingerprints.c.seq, np.iinfo(np.int64).min
     blocks = [NOTHING]
-    with driver.cursor(binary=True) as cursor:
-        after = np.iinfo(np.int64).min
-        while True:
-            wanted = everything().where(key > int(after)).order_by(key).limit(BLOCK)
-            sql = str(wanted.compile(connection, compile_kwargs={"literal_binds": True}))
-            (packed,) = cursor.execute(PACKED.format(pairs=sql)).fetchone()
-            if packed is None:
-                return np.concatenate(blocks).astype(np.int64)
-            blocks.append(np.frombuffer(packed, ">i8").reshape(-1, 2))
-            after = blocks[-1][:, 0].max()
+    while True:
+        sql, driver = _for_driver(connection, everything().where(key > int(after)).order_by(key).limit(BLOCK))
+        (packed,) = driver.execute(PACKED.format(pairs=sql), binary=True).fetchone()
+        if packed is None:
+            return np.concatenate(blocks).astype(np.int64)
+        blocks.append(np.frombuffer(packed, ">i8").reshape(-1, 2))
+        after = blocks[-1][:, 0].max()
 
 
 def _all_in_file(connection: Connection) -> Pairs:

@@ -9,14 +9,17 @@ def _shares(seen: Snapshot) -> str:
     return ", ".join(f"{one.release} {one.percent} %" for one in seen.slots if one.release) or "nobody"
 
 
+def _with_left(seen: Snapshot) -> str:
+    return f" with {duration(seen.window_left)} left" if seen.window_left > 0 else ""
+
+
 def promote(seen: Snapshot) -> tuple[str, ...]:
-    left = f" with {duration(seen.window_left)} left" if seen.window_left > 0 else ""
     broken = [one.verdict.gate for one in failing(seen)]
     alarm = (f"Failing now: {', '.join(broken)}. You accept it all the same.",) if broken else ()
     return (
         *alarm,
         f"Traffic: {seen.candidate} gets all of it (now: {_shares(seen)}).",
-        f"The window closes{left}; nothing rolls back by itself any more.",
+        f"The window closes{_with_left(seen)}; nothing rolls back by itself any more.",
         f"{seen.stable} is drained and stopped: going back then needs a rollback, which starts it again.",
         "Data: migrations that only contract are run now; old releases and backups beyond the limits go.",
     )
@@ -83,10 +86,9 @@ def abort(seen: Snapshot) -> tuple[str, ...]:
         )
     slot = next((one for one in seen.slots if one.release == seen.stable), None)
     warm = "at once: it is running" if slot and slot.pid else "once it is started: it does not run now"
-    left = f" with {duration(seen.window_left)} left" if seen.window_left > 0 else ""
     return (
         f"Traffic: {seen.stable} gets all of it, {warm} (now: {_shares(seen)}).",
-        f"{seen.candidate} is stopped; its window closes{left}.",
+        f"{seen.candidate} is stopped; its window closes{_with_left(seen)}.",
         "Data is left as it is: what was acknowledged stays.",
     )
 
