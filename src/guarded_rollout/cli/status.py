@@ -118,9 +118,8 @@ def _showing(work: Session) -> Iterator[Callable[[Snapshot], None]]:
         lines = changes.since(seen)
         if work.out.as_json and lines:
             work.out.result(**as_json(seen))
-        elif not work.out.as_json:
-            for line in lines:
-                typer.echo(work.out.shown(line))
+        elif lines:  # in one piece: whoever reads the file never finds half a look
+            typer.echo("\n".join(map(work.out.shown, lines)))
 
     if work.out.as_json or not console.is_terminal or console.is_dumb_terminal:
         yield tell
