@@ -546,6 +546,16 @@ class NoImageError(RolloutError):
     advice = "Write one for your language; `rollout export kubernetes` takes any image."
 
 
+class PodCommandError(RolloutError):
+    message = "commands.{name} means something on the guard's own machine alone: {holes}."
+    advice = "Say what serves in a container, on port {port}: for example, --serve '{example}'."
+
+
+class ClusterNameError(RolloutError):
+    message = "{given!r} is no {what} that a cluster takes."
+    advice = "{rule}."
+
+
 class VariableError(RolloutError):
     message = "{given!r} is no NAME=VALUE."
     advice = "Say, for example, --set HOST=0.0.0.0."

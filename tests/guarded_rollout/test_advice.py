@@ -97,6 +97,8 @@ WITHOUT: dict[type[RolloutError], str] = {
 
 # ---- what was asked, and the project
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 
 @case(errors.UsageError)
 def usage(folder: Path) -> None:
@@ -118,6 +120,27 @@ def no_variable(folder: Path) -> None:
         assert errors.VariableError.advice in said
         shutil.copy(SHIPPED, "quality-gates-config.json")
         code, said = rollout(*export, "--set", "HOST=0.0.0.0")
+    assert code == 0, said
+
+
+@case(errors.PodCommandError)
+def on_a_socket(folder: Path) -> None:
+    with contextlib.chdir(EXAMPLES / "orders"):
+        export = ("export", "kubernetes", "--image", "example.org/orders:1")
+        code, said = rollout(*export)
+        assert code == errors.PodCommandError.exit_code
+        advised = said.partition("--serve '")[2].partition("'")[0]
+        code, said = rollout(*export, "--serve", advised)
+    assert code == 0, said
+
+
+@case(errors.ClusterNameError)
+def of_no_cluster(folder: Path) -> None:
+    with contextlib.chdir(EXAMPLES / "quotes"):
+        code, said = rollout("export", "kubernetes", "--image", "Example.org/Quotes: 1")
+        assert code == errors.ClusterNameError.exit_code
+        advised = said.partition("--image ")[2].partition(".\n")[0]
+        code, said = rollout("export", "kubernetes", "--image", advised)
     assert code == 0, said
 
 

@@ -1,5 +1,6 @@
 """`rollout export`: the same release and gates for Kubernetes, Argo Rollouts and Flagger."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from guarded_rollout.cli.registry import COMMANDS
 from guarded_rollout.cli.session import Output, project_gates, reporting, settings_file
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import load
-from guarded_rollout.errors import VariableError
+from guarded_rollout.errors import UsageError, VariableError
 
 commands = typer.Typer(no_args_is_help=True, help=COMMANDS["export"].summary)
 app.add_typer(commands, name="export")
@@ -21,6 +22,9 @@ Replicas = Annotated[int, typer.Option(min=1, help="Pods of a release.")]
 Prometheus = Annotated[str, typer.Option(help="Prometheus, as the engine reaches it.")]
 Set = Annotated[
     list[str], typer.Option("--set", help="NAME=VALUE for pods, such as the address to listen on.")
+]
+Serve = Annotated[
+    str, typer.Option(help="What serves in a container, if rollout.toml's command needs the guard's machine.")
 ]
 Expand = Annotated[
     str, typer.Option(help="Words after schema_upgrade that apply the expanding revisions alone.")
@@ -37,9 +41,10 @@ def kubernetes(
     replicas: Replicas = 2,
     set_: Set = [],  # noqa: B006
     expand: Expand = "--expand-only",
+    serve: Serve = "",
 ) -> None:
     """Print a Deployment, its Service, the Job before a release, and what protects them; gates as probes."""
-    _print("kubernetes", image, env, namespace, replicas, "", set_, expand)
+    _print("kubernetes", image, env, namespace, replicas, "", set_, expand, serve)
 
 
 @commands.command(epilog="Example: rollout export argo --image images.example/dhash:1.4.0 > argo.yaml")
@@ -51,12 +56,13 @@ def argo(
     prometheus: Prometheus = "http://prometheus.monitoring:9090",
     set_: Set = [],  # noqa: B006
     expand: Expand = "--expand-only",
+    serve: Serve = "",
 ) -> None:
     """Print a Rollout with the traffic's steps and the gates as an AnalysisTemplate, and what belongs to it.
 
     A comment names each gate that cannot be expressed, and why.
     """
-    _print("argo", image, env, namespace, replicas, prometheus, set_, expand)
+    _print("argo", image, env, namespace, replicas, prometheus, set_, expand, serve)
 
 
 @commands.command(epilog="Example: rollout export flagger --image images.example/dhash:1.4.0 > flagger.yaml")
@@ -68,22 +74,23 @@ def flagger(
     prometheus: Prometheus = "http://prometheus.monitoring:9090",
     set_: Set = [],  # noqa: B006
     expand: Expand = "--expand-only",
+    serve: Serve = "",
 ) -> None:
     """Print a Canary with the traffic's steps, a MetricTemplate for each gate, and what belongs to it.
 
     A comment names each gate that cannot be expressed, and why.
     """
-    _print("flagger", image, env, namespace, replicas, prometheus, set_, expand)
+    _print("flagger", image, env, namespace, replicas, prometheus, set_, expand, serve)
 
 
 @commands.command(epilog="Example: rollout export containerfile > Containerfile")
-def containerfile(env: Env = "production") -> None:
+def containerfile(env: Env = "production", serve: Serve = "") -> None:
     """Print a Containerfile: the wheel, its hash-locked requirements, and a user without rights."""
     with reporting(Output()):
         from guarded_rollout.export.image import containerfile as text
 
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        typer.echo(text(load(settings_file()).environment(env), version), nl=False)
+        typer.echo(text(load(settings_file()).environment(env), version, _words(serve)), nl=False)
 
 
 def _print(
@@ -95,6 +102,7 @@ def _print(
     prometheus: str,
     variables: list[str],
     expand: str,
+    serve: str,
 ) -> None:
     with reporting(Output()):
         from guarded_rollout.export.cluster import Cluster
@@ -114,8 +122,16 @@ def _print(
             path_of(file.global_settings.metrics_endpoint),
             pods,
             tuple(expand.split()),
+            _words(serve),
         )
         typer.echo(as_manifests(kind, ENGINES[kind](cluster)), nl=False)
+
+
+def _words(serve: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(serve))
+    except ValueError as error:
+        raise UsageError(detail=f"--serve {serve!r} is no command: {str(error).lower()}.") from None
 
 
 def _variables(given: list[str]) -> dict[str, str]:

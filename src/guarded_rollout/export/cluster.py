@@ -4,6 +4,7 @@ Everything is made of rollout.toml. What a cluster does by itself is left to it;
 a comment above the document that lacks it.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -11,6 +12,9 @@ from typing import Any
 
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import EnvironmentGates
+from guarded_rollout.config.recipe import BuildKind
+from guarded_rollout.config.service import Service
+from guarded_rollout.errors import ClusterNameError, PodCommandError
 from guarded_rollout.secret import filled
 
 Json = dict[str, Any]
@@ -18,6 +22,11 @@ Json = dict[str, Any]
 PORT = 8080  # of a container; below 1024 would need a right that it does not get
 USER = 10_001
 BIN, DATA, BACKUPS = "/app/bin", "/data", "/backups"
+IMAGE = re.compile(
+    r"(?=.{1,255}$)([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+(([._]|__|-+|/)[a-z0-9]+)*(:\w[\w.-]{0,127})?(@sha\d+:[0-9a-f]{32,})?"
+)
+"""A reference to an image, as the OCI's distribution specification has it."""
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # a label of RFC 1123
 HEAD = (
     "Made by `rollout export {kind}` from rollout.toml and the gates file: edit these and export this again."
 )
@@ -27,7 +36,9 @@ HEAD = (
 class Cluster:
     """The image, the namespace, the pods and Prometheus; `variables` are a pod's beside rollout.toml's.
 
-    `expand` are the words after `schema_upgrade` that apply the expanding revisions alone.
+    `expand` are the words after `schema_upgrade` that apply the expanding revisions alone, `serve` those that
+    serve where rollout.toml's do so on a unix socket. Raises `ClusterNameError` for an image or a namespace
+    that is none.
     """
 
     environment: Environment
@@ -39,6 +50,15 @@ class Cluster:
     metrics_path: str = "/metrics"
     variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     expand: Sequence[str] = ("--expand-only",)
+    serve: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not IMAGE.fullmatch(self.image):
+            rule = "Say, for example, --image images.example/dhash:1.4.0"
+            raise ClusterNameError(given=self.image, what="image", rule=rule)
+        if not NAMESPACE.fullmatch(self.namespace):
+            rule = "Use small letters, digits and -, 63 at most"
+            raise ClusterNameError(given=self.namespace, what="namespace", rule=rule)
 
     @property
     def name(self) -> str:
@@ -100,7 +120,8 @@ def workload(cluster: Cluster, version: str, kind: str) -> Json:
 def template(cluster: Cluster) -> Json:
     """The pods: nobody's but a user without rights, on a file system that cannot be written to."""
     checks = cluster.environment.checks
-    serving = container(cluster, cluster.name, command(cluster, "serve")) | {
+    words = served_by(cluster.environment.service, cluster.serve)
+    serving = container(cluster, cluster.name, words) | {
         "ports": [{"name": "http", "containerPort": PORT}],
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},  # until no one sends requests here any more
         **probes(cluster),
@@ -155,10 +176,29 @@ def container(cluster: Cluster, name: str, words: Sequence[str]) -> Json:
     }
 
 
-def command(cluster: Cluster, name: str) -> list[str]:
-    """One of the service's commands, as it stands in the image."""
-    words = cluster.environment.service.commands[name]
-    return [filled(word, {"bin": BIN}) for word in words]
+def served_by(service: Service, words: Sequence[str]) -> list[str]:
+    """What serves in a container: `words` if there are any, else rollout.toml's. Raises `PodCommandError`."""
+    return list(words) or command(service, "serve")
+
+
+def command(service: Service, name: str) -> list[str]:
+    """One of the service's commands, as it stands in the image.
+
+    Raises `PodCommandError` for one that needs what is on the guard's machine, such as `{uds}`.
+    """
+    known = in_image(service)
+    words = service.commands[name]
+    if holes := [hole for word in words for hole in _unknown(word, known)]:
+        named = ", ".join(f"{{{hole}}}" for hole in holes)
+        example = f"uvicorn {service.name}:app --host 0.0.0.0 --port {PORT}"
+        raise PodCommandError(name=name, holes=named, port=PORT, example=example)
+    return [filled(word, known) for word in words]
+
+
+def in_image(service: Service) -> Mapping[str, str]:
+    """Where things are in the image: in ours of wheels, or in one whose working directory has the files."""
+    python = f"{BIN}/python" if service.build is BuildKind.WHEEL else "python3"
+    return {"bin": BIN, "app": ".", "python": python}
 
 
 def variables(cluster: Cluster) -> Iterator[Json]:
@@ -182,18 +222,17 @@ def variables(cluster: Cluster) -> Iterator[Json]:
 def _values(cluster: Cluster) -> Mapping[str, str]:
     environment = cluster.environment
     return {
+        **in_image(environment.service),
         "release": cluster.release,
         "workers": str(environment.workers),
         "drain": str(environment.checks.drain_seconds),
         "root": DATA,
-        "bin": BIN,
         "backup_count": str(environment.keep_backups),
     }
 
 
 def _unknown(text: str, known: Mapping[str, str]) -> list[str]:
-    parts = (part.partition("}")[0] for part in text.split("{")[1:])
-    return [part for part in parts if part not in known]
+    return [hole for hole in re.findall(r"\{([a-z_]+)\}", text) if hole not in known]
 
 
 def probes(cluster: Cluster) -> Json:
@@ -217,16 +256,26 @@ def probes(cluster: Cluster) -> Json:
 def pod_comments(cluster: Cluster) -> Iterator[str]:
     """What pods lack, or need beside this."""
     known, service = _values(cluster), cluster.environment.service
-    yield f"Needs the Secret {cluster.name}-store with the store's URL as `url`; several pods need a server."
+    if needs_store(cluster):
+        secret = f"Needs the Secret {cluster.name}-store with the store's URL as `url`"
+        yield f"{secret}; several pods need a server."
     yield f"What is written below {DATA} ends with its pod: mount a volume there for files that shall stay."
     here = {name: text for name, text in service.variables.items() if name not in cluster.variables}
     if left := [name for name, text in here.items() if text != "{store}" and _unknown(text, known)]:
         yield f"Not set in pods, for they mean something on the guard's own machine alone: {', '.join(left)}."
+    if any("{uds}" in here[name] for name in left) and not (cluster.serve or service.port_variable):
+        said = f"say so by --set, such as PORT={PORT}, or by --serve"
+        yield f"In a pod it has to listen on port {PORT}: {said}."
     if any(not 200 <= code < 400 for code in service.health.valid_status_codes):
         yield f"A probe takes 200 to 399 for healthy, not {list(service.health.valid_status_codes)}."
     if service.checks:
         named = ", ".join(service.checks)
         yield f"Not asked here: the checks {named}; `rollout premerge` and `rollout smoke` run them."
+
+
+def needs_store(cluster: Cluster) -> bool:
+    here = cluster.environment.service.variables.items()
+    return any(text == "{store}" and name not in cluster.variables for name, text in here)
 
 
 def service(cluster: Cluster, name: str) -> Document:
@@ -237,17 +286,18 @@ def service(cluster: Cluster, name: str) -> Document:
 
 def before_release(cluster: Cluster) -> Iterator[Document]:
     """A volume for backups, and the job that takes one and then applies the expanding revisions."""
-    commands = cluster.environment.service.commands
+    theirs = cluster.environment.service
+    commands = theirs.commands
     if "schema_upgrade" not in commands:
         return
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
     volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": claim}
     yield Document(volume | {"metadata": meta(cluster, f"{cluster.name}-backups")})
-    expand = container(cluster, "expand", [*command(cluster, "schema_upgrade"), *cluster.expand])
+    expand = container(cluster, "expand", [*command(theirs, "schema_upgrade"), *cluster.expand])
     before = []
     if "store_snapshot" in commands:
         file = f"{BACKUPS}/{cluster.name}-{cluster.release}.snapshot"
-        backup = container(cluster, "backup", [*command(cluster, "store_snapshot"), file])
+        backup = container(cluster, "backup", [*command(theirs, "store_snapshot"), file])
         backup["volumeMounts"] = [*backup["volumeMounts"], {"name": "backups", "mountPath": BACKUPS}]
         before.append(backup)
     spec = pod(cluster, [expand], before) | {"restartPolicy": "Never"}
@@ -295,6 +345,7 @@ def protections(cluster: Cluster) -> Iterator[Document]:
     )
     names = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
     store = {"ports": [{"protocol": "TCP", "port": 5432}]}
+    stored = needs_store(cluster)
     yield Document(
         {
             "apiVersion": "networking.k8s.io/v1",
@@ -304,8 +355,8 @@ def protections(cluster: Cluster) -> Iterator[Document]:
                 "podSelector": {"matchLabels": labels(cluster)},
                 "policyTypes": ["Ingress", "Egress"],
                 "ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}],
-                "egress": [names, store],
+                "egress": [names, store] if stored else [names],
             },
         },
-        ("A store that does not listen on 5432 needs its port here.",),
+        ("A store that does not listen on 5432 needs its port here.",) if stored else (),
     )

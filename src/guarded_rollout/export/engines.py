@@ -1,5 +1,6 @@
 """One release after the other on Kubernetes: by itself, by Argo Rollouts, or by Flagger."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 import yaml
@@ -20,6 +21,7 @@ from guarded_rollout.export.cluster import (
 )
 from guarded_rollout.export.queries import duration
 
+NUMBER_LIKE = re.compile(r"[-+.]?\d")
 ARGO, FLAGGER = "argoproj.io/v1alpha1", "flagger.app/v1beta1"
 
 
@@ -37,7 +39,26 @@ def argo(cluster: Cluster) -> Iterator[Document]:
     """A Rollout with the traffic's steps, and its gates as an AnalysisTemplate that runs beside them."""
     analysis = _analysis(cluster, "{{args.candidate}}")
     yield from before_release(cluster)
-    yield Document(
+    gates, canary = tuple(_gate_comments(cluster, analysis)), _canary(cluster)
+    if analysis.measurements:  # Argo refuses an analysis without metrics
+        yield _template(cluster, analysis, gates)
+        canary["analysis"] = {
+            "templates": [{"templateName": f"{cluster.name}-gates"}],
+            "startingStep": 1,
+            "args": [{"name": "candidate", "valueFrom": {"podTemplateHashValue": "Latest"}}],
+        }
+    body = workload(cluster, ARGO, "Rollout")
+    body["spec"] |= {"progressDeadlineAbort": True, "strategy": {"canary": canary}}
+    unmeasured = () if analysis.measurements else (*gates, "No gate is measured: it goes by time and probes.")
+    yield Document(body, (*pod_comments(cluster), *_argo_comments(cluster), *unmeasured))
+    yield service(cluster, cluster.name)
+    yield service(cluster, f"{cluster.name}-candidate")
+    yield from protections(cluster)
+    yield _scraping(cluster)
+
+
+def _template(cluster: Cluster, analysis: Analysis, comments: tuple[str, ...]) -> Document:
+    return Document(
         {
             "apiVersion": ARGO,
             "kind": "AnalysisTemplate",
@@ -47,15 +68,8 @@ def argo(cluster: Cluster) -> Iterator[Document]:
                 "metrics": [_argo_metric(cluster, each) for each in analysis.measurements],
             },
         },
-        tuple(_gate_comments(cluster, analysis)),
+        comments,
     )
-    body = workload(cluster, ARGO, "Rollout")
-    body["spec"] |= {"progressDeadlineAbort": True, "strategy": {"canary": _canary(cluster)}}
-    yield Document(body, (*pod_comments(cluster), *_argo_comments(cluster)))
-    yield service(cluster, cluster.name)
-    yield service(cluster, f"{cluster.name}-candidate")
-    yield from protections(cluster)
-    yield _scraping(cluster)
 
 
 def _argo_metric(cluster: Cluster, each: Measurement) -> Json:
@@ -84,11 +98,6 @@ def _canary(cluster: Cluster) -> Json:
         "maxUnavailable": 0,
         "maxSurge": "100%",
         "steps": steps,
-        "analysis": {
-            "templates": [{"templateName": f"{cluster.name}-gates"}],
-            "startingStep": 1,
-            "args": [{"name": "candidate", "valueFrom": {"podTemplateHashValue": "Latest"}}],
-        },
     }
 
 
@@ -175,7 +184,8 @@ def _gate_comments(cluster: Cluster, analysis: Analysis) -> Iterator[str]:
         yield f"Without {name}: {why}."
     for name, why in analysis.looser.items():
         yield f"{name}: {why}."
-    yield f"The series come from the job in the ConfigMap {cluster.name}-scrape."
+    if analysis.measurements:
+        yield f"The series come from the job in the ConfigMap {cluster.name}-scrape."
 
 
 def _scraping(cluster: Cluster) -> Document:
@@ -202,7 +212,9 @@ class _Legible(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    """A string that stays one: kubectl's parser reads 1e5 and 0o17 as numbers, which PyYAML leaves plain."""
+    style = "|" if "\n" in text else "'" if NUMBER_LIKE.match(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Legible.add_representer(str, _text)

@@ -1,9 +1,12 @@
 """A container image of a release: its wheel and its hash-locked requirements, and a user without rights."""
 
+import json
+from collections.abc import Sequence
+
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.errors import NoImageError
-from guarded_rollout.export.cluster import BIN, PORT, USER
+from guarded_rollout.export.cluster import BIN, PORT, USER, served_by
 
 TEXT = """\
 # Made by `rollout export containerfile` from rollout.toml: edit that and export this again.
@@ -28,13 +31,14 @@ ENTRYPOINT {serve}
 """
 
 
-def containerfile(environment: Environment, python: str) -> str:
-    """The Containerfile of a service in Python. Raises `NoImageError` for another."""
+def containerfile(environment: Environment, python: str, serve: Sequence[str] = ()) -> str:
+    """The Containerfile of a service in Python, which `serve` serves if it is given.
+
+    Raises `NoImageError` for another, and `PodCommandError` for one that serves on a unix socket alone.
+    """
     service = environment.service
     if service.build is not BuildKind.WHEEL:
         raise NoImageError(kind=service.build.value)
-    words = (word.replace("{bin}", BIN) for word in service.commands["serve"])
-    serve = ", ".join(f'"{word}"' for word in words)
     return TEXT.format(
         name=service.name,
         lock=service.lock,
@@ -43,5 +47,5 @@ def containerfile(environment: Environment, python: str) -> str:
         bin=BIN,
         user=USER,
         port=PORT,
-        serve=f"[{serve}]",
+        serve=json.dumps(served_by(service, serve)),
     )
