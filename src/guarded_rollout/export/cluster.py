@@ -54,7 +54,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if not IMAGE.fullmatch(self.image):
-            rule = "Say, for example, --image images.example/dhash:1.4.0"
+            rule = "Say, for example, --image images.example/service:1.4.0"
             raise ClusterNameError(given=self.image, what="image", rule=rule)
         if not NAMESPACE.fullmatch(self.namespace):
             rule = "Use small letters, digits and -, 63 at most"
