@@ -102,6 +102,7 @@ def _warm(tree: Path, room: Room) -> Iterator[None]:
         "-m",
         "tests.mutation.warm",
         str(socket),
+        room.name,
         *OPTIONS,
         "-k",
         room.chosen,

@@ -14,6 +14,11 @@ class Room:
     tests: tuple[str, ...]
     chosen: str = ""  # of these tests, as `pytest -k` has it
 
+    @property
+    def name(self) -> str:
+        """The module as it is imported."""
+        return self.module.removeprefix("src/").removesuffix(".py").replace("/", ".")
+
 
 def _judge(name: str, *tests: str) -> Room:
     return Room(f"{GUARD}/gates/{name}.py", tuple(f"{TESTS}/test_gates_{test}.py" for test in tests))

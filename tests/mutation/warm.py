@@ -1,17 +1,24 @@
-"""`python -m tests.mutation.warm SOCKET ARGUMENT…`: runs pytest with these whenever somebody connects.
+"""`python -m tests.mutation.warm SOCKET MODULE ARGUMENT…`: runs pytest with these whenever somebody connects.
 
-In a fork of a process that has imported everything that is not ours: a mutant then costs its tests, and not
-the start of pytest. Answers with one byte, the exit code; a run that never ends is killed.
+In a fork of a process that has imported whatever does without the module that is changed, and the quickest
+tests first: a mutant then costs some tests, and not the start of pytest. Answers with one byte, the exit code;
+a run that never ends is killed.
 """
 
+import contextlib
 import importlib
+import json
 import os
 import signal
 import socket
 import sys
 import time
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 SECONDS = 30.0  # for the tests of one mutant
 POLL_SECONDS = 0.005
@@ -26,15 +33,28 @@ sys.exit((asked.recv(1) or b"\\1")[0])
 """A program that asks at a socket for one run, and ends with its exit code."""
 
 
-def serve(address: str, arguments: list[str]) -> None:
-    """Run the tests once to see what they import; then, imported, once for each connection."""
-    names, asker = Path(f"{address}.modules"), os.getppid()
-    if (code := _run(arguments, names)) != 0:
+@dataclass
+class Times:
+    """Of each test, as pytest's plugin: those that took less come first."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
+
+
+def serve(address: str, changed: str, arguments: list[str]) -> None:
+    """Run the tests to see what they import, and then how long each takes; then once for each connection."""
+    learned, asker = Path(f"{address}.json"), os.getppid()
+    _run(arguments, Times(), learned)
+    _import(json.loads(learned.read_text())["modules"], changed)
+    if (code := _run(arguments, Times(), learned)) != 0:
         raise SystemExit(code)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in names.read_text().split():
-            importlib.import_module(name)
+    times = Times(json.loads(learned.read_text())["seconds"])
     sys.dont_write_bytecode = True  # a mutant may be as old and as long as the one before
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
@@ -46,20 +66,18 @@ def serve(address: str, arguments: list[str]) -> None:
             except TimeoutError:
                 continue
             with connection:
-                connection.send(bytes([_run(arguments)]))
+                connection.send(bytes([_run(arguments, times)]))
 
 
-def _run(arguments: list[str], names: Path | None = None) -> int:
+def _run(arguments: list[str], times: Times, learned: Path | None = None) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
         code = 1
         try:
-            import pytest
-
-            code = int(pytest.main(arguments))
-            if names is not None:
-                names.write_text("\n".join(_foreign()))
+            code = int(pytest.main(arguments, plugins=[times]))
+            if learned is not None:
+                learned.write_text(json.dumps({"modules": _imported(), "seconds": times.seconds}))
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -68,22 +86,34 @@ def _run(arguments: list[str], names: Path | None = None) -> int:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return abs(os.waitstatus_to_exitcode(status))
-        if time.monotonic() > until and names is None:
+        if time.monotonic() > until and learned is None:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return TOO_LONG
         time.sleep(POLL_SECONDS)
 
 
-def _foreign() -> list[str]:
-    """The modules that were imported from elsewhere than the working directory."""
-    here, found = os.getcwd() + os.sep, []
+def _imported() -> list[str]:
+    """The modules that were imported, but for the tests, of which pytest rewrites what they assert."""
+    tests, found = os.path.join(os.getcwd(), "tests", ""), []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and not file.startswith(here) and getattr(module, "__spec__", None) and name in sys.modules:
+        if file and not file.startswith(tests) and getattr(module, "__spec__", None) and name in sys.modules:
             found.append(name)
     return found
 
 
+def _import(names: list[str], changed: str) -> None:
+    """Import all of these that do without the module that is changed: none can be imported meanwhile."""
+    modules: dict[str, Any] = sys.modules
+    modules[changed] = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    del modules[changed]
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2:])
+    serve(sys.argv[1], sys.argv[2], sys.argv[3:])
