@@ -42,6 +42,14 @@ ROOMS: Mapping[str, Room] = {
     "regression": _judge("judges/regression", "regression", "relative", "verdicts"),
     "counters": _judge("window", "window", "verdicts"),
     "verdict": _judge("verdict", "verdicts"),
+    "statistics": Room(
+        f"{GUARD}/gates/statistics.py",
+        (f"{TESTS}/test_gates_detector.py", f"{TESTS}/test_gates_window.py", f"{TESTS}/test_gates_verdicts.py"),
+    ),
+    "detector": _judge("detector", "detector", "window"),
+    "comparisons": _judge("judges/comparisons", "regression"),
+    "trend": _judge("judges/trend", "trend"),
+    "fleet": Room(f"{GUARD}/fleet/hosts.py", (f"{TESTS}/test_fleet_hosts.py",)),
     "merge": Room(
         "src/dhash_service/store/merge.py",
         ("tests/dhash_service/store/test_taking.py", "tests/dhash_service/store/test_merge.py"),
