@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guarded_rollout.gates.detector import THRESHOLD, RateDetector
+from guarded_rollout.gates.detector import NONE, THRESHOLD, Evidence, RateDetector, weights
 from guarded_rollout.gates.sequential import RatioDetector
 from guarded_rollout.gates.statistics import binomial_tail, incomplete_beta
 
@@ -39,6 +39,49 @@ def test_evidence_stays_conclusive_until_good_times_have_worn_it_down() -> None:
     detector.take(0, 1000)
     assert not detector.evidence.conclusive
     assert detector.evidence.strength == 0
+
+
+def test_what_begins_after_conclusive_evidence_is_worn_down_begins_with_nothing() -> None:
+    detector = RateDetector(0.05)
+    detector.take(100, 100, since=5)
+    detector.take(0, 1000, since=10)
+    assert detector.evidence == NONE == Evidence(0.0, 0.0, (), False)
+    detector.take(1, 1, since=15)
+    assert (detector.evidence.conclusive, detector.evidence.since) == (False, 15)
+    assert detector.evidence.counts == (1, 1)
+
+
+def test_the_counts_of_evidence_are_all_since_it_began() -> None:
+    detector = RateDetector(0.05)
+    detector.take(1, 2)
+    detector.take(2, 5, since=9)
+    assert (detector.evidence.counts, detector.evidence.since) == ((3, 7), 0)
+    assert detector.evidence.strength == pytest.approx(
+        max(3 * for_bad + 4 * for_good for for_bad, for_good in weights(0.05)) / THRESHOLD
+    )
+    odd = RateDetector(0.05)
+    odd.take(5, 4)  # more were bad than there were
+    assert odd.evidence.counts == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("limit", "worse"),
+    [
+        (0.2, [1 / 3, 3 / 7, 3 / 5, 3 / 4, 0.99]),
+        (0.01, [times / (99 + times) for times in (2, 3, 6, 12)] + [0.99]),
+        (0.005, [times / (199 + times) for times in (2, 3, 6, 12, 100)] + [0.99]),
+        (0.0, [times / (9999 + times) for times in (2, 3, 6, 12, 100)] + [0.99]),
+        (0.995, [199 * times / (1 + 199 * times) for times in (2, 3, 6, 12)] + [0.9975]),
+        (1.0, []),
+        (1.5, []),
+    ],
+)
+def test_the_weights_are_how_much_likelier_a_worse_rate_makes_an_event(
+    limit: float, worse: list[float]
+) -> None:
+    limit_ = max(limit, 1e-4)
+    found = [(math.exp(bad) * limit_, 1 - math.exp(good) * (1 - limit_)) for bad, good in weights(limit)]
+    assert found == [pytest.approx((rate, rate)) for rate in worse]
 
 
 def test_a_rate_at_the_limit_is_hardly_ever_conclusive() -> None:

@@ -265,6 +265,9 @@ def test_health_counts_each_probe_of_its_own_once_and_none_of_others() -> None:
     )
     assert not [sample for sample in others if one.take(sample)]
     assert (one.verdict(30).value, one.verdict(30).samples) == (1, 1)
+    once = {"consecutive_failures": 1, "check_interval_seconds": 30}
+    deep = judge_of("health", gate("deep", kind="consecutive", path="/deep", threshold=once))
+    assert not [path for path in ("", "/", "/deeper") if deep.take(probe(60, ok=False, path=path))]
     assert one.take(probe(60))
     verdict = one.verdict(60)
     assert (verdict.value, verdict.samples, verdict.reason) == (0, 2, "healthy")

@@ -67,6 +67,81 @@ def test_after_a_gap_longer_than_the_window_it_begins_anew_and_the_detector_stil
     assert not window.difference(100).full
 
 
+def test_what_is_closer_than_a_thousandth_of_the_window_replaces_each_other() -> None:
+    window = RunningTotals(1_024_000)
+    for at in (0, 1024, 1500, 2047, 2049, 3071):
+        window.append(at, (float(at),))
+    assert [at for at, _ in window._entries] == [0, 1024, 2047, 2049, 3071]
+
+
+def test_a_part_of_the_window_begins_with_the_reading_before_it() -> None:
+    window = CounterWindow(60)
+    for at, counted in ((-20, 0), (-10, 1), (0, 3), (10, 7), (20, 15)):
+        window.take(at, [counted, 100])
+    for since, values, seconds in (
+        (20, (0, 0), 0),
+        (15, (8, 0), 10),
+        (10, (8, 0), 10),
+        (9, (12, 0), 20),
+        (-15, (15, 0), 40),
+        (-20, (15, 0), 40),
+        (-50, (15, 0), 40),
+    ):
+        found = window.difference(20, since)
+        assert (found.values, found.seconds, found.full) == (values, seconds, False)
+    assert window.difference(20) == window.difference(20, -50)
+    assert window.difference(39).full is False
+    assert window.difference(40).full is True
+    assert window.difference(41).full is True
+    assert window.difference(45, 15).values == (8, 0)
+
+
+def test_what_the_last_counter_counted_is_told_alone() -> None:
+    window = CounterWindow(60)
+    assert window.last_counted(0) == 0
+    for at, counted in ((0, [5, 10, 100]), (30, [6, 12, 107]), (60, [7, 13, 109])):
+        window.take(at, counted)
+    assert window.last_counted(60) == 9
+    assert window.last_counted(90) == 2
+    assert window.last_counted(500) == 0
+
+
+def test_before_the_first_reading_and_long_after_the_last_there_is_nothing() -> None:
+    window = CounterWindow(60)
+    found = window.difference(5)
+    assert (found.values, found.seconds, found.full) == ((), 0, False)
+    window.take(0, [1])
+    window.take(10, [9])
+    found = window.difference(100)
+    assert (found.values, found.seconds, found.full) == ((0,), 0, True)
+
+
+def test_another_number_of_counters_begins_again() -> None:
+    window = CounterWindow(60)
+    window.take(0, [1, 2])
+    assert window.take(10, [3]) is None
+    assert window.take(20, [5]) == (2,)
+    assert window.difference(20).values == (2,)
+    assert window.take(30, [6, 7]) is None
+    assert window.difference(30).values == (0, 0)
+
+
+def test_a_process_that_began_earlier_by_its_clock_is_another_one_too() -> None:
+    window = CounterWindow(60)
+    window.take(0, [100], started_at=2.0)
+    assert window.take(30, [150], started_at=1.0) == (150,)
+
+
+def test_an_average_counts_each_moment_once() -> None:
+    window = AverageWindow(60)
+    average, found = window.average(0)
+    assert (average, found.values, found.seconds, found.full) == (0, (0,), 0, False)
+    for at, value in ((0, 1), (10, 5), (5, 99), (10, 99)):
+        window.take(at, value)
+    average, found = window.average(10)
+    assert (average, found.values, found.seconds, found.full) == (5, (1,), 10, False)
+
+
 def test_a_day_of_readings_every_second_takes_no_more_memory_than_its_resolution() -> None:
     window = RunningTotals(86_400)
     for at in range(86_400):

@@ -23,6 +23,28 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "self._logs = [one + gain for one, gain in zip(self._logs, gains, strict=False)]",
         ),
     },
+    "detector": {
+        "it is held at the threshold, so it is never above": (
+            "self.conclusive = self.value == THRESHOLD or (self.conclusive and bool(self.value))",
+        ),
+        "there is a sum for each weight": (
+            "for one, (for_bad, for_good) in zip(self._sums, self._weights, strict=False):",
+        ),
+    },
+    "counters": {
+        "an earlier time finds no other beginning": ("if since >= begin:", "if since != begin:"),
+        "only differences of a running total are asked for": (
+            "self._window.append(at, ( 1.0, 0.0))",
+            "self._window.append(at, ( -1.0, 0.0))",
+            "self._window.append(at, (0.0, 1.0))",
+            "self._window.append(at, (0.0, -1.0))",
+        ),
+    },
+    "trend": {
+        "a slope is never exactly as large as its error": (
+            "if found.low < 0 or not found.steady or found.grown < threshold.min_growth:",
+        ),
+    },
     "verdict": {
         "a cache changes nothing but how long it takes": ("without @cache",),
         "it is called on the class alone, where a plain function does the same": ("without @staticmethod",),

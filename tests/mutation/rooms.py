@@ -44,7 +44,11 @@ ROOMS: Mapping[str, Room] = {
     "verdict": _judge("verdict", "verdicts"),
     "statistics": Room(
         f"{GUARD}/gates/statistics.py",
-        (f"{TESTS}/test_gates_detector.py", f"{TESTS}/test_gates_window.py", f"{TESTS}/test_gates_verdicts.py"),
+        (
+            f"{TESTS}/test_gates_detector.py",
+            f"{TESTS}/test_gates_window.py",
+            f"{TESTS}/test_gates_verdicts.py",
+        ),
     ),
     "detector": _judge("detector", "detector", "window"),
     "comparisons": _judge("judges/comparisons", "regression"),

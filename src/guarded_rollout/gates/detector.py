@@ -31,24 +31,26 @@ NONE = Evidence()
 
 
 class _Sum:
-    """A CUSUM: the weight of a reading's counts is added; at or below zero it begins again."""
+    """A CUSUM, never below zero: the weight of a reading's counts is added; at zero it begins again."""
 
     __slots__ = ("conclusive", "counts", "since", "value")
+    since: float  # these two are of what made it rise
+    counts: tuple[float, float]
 
     def __init__(self) -> None:
-        self.value, self.since, self.counts, self.conclusive = 0.0, 0.0, (0.0, 0.0), False
+        self.value, self.conclusive = 0.0, False
 
     def add(self, gain: float, since: float, counts: tuple[float, float]) -> None:
-        if self.value <= 0:
+        if not self.value:
             self.since, self.counts = since, (0.0, 0.0)
         # Held at the threshold, so that good times wear conclusive evidence down at once.
         self.value = min(THRESHOLD, max(0.0, self.value + gain))
         self.counts = (self.counts[0] + counts[0], self.counts[1] + counts[1])
-        self.conclusive = self.value >= THRESHOLD or (self.conclusive and self.value > 0)
+        self.conclusive = self.value >= THRESHOLD or (self.conclusive and bool(self.value))
 
     @property
     def evidence(self) -> Evidence:
-        if self.value <= 0:
+        if not self.value:
             return NONE
         return Evidence(self.value / THRESHOLD, self.since, self.counts, self.conclusive)
 

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import add, sub
+from operator import add, lt, sub
 
 Values = tuple[float, ...]
 
@@ -104,7 +104,7 @@ class CounterWindow:
 
     def _began_again(self, raw: Values, started_at: float | None) -> bool:
         another = started_at is not None and self._started_at is not None and started_at != self._started_at
-        return another or any(new < old for new, old in zip(raw, self._raw, strict=True))
+        return another or any(map(lt, raw, self._raw))
 
 
 class AverageWindow:
@@ -125,7 +125,9 @@ class AverageWindow:
     def average(self, now: float) -> tuple[float, Difference]:
         """Return the average over the window that ends now, and the window with its number of readings."""
         found = self._window.difference(now)
-        integral, readings = found.values or (0.0, 0.0)
+        if not found.values:
+            return 0.0, Difference((0.0,))
+        integral, readings = found.values
         average = integral / found.seconds if found.seconds else 0.0
         return average, Difference((readings,), found.seconds, found.full)
 

@@ -126,13 +126,12 @@ class TrendJudge(Judge):
         if found is None or self._limit == math.inf:
             return self._verdict(GateOutcome.INSUFFICIENT, "too few readings for a trend", None)
         left, share = self._limit - found.level, 100 * found.level / self._limit
-        level, unit = f"{found.level * self._gate.scale:.4g}", self._gate.unit
-        what = f"{self._gate.what} is {level} {unit} of {self._limit * self._gate.scale:.4g}".strip()
+        what = f"{self._gate.what} is {self._shown(found.level)} of {self._shown(self._limit)}"
         if found.low <= 0 or not found.steady or found.grown < threshold.min_growth:
             return self._verdict(GateOutcome.PASS, f"{what} and does not grow steadily", share)
         what += (
-            f", and grows by {found.value * HOUR * self._gate.scale:.4g} {unit} an hour (at least "
-            f"{found.low * HOUR * self._gate.scale:.4g}): used up in {duration(max(0.0, left / found.value))}"
+            f", and grows by {self._shown(found.value * HOUR)} an hour (at least "
+            f"{self._shown(found.low * HOUR)}): used up in {duration(max(0.0, left / found.value))}"
         )
         if left / found.low <= threshold.return_minutes * 60:
             return self._verdict(GateOutcome.FAIL, what, share)
@@ -153,10 +152,10 @@ class TrendJudge(Judge):
             return False, "stable grows as well"
         times = ALERT_LEVEL if action is Action.ALERT else self._gate.threshold.times_stable
         above = found.level > times * level
-        return (
-            above,
-            f"stable does not grow so, and stands at {level * self._gate.scale:.4g} {self._gate.unit}",
-        )
+        return above, f"stable does not grow so, and stands at {self._shown(level)}"
+
+    def _shown(self, value: float) -> str:
+        return f"{value * self._gate.scale:.4g} {self._gate.unit}".rstrip()
 
     def _verdict(self, outcome: GateOutcome, reason: str, share: float | None) -> Verdict:
         return Verdict(
