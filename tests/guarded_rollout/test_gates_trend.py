@@ -150,7 +150,7 @@ def test_the_error_is_eight_deviations_of_the_line_through_twelve_averages() -> 
     x, y = np.arange(31.0) * 5, random.normal(100, 3, 31)
     blocks = [slice(31 * n // 12, 31 * (n + 1) // 12) for n in range(12)]
     at, level = (np.array([values[block].mean() for block in blocks]) for values in (x, y))
-    (value, begin), ((deviation, _), _) = np.polyfit(at, level, 1, cov=True)
+    (value, _), ((deviation, _), _) = np.polyfit(at, level, 1, cov=True)
     found = slope_of([*zip(x.tolist(), y.tolist(), strict=True)])
     assert found is not None
     assert (found.value, found.error) == (pytest.approx(value), pytest.approx(8 * math.sqrt(deviation)))

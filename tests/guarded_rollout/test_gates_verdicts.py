@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from guarded_rollout.config.kinds import Gate
-from guarded_rollout.config.terms import Decision
+from guarded_rollout.config.terms import Decision, Source
 from guarded_rollout.gates.judges import judge_of
+from guarded_rollout.gates.judges.base import percent
 from guarded_rollout.gates.samples import Histogram, Sample, Side
 from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict
 from tests.guarded_rollout.gatekit import EDGES, gate, judge, probe, proxy, service, shipped_gate, times
@@ -299,6 +300,23 @@ def test_silence_is_no_data_and_never_a_pass(name: str) -> None:
         verdict = one.verdict(at)
         assert (verdict.outcome, verdict.silent_seconds) == (NO_DATA, at - 5)
     assert "timed out" in verdict.reason
+
+
+def test_silence_lasts_from_what_was_heard_last_and_is_never_less_than_none() -> None:
+    one = judge_of("memory_usage", shipped_gate("production", "memory_usage"))
+    one.take(service(20, memory_usage_percentage=1))
+    one.take(service(10, memory_usage_percentage=1))  # comes late
+    one.take(Sample(Source.SERVICE, 21, problem="timed out"))
+    assert [one.verdict(now).silent_seconds for now in (19, 20, 20.5, 30)] == [0, 0, 0.5, 10]
+    assert not one.take(Sample(Source.PROXY, 22))
+    assert not one.take(service(22, side=Side.BEFORE))
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "found"), [(1, 4, 25), (3, 2, 150), (0.5, 0.5, 100), (0, 0, 0), (1, 0, 0), (1, -0.5, 0)]
+)
+def test_nothing_of_nothing_is_no_percent(part: float, whole: float, found: float) -> None:
+    assert percent(part, whole) == found
 
 
 def test_a_metric_that_is_not_published_is_no_data_and_says_which() -> None:

@@ -1,8 +1,8 @@
 """`python -m tests.mutation.warm SOCKET MODULE ARGUMENT…`: runs pytest with these whenever somebody connects.
 
 In a fork of a process that has imported whatever does without the module that is changed, and the quickest
-tests first: a mutant then costs some tests, and not the start of pytest. Answers with one byte, the exit code;
-a run that never ends is killed.
+tests first: a mutant then costs some tests, and not the start of pytest. Answers with one byte, the exit
+code; a run that never ends is killed.
 """
 
 import contextlib
