@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from guarded_rollout.config.kinds import Gate
 from guarded_rollout.config.terms import Decision, Source
-from guarded_rollout.gates.judges import judge_of
+from guarded_rollout.gates.detector import RateDetector
+from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.judges.base import percent
 from guarded_rollout.gates.samples import Histogram, Sample, Side
 from guarded_rollout.gates.verdict import IN_A_ROW, GateOutcome, Verdict
@@ -174,6 +176,141 @@ def test_p95_is_of_this_window_and_not_of_a_lifetime() -> None:
     samples = [service(0, histogram=before), service(900, histogram=after)]
     verdict = judge("p95_hash_time", shipped_gate("production", "p95_hash_time"), samples, 900)
     assert (verdict.outcome, verdict.high) == (PASS, 100)
+
+
+HASH_TIME = {"max_time_ms": 2000, "evaluation_window_minutes": 15, "min_sample_size": 50}
+
+
+def slow(*values: tuple[float, int]) -> Histogram:
+    """So many images that took so many seconds each."""
+    return times([seconds for seconds, count in values for _ in range(count)])
+
+
+def test_a_quantile_may_be_asked_for_confidence_in_a_full_window() -> None:
+    sure = gate("p95_hash_time", threshold=HASH_TIME, full_window_confidence=0.99)
+
+    def verdict(*values: tuple[float, int]) -> Verdict:
+        samples = [service(0, histogram=times([])), service(900, histogram=slow(*values))]
+        return judge("p95_hash_time", sure, samples, 900)
+
+    easily_chance = verdict((0.05, 94), (2.5, 6))
+    assert easily_chance.outcome is INSUFFICIENT
+    assert easily_chance.reason.endswith("over 2000 ms, but not with the confidence asked for (0.99)")
+    assert verdict((0.05, 925), (2.5, 75)).outcome is FAIL
+    assert verdict((0.05, 990), (2.5, 10)).outcome is PASS
+
+
+def test_values_beyond_the_last_edge_are_conclusive_too() -> None:
+    one = judge_of("p95_hash_time", shipped_gate("production", "p95_hash_time"))
+    one.take(service(30, histogram=times([])))
+    one.take(service(90, histogram=slow((0.05, 40), (9.0, 60))))
+    verdict = one.verdict(90)
+    assert verdict.reason == "60 of 100 took longer than 2000 ms in 60 s: conclusive that it is over 2000 ms"
+    assert (verdict.conclusive, verdict.full) == (True, False)
+
+
+def test_within_the_bucket_that_holds_the_limit_nothing_is_conclusive() -> None:
+    own = gate("p95_hash_time", threshold=HASH_TIME | {"max_time_ms": 1500})
+    for seconds, outcome in ((1.8, INSUFFICIENT), (2.5, FAIL)):
+        samples = [service(0, histogram=times([])), service(60, histogram=slow((seconds, 100)))]
+        assert judge("p95_hash_time", own, samples, 60).outcome is outcome
+
+
+def test_of_no_values_there_is_no_quantile() -> None:
+    one = judge_of("p95_hash_time", shipped_gate("production", "p95_hash_time"))
+    one.take(service(0, histogram=times([])))
+    one.take(service(900, histogram=times([])))
+    verdict = one.verdict(900)
+    assert (verdict.outcome, verdict.value, verdict.samples) == (INSUFFICIENT, None, 0)
+    assert verdict.reason == "0 of 50 samples"
+
+
+@pytest.mark.parametrize("edges", [(0.5, 2.5, math.inf), (0.001, 3.0, math.inf)])
+def test_a_release_with_other_buckets_begins_again(edges: tuple[float, ...]) -> None:
+    one = judge_of("p95_hash_time", shipped_gate("production", "p95_hash_time"))
+    one.take(service(0, histogram=times([9.0] * 100)))
+    one.take(service(10, histogram=Histogram(edges, (0.0, 0.0, 0.0))))
+    one.take(service(20, histogram=Histogram(edges, (60.0, 100.0, 100.0))))
+    verdict = one.verdict(20, Decision.LITERAL)
+    assert (verdict.samples, verdict.low, verdict.high) == (100, edges[0] * 1000, edges[1] * 1000)
+
+
+def test_p95_is_told_with_its_bucket_and_how_many_there_were() -> None:
+    samples = [service(0, histogram=times([])), service(900, histogram=slow((0.05, 94), (2.5, 6)))]
+    verdict = judge("p95_hash_time", gate("p95_hash_time", threshold=HASH_TIME), samples, 900)
+    said = "2167 ms (between 2000 and 3000, 100 values) over 15 min is over 2000 ms"
+    assert (verdict.reason, verdict.conclusive, verdict.needed) == (said, False, 50)
+
+
+# ---- evidence
+
+
+def errors(*counted: tuple[float, float, float]) -> Judge:
+    """The judge of the error rate that has read these: when, errors, requests."""
+    one = judge_of("error_rate", shipped_gate("production", "error_rate"))
+    for at, bad, total in counted:
+        one.take(service(at, errors=bad, requests=total))
+    return one
+
+
+def test_conclusive_evidence_is_told_with_since_when() -> None:
+    one = errors((0, 0, 100), (30, 0, 100), (40, 10, 110))
+    assert one.verdict(45).reason == "10 of 10 failed (100 %) in 15 s: conclusive that it is over 3 %"
+    assert one.verdict(10).reason.startswith("10 of 10 failed (100 %) in 0 s")
+    assert one.verdict(30.5).reason.startswith("10 of 10 failed (100 %) in 0.5 s")
+    late = errors((0, 0, 100), (30, 0, 100), (10, 0, 50), (40, 10, 110))
+    assert late.verdict(45).reason == one.verdict(45).reason
+
+
+def test_only_a_failure_is_conclusive() -> None:
+    one = errors((0, 0, 0), (10, 50, 50))
+    assert one.verdict(10).conclusive
+    literal = one.verdict(1000, Decision.LITERAL)
+    assert (literal.outcome, literal.conclusive, literal.reason) == (INSUFFICIENT, False, "0 of 10 samples")
+
+
+def test_a_rate_is_told_with_its_counts_and_its_limit() -> None:
+    samples = [service(0), service(300, errors=10, requests=250)]
+    verdict = judge("error_rate", shipped_gate("production", "error_rate"), samples, 300)
+    assert verdict.reason == "4 % (10 of 250) over 5 min is over 3 %"
+    assert (verdict.low, verdict.high, verdict.conclusive) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "bad", "good"),
+    [
+        ("error_rate", 0.03, {"errors": 5, "requests": 5}, {"requests": 20}),
+        ("p95_hash_time", 0.05, {"histogram": slow((9, 5))}, {"histogram": slow((0.05, 20))}),
+    ],
+)
+def test_evidence_is_that_against_the_limit(
+    name: str, limit: float, bad: dict[str, Any], good: dict[str, Any]
+) -> None:
+    for given, failed, total in ((bad, 5, 5), (good, 0, 20)):
+        one: Any = judge_of(name, shipped_gate("production", name))
+        one.take(service(0, histogram=times([])))
+        one.take(service(10, **{"histogram": times([])} | given))
+        expected = RateDetector(limit)
+        expected.take(failed, total, 0)
+        assert one._detector.evidence == expected.evidence
+
+
+def test_the_confidence_of_a_rate_is_that_against_its_limit() -> None:
+    threshold = {"max_error_percentage": 50, "evaluation_window_minutes": 1, "min_sample_size": 20}
+    sure = gate("error_rate", threshold=threshold, full_window_confidence=0.99)
+    for bad, outcome in ((5116, INSUFFICIENT), (5117, FAIL), (5000, PASS)):
+        samples = [service(0), service(60, errors=bad, requests=10_000)]
+        found = judge("error_rate", sure, samples, 60)
+        assert (found.outcome, found.conclusive) == (outcome, False)
+
+
+def test_a_failure_names_an_example_and_what_is_well_none() -> None:
+    for bad, said in ((10, True), (1, False)):
+        one = judge_of("error_rate", shipped_gate("production", "error_rate"))
+        for at, failed in ((0, 0), (300, bad)):
+            counted = service(at, errors=failed, requests=at)
+            one.take(replace(counted, example="GET /x 500"))
+        assert one.verdict(300).reason.endswith("; such as GET /x 500") is said
 
 
 # ---- gauges
@@ -362,6 +499,24 @@ def test_two_readings_of_a_gauge_are_too_few() -> None:
     assert (
         averaged("error_rate", "error_rate", {0: 99, 5: 99, 10: 99}, Decision.LITERAL).outcome is INSUFFICIENT
     )
+    four = averaged("error_rate", "error_rate", {0: 99, 5: 99, 10: 99, 15: 99}, Decision.LITERAL)
+    said = "the service's own figure, 99 % on average over 15 s, is over 3 %"
+    assert (four.outcome, four.samples, four.needed, four.reason) == (FAIL, 3, 3, said)
+    one = averaged("error_rate", "error_rate", {0: 99}, Decision.LITERAL)
+    assert (one.value, one.reason) == (None, "0 of 3 samples")
+
+
+def test_counters_once_seen_speak_for_the_gauge() -> None:
+    one = judge_of("error_rate", shipped_gate("production", "error_rate"))
+    for at in range(0, 301, 5):
+        one.take(Sample(Source.SERVICE, at, gauges={"error_rate": 99.0}))
+    assert one.verdict(300).failed
+    one.take(service(305, requests=1000))
+    one.take(service(605, requests=2000))
+    assert (one.verdict(605).outcome, one.verdict(605).value) == (PASS, 0)
+    one.take(Sample(Source.SERVICE, 610, gauges={"error_rate": 99.0}))
+    counters = "server_errors_total requests_total"
+    assert one.verdict(610).reason == f"no data for 5 s: the counters {counters} are not published"
 
 
 # ---- gates of one's own

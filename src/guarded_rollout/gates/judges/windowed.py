@@ -108,7 +108,7 @@ class WindowJudge(Judge):
 
     def _seen_by_gauge(self, now: float) -> _Seen:
         average, window = self._averages.average(now)
-        readings = window.values[0] if window.values else 0
+        (readings,) = window.values
         value = average if readings else None
         over = duration(window.seconds)
         what = f"the service's own figure, {average:.4g} {self._unit} on average over {over},"
@@ -153,13 +153,13 @@ class RatioJudge(WindowJudge):
     def _seen(self, now: float) -> _Seen:
         window = self._window.difference(now)
         bad, total = window.values
-        value = percent(bad, total) if total > 0 else None
+        share = percent(bad, total)
         over = 100 * bad > self._limit * total
         sure = self._confidence is None or (
             over and binomial_tail(bad, total, self._limit / 100) <= 1 - self._confidence
         )
-        what = f"{value or 0:.4g} % ({bad:g} of {total:g}) over {duration(window.seconds)}"
-        return _Seen(value, over, sure, what, total, self._min_samples, window)
+        what = f"{share:.4g} % ({bad:g} of {total:g}) over {duration(window.seconds)}"
+        return _Seen(share if total > 0 else None, over, sure, what, total, self._min_samples, window)
 
 
 class QuantileJudge(WindowJudge):
@@ -169,7 +169,7 @@ class QuantileJudge(WindowJudge):
         super().__init__(name, gate, 1 - gate.quantile, began_at)
         self._histogram, self._q, self._scale = gate.histogram, gate.quantile, gate.factor
         self._edges: tuple[float, ...] = ()
-        self._sure_edge = 0  # values beyond this edge are surely beyond the limit
+        self._sure_edge: int  # values beyond this edge are surely beyond the limit
 
     def _counts(self, sample: Sample) -> tuple[float, ...] | None:
         histogram = sample.histograms.get(self._histogram)
