@@ -56,6 +56,9 @@ def inventory(folder: Path) -> None:
         code, said = rollout("fleet", "history", "--inventory", "nowhere.yml")
         assert (code, "Name the inventory with --inventory" in said) == (1, True)
         assert rollout("fleet", "history", "--inventory", "hosts.yml")[0] == 0
+        (folder / "others.yml").write_text("all: {hosts: {h1: }}")
+        code, said = rollout("fleet", "status", "--inventory", "others.yml")
+    assert (code, "others.yml: it has no hosts in the group fleet." in said) == (1, True), said
 
 
 @case(errors.FleetBusyError)

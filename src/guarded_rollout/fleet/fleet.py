@@ -76,13 +76,17 @@ class Fleet:
         """The record's place: beside the inventory, whether that is a file or a folder."""
         return self.inventory.with_suffix(".fleet")
 
+    @property
+    def _group(self) -> str:
+        return f"the group {self.variables.get('fleet_group', 'fleet')}"
+
     # ---- operations
 
     def status(self) -> list[HostState]:
         """Ask every host. Changes nothing. Raises `InventoryError`."""
         told = self._play("status.yml", {})
         if not told.hosts:
-            raise InventoryError(path=self.inventory, reason=told.words or "it has no hosts in that group")
+            raise InventoryError(path=self.inventory, reason=told.words or f"it has no hosts in {self._group}")
         return [
             replace(host, problem=told.failed.get(host.name, host.problem)) if host.problem else host
             for host in told.hosts.values()
@@ -93,7 +97,7 @@ class Fleet:
         with self._exclusive("install"):
             told = self._play("install.yml", {})
         if told.code != 0 or not told.hosts:
-            raise FleetInstallError(reason=told.reason or "the inventory has no hosts in that group.")
+            raise FleetInstallError(reason=told.reason or f"the inventory has no hosts in {self._group}.")
         return list(told.hosts)
 
     def up(self, artifact: Artifact, why: str) -> str | None:

@@ -38,6 +38,9 @@ def variables_of_ansible(given: Mapping[str, str] = os.environ) -> dict[str, str
         "ANSIBLE_ROLES_PATH": str(COLLECTION / "roles"),
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
         "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",  # a group without hosts: we say so in words of our own
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "PYTHONUNBUFFERED": "1",
     }
     usual = {"ANSIBLE_PIPELINING": "true", "ANSIBLE_FORKS": "25"}
