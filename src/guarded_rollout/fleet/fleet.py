@@ -86,7 +86,9 @@ class Fleet:
         """Ask every host. Changes nothing. Raises `InventoryError`."""
         told = self._play("status.yml", {})
         if not told.hosts:
-            raise InventoryError(path=self.inventory, reason=told.words or f"it has no hosts in {self._group}")
+            raise InventoryError(
+                path=self.inventory, reason=told.words or f"it has no hosts in {self._group}"
+            )
         return [
             replace(host, problem=told.failed.get(host.name, host.problem)) if host.problem else host
             for host in told.hosts.values()
