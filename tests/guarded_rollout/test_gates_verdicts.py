@@ -140,6 +140,8 @@ def test_p95_is_over_the_limit_when_more_than_one_in_twenty_took_longer(
     assert exactly.outcome is PASS
     assert verdict([0.05] * 94 + [limit + 0.1] * 6).outcome is FAIL
     assert verdict([limit] * 100).outcome is PASS  # all of them at exactly the limit
+    at_it = verdict([limit - 0.1] * 95 + [9.0] * 5)
+    assert (at_it.outcome, at_it.value) == (PASS, limit * 1000)
     assert verdict([limit] * 100).value == pytest.approx(limit * 1000, rel=0.05)
     assert verdict([9.0] * 1 + [0.05] * (needed - 2)).outcome is INSUFFICIENT
     assert verdict([0.05] * needed).outcome is PASS
@@ -267,6 +269,8 @@ def test_only_a_failure_is_conclusive() -> None:
     assert one.verdict(10).conclusive
     literal = one.verdict(1000, Decision.LITERAL)
     assert (literal.outcome, literal.conclusive, literal.reason) == (INSUFFICIENT, False, "0 of 10 samples")
+    assert literal.value is None
+    assert errors((0, 0, 0), (10, 1, 1)).verdict(10, Decision.LITERAL).value == 100
 
 
 def test_a_rate_is_told_with_its_counts_and_its_limit() -> None:

@@ -23,6 +23,23 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "self._logs = [one + gain for one, gain in zip(self._logs, gains, strict=False)]",
         ),
     },
+    "windowed": {
+        "of nothing seen, nothing but how little it is is asked": (
+            'return _Seen(None, True, False, "", 0, self._min_samples, window)',
+            'return _Seen(None, False, True, "", 0, self._min_samples, window)',
+        ),
+        "a likelihood is never exactly what was asked for": (
+            "over and binomial_tail(bad, total, self._limit / 100) < 1 - self._confidence",
+            "sure = self._confidence is None or binomial_tail(beyond, total, 1 - self._q)"
+            " < 1 - self._confidence",
+        ),
+    },
+    "statistics": {
+        "fifty halvings are finer than a number": (
+            "for _ in range( 51):",
+            "for _ in range( 49):",
+        ),
+    },
     "detector": {
         "it is held at the threshold, so it is never above": (
             "self.conclusive = self.value == THRESHOLD or (self.conclusive and bool(self.value))",

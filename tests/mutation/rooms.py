@@ -35,12 +35,12 @@ ROOMS: Mapping[str, Room] = {
         (f"{TESTS}/test_gates_sequential.py",),
         "not rarely",  # hundreds of windows, which say less than what is worked out by hand
     ),
-    "windowed": _judge("judges/windowed", "verdicts", "window"),
+    "windowed": _judge("judges/windowed", "verdicts"),
     "health": _judge("judges/health", "verdicts"),
     "gauge": _judge("judges/gauge", "verdicts"),
-    "silence": _judge("judges/base", "verdicts", "guard"),
+    "silence": _judge("judges/base", "verdicts"),
     "regression": _judge("judges/regression", "regression", "relative", "verdicts"),
-    "counters": _judge("window", "window", "verdicts"),
+    "counters": _judge("window", "window"),
     "verdict": _judge("verdict", "verdicts"),
     "statistics": Room(
         f"{GUARD}/gates/statistics.py",
@@ -50,8 +50,8 @@ ROOMS: Mapping[str, Room] = {
             f"{TESTS}/test_gates_verdicts.py",
         ),
     ),
-    "detector": _judge("detector", "detector", "window"),
-    "comparisons": _judge("judges/comparisons", "regression"),
+    "detector": _judge("detector", "detector"),
+    "comparisons": _judge("judges/comparisons", "comparisons"),
     "trend": _judge("judges/trend", "trend"),
     "fleet": Room(f"{GUARD}/fleet/hosts.py", (f"{TESTS}/test_fleet_hosts.py",)),
     "merge": Room(

@@ -159,7 +159,7 @@ class RatioJudge(WindowJudge):
             over and binomial_tail(bad, total, self._limit / 100) <= 1 - self._confidence
         )
         what = f"{share:.4g} % ({bad:g} of {total:g}) over {duration(window.seconds)}"
-        return _Seen(share if total > 0 else None, over, sure, what, total, self._min_samples, window)
+        return _Seen(share if total else None, over, sure, what, total, self._min_samples, window)
 
 
 class QuantileJudge(WindowJudge):
