@@ -70,7 +70,7 @@ def test_a_fleet_is_of_one_release_or_mixed(hosts: list[HostState], release: str
 
 def test_a_rollout_begins_only_over_hosts_that_are_there_and_idle() -> None:
     assert not_ready([H1, H2]) == ""
-    assert not_ready([H1, LOST]) == "h4 cannot be asked"
+    assert not_ready([H1, LOST, replace(LOST, name="h5")]) == "h4, h5 cannot be asked"
     assert "h3 has 1.0.1+bbbb at 10 %" in not_ready([H1, H3])
     assert not_ready([]) == "the inventory has no host"
 
@@ -107,6 +107,38 @@ def test_a_state_is_read_from_what_the_host_prints() -> None:
     }
     assert HostState.of_status("h3", status) == replace(H3, phase="rolling out")
     assert HostState.of_status("h3", status).before == OLD
+
+
+def test_a_host_without_a_rollout_has_no_share_and_no_source() -> None:
+    slots = [{"release": None, "percent": 0}, {"release": OLD, "percent": 100}]
+    status = {"serving": OLD, "candidate": None, "phase": "steady", "rollout": None, "slots": slots}
+    assert HostState.of_status("h2", status) == H2
+    staged = status | {"candidate": NEW, "rollout": {"source": OLD}}  # it runs nowhere yet
+    assert HostState.of_status("h2", staged) == replace(H2, source=OLD, candidate=NEW)
+
+
+@pytest.mark.parametrize(
+    ("host", "settled", "before", "said"),
+    [
+        (H2, OLD, OLD, "serves 1.0.0+aaaa"),
+        (H3, None, OLD, "has 1.0.1+bbbb at 10 % (interrupted)"),
+        (replace(H3, serving=None, source=None), None, None, "has 1.0.1+bbbb at 10 % (interrupted)"),
+        (replace(H2, source=NEW), OLD, OLD, "serves 1.0.0+aaaa"),
+        (HostState("h5"), None, None, "serves nothing"),
+        (replace(LOST, serving=OLD), None, OLD, "cannot be asked"),
+    ],
+)
+def test_a_host_is_settled_serves_or_served(
+    host: HostState, settled: str | None, before: str | None, said: str
+) -> None:
+    assert (host.settled, host.before, str(host)) == (settled, before, said)
+
+
+def test_a_host_is_told_as_data_with_what_is_known() -> None:
+    known = {"host": "h3", "serving": OLD, "candidate": NEW, "percent": 10, "phase": "interrupted"}
+    assert H3.as_json() == known | {"problem": None}
+    lost = {"host": "h4", "serving": None, "candidate": None, "percent": 0, "phase": None}
+    assert LOST.as_json() == lost | {"problem": "no route to host"}
 
 
 def test_what_the_operator_sets_for_ansible_stays() -> None:

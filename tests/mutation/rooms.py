@@ -53,7 +53,7 @@ ROOMS: Mapping[str, Room] = {
     "detector": _judge("detector", "detector"),
     "comparisons": _judge("judges/comparisons", "comparisons"),
     "trend": _judge("judges/trend", "trend"),
-    "fleet": Room(f"{GUARD}/fleet/hosts.py", (f"{TESTS}/test_fleet_hosts.py",)),
+    "fleet": Room(f"{GUARD}/fleet/hosts.py", (f"{TESTS}/test_fleet.py",)),
     "merge": Room(
         "src/dhash_service/store/merge.py",
         ("tests/dhash_service/store/test_taking.py", "tests/dhash_service/store/test_merge.py"),
