@@ -13,7 +13,7 @@ from guarded_rollout.gates.detector import THRESHOLD, RateDetector, weights
 from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.statistics import quantile
 from guarded_rollout.gates.verdict import GateOutcome
-from guarded_rollout.gates.window import RESOLUTION, AverageWindow, CounterWindow, RunningTotals
+from guarded_rollout.gates.window import RESOLUTION, AverageWindow, CounterWindow, Difference, RunningTotals
 from tests.guarded_rollout.gatekit import EDGES, gate, service, times
 
 
@@ -140,6 +140,10 @@ def test_an_average_counts_each_moment_once() -> None:
         window.take(at, value)
     average, found = window.average(10)
     assert (average, found.values, found.seconds, found.full) == (5, (1,), 10, False)
+    early = AverageWindow(60)
+    for at, value in ((-20, 9), (-10, 3), (0, 5)):
+        early.take(at, value)
+    assert early.average(0) == (4, Difference((2,), 20, False))
 
 
 def test_a_day_of_readings_every_second_takes_no_more_memory_than_its_resolution() -> None:

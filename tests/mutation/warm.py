@@ -6,6 +6,7 @@ code; a run that never ends is killed.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,7 @@ def serve(address: str, changed: str, arguments: list[str]) -> None:
         raise SystemExit(code)
     times = Times(json.loads(learned.read_text())["seconds"])
     sys.dont_write_bytecode = True  # a mutant may be as old and as long as the one before
+    gc.freeze()  # pytest collects garbage twice a run
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
