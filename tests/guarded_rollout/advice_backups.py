@@ -17,7 +17,8 @@ from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.rollback import require_environment
 from guarded_rollout.rollout.steps.base import Data, Options, Work
-from guarded_rollout.rollout.steps.restore_data import RestoreData, require_possible
+from guarded_rollout.rollout.steps.restore_data import RestoreData
+from guarded_rollout.rollout.steps.restore_plan import require_possible
 from tests.guarded_rollout.advicekit import case, production, refused
 from tests.guarded_rollout.backups import Project, snapshot_of
 

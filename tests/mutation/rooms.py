@@ -53,6 +53,7 @@ ROOMS: Mapping[str, Room] = {
     "detector": _judge("detector", "detector"),
     "comparisons": _judge("judges/comparisons", "comparisons"),
     "trend": _judge("judges/trend", "trend"),
+    "restore": Room(f"{GUARD}/rollout/steps/restore_plan.py", (f"{TESTS}/test_restore_plan.py",)),
     "fleet": Room(f"{GUARD}/fleet/hosts.py", (f"{TESTS}/test_fleet.py",)),
     "merge": Room(
         "src/dhash_service/store/merge.py",

@@ -21,7 +21,7 @@ from guarded_rollout.journal.model import Rollout
 from guarded_rollout.journal.record import records, returnable
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Options
-from guarded_rollout.rollout.steps.restore_data import exchanged_first, left_aside, require_possible
+from guarded_rollout.rollout.steps.restore_plan import exchanged_first, left_aside, require_possible
 
 
 @dataclass(frozen=True, slots=True)
