@@ -73,6 +73,7 @@ def test_a_rollout_begins_only_over_hosts_that_are_there_and_idle() -> None:
     assert not_ready([H1, LOST, replace(LOST, name="h5")]) == "h4, h5 cannot be asked"
     assert "h3 has 1.0.1+bbbb at 10 %" in not_ready([H1, H3])
     assert not_ready([]) == "the inventory has no host"
+    assert one_release([]) is None
 
 
 def test_what_was_touched_is_taken_back_the_newest_first() -> None:

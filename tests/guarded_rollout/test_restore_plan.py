@@ -31,9 +31,11 @@ URLS = {
 }
 
 
-def site(folder: Path, kind: str = "sqlite", **commands: str) -> tuple[Site, Release]:
+def site(
+    folder: Path, kind: str = "sqlite", *, release: Release | None = None, **commands: str
+) -> tuple[Site, Release]:
     """An environment with a store of this kind, and a release that can do these commands."""
-    release = Project(folder, rows=5).subject.release
+    release = release or Project(folder, rows=5).subject.release
     url = f'store = "{URLS[kind]}"\n' if URLS[kind] else ""
     told = "".join(f"{name} = {list(words.split())}\n" for name, words in commands.items())
     more = f"[service]\nname = 'pictures'\n[service.store]\nkind = '{kind}'\n"
@@ -131,7 +133,7 @@ def test_what_a_failed_rollback_set_aside_is_left_until_it_is_merged(tmp_path: P
         journal.note(rollout, "another", aside=str(asides[failed[1]]))
         journal.note(rollout, REUNITED, aside=str(asides[failed[0]]))
         assert left_aside(found, journal, release) == [asides[failed[1]]]
-        unable, release = site(tmp_path)  # what it cannot merge it leaves
+        unable, release = site(tmp_path, release=release)  # what it cannot merge it leaves
         assert left_aside(unable, journal, release) == []
-        nothing, release = site(tmp_path, "none")
+        nothing, release = site(tmp_path, "none", release=release)
         assert left_aside(nothing, journal, release) == []

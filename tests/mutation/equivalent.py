@@ -28,6 +28,10 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             'return _Seen(None, True, False, "", 0, self._min_samples, window)',
             'return _Seen(None, False, True, "", 0, self._min_samples, window)',
         ),
+        "an average is never exactly a billionth above a limit": (
+            "return _Seen(value, average >= self._limit * (1 + 1e-9), True, what, readings, GAUGE_READINGS,"
+            " window)",
+        ),
         "a likelihood is never exactly what was asked for": (
             "over and binomial_tail(bad, total, self._limit / 100) < 1 - self._confidence",
             "sure = self._confidence is None or binomial_tail(beyond, total, 1 - self._q)"
