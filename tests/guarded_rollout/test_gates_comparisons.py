@@ -203,6 +203,8 @@ def test_what_stable_uses_while_it_idles_is_told_apart_once_its_readings_differ_
     rates = (5, 10, 15, 20, 25, 30)
     apart = learnt(*[(rate, 1 + 0.1 * rate) for rate in rates])
     assert apart._expected(2) == pytest.approx(1.2)
+    seven = learnt(*[(rate, 1 + 0.1 * rate) for rate in (*rates, 35)])
+    assert seven._expected(2) == pytest.approx(1.2)
     five = learnt(*[(rate, 1 + 0.1 * rate) for rate in rates[:5]])
     assert five._expected(2) == pytest.approx(2 * 12.5 / 75)
     for distance, expected in ((2.9, 2 * 2 / 10), (3.1, 1.2)):

@@ -147,7 +147,7 @@ def test_twelve_readings_at_different_times_make_a_slope() -> None:
 
 def test_the_error_is_eight_deviations_of_the_line_through_twelve_averages() -> None:
     random = np.random.default_rng(5)
-    x, y = np.arange(31.0) * 5, random.normal(100, 3, 31)
+    x, y = 100 + np.arange(31.0) * 5, random.normal(100, 3, 31)
     blocks = [slice(31 * n // 12, 31 * (n + 1) // 12) for n in range(12)]
     at, level = (np.array([values[block].mean() for block in blocks]) for values in (x, y))
     (value, _), ((deviation, _), _) = np.polyfit(at, level, 1, cov=True)
@@ -234,6 +234,8 @@ def test_a_leak_is_judged_by_how_far_above_stable_it_has_come() -> None:
     assert outcomes(*LINE, stable=[90.0] * 12) == [FAIL, PASS]
     assert outcomes(*LINE, stable=[*[90.0] * 11, 50.0]) == [PASS, PASS]  # who knows what that one does
     assert outcomes(*LINE, stable=[10.0] * 11) == [PASS, PASS]
+    found = led(*LINE, stable=[*[10.0] * 11, 10.2])[Action.ALERT]
+    assert found.reason.endswith("; stable does not grow so, and stands at 10.2")
     assert led(*LINE, stable=[10.0] * 11)[Action.ALERT].reason.endswith("; stable grows as well")
 
 
@@ -323,6 +325,13 @@ def test_a_reading_of_times_is_twenty_values_that_came_since_of_the_same_process
     assert points(25, 50) == 2
     assert points(30, 70, edges=(1.0, math.inf)) == 2
     assert points(35, 90, edges=(1.0, math.inf)) == 3
+
+
+def test_times_beyond_the_last_edge_are_values_as_well() -> None:
+    one = judge_of("slower", gate("slower", kind="trend", **TIMES))
+    for turn in range(4):
+        one.take(edge(5.0 * turn, requests=20 * turn, seconds=times([9.0] * 20 * turn)))
+    assert one.verdict(15).samples == 3
 
 
 def test_the_growth_of_times_is_that_of_their_quantile() -> None:

@@ -62,6 +62,15 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "trend": {
+        "both have twelve": (
+            "value = sum((one - middle) * (level - mean) for one, level in zip(x, y, strict=False)) / spread",
+            "left = sum((level - mean - value * (one - middle)) ** 2 for one, level in"
+            " zip(x, y, strict=False))",
+            "ats, levels = zip(*points, strict=False)",
+        ),
+        "they have the same edges": (
+            "counts = [new - old for new, old in zip(read.counts, before.counts, strict=False)]",
+        ),
         "a slope is never exactly as large as its error": (
             "if found.low < 0 or not found.steady or found.grown < threshold.min_growth:",
         ),

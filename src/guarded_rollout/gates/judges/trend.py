@@ -61,7 +61,7 @@ def slope_of(points: Sequence[tuple[float, float]]) -> Slope | None:
     left = sum((level - mean - value * (one - middle)) ** 2 for one, level in zip(x, y, strict=True))
     error = DEVIATIONS * math.sqrt(left / (BLOCKS - 2) / spread)
     third = BLOCKS // 3
-    begin, half, end = (sum(y[n : n + third]) / third for n in range(0, BLOCKS, third))
+    begin, half, end = (sum(y[n : n + third]) for n in range(0, BLOCKS, third))
     steady = end - half >= STEADY * (half - begin) > 0
     return Slope(value, error, steady, points[-1][0] - points[0][0], y[-1], y[-1] - y[0])
 
