@@ -1,6 +1,6 @@
 """A seed becomes a plan. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from chaos.plan import (
@@ -168,15 +168,21 @@ def moment(random: Random, names: Sequence[str], *, anytime: bool) -> Moment:
 
 
 def covering(first: int, runs: int, *, possible: frozenset[Action] = frozenset(Action)) -> list[int]:
-    """So many seeds that cover as many families as greed finds, each family as early as can be."""
-    drawn = {seed: draw(seed, possible=possible).families for seed in range(first, first + 5000)}
-    return greedy(drawn.items(), runs)
+    """So many seeds that cover as many families as greed finds, each family as early as can be.
 
-
-def greedy(drawn: Iterable[tuple[int, frozenset[str]]], runs: int) -> list[int]:
-    left, covered, chosen = dict(drawn), set[str](), list[int]()
+    Of two that cover as much the cheaper one is taken: no database server has to be made for SQLite.
+    """
+    drawn = {seed: draw(seed, possible=possible) for seed in range(first, first + 5000)}
+    covered, chosen = set[str](), list[int]()
     for _ in range(runs):
-        seed = max(left, key=lambda one: (len(left[one] - covered), -one))
-        covered |= left.pop(seed)
+        seed = max(
+            drawn,
+            key=lambda one: (
+                len(drawn[one].families - covered),
+                drawn[one].store is Store.SQLITE,
+                -one,
+            ),
+        )
+        covered |= drawn.pop(seed).families
         chosen.append(seed)
     return chosen

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from chaos.plan import Store, Story
+
 FILE = "verdict.json"
 
 
@@ -50,6 +52,8 @@ def summary(verdicts: Sequence[Verdict], seconds: float) -> list[str]:
     """The campaign at a glance."""
     broken = [one for one in verdicts if not one.held]
     covered = Counter(family for one in verdicts for family in one.struck)
+    meant = {family for one in verdicts for family in one.families}
+    missed = sorted(meant - {*covered, Store.POSTGRESQL, Story.ROLL_BACK})
     lines = [
         "",
         f"{len(verdicts)} runs in {seconds:.0f} s: {len(verdicts) - len(broken)} held, {len(broken)} broken.",
@@ -59,5 +63,6 @@ def summary(verdicts: Sequence[Verdict], seconds: float) -> list[str]:
         + ", ".join(f"{family} {count}" for family, count in sorted(covered.items())),
         "ends: " + ", ".join(f"{end} {count}" for end, count in Counter(v.outcome for v in verdicts).items()),
     ]
+    lines += [f"meant to strike, and its moment never came: {', '.join(missed)}"] * bool(missed)
     lines += [f"repeat it: make chaos RUNS=1 SEED={one.seed}" for one in broken]
     return lines

