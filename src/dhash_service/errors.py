@@ -356,7 +356,11 @@ class PlaceError(DhashError):
     type = "place"
     title = "The place cannot be used"
     status = 502
-    advice = "Check the URL, and the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …)."
+    advice = (
+        "Check the URL, and the environment's credentials and endpoint: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL"
+        " for s3://, AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, … for az://,"
+        " GOOGLE_SERVICE_ACCOUNT, … for gs://."
+    )
 
 
 class EngineError(DhashError):

@@ -7,7 +7,6 @@ import os
 import re
 from datetime import timedelta
 from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from dhash_service.errors import NotInstalledError
@@ -18,6 +17,12 @@ if TYPE_CHECKING:
 S3_CODE, S3_MESSAGE = re.compile("<Code>([^<]+)</Code>"), re.compile("<Message>([^<]+)</Message>")
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "azure", "http", "https")
+
+ENDPOINTS = (
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"),
+    *("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL"),
+)
+"""The variables that name a server of one's own. Where one says http, nothing is encrypted."""
 
 
 def is_object_store(url: str) -> bool:
@@ -38,10 +43,7 @@ def object_store(root: str, *, retries: int = 6, seconds: float = 60) -> "Object
         raise NotInstalledError(
             f"{root}: object stores need obstore, which is not installed.", "Install `mobius-dhash[scale]`."
         ) from None
-    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
-    plain = any(
-        each.startswith("http://") for each in chain((os.environ.get(name, "") for name in names), [root])
-    )
+    plain = any(each.startswith("http://") for each in (root, *map(os.environ.get, ENDPOINTS)) if each)
     options: Any = {"allow_http": True} if plain else {}
     again: Any = {
         "max_retries": retries,
@@ -52,8 +54,8 @@ def object_store(root: str, *, retries: int = 6, seconds: float = 60) -> "Object
 
 
 def said_by(error: Exception) -> str:
-    """What went wrong: S3's own words where there are some, or else the first line."""
+    """What went wrong: the store's own words where there are some, or else the first line."""
     said = str(error).strip()
     if (code := S3_CODE.search(said)) and (message := S3_MESSAGE.search(said)):
-        return f"{message[1].rstrip('.')} ({code[1]})"
+        return f"{message[1].partition(chr(10))[0].strip().rstrip('.')} ({code[1]})"
     return said.splitlines()[0][:300].rstrip(".") if said else type(error).__name__

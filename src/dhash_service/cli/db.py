@@ -178,6 +178,9 @@ def check(
 @db.command(epilog="Example: dhash db snapshot /var/backups/dhash.db")
 def snapshot(
     file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
+    if_exists: Annotated[
+        bool, typer.Option("--if-exists", help="End well, without a file, where there is no store yet.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy the store, as it is at one moment, into one SQLite file, while it goes on being written.
@@ -187,9 +190,13 @@ def snapshot(
     """
     from dhash_service.settings import Settings
     from dhash_service.store.engine import existing
+    from dhash_service.store.schema import current as current_of
     from dhash_service.store.snapshot import take
 
     settings = Settings.load()
+    if if_exists and not current_of(store_url(settings)):
+        typer.echo(json.dumps({"path": None}) if as_json else "There is no store yet: nothing to copy.")
+        return
     with existing(store_url(settings)) as engine:
         taken = take(engine, file)
     if as_json:

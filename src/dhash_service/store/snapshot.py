@@ -17,7 +17,13 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
 from sqlalchemy.schema import CreateColumn
 from sqlalchemy.types import TypeEngine
 
-from dhash_service.errors import StoreDamagedError, StoreError, StoreFullError, StoreUnreachableError
+from dhash_service.errors import (
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+    StoreSchemaError,
+    StoreUnreachableError,
+)
 from dhash_service.pictures.originals import NO_ROOM
 from dhash_service.store import schema
 from dhash_service.store.engine import connect, reading, translated, writing
@@ -49,6 +55,10 @@ def take(engine: Engine, path: Path) -> Snapshot:
         raise StoreError(f"{path} exists already.", "Choose another name; a snapshot is never overwritten.")
     with appearing(path) as unfinished:
         with reading(engine) as connection:
+            if not schema.applied(connection):
+                raise StoreSchemaError(
+                    "There is no store yet, only an empty database.", "Run `dhash db upgrade`."
+                )
             expected = counted(connection)
             if engine.dialect.name == "sqlite":
                 copy_pages(connection, unfinished)

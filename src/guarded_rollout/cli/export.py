@@ -29,6 +29,9 @@ Serve = Annotated[
 Expand = Annotated[
     str, typer.Option(help="Words after schema_upgrade that apply the expanding revisions alone.")
 ]
+Snapshot = Annotated[
+    str, typer.Option(help="Words after store_snapshot that end well where there is no store yet.")
+]
 
 
 @commands.command(
@@ -42,9 +45,10 @@ def kubernetes(
     set_: Set = [],  # noqa: B006
     expand: Expand = "--expand-only",
     serve: Serve = "",
+    snapshot: Snapshot = "--if-exists",
 ) -> None:
     """Print a Deployment, its Service, the Job before a release, and what protects them; gates as probes."""
-    _print("kubernetes", image, env, namespace, replicas, "", set_, expand, serve)
+    _print("kubernetes", image, env, namespace, replicas, "", set_, expand, serve, snapshot)
 
 
 @commands.command(epilog="Example: rollout export argo --image images.example/dhash:1.4.0 > argo.yaml")
@@ -57,12 +61,13 @@ def argo(
     set_: Set = [],  # noqa: B006
     expand: Expand = "--expand-only",
     serve: Serve = "",
+    snapshot: Snapshot = "--if-exists",
 ) -> None:
     """Print a Rollout with the traffic's steps and the gates as an AnalysisTemplate, and what belongs to it.
 
     A comment names each gate that cannot be expressed, and why.
     """
-    _print("argo", image, env, namespace, replicas, prometheus, set_, expand, serve)
+    _print("argo", image, env, namespace, replicas, prometheus, set_, expand, serve, snapshot)
 
 
 @commands.command(epilog="Example: rollout export flagger --image images.example/dhash:1.4.0 > flagger.yaml")
@@ -75,12 +80,13 @@ def flagger(
     set_: Set = [],  # noqa: B006
     expand: Expand = "--expand-only",
     serve: Serve = "",
+    snapshot: Snapshot = "--if-exists",
 ) -> None:
     """Print a Canary with the traffic's steps, a MetricTemplate for each gate, and what belongs to it.
 
     A comment names each gate that cannot be expressed, and why.
     """
-    _print("flagger", image, env, namespace, replicas, prometheus, set_, expand, serve)
+    _print("flagger", image, env, namespace, replicas, prometheus, set_, expand, serve, snapshot)
 
 
 @commands.command(epilog="Example: rollout export containerfile > Containerfile")
@@ -103,6 +109,7 @@ def _print(
     variables: list[str],
     expand: str,
     serve: str,
+    snapshot: str,
 ) -> None:
     with reporting(Output()):
         from guarded_rollout.export.cluster import Cluster
@@ -123,6 +130,7 @@ def _print(
             pods,
             tuple(expand.split()),
             _words(serve),
+            tuple(snapshot.split()),
         )
         typer.echo(as_manifests(kind, ENGINES[kind](cluster)), nl=False)
 

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 PORT = 8080  # of a container; below 1024 would need a right that it does not get
 USER = 10_001
-BIN, DATA, BACKUPS = "/app/bin", "/data", "/backups"
+BIN, DATA = "/app/bin", "/data"
 IMAGE = re.compile(
     r"(?=.{1,255}$)([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+(([._]|__|-+|/)[a-z0-9]+)*(:\w[\w.-]{0,127})?(@sha\d+:[0-9a-f]{32,})?"
 )
@@ -36,9 +36,9 @@ HEAD = (
 class Cluster:
     """The image, the namespace, the pods and Prometheus; `variables` are a pod's beside rollout.toml's.
 
-    `expand` are the words after `schema_upgrade` that apply the expanding revisions alone, `serve` those that
-    serve where rollout.toml's do so on a unix socket. Raises `ClusterNameError` for an image or a namespace
-    that is none.
+    `expand` are the words after `schema_upgrade` that apply the expanding revisions alone, `snapshot` those
+    after `store_snapshot` that end well where there is no store yet, `serve` those that serve where
+    rollout.toml's do so on a unix socket. Raises `ClusterNameError` for an image or a namespace that is none.
     """
 
     environment: Environment
@@ -51,6 +51,7 @@ class Cluster:
     variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     expand: Sequence[str] = ("--expand-only",)
     serve: Sequence[str] = ()
+    snapshot: Sequence[str] = ("--if-exists",)
 
     def __post_init__(self) -> None:
         if not IMAGE.fullmatch(self.image):
@@ -282,54 +283,6 @@ def service(cluster: Cluster, name: str) -> Document:
     """A name for the pods."""
     spec = {"selector": labels(cluster), "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
     return Document({"apiVersion": "v1", "kind": "Service", "metadata": meta(cluster, name), "spec": spec})
-
-
-def before_release(cluster: Cluster) -> Iterator[Document]:
-    """A volume for backups, and the job that takes one and then applies the expanding revisions."""
-    theirs = cluster.environment.service
-    commands = theirs.commands
-    if "schema_upgrade" not in commands:
-        return
-    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
-    volume = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": claim}
-    yield Document(volume | {"metadata": meta(cluster, f"{cluster.name}-backups")})
-    expand = container(cluster, "expand", [*command(theirs, "schema_upgrade"), *cluster.expand])
-    before = []
-    if "store_snapshot" in commands:
-        file = f"{BACKUPS}/{cluster.name}-{cluster.release}.snapshot"
-        backup = container(cluster, "backup", [*command(theirs, "store_snapshot"), file])
-        backup["volumeMounts"] = [*backup["volumeMounts"], {"name": "backups", "mountPath": BACKUPS}]
-        before.append(backup)
-    spec = pod(cluster, [expand], before) | {"restartPolicy": "Never"}
-    spec["volumes"] = [
-        *spec["volumes"],
-        {"name": "backups", "persistentVolumeClaim": {"claimName": f"{cluster.name}-backups"}},
-    ]
-    hooks = {
-        "argocd.argoproj.io/hook": "PreSync",
-        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
-    }
-    yield Document(
-        {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": meta(cluster, f"{cluster.name}-before-{_slug(cluster.release)}", annotations=hooks),
-            "spec": {
-                "backoffLimit": 0,
-                "ttlSecondsAfterFinished": 7 * 86_400,
-                "template": {"metadata": {"labels": {"job": f"{cluster.name}-before"}}, "spec": spec},
-            },
-        },
-        (
-            "Apply this and wait for its end before the release; what serves now can still read the schema.",
-            "Contracting revisions, retention and verification of backups stay with `rollout`.",
-        ),
-    )
-
-
-def _slug(text: str) -> str:
-    plain = "".join(each if each.isascii() and each.isalnum() else "-" for each in text.lower())
-    return plain.strip("-")[:30] or "release"
 
 
 def protections(cluster: Cluster) -> Iterator[Document]:

@@ -11,7 +11,6 @@ from guarded_rollout.export.cluster import (
     Cluster,
     Document,
     Json,
-    before_release,
     deployment,
     meta,
     pod_comments,
@@ -19,6 +18,7 @@ from guarded_rollout.export.cluster import (
     service,
     workload,
 )
+from guarded_rollout.export.job import before_release
 from guarded_rollout.export.queries import duration
 
 NUMBER_LIKE = re.compile(r"[-+.]?\d")

@@ -11,19 +11,19 @@ from guarded_rollout.export.cluster import BIN, PORT, USER, served_by
 TEXT = """\
 # Made by `rollout export containerfile` from rollout.toml: edit that and export this again.
 # Build it in the service's folder, where {lock} is: TAG is what its rows will be stamped with.
+# `.dockerignore` names what of that folder shall not be sent: data, backups, secrets, environments.
 #   {build} -f Containerfile -t {name}:TAG .
 FROM python:{python}-slim AS build
 WORKDIR /build
+COPY {lock} {lock}
+RUN python -m venv --without-pip /app \\
+ && python -m pip --python /app/bin/python install --no-cache-dir --no-deps --require-hashes -r {lock}
 COPY . .
-RUN python -m venv /app \\
- && /app/bin/pip install --no-cache-dir --no-deps --require-hashes -r {lock} \\
- && python -m venv /build/tools \\
- && /build/tools/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /build/wheel . \\
- && /app/bin/pip install --no-cache-dir --no-deps --no-index /build/wheel/*.whl \\
- && /app/bin/pip check
+RUN python -m pip --python /app/bin/python install --no-cache-dir --no-deps . \\
+ && python -m pip --python /app/bin/python check
 
 FROM python:{python}-slim
-COPY --from=build --chown=root:root /app /app
+COPY --from=build /app /app
 ENV PATH={bin}:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER {user}:{user}
 EXPOSE {port}

@@ -168,6 +168,7 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(
     monkeypatch.setenv("DHASH_STORE", f"sqlite:///{tmp_path / 'none' / 'dhash.db'}")
     for command in (["check"], ["snapshot", str(tmp_path / "x.db")]):
         assert "There is no store" in refused(StoreSchemaError, *command)
+    assert lines("snapshot", "--if-exists", str(tmp_path / "x.db")) == [{"path": None}]
     assert lines("current")[0]["revision"] is None
     assert len(lines("plan")) == len(EACH)
     assert list(tmp_path.iterdir()) == []
