@@ -36,7 +36,7 @@ def test_a_share_is_held_against_stables_meanwhile() -> None:
     test.take((9, 40), (1, 60), 60)
     assert one.evidence == test.evidence != NONE
     assert one.compared((9, 45), (1, 50)) == Compared(20, 2, " %")
-    assert one.compared((1, 1), (1, 1)) == Compared(100, 100, " %")
+    assert one.compared((1, 1), (0, 1)) == Compared(100, 0, " %")
     assert one.compared((0, 0), (1, 50)) is None
     assert one.compared((9, 45), (0, 0)) is None
 
@@ -47,7 +47,7 @@ def test_a_share_is_held_against_what_stables_was_at_most() -> None:
     test.take(20, 40, 60)
     assert one.evidence == test.evidence != NONE
     assert one.compared((1, 4), ()) == Compared(25, 1.5, " %")
-    assert one.compared((1, 1), ()) == Compared(100, 1.5, " %")
+    assert one.compared((0, 1), ()) == Compared(0, 1.5, " %")
     assert one.compared((0, 0), ()) is None
 
 
@@ -68,12 +68,12 @@ def test_a_share_is_held_against_what_stables_was_at_most() -> None:
 def test_a_quantile_is_asked_at_its_own_edge_and_at_the_one_so_many_times_as_far(
     q: float, ratio: float, least: float, found: tuple[int, int]
 ) -> None:
-    assert beyond(q, ratio, EDGES, (0, 6, 8, 10, 10), least) == found
+    assert beyond(q, ratio, EDGES, (0, 6, 8, 9, 10), least) == found
 
 
 def test_times_are_held_against_stables_from_the_second_reading_on() -> None:
-    one, test = TimesComparison(2, ALPHA, 0.5, EDGES), ShareDetector(ALPHA)
-    stable = (0, 6, 8, 10, 10)
+    one, test = TimesComparison(2, ALPHA, 0.5, EDGES, 0), ShareDetector(ALPHA)
+    stable = (0, 6, 8, 9, 10)
     one.take((0, 0, 0, 20, 20), stable, 5, 5)
     assert one.evidence is NONE
     one.take((0, 1, 2, 20, 22), (1, 9, 9, 9, 9), 5, 10)
@@ -85,7 +85,7 @@ def test_times_are_held_against_stables_from_the_second_reading_on() -> None:
 
 
 def test_the_least_time_that_matters_and_the_last_bucket_are_no_evidence() -> None:
-    least, last = TimesComparison(2, ALPHA, 0.5, EDGES, 8), TimesComparison(8, ALPHA, 0.5, EDGES)
+    least, last = TimesComparison(2, ALPHA, 0.5, EDGES, 8), TimesComparison(8, ALPHA, 0.5, EDGES, 0)
     test = ShareDetector(ALPHA)
     for one in (least, last):
         one.take((0, 0, 0, 20, 20), (0, 6, 8, 10, 10), 5, 5)
@@ -96,14 +96,14 @@ def test_the_least_time_that_matters_and_the_last_bucket_are_no_evidence() -> No
 
 
 def test_a_stable_that_has_seen_one_request_is_asked() -> None:
-    one = TimesComparison(2, ALPHA, 0.5, EDGES)
+    one = TimesComparison(2, ALPHA, 0.5, EDGES, 0)
     one.take((0, 0, 0, 0, 0), (0, 1, 1, 1, 1), 5, 5)
     one.take((0, 0, 0, 0, 20), (0, 6, 6, 6, 6), 5, 10)
     assert one.evidence != NONE
 
 
 def test_the_quantiles_of_both_are_told() -> None:
-    times = TimesComparison(2, ALPHA, 0.5, EDGES)
+    times = TimesComparison(2, ALPHA, 0.5, EDGES, 0)
     before = TimesBefore(2, ALPHA, 0.5, EDGES, 0, (0, 10, 10, 10, 10))
     mine, stable, none = (0, 0, 10, 10, 10), (0, 10, 10, 10, 10), (0, 0, 0, 0, 0)
     assert times.compared(mine, stable) == before.compared(mine, ()) == Compared(3, 1.5)
@@ -111,52 +111,67 @@ def test_the_quantiles_of_both_are_told() -> None:
 
 
 def test_times_are_held_against_what_stables_were_before() -> None:
-    one = TimesBefore(2, ALPHA, 0.5, EDGES, 0, (0, 600, 800, 1000, 1000))
+    one = TimesBefore(2, ALPHA, 0.5, EDGES, 0, (0, 600, 800, 900, 1000))
     test = LimitDetector(rate_at_most(400, 1000, ALPHA), ALPHA)
     one.take((0, 1, 2, 20, 32), (), 5, 10)
     test.take(30, 32, 10)
     assert one.evidence == test.evidence != NONE
 
 
-def test_a_level_is_beyond_what_is_so_many_times_stables_and_enough_to_matter() -> None:
-    one, test = LevelComparison(2, ALPHA), SignDetector(ALPHA)
-    for mine, stable, above in (
-        ((900, 3), (300, 2), False),
-        ((901, 3), (300, 2), True),
-        ((9, 1), (4, 1), True),
-    ):
-        one.take(mine, stable, 5, 10)
-        test.take(above, 10)
-        assert one.evidence == test.evidence
-    matters, test = LevelComparison(2, ALPHA, 100), SignDetector(ALPHA)
-    for level, above in ((100, False), (101, True), (102, True)):
-        matters.take((level, 1), (4, 1), 5, 10)
-        test.take(above, 10)
-        assert matters.evidence == test.evidence
+class Answers(list[tuple[bool, float]]):
+    """What was asked, in a sign test's place: whether a reading was beyond, and when."""
+
+    def take(self, beyond_: bool, at: float) -> None:
+        self.append((beyond_, at))
+
+
+@pytest.mark.parametrize(
+    ("least", "mine", "stable", "above"),
+    [
+        (0, (900, 3), (300, 2), False),
+        (0, (901, 3), (300, 2), True),
+        (0, (0.5, 1), (0, 1), True),
+        (100, (100, 1), (4, 1), False),
+        (100, (101, 1), (4, 1), True),
+    ],
+)
+def test_a_level_is_beyond_what_is_so_many_times_stables_and_enough_to_matter(
+    least: float, mine: tuple[float, float], stable: tuple[float, float], above: bool
+) -> None:
+    one, spy = LevelComparison(2, ALPHA, least), Answers()
+    vars(one)["_detector"] = spy
+    one.take(mine, stable, 5, 10)
+    assert spy == [(above, 10)]
+
+
+def test_levels_are_told_and_judged_by_their_signs() -> None:
+    one, test = LevelComparison(2, ALPHA, 0), SignDetector(ALPHA)
+    for at in range(5, 30, 5):
+        one.take((901, 3), (300, 2), 5, at)
+        test.take(True, at)
+    assert one.evidence == test.evidence != NONE
     assert one.compared((900, 3), (300, 2)) == Compared(300, 150)
-    assert one.compared((1, 1), (1, 1)) == Compared(1, 1)
+    assert one.compared((1, 1), (0, 1)) == Compared(1, 0)
     assert one.compared((0, 0), (1, 1)) is one.compared((1, 1), (0, 0)) is None
 
 
 # ---- an amount for each event
 
 
-def amount(
-    *readings: tuple[tuple[float, float], tuple[float, float]], seconds: float = 10
-) -> AmountComparison:
-    """Asked whether the candidate uses more than twice as much, after these readings of both."""
-    one = AmountComparison(2, ALPHA)
+Reading = tuple[tuple[float, float], tuple[float, float]]
+
+
+def amount(*readings: Reading, seconds: float = 10) -> tuple[Any, Answers]:
+    """Whether the candidate used more than twice as much, asked after each of these readings of both."""
+    one, spy = AmountComparison(2, ALPHA), Answers()
+    vars(one)["_detector"] = spy
     for number, (mine, stable) in enumerate(readings, start=1):
         one.take(mine, stable, seconds, 10 * number)
-    return one
+    return one, spy
 
 
-def signs(*beyond_: bool, first: int = 2) -> Any:
-    """The evidence after these answers, the first of them at this reading."""
-    test = SignDetector(ALPHA)
-    for number, one in enumerate(beyond_, start=first):
-        test.take(one, 10 * number)
-    return test.evidence
+def asked(*readings: Reading) -> list[tuple[bool, float]]:
+    return amount(*readings)[1]
 
 
 USUAL = (5.0, 100.0)
@@ -164,39 +179,63 @@ USUAL = (5.0, 100.0)
 
 @pytest.mark.parametrize(("used", "above"), [(10.0, False), (10.1, True)])
 def test_the_first_reading_is_learnt_and_the_next_held_against_it(used: float, above: bool) -> None:
-    assert amount((USUAL, USUAL)).evidence is NONE
-    many = amount((USUAL, USUAL), *[((used, 100), USUAL)] * 3)
-    assert many.evidence == signs(above, above, above)
-    assert many.compared((10, 100), (5, 100)) == Compared(0.1, 0.05)
-    assert many.compared((1, 1), (1, 1)) == Compared(1, 1)
-    assert many.compared((0, 0), (5, 100)) is many.compared((5, 100), (0, 0)) is None
+    assert asked((USUAL, USUAL)) == []
+    assert asked((USUAL, USUAL), *[((used, 100.0), USUAL)] * 2) == [(above, 20), (above, 30)]
+
+
+def test_amounts_are_told_and_judged_by_their_signs() -> None:
+    one, test = AmountComparison(2, ALPHA), SignDetector(ALPHA)
+    one.take(USUAL, USUAL, 10, 10)
+    for at in (20, 30, 40):
+        one.take((10.1, 100), USUAL, 10, at)
+        test.take(True, at)
+    assert one.evidence == test.evidence != NONE
+    assert one.compared((10, 100), (5, 100)) == Compared(0.1, 0.05)
+    assert one.compared((1, 1), (0, 1)) == Compared(1, 0)
+    assert one.compared((0, 0), (5, 100)) is one.compared((5, 100), (0, 0)) is None
 
 
 @pytest.mark.parametrize(("used", "above"), [(15.2, False), (15.3, True)])
 def test_what_slows_stable_is_no_fault_of_the_candidate(used: float, above: bool) -> None:
     """Stable took 5 and then 10 s; 0.9 of the first count beside the second: 14.5 s for what took 9.5 s."""
-    found = amount((USUAL, USUAL), ((10.1, 100), USUAL), ((used, 100), (10, 100)))
-    assert found.evidence == signs(True, above)
+    found = asked((USUAL, USUAL), ((10.1, 100), USUAL), ((used, 100), (10, 100)))
+    assert found == [(True, 20), (above, 30)]
 
 
 def test_a_stable_that_got_faster_makes_the_candidate_no_slower() -> None:
-    found = amount((USUAL, USUAL), ((10.1, 100), USUAL), ((9.9, 100), (2, 100)))
-    assert found.evidence == signs(True, False)
+    assert asked((USUAL, USUAL), ((10.1, 100), USUAL), ((9.9, 100), (2, 100)))[1:] == [(False, 30)]
 
 
-def test_less_than_five_events_wait_for_the_next_reading() -> None:
-    few = amount((USUAL, USUAL), ((2, 4), USUAL), ((2, 4), USUAL))  # 4 s, 8 events in 20 s: twice 0.4
-    assert few.evidence == signs(True, first=3)
-    enough = amount((USUAL, USUAL), ((0.6, 5), USUAL))
-    assert enough.evidence == signs(True)
-    idle = amount((USUAL, (0.1, 4)), (USUAL, (0.15, 1)), ((5.1, 100), (5, 100)))
-    assert idle.evidence == signs(False, first=3)  # five in twenty seconds are learnt as one reading
+def test_a_stable_that_used_nothing_and_now_does_is_slower_than_it_was() -> None:
+    """It used 5 s where nothing was usual, and 5 where 1.67 were: 9.5 for 1.67, and twice that is 19 s."""
+    for used, above in ((18.9, False), (19.1, True)):
+        found = asked((USUAL, (0, 100)), ((0, 100), (0, 100)), ((0, 100), USUAL), ((used, 100), USUAL))
+        assert found == [(False, 20), (False, 30), (above, 40)]
+
+
+@pytest.mark.parametrize(("used", "above"), [(0.39, False), (0.41, True)])
+def test_less_than_five_events_wait_for_the_next_reading(used: float, above: bool) -> None:
+    assert asked((USUAL, USUAL), ((used, 4), USUAL), ((used, 4), USUAL)) == [(above, 30)]
+    assert asked((USUAL, USUAL), ((used * 5 / 4, 5), USUAL)) == [(above, 20)]
+
+
+@pytest.mark.parametrize(("used", "above"), [(9.9, False), (10.1, True)])
+def test_five_of_stables_are_learnt_as_one_reading(used: float, above: bool) -> None:
+    assert asked((USUAL, (0.1, 4)), (USUAL, (0.15, 1)), ((used, 100), USUAL)) == [(above, 30)]
+
+
+@pytest.mark.parametrize(("used", "above"), [(20.7, False), (20.9, True)])
+def test_a_candidate_that_idles_may_use_what_stable_would(used: float, above: bool) -> None:
+    """Stable uses 1 s a second, and 0.1 s for each event: for 8 events in 20 s that is 20.8 s."""
+    readings = [(USUAL, (10 + rate, rate * 10)) for rate in (5, 10, 15, 20, 25, 30)]
+    busy = (40.0, 300.0)
+    assert asked(*readings, ((used, 4), busy), ((used, 4), busy))[-1] == (above, 80)
 
 
 def learnt(*readings: tuple[float, float]) -> Any:
     """After stable has used so much a second for so many events a second."""
     pairs = [((5.0, 100.0), (used * 10, events * 10)) for events, used in readings]
-    return amount(*pairs)
+    return amount(*pairs)[0]
 
 
 def test_what_stable_uses_while_it_idles_is_told_apart_once_its_readings_differ_enough() -> None:
@@ -207,11 +246,13 @@ def test_what_stable_uses_while_it_idles_is_told_apart_once_its_readings_differ_
     assert seven._expected(2) == pytest.approx(1.2)
     five = learnt(*[(rate, 1 + 0.1 * rate) for rate in rates[:5]])
     assert five._expected(2) == pytest.approx(2 * 12.5 / 75)
-    for distance, expected in ((2.9, 2 * 2 / 10), (3.1, 1.2)):
+    for distance, expected in ((2.9, 2 * 2 / 10), (3, 2 * 2 / 10), (3.1, 1.2)):
         near = learnt(*[(10 + sign * distance, 2 + 0.1 * sign * distance) for sign in (1, -1) * 3])
         assert near._expected(2) == pytest.approx(expected)
     falling = learnt(*[(rate, 10 - 0.1 * rate) for rate in rates])
     assert falling._expected(2) == pytest.approx(2 * (60 - 10.5) / 105)
+    level = learnt(*[(rate, 2) for rate in rates])
+    assert level._expected(2) == pytest.approx(2 * 12 / 105)
     steep = learnt(*[(rate, 0.2 * rate - 0.5) for rate in rates])
     assert steep._expected(2) == pytest.approx(0.4), "idling costs no less than nothing"
     assert learnt()._expected(2) is None

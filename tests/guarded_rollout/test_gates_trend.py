@@ -143,6 +143,7 @@ def test_twelve_readings_at_different_times_make_a_slope() -> None:
     assert slope_of([(at, 1.0) for at in range(11)]) is None
     assert slope_of([(at, 1.0) for at in range(12)]) is not None
     assert slope_of([(5, float(level)) for level in range(12)]) is None
+    assert slope_of([(at / 20, 1.0) for at in range(12)]) is not None
 
 
 def test_the_error_is_eight_deviations_of_the_line_through_twelve_averages() -> None:
@@ -225,6 +226,10 @@ def test_what_is_used_up_after_the_horizon_is_no_concern() -> None:
     assert outcomes(*LINE, stable=still, limit=100 + 86400.1) == [PASS, PASS]
     assert outcomes(*LINE, stable=still, limit=100 + 3600, horizon_hours=1) == [FAIL, FAIL]
     assert outcomes(*LINE, stable=still, limit=100 + 3600.1, horizon_hours=1) == [PASS, PASS]
+    faster = [2 * level for level in LINE]
+    assert outcomes(*faster, stable=still, limit=200 + 7200, horizon_hours=1) == [FAIL, FAIL]
+    assert outcomes(*faster, stable=still, limit=200 + 7200.1, horizon_hours=1) == [PASS, PASS]
+    assert "used up in 2 h;" in led(*faster, stable=still, limit=200 + 14400)[Action.ALERT].reason
 
 
 def test_a_leak_is_judged_by_how_far_above_stable_it_has_come() -> None:
@@ -325,6 +330,8 @@ def test_a_reading_of_times_is_twenty_values_that_came_since_of_the_same_process
     assert points(25, 50) == 2
     assert points(30, 70, edges=(1.0, math.inf)) == 2
     assert points(35, 90, edges=(1.0, math.inf)) == 3
+    assert points(40, 110) == 3, "other edges again"
+    assert points(45, 130) == 4
 
 
 def test_times_beyond_the_last_edge_are_values_as_well() -> None:
@@ -332,6 +339,9 @@ def test_times_beyond_the_last_edge_are_values_as_well() -> None:
     for turn in range(4):
         one.take(edge(5.0 * turn, requests=20 * turn, seconds=times([9.0] * 20 * turn)))
     assert one.verdict(15).samples == 3
+    for at, values in ((20, 30), (25, 50)):  # of another process
+        one.take(edge(at, requests=values, seconds=times([0.2] * values)))
+    assert one.verdict(25).samples == 4
 
 
 def test_the_growth_of_times_is_that_of_their_quantile() -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from guarded_rollout.errors import ExactUnsupportedError, MergeUnsupportedError, NoDataError
+from guarded_rollout.errors import (
+    ExactUnsupportedError,
+    JournalDamagedError,
+    MergeUnsupportedError,
+    NoDataError,
+)
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.store_file import StoreFile
@@ -130,10 +135,21 @@ def test_what_a_failed_rollback_set_aside_is_left_until_it_is_merged(tmp_path: P
         store.aside("nobody").touch()
         failed = [one for one in asides if journal.rollout(one).outcome is RolloutOutcome.FAILED]
         assert left_aside(found, journal, release) == [asides[one] for one in reversed(failed)]
-        journal.note(rollout, "another", aside=str(asides[failed[1]]))
+        journal.note(rollout, "store_set_aside", aside=str(asides[failed[1]]))
+        journal.note(rollout, "watched", aside=str(asides[failed[1]]))
         journal.note(rollout, REUNITED, aside=str(asides[failed[0]]))
         assert left_aside(found, journal, release) == [asides[failed[1]]]
         unable, release = site(tmp_path, release=release)  # what it cannot merge it leaves
         assert left_aside(unable, journal, release) == []
         nothing, release = site(tmp_path, "none", release=release)
         assert left_aside(nothing, journal, release) == []
+
+
+def test_where_nothing_was_set_aside_the_journal_is_not_read(tmp_path: Path) -> None:
+    """Traffic may be waiting."""
+    found, release = site(tmp_path, store_salvage="true")
+    with Journal.open(tmp_path / "journal.db") as journal:
+        pass
+    with pytest.raises(JournalDamagedError):
+        journal.history()
+    assert left_aside(found, journal, release) == []

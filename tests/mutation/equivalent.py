@@ -38,6 +38,13 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             " < 1 - self._confidence",
         ),
     },
+    "comparisons": {
+        "no edge is beyond infinity": ("if self._edges[far] != math.inf:",),
+        "both are five": (
+            "self._sums = [one + more for one, more in zip(self._sums, (1.0, x, y, x * x, x * y),"
+            " strict=False)]",
+        ),
+    },
     "statistics": {
         "fifty halvings are finer than a number": (
             "for _ in range( 51):",
@@ -62,6 +69,13 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "trend": {
+        "what is added to each of a sum of deviations adds up to zero": (
+            "value = sum((one + middle) * (level - mean) for one, level in zip(x, y, strict=True)) / spread",
+            "value = sum((one - middle) * (level + mean) for one, level in zip(x, y, strict=True)) / spread",
+        ),
+        "where nothing was counted since, nothing is different": (
+            "if before is None or before.edges != read.edges or read.counts[-1] <= before.counts[-1]:",
+        ),
         "both have twelve": (
             "value = sum((one - middle) * (level - mean) for one, level in zip(x, y, strict=False)) / spread",
             "left = sum((level - mean - value * (one - middle)) ** 2 for one, level in"

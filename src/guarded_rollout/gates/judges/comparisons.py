@@ -58,7 +58,7 @@ class RatesComparison:
         self._detector.take((mine[0], mine[1]), (stable[0], stable[1]), at)
 
     def compared(self, mine: Values, stable: Values) -> Compared | None:
-        if mine[1] <= 0 or stable[1] <= 0:
+        if not (mine[1] and stable[1]):
             return None
         return Compared(percent(mine[0], mine[1]), percent(stable[0], stable[1]), " %")
 
@@ -74,9 +74,7 @@ class TimesComparison:
     e, for each e. Asked where stable's quantile was so far, at edges of buckets: r is taken up to the next.
     """
 
-    def __init__(
-        self, ratio: float, alpha: float, q: float, edges: Sequence[float], least: float = 0.0
-    ) -> None:
+    def __init__(self, ratio: float, alpha: float, q: float, edges: Sequence[float], least: float) -> None:
         self._ratio, self._q, self._edges, self._least = ratio, q, edges, least
         self._detector = ShareDetector(alpha)
         self._stable: Values = (0.0,) * len(edges)
@@ -114,7 +112,7 @@ class RatesBefore:
         self._detector.take(mine[0], mine[1], at)
 
     def compared(self, mine: Values, stable: Values) -> Compared | None:
-        if mine[1] <= 0:
+        if not mine[1]:
             return None
         return Compared(percent(*mine), percent(*self._before), " %")
 
@@ -175,7 +173,7 @@ class AmountComparison:
     def take(self, mine: Values, stable: Values, seconds: float, at: float) -> None:
         self._mine = _plus(self._mine, (*mine, seconds))
         self._stable = _plus(self._stable, (*stable, seconds))
-        if self._mine[1] < FEWEST_EVENTS or self._stable[2] <= 0:
+        if self._mine[1] < FEWEST_EVENTS:
             return
         used, events, took = self._mine
         expected = self._expected(events / took)
@@ -200,7 +198,7 @@ class AmountComparison:
     def _expected(self, rate: float) -> float | None:
         """Return what stable would use in a second of so many events; None while that is not known."""
         count, x, y, xx, xy = self._sums
-        if x <= 0:
+        if not x:
             return None
         for_each, idle = y / x, 0.0
         spread = xx / count - (x / count) ** 2
@@ -211,7 +209,7 @@ class AmountComparison:
         return idle + for_each * rate
 
     def compared(self, mine: Values, stable: Values) -> Compared | None:
-        if mine[1] <= 0 or stable[1] <= 0:
+        if not (mine[1] and stable[1]):
             return None
         return Compared(mine[0] / mine[1], stable[0] / stable[1])
 
@@ -223,7 +221,7 @@ class AmountComparison:
 class LevelComparison:
     """A gauge, reading by reading; values are (sum of readings, their number)."""
 
-    def __init__(self, ratio: float, alpha: float, least: float = 0.0) -> None:
+    def __init__(self, ratio: float, alpha: float, least: float) -> None:
         self._ratio, self._least = ratio, least
         self._detector = SignDetector(alpha)
 
@@ -232,7 +230,7 @@ class LevelComparison:
         self._detector.take(level > max(self._least, self._ratio * other), at)
 
     def compared(self, mine: Values, stable: Values) -> Compared | None:
-        if mine[1] <= 0 or stable[1] <= 0:
+        if not (mine[1] and stable[1]):
             return None
         return Compared(mine[0] / mine[1], stable[0] / stable[1])
 

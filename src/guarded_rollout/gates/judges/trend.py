@@ -55,7 +55,7 @@ def slope_of(points: Sequence[tuple[float, float]]) -> Slope | None:
     y = [sum(levels[low:high]) / (high - low) for low, high in pairwise(bounds)]
     middle, mean = sum(x) / BLOCKS, sum(y) / BLOCKS
     spread = sum((one - middle) ** 2 for one in x)
-    if spread <= 0:
+    if not spread:
         return None
     value = sum((one - middle) * (level - mean) for one, level in zip(x, y, strict=True)) / spread
     left = sum((level - mean - value * (one - middle)) ** 2 for one, level in zip(x, y, strict=True))
