@@ -42,14 +42,7 @@ ROOMS: Mapping[str, Room] = {
     "regression": _judge("judges/regression", "regression", "relative", "verdicts"),
     "counters": _judge("window", "window"),
     "verdict": _judge("verdict", "verdicts"),
-    "statistics": Room(
-        f"{GUARD}/gates/statistics.py",
-        (
-            f"{TESTS}/test_gates_detector.py",
-            f"{TESTS}/test_gates_window.py",
-            f"{TESTS}/test_gates_verdicts.py",
-        ),
-    ),
+    "statistics": _judge("statistics", "statistics"),
     "detector": _judge("detector", "detector"),
     "comparisons": _judge("judges/comparisons", "comparisons"),
     "trend": _judge("judges/trend", "trend"),
