@@ -229,8 +229,22 @@ def test_before_anything_was_compared_it_says_so() -> None:
     one.take(service(0))
     one.take(service(0, side=Side.STABLE))
     verdict = one.verdict(0)
-    assert (verdict.outcome, verdict.samples) == (GateOutcome.INSUFFICIENT, 0)
+    assert (verdict.outcome, verdict.samples, verdict.full) == (GateOutcome.INSUFFICIENT, 0, False)
     assert verdict.reason == "the candidate had no traffic over 10 min: there is nothing to compare"
+
+
+def test_readings_of_half_a_second_count() -> None:
+    one = judge_of("worse", gate("worse", kind="regression", threshold=TWICE, **SHARE))
+    for at in range(60):
+        one.take(service(at / 2, **share(6)(at)))
+        one.take(service(at / 2, side=Side.STABLE, **share(0.1)(at)))
+    assert one.verdict(30).failed
+
+
+def test_a_candidate_that_was_never_heard_is_silent_also_where_it_would_be_alone() -> None:
+    one = judge_of("worse", gate("worse", kind="regression", threshold=TWICE, **SHARE))
+    one.take(BEFORE)
+    assert one.verdict(5).reason == "no data for 5 s: nothing was heard yet"
 
 
 @pytest.mark.parametrize(

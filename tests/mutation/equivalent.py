@@ -46,6 +46,8 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "statistics": {
+        "above one the tail is one as well": ("low, high = bad / total, 2.0",),
+        "further terms are one": ("continue",),
         "fifty halvings are finer than a number": (
             "for _ in range( 51):",
             "for _ in range( 49):",
@@ -57,6 +59,18 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
         "there is a sum for each weight": (
             "for one, (for_bad, for_good) in zip(self._sums, self._weights, strict=False):",
+        ),
+    },
+    "regression": {
+        "only of the candidate it matters whether it is published": ("return False",),
+        "there are two sides": (
+            "if len(self._waiting) >= len(SIDES):  # only what was counted over the same time is compared",
+        ),
+        "only differences of a running total are asked for": (
+            "total, readings = self._levels.get(sample.side, (0.0, 1.0))",
+            "total, readings = self._levels.get(sample.side, (0.0, -1.0))",
+            "total, readings = self._levels.get(sample.side, ( 1.0, 0.0))",
+            "total, readings = self._levels.get(sample.side, ( -1.0, 0.0))",
         ),
     },
     "counters": {

@@ -38,7 +38,7 @@ class _Tests:
     before: Comparison | None = None
 
     def take(self, mine: Values, stable: Values, seconds: float, at: float) -> None:
-        if stable[-1] > 0:
+        if stable[-1]:
             self.now.take(mine, stable, seconds, at)
         if self.before is not None:
             self.before.take(mine, stable, seconds, at)
@@ -81,7 +81,7 @@ class _Question:
         if counts is None:
             return False
         if sample.side is Side.BEFORE:
-            self._before = counts if counts[-1] > 0 else None
+            self._before = counts
             self._begin()
             return True
         increment = self._windows[sample.side].take(sample.at, counts, sample.started_at)
@@ -256,7 +256,7 @@ class RegressionJudge(Judge):
         if evidence.conclusive and compared is not None and not self._worse(compared, limit):
             # Worse since less than the window: the good times before it are no credit.
             of_late = question.seen(now, self._began_at + evidence.since)
-            if of_late[0] is not None and of_late[1][0] >= needed:
+            if of_late[1][0] >= needed:
                 compared, (fewest, side), window = of_late
         if compared is None:
             reason = self._too_few(fewest, side)
