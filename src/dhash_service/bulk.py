@@ -25,14 +25,15 @@ from dhash_service.documents import Extraction, is_document
 from dhash_service.documents.extraction import HEADER_WITHIN
 from dhash_service.documents.files import Answer, FileReader
 from dhash_service.errors import BusyError, DhashError, RefusedByBankError, TakenDownError, as_error
-from dhash_service.facts import UNLABELLED, Label, Match, Neighbour, Picture, Source
+from dhash_service.facts import UNLABELLED, Label, Match, Picture, Source
 from dhash_service.files import read_file
 from dhash_service.matcher import Matcher
 from dhash_service.pictures.formats import SUFFIXES, sniff
 from dhash_service.search.feed import Position
+from dhash_service.search.index import Found
 from dhash_service.settings import Settings
 from dhash_service.store.files import is_settled, seen_id
-from dhash_service.store.recorder import Registered
+from dhash_service.store.recorder import Candidate, Registered
 from dhash_service.store.repository import chunks
 from dhash_service.store.sightings import path_label
 from dhash_service.store.store import Store
@@ -349,13 +350,10 @@ class Keeper:
         refused = self._store.refused([picture.id for _, picture, _ in pictures])
         after = self._matcher.follower.position  # before matching: the writer looks at what came since
         new = [picture for _, picture, _ in pictures if picture.sha256 not in known]
-        matches = dict(
-            zip(
-                (picture.id for picture in new),
-                self._matcher.match_all([picture.fingerprint for picture in new]),
-                strict=True,
-            )
-        )
+        fingerprints = [picture.fingerprint for picture in new]
+        searches = self._matcher.search_all(fingerprints)
+        matches = self._matcher.judge_all(fingerprints, searches)
+        judged = dict(zip((picture.id for picture in new), zip(matches, searches, strict=True), strict=True))
         written: list[Future[Registered] | Future[None] | DhashError] = []
         for place, picture, source in pictures:
             file = files[place]
@@ -364,11 +362,17 @@ class Keeper:
             elif error := refused.get(picture.id):
                 written.append(error)
             else:
-                written.append(self._add(file, picture, source, matches[picture.id], after))
+                written.append(self._add(file, picture, source, *judged[picture.id], after))
         return written
 
     def _add(
-        self, file: File, picture: Picture, source: Source | None, match: Match, after: Position | None
+        self,
+        file: File,
+        picture: Picture,
+        source: Source | None,
+        match: Match,
+        found: Found,
+        after: Position | None,
     ) -> "Future[Registered] | DhashError":
         try:
             banks = self._banks.matches(
@@ -378,8 +382,9 @@ class Keeper:
         except DhashError as error:
             return error
 
-        def judge(newer: Sequence[Neighbour] = ()) -> Match:
-            return queued_by(banks, self._matcher.match(picture.fingerprint, newer))
+        def judge(newer: Sequence[Candidate]) -> Match:
+            (match,) = self._matcher.judge_all([picture.fingerprint], [found], newer)
+            return queued_by(banks, match)
 
         unseen = self._matcher.unseen(after, judge)
         return self._store.add_image(picture, queued_by(banks, match), source, file.label, unseen)

@@ -14,11 +14,8 @@ from dhash_service.search.follower import Follower
 from dhash_service.search.index import Found, HammingIndex, Index
 from dhash_service.settings import Settings
 from dhash_service.store import bands
-from dhash_service.store.recorder import Unseen
+from dhash_service.store.recorder import Candidate, Unseen
 from dhash_service.store.store import Store
-
-EVERYTHING = Position((2**63 - 1,))
-"""Beyond the newest fingerprint that there will ever be."""
 
 CANDIDATES = 16
 """Neighbours fetched to judge a match: the nearest, its runner-up, and room for hidden or repeated ones."""
@@ -91,68 +88,66 @@ class Matcher:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def match(self, fingerprint: Fingerprint, newer: Sequence[Neighbour] = ()) -> Match:
-        """Judge a fingerprint by the known images, and by `newer` ones that the index may not have yet."""
-        (judged,) = self.match_all([fingerprint], newer)
+    def match(self, fingerprint: Fingerprint) -> Match:
+        """Judge a fingerprint by the known images."""
+        (judged,) = self.judge_all([fingerprint], self.search_all([fingerprint]))
         return judged
 
-    def match_all(
+    def search_all(self, fingerprints: Sequence[Fingerprint]) -> list[Found]:
+        """All that `judge_all` needs of the index about each."""
+        values = [fingerprint.value for fingerprint in fingerprints]
+        return self.index.search_many(values, self._radius, CANDIDATES)
+
+    def judge_all(
         self,
         fingerprints: Sequence[Fingerprint],
-        newer: Sequence[Neighbour] = (),
+        searches: Sequence[Found],
+        newer: Sequence[Candidate] = (),
         read: dict[int, Image] | None = None,
     ) -> list[Match]:
-        """The same for each of many, the nearest ones with their names.
+        """Judge each by what a search found and by `newer` ones; the nearest ones with their names.
 
-        All are judged by what the index holds, and only the nearest are read, together: from `read`, by key,
-        which is given what it lacks, or from the store.
+        Only the nearest are read, together: from `read`, by key, which is given what it lacks, or from the
+        store.
         """
         judged: dict[int, Match] = {}
         read = {} if read is None else read
         gone: set[int] = set()
         while left := [place for place in range(len(fingerprints)) if place not in judged]:
-            values = [fingerprints[place].value for place in left]
-            found = self.index.search_many(values, self._radius, CANDIDATES)
-            made = [
-                self._judged(fingerprints[place], each, gone, newer)
-                for place, each in zip(left, found, strict=True)
-            ]
-            unread = {near[1] for _, near in made if near and isinstance(near[1], int)} - read.keys()
+            made = [self._judged(fingerprints[place], searches[place], gone, newer) for place in left]
+            unread = {near[2] for _, near in made if near and isinstance(near[2], int)} - read.keys()
             read |= self._store.named_by_key(list(unread))
             gone |= unread - read.keys()  # taken out of search just now, and perhaps by somebody else
             for place, (match, near) in zip(left, made, strict=True):
                 if near is None:
                     judged[place] = match
-                elif isinstance(near[1], Neighbour):
-                    judged[place] = replace(match, nearest=near[1])
-                elif image := read.get(near[1]):  # or it is gone: once more, without it
+                elif image := near[2] if isinstance(near[2], Image) else read.get(near[2]):
                     judged[place] = replace(match, nearest=Neighbour(image, near[0]))
+                # or it is gone: once more, without it
         return [self._queued(judged[place]) for place in range(len(fingerprints))]
 
     def _judged(
-        self,
-        fingerprint: Fingerprint,
-        found: Found,
-        gone: set[int],
-        newer: Sequence[Neighbour],
-    ) -> tuple[Match, tuple[int, int | Neighbour] | None]:
-        """The judgement without the nearest image; its distance, and the image itself or its key."""
-        near: list[tuple[int, int, int | Neighbour]] = [
+        self, fingerprint: Fingerprint, found: Found, gone: set[int], newer: Sequence[Candidate]
+    ) -> tuple[Match, Candidate | None]:
+        """The judgement without the nearest image, and which that is."""
+        near: list[Candidate] = [
             (distance, value, key)
             for (key, distance), value in zip(found.hits, found.values, strict=True)
             if key not in gone
         ]
-        near += [(each.distance, each.image.fingerprint.value, each) for each in newer]
-        nearest_first = sorted(near, key=itemgetter(0))
+        if newer:
+            there = gone.union(hit.key for hit in found.hits)
+            near += [each for each in newer if isinstance(each[2], Image) or each[2] not in there]
+            near.sort(key=itemgetter(0))
         judged = judge(
-            [(distance, value) for distance, value, _ in nearest_first],
+            [(distance, value) for distance, value, _ in near],
             fingerprint,
-            len(self.index) + len(newer),
+            len(self.index) + sum(isinstance(each[2], Image) for each in newer),
             radius=self._radius,
             review_below=self._review_below,
-            crowded=found.crowded,
+            crowded=found.crowded and near[:1] != [] and near[0][0] == found.hits[0].distance,
         )
-        return judged, (nearest_first[0][0], nearest_first[0][2]) if nearest_first else None
+        return judged, near[0] if near else None
 
     def _queued(self, judged: Match) -> Match:
         """The match, but that nobody is asked about what the settings leave out of the queue."""
@@ -160,15 +155,9 @@ class Matcher:
             return judged
         return replace(judged, status=Status.MATCHED if judged.nearest else Status.NEW)
 
-    def unseen(self, after: Position | None, judge: Callable[[Sequence[Neighbour]], Match]) -> Unseen | None:
+    def unseen(self, after: Position | None, judge: Callable[[Sequence[Candidate]], Match]) -> Unseen | None:
         """Tells the writer how to judge again, with what came after the index's position before matching."""
-        if after is None:
-            return None
-
-        def reached() -> Position:
-            return self.follower.position or after if self.index.follows else EVERYTHING
-
-        return Unseen(after, self._radius, judge, reached)
+        return None if after is None else Unseen(after, self._radius, judge)
 
     def catch_up(self) -> bool:
         """Return once everything can be found that was committed before; False where it cannot be read."""

@@ -61,9 +61,10 @@ from dhash_service.metrics import Metrics
 from dhash_service.pictures.fingerprint import read_picture
 from dhash_service.pictures.samples import Samples
 from dhash_service.search.feed import Position
+from dhash_service.search.index import Found
 from dhash_service.settings import Settings
 from dhash_service.store.durability import durability
-from dhash_service.store.recorder import Registered
+from dhash_service.store.recorder import Candidate, Registered
 from dhash_service.store.repository import chunks
 from dhash_service.store.store import Store
 
@@ -106,6 +107,7 @@ class Looked:
 
     picture: Picture
     match: Match
+    found: Found
     after: Position | None
     read: dict[int, Image]
     banks: Sequence[BankMatch] = ()
@@ -328,8 +330,13 @@ class Service:
             self.matcher.require_current()  # nobody looks again at what came since
         after = self.matcher.follower.position  # before matching: the writer looks at what came since
         read: dict[int, Image] = {}
-        matches = self.matcher.match_all([picture.fingerprint for picture in pictures], read=read)
-        return [Looked(picture, match, after, read) for picture, match in zip(pictures, matches, strict=True)]
+        fingerprints = [picture.fingerprint for picture in pictures]
+        searches = self.matcher.search_all(fingerprints)
+        matches = self.matcher.judge_all(fingerprints, searches, read=read)
+        return [
+            Looked(picture, match, found, after, read)
+            for picture, match, found in zip(pictures, matches, searches, strict=True)
+        ]
 
     def _with_banks(
         self, looked: Submission | Looked, data: bytes | None, register: bool
@@ -351,8 +358,10 @@ class Service:
     ) -> Future[Registered]:
         """Write a picture; it is judged again if one like it came while it was being matched."""
 
-        def judge(newer: Sequence[Neighbour]) -> Match:
-            (match,) = self.matcher.match_all([looked.picture.fingerprint], newer, looked.read)
+        def judge(newer: Sequence[Candidate]) -> Match:
+            (match,) = self.matcher.judge_all(
+                [looked.picture.fingerprint], [looked.found], newer, looked.read
+            )
             return queued_by(looked.banks, match)
 
         unseen = self.matcher.unseen(looked.after, judge)

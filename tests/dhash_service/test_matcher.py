@@ -50,11 +50,12 @@ def test_what_was_read_is_not_read_again(store_url: str) -> None:
         assert matcher.follower.catch_up()
         asked = picture("asked", 1).fingerprint
         read: dict[int, Image] = {}
-        (first,) = matcher.match_all([asked], read=read)
+        found = matcher.search_all([asked])
+        (first,) = matcher.judge_all([asked], found, read=read)
         assert list(read.values()) == [known]
         (key,) = read
         store.see(known.id, LABEL).result(30)
-        assert matcher.match_all([asked], read=read) == [first]
-        (fresh,) = matcher.match_all([asked])
+        assert matcher.judge_all([asked], found, read=read) == [first]
+        fresh = matcher.match(asked)
         assert fresh.nearest is not None
         assert fresh.nearest.image == replace(read[key], names=("a.jpg",), tags=("x", "y"), sightings=1)

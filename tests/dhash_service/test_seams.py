@@ -21,7 +21,7 @@ SEAMS = [
     "bytes",
     "documents.picture",
     "store.with_digests",
-    "matcher.match_all",
+    "matcher.judge_all",
     "banks.matches",
     "store.add_image",
 ]

@@ -205,6 +205,12 @@ class Bank:
         keys = np.concatenate((self.segment.keys[places], self.log.keys[recent[recently]]))
         bits = np.concatenate((bits, recent_distances[recently]))
         values = np.concatenate((values, self.log.values[recent[recently]]))
+        if len(keys) > max(limit, MANY):  # of those as near as the last one wanted, sort the oldest alone
+            (tied,) = (bits == farthest).nonzero()
+            needed = limit - (len(keys) - len(tied))
+            kept = np.ones(len(keys), bool)
+            kept[tied[np.argpartition(keys[tied], needed - 1)[needed:]]] = False
+            keys, bits, values = keys[kept], bits[kept], values[kept]
         order = np.lexsort((keys, bits))[:limit]
         hits = tuple(map(Hit, keys[order].tolist(), bits[order].tolist()))
         theirs = tuple(values[order].tolist())
@@ -269,5 +275,7 @@ def _farthest_needed(distances: Distances, counts: Places, wanted: int) -> int:
 
 
 def _crowded(values: Values, counts: Places) -> bool:
+    if (total := int(counts.sum())) < CROWD or (values == values[0]).all():
+        return total >= CROWD
     _, which = np.unique(values, return_inverse=True)
     return bool(np.bincount(which, counts).max() >= CROWD)

@@ -4,6 +4,7 @@ Whoever is called here is the only writer of the store at that moment: what it r
 writes. Every insert passes over a row that is there already, so writing a fact twice changes nothing.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +23,6 @@ from dhash_service.facts import (
     Image,
     Label,
     Match,
-    Neighbour,
     Picture,
     Sha256,
     Source,
@@ -56,18 +56,21 @@ from dhash_service.store.visibility import hidden_image
 Row = dict[str, Any]
 
 
+Candidate = tuple[int, int, int | Image]
+"""A picture near another: the bits that differ, its fingerprint, and its key in the feed; or the picture
+itself, where it is about to be committed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unseen:
     """Tells how to match a picture again with those that came `after` the position it was matched at.
 
-    Only pictures within `radius` bits count. `match` knows those up to the position that it has `reached` by
-    now, and is given the others, nearest first.
+    Only pictures within `radius` bits count: `match` is given them, the oldest first.
     """
 
     after: Position
     radius: int
-    match: Callable[[Sequence[Neighbour]], Match]
-    reached: Callable[[], Position]
+    match: Callable[[Sequence[Candidate]], Match]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +134,9 @@ class Recorder:
         hidden = [id for id in here if id not in known]
         erasure.refuse(connection, [id for id in firsts if id not in here])
         erasure.refuse_hidden(connection, [id for id in hidden if not firsts[id].as_admin])
-        matches = self._matches(connection, list(firsts.values()), now)
-        self._insert_images(connection, [item.picture for item in firsts.values()], hidden, now)
         kept = {id: self._image(item.picture, now) for id, item in firsts.items()}
+        matches = self._matches(connection, list(firsts.values()), kept)
+        self._insert_images(connection, [item.picture for item in firsts.values()], hidden, now)
         ids = {id: new_id() for id in firsts}
         add(
             connection,
@@ -152,38 +155,30 @@ class Recorder:
         )
         return answers
 
-    def _matches(self, connection: Connection, new: Sequence[NewImage], now: datetime) -> dict[UUID, Match]:
+    def _matches(
+        self, connection: Connection, new: Sequence[NewImage], kept: Mapping[UUID, Image]
+    ) -> dict[UUID, Match]:
         """The match of each, made again where one near it was committed since, or stands before it here."""
         found = {item.picture.id: item.match for item in new}
         positions = [item.unseen.after for item in new if item.unseen]
         if not positions:
             return found
         require_same(connection, positions)
-        marks = [position.marks[0] for position in positions]
-        rows = NEWER.rows(driver_of(connection), after=min(marks))
-        ids = [row.image_id for row in rows] + list(found)
+        rows = NEWER.rows(driver_of(connection), after=min(position.marks[0] for position in positions))
+        keys = [row.seq for row in rows]
         values = [row.value for row in rows] + [item.picture.fingerprint.value for item in new]
         compared = np.array(values, np.uint64)
-        images = {item.picture.id: self._image(item.picture, now) for item in new}
+        candidates = [*keys, *(kept[item.picture.id] for item in new)]
         for place, item in enumerate(new, len(rows)):
             if item.unseen is None:
                 continue
-            distances = np.bitwise_count(compared[:place] ^ compared[place])
-            near = np.flatnonzero(distances <= item.unseen.radius).tolist()
-            if not near:
-                continue
-            # Our own commits are in the index by now: most often, only what stands before it here is not.
-            reached = item.unseen.reached().marks[0]
-            strange = {
-                ids[at]: int(distances[at]) for at in near if at >= len(rows) or rows[at].seq > reached
-            }
-            unread = strange.keys() - images.keys()
-            if unread:
-                driver = driver_of(connection)
-                images |= images_by_id(driver, unread, self._algorithm)
-            neighbours = [Neighbour(images[id], bits) for id, bits in strange.items() if id in images]
-            neighbours.sort(key=lambda neighbour: neighbour.distance)
-            found[item.picture.id] = item.unseen.match(neighbours)
+            first = bisect_right(keys, item.unseen.after.marks[0])
+            distances = np.bitwise_count(compared[first:place] ^ compared[place])
+            (near,) = (distances <= item.unseen.radius).nonzero()
+            if len(near):
+                bits, places = distances[near].tolist(), (near + first).tolist()
+                newer = [(each, values[at], candidates[at]) for each, at in zip(bits, places, strict=True)]
+                found[item.picture.id] = item.unseen.match(newer)
         return found
 
     def add_sightings(self, connection: Connection, new: Sequence[NewSighting]) -> list[None]:
@@ -458,9 +453,9 @@ def adding(table: Table) -> Adding:
 
 
 NEWER = Prompt(
-    select(fingerprints.c.seq, fingerprints.c.value, fingerprints.c.image_id).where(
-        fingerprints.c.seq > bindparam("after")
-    )
+    select(fingerprints.c.seq, fingerprints.c.value)
+    .where(fingerprints.c.seq > bindparam("after"))
+    .order_by(fingerprints.c.seq)
 )
 PRESENT = Prompt(select(images.c.id).where(images.c.id.in_(bindparam("wanted", expanding=True))))
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from dhash_service.cli import db, serve
 from dhash_service.cli.app import app
 from dhash_service.errors import SettingError, StoreSchemaError
-from dhash_service.facts import UNLABELLED, Match, Neighbour, Role
+from dhash_service.facts import UNLABELLED, Match, Role
 from dhash_service.matcher import Matcher
 from dhash_service.search.index import HammingIndex
 from dhash_service.search.probes import WIDEST, probes
@@ -22,6 +22,7 @@ from dhash_service.settings import Settings
 from dhash_service.store import bands, check
 from dhash_service.store.engine import connect, reading
 from dhash_service.store.loading import Loaded
+from dhash_service.store.recorder import Candidate
 from dhash_service.store.store import Store
 from tests.dhash_service.serving import dhash, serving
 from tests.dhash_service.store.databases import sqlite_file
@@ -168,7 +169,7 @@ def test_a_matcher_finds_what_was_kept_at_once_and_no_longer_what_was_hidden(lar
 
 
 def test_what_a_replica_kept_a_moment_ago_is_matched_once(large: Store, postgres_url: str) -> None:
-    """The search has it already; told by the writer too, it would stand there twice, as its own rival."""
+    """The search has it, and the writer says it too: standing there twice, it would be its own rival."""
     told: list[int] = []
     value = 0x0123_4567_89AB_CDEF
     with Matcher(large, Settings.load(index="store", store=postgres_url)) as matcher:
@@ -178,12 +179,15 @@ def test_what_a_replica_kept_a_moment_ago_is_matched_once(large: Store, postgres
             first = other.add_image(picture("first", value), NEW).result(30).image
         second = picture("second", value ^ 1)
 
-        def judge(newer: Sequence[Neighbour]) -> Match:
+        (found,) = matcher.search_all([second.fingerprint])
+
+        def judge(newer: Sequence[Candidate]) -> Match:
             told.append(len(newer))
-            return matcher.match(second.fingerprint, newer)
+            (judged,) = matcher.judge_all([second.fingerprint], [found], newer)
+            return judged
 
         kept = large.add_image(second, NEW, unseen=matcher.unseen(after, judge)).result(30).match
-    assert (told, kept.runner_up) == ([0], None)
+    assert (told, kept.runner_up) == ([1], None)
     assert kept.nearest
     assert kept.nearest.image.id == first.id
 

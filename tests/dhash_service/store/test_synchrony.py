@@ -117,7 +117,7 @@ def test_a_server_that_takes_no_writes_is_said_and_left(pair: Pair) -> None:
         with pytest.raises(StoreDemotedError, match="recovery"):
             store.add_image(picture("refused"), NEW).result(30)
         after = store.feed.changes(None).position
-        unseen = Unseen(after, 10, lambda newer: NEW, lambda: after)
+        unseen = Unseen(after, 10, lambda newer: NEW)
         pair.promote()
         with pytest.raises(StoreUnreachableError, match="failed over"):
             store.add_image(picture("matched before"), NEW, unseen=unseen).result(30)
