@@ -19,6 +19,7 @@ import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from dhash_service.errors import BusyError, DhashError, StoreError
 from dhash_service.facts import Outcome
 
 BUCKETS = tuple(
@@ -91,6 +92,22 @@ class Metrics:
     def count_image(self, outcome: Outcome, number: int = 1) -> None:
         """Count an image (or a document that gave none)."""
         self._images.labels(outcome.value).inc(number)
+
+    @contextmanager
+    def counting(self, number: int = 1) -> Iterator[None]:
+        """Count how a file ended: `number` pictures that went well, or one that did not."""
+        try:
+            yield
+        except (BusyError, StoreError):  # says nothing about the file
+            raise
+        except DhashError as error:
+            self.count_image(error.outcome)
+            raise
+        except Exception:
+            self.count_image(Outcome.FAILED)
+            raise
+        if number:
+            self.count_image(Outcome.OK, number)
 
     @contextmanager
     def hashing(self) -> Iterator[None]:

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     port: int = Field(3000, ge=0, le=65535, description="port to listen on")
     uds: Path | None = Field(None, description="unix socket to listen on instead of host and port")
     processes: int = Field(1, ge=1, le=64, description="server processes")
-    threads: int = Field(0, ge=0, description="hashing threads per process; 0: one more than cores")
+    threads: int = Field(0, ge=0, description="hashing threads per process; 0: as many as cores, at least 2")
     drain_seconds: int = Field(30, ge=0, description="after SIGTERM: time for requests in flight to finish")
 
     keep_originals: bool = Field(False, description="keep every submitted file, content-addressed")

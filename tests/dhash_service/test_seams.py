@@ -87,6 +87,6 @@ def test_what_is_raised_after_the_commit_still_answers(
     def kept(*_: object) -> None:
         raise made(kind)
 
-    monkeypatch.setattr(service, "_kept", kept)
+    monkeypatch.setattr(service._submitter, "kept", kept)
     with pytest.raises((kind, DhashError)):
         asyncio.run(asyncio.wait_for(service.submit(jpeg(80, 60, hash(kind.__name__) % 1000)), SECONDS))

@@ -56,9 +56,7 @@ def spoiled(name: str, old: str, new: str) -> Callable[[Sandbox], None]:
 
 
 SEARCH = "        (found,) = await self.search_many([value], radius, limit, skip)\n"
-LOOKED = (
-    "        matches = self.matcher.match_all([picture.fingerprint for picture in pictures], read=read)\n"
-)
+LOOKED = "        fingerprints = [picture.fingerprint for picture in pictures]\n"
 SPOILT = """        if @BEGUN@:
             pictures = [
                 replace(one, fingerprint=replace(one.fingerprint, value=one.fingerprint.value ^ 0xFF00))
@@ -112,7 +110,7 @@ WORSE = [
     Worse(
         "wide JPEGs have another fingerprint",
         spoiled(
-            "service.py",
+            "submitting.py",
             LOOKED,
             SPOILT.replace("@BEGUN@", BEGUN) + LOOKED,
         ),

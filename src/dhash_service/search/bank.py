@@ -209,7 +209,7 @@ class Bank:
             (tied,) = (bits == farthest).nonzero()
             needed = limit - (len(keys) - len(tied))
             kept = np.ones(len(keys), bool)
-            kept[tied[np.argpartition(keys[tied], needed - 1)[needed:]]] = False
+            kept[tied[np.argsort(keys[tied], kind="stable")[needed:]]] = False  # most are in order
             keys, bits, values = keys[kept], bits[kept], values[kept]
         order = np.lexsort((keys, bits))[:limit]
         hits = tuple(map(Hit, keys[order].tolist(), bits[order].tolist()))
