@@ -270,6 +270,15 @@ def test_a_crowd_is_flagged_and_counted_across_segment_and_log() -> None:
     assert index.search(5, 10, 3) == Found((Hit(-1, 0), Hit(0, 0), Hit(2, 0)), CROWD - 1, False, (5, 5, 5))
 
 
+def test_of_many_as_near_the_oldest_are_found_in_whatever_order_they_came() -> None:
+    random = np.random.default_rng(5)
+    rows = {key: 1 << key % 3 for key in random.permutation(400).tolist()}
+    index = index_of(rows)
+    for limit in (1, 16, 100, 399):
+        assert index.search(0, 1, limit) == by_comparing(rows, 0, 1, limit)
+        assert index.search(1, 2, limit) == by_comparing(rows, 1, 2, limit)
+
+
 def test_a_crowd_behind_the_nearest_is_no_matter() -> None:
     index = index_of(dict.fromkeys(range(CROWD), 5) | {-3: 4})
     assert index.search(4, 10, 2) == Found((Hit(-3, 0), Hit(0, 1)), CROWD + 1, False, (4, 5))
