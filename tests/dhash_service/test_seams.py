@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from dhash_service.errors import DhashError
 from dhash_service.facts import UNLABELLED
 from dhash_service.metrics import Metrics
-from dhash_service.service import Service, Submission
+from dhash_service.service import Service
 from dhash_service.settings import Settings
+from dhash_service.submitting import Submission
 from tests.dhash_service.exceptions import KINDS, made
 from tests.dhash_service.store.databases import sqlite_file
 from tests.pictures import jpeg

@@ -23,9 +23,10 @@ from dhash_service.facts import (
     Verdict,
 )
 from dhash_service.matcher import Neighbourhood
-from dhash_service.service import DocumentSubmission, Submission
+from dhash_service.service import DocumentSubmission
 from dhash_service.store import review
 from dhash_service.store.sightings import SightingPage
+from dhash_service.submitting import Submission
 
 Hash = Field(
     description="fingerprint, 16 hex digits", pattern="^[0-9a-f]{16}$", examples=["8f0f0f1f3f7fff00"]

@@ -16,8 +16,9 @@ from dhash_service.facts import Image, Lookup, Match, Neighbour, Status
 from dhash_service.matcher import Neighbourhood
 from dhash_service.pictures.formats import sniff
 from dhash_service.search.confidence import BITS, COPY, Reason
-from dhash_service.service import DocumentSubmission, Submission
+from dhash_service.service import DocumentSubmission
 from dhash_service.store.verdicts import Judged
+from dhash_service.submitting import Submission
 from dhash_service.web.asked import DEEPEST, RADII
 from dhash_service.web.words import SKIPPED, TURNED, differ, headline, percent, sentences
 

@@ -23,8 +23,9 @@ from dhash_service.errors import BadRequestError, DhashError, NotFoundError, Sto
 from dhash_service.facts import Image, Sha256, image_id
 from dhash_service.pictures.formats import FURTHER, Format
 from dhash_service.pictures.thumbnail import drawn_bits
-from dhash_service.service import Service, Submission
+from dhash_service.service import Service
 from dhash_service.store.sightings import SightingFilter, file_label
+from dhash_service.submitting import Submission
 from dhash_service.web.asked import RADII, Asked, Kind, kind_of
 from dhash_service.web.browse import Browsed, BrowsedPart, browse
 from dhash_service.web.found import (
