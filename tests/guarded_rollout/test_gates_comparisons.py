@@ -93,6 +93,8 @@ def test_the_least_time_that_matters_and_the_last_bucket_are_no_evidence() -> No
     test.take((20, 20), (2, 10), 2.5 / 11, 10)
     assert least.evidence == test.evidence != NONE
     assert last.evidence is NONE
+    vars(last)["_detector"] = None  # it is asked nothing
+    last.take((0, 0, 0, 0, 20), (0, 6, 8, 10, 10), 5, 15)
 
 
 def test_a_stable_that_has_seen_one_request_is_asked() -> None:
@@ -113,9 +115,10 @@ def test_the_quantiles_of_both_are_told() -> None:
 def test_times_are_held_against_what_stables_were_before() -> None:
     one = TimesBefore(2, ALPHA, 0.5, EDGES, 0, (0, 600, 800, 900, 1000))
     test = LimitDetector(rate_at_most(400, 1000, ALPHA), ALPHA)
-    one.take((0, 1, 2, 20, 32), (), 5, 10)
-    test.take(30, 32, 10)
+    one.take((0, 1, 1, 10, 12), (), 5, 10)
+    test.take(11, 12, 10)
     assert one.evidence == test.evidence != NONE
+    assert not one.evidence.conclusive
 
 
 class Answers(list[tuple[bool, float]]):

@@ -47,7 +47,36 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "statistics": {
         "above one the tail is one as well": ("low, high = bad / total, 2.0",),
-        "further terms are one": ("continue",),
+        "further terms of the fraction are one, and cost only time": (
+            "continue",
+            "for m in range(1, 10001):",
+            "for m in range(1, 9999):",
+            "if abs(c / d - 1.0) < 1e-14:",
+            "if abs(c + d - 1.0) < 1e-14:",
+            "if abs(c * d + 1.0) < 1e-14:",
+            "if abs(c * d / 1.0) < 1e-14:",
+            "if abs(c * d - 1.0) <= 1e-14:",
+            "if abs(c * d - 1.0) == 1e-14:",
+            "if abs(c * d - 1.0) < -0.99999999999999:",
+        ),
+        "on either side of where it is turned round the fraction comes to the same": (
+            "if x > (a + 1) / (a + b + 1):",
+            "if x > (a + 1) / (a + b + 3):",
+            "if x >= (a + 1) / (a + b + 2):",
+        ),
+        "beyond its range the symmetry gives one as well": (
+            "if x <= 0 or x >= 2:",
+            "if x <= 0 or x == 1:",
+        ),
+        "no edge is beyond infinity": ("if high >= math.inf:",),
+        "where all were bad it begins and ends at one": ("if bad > total:",),
+        "a chance is never exactly alpha": ("if 1 - binomial_tail(bad + 1, total, middle) >= alpha:",),
+        "a wider beginning is halved as well": ("low, high = bad - total, 1.0",),
+        "a term is never exactly as small": (
+            "return value if abs(value) >= tiny else tiny",
+            "return value if abs(value) != tiny else tiny",
+            "tiny = -1.0",
+        ),
         "fifty halvings are finer than a number": (
             "for _ in range( 51):",
             "for _ in range( 49):",
@@ -83,6 +112,7 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "trend": {
+        "no limit is beyond infinity": ("if found is None or self._limit >= math.inf:",),
         "what is added to each of a sum of deviations adds up to zero": (
             "value = sum((one + middle) * (level - mean) for one, level in zip(x, y, strict=True)) / spread",
             "value = sum((one - middle) * (level + mean) for one, level in zip(x, y, strict=True)) / spread",
