@@ -37,6 +37,7 @@ def test_a_share_is_held_against_stables_meanwhile() -> None:
     assert one.evidence == test.evidence != NONE
     assert one.compared((9, 45), (1, 50)) == Compared(20, 2, " %")
     assert one.compared((1, 1), (0, 1)) == Compared(100, 0, " %")
+    assert one.compared((0, 1), (1, 1)) == Compared(0, 100, " %")
     assert one.compared((0, 0), (1, 50)) is None
     assert one.compared((9, 45), (0, 0)) is None
 
@@ -155,6 +156,7 @@ def test_levels_are_told_and_judged_by_their_signs() -> None:
     assert one.evidence == test.evidence != NONE
     assert one.compared((900, 3), (300, 2)) == Compared(300, 150)
     assert one.compared((1, 1), (0, 1)) == Compared(1, 0)
+    assert one.compared((0, 1), (1, 1)) == Compared(0, 1)
     assert one.compared((0, 0), (1, 1)) is one.compared((1, 1), (0, 0)) is None
 
 
@@ -195,6 +197,7 @@ def test_amounts_are_told_and_judged_by_their_signs() -> None:
     assert one.evidence == test.evidence != NONE
     assert one.compared((10, 100), (5, 100)) == Compared(0.1, 0.05)
     assert one.compared((1, 1), (0, 1)) == Compared(1, 0)
+    assert one.compared((0, 1), (1, 1)) == Compared(0, 1)
     assert one.compared((0, 0), (5, 100)) is one.compared((5, 100), (0, 0)) is None
 
 

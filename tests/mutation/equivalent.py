@@ -40,6 +40,7 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "comparisons": {
         "no edge is beyond infinity": ("if self._edges[far] != math.inf:",),
+        "nothing is counted less than zero": ("if total != 0:",),
         "both are five": (
             "self._sums = [one + more for one, more in zip(self._sums, (1.0, x, y, x * x, x * y),"
             " strict=False)]",
@@ -56,20 +57,22 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "if abs(c * d + 1.0) < 1e-14:",
             "if abs(c * d / 1.0) < 1e-14:",
             "if abs(c * d - 1.0) <= 1e-14:",
+            "if abs(c * d - 2.0) < 1e-14:",
+            "if abs(c * d - 0.0) < 1e-14:",
             "if abs(c * d - 1.0) == 1e-14:",
             "if abs(c * d - 1.0) < -0.99999999999999:",
         ),
         "on either side of where it is turned round the fraction comes to the same": (
             "if x > (a + 1) / (a + b + 1):",
-            "if x > (a + 1) / (a + b + 3):",
-            "if x >= (a + 1) / (a + b + 2):",
+            "if x > (a + 2) / (a + b + 2):",
         ),
         "beyond its range the symmetry gives one as well": (
             "if x <= 0 or x >= 2:",
+            "if x <= 0 or x > 1:",
             "if x <= 0 or x == 1:",
         ),
         "no edge is beyond infinity": ("if high >= math.inf:",),
-        "where all were bad it begins and ends at one": ("if bad > total:",),
+        "where all were bad it begins and ends at one": ("if bad > total:", "if bad == total:"),
         "a chance is never exactly alpha": ("if 1 - binomial_tail(bad + 1, total, middle) >= alpha:",),
         "a wider beginning is halved as well": ("low, high = bad - total, 1.0",),
         "a term is never exactly as small": (
