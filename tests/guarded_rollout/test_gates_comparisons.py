@@ -132,6 +132,7 @@ class Answers(list[tuple[bool, float]]):
 @pytest.mark.parametrize(
     ("least", "mine", "stable", "above"),
     [
+        (0, (899, 3), (300, 2), False),
         (0, (900, 3), (300, 2), False),
         (0, (901, 3), (300, 2), True),
         (0, (0.5, 1), (0, 1), True),
