@@ -447,12 +447,13 @@ def test_silence_is_no_data_and_never_a_pass(name: str) -> None:
 
 def test_silence_lasts_from_what_was_heard_last_and_is_never_less_than_none() -> None:
     one = judge_of("memory_usage", shipped_gate("production", "memory_usage"))
-    one.take(service(20, memory_usage_percentage=1))
+    assert one.take(service(20, memory_usage_percentage=1))
     one.take(service(10, memory_usage_percentage=1))  # comes late
     one.take(Sample(Source.SERVICE, 21, problem="timed out"))
     assert [one.verdict(now).silent_seconds for now in (19, 20, 20.5, 30)] == [0, 0, 0.5, 10]
     assert not one.take(Sample(Source.PROXY, 22))
     assert not one.take(service(22, side=Side.BEFORE))
+    assert errors().take(service(0))
 
 
 @pytest.mark.parametrize(
