@@ -21,10 +21,13 @@ app = typer.Typer(
 )
 
 
-ALGORITHM_HELP = (
-    "dhash-64-visual-fast, dhash-64-visual, dhash-64-fast or dhash-64"
-    " [default: DHASH_ALGORITHM, or the first]"
-)
+Algorithm = Annotated[
+    str | None,
+    typer.Option(
+        help="dhash-64-visual-fast, dhash-64-visual, dhash-64-fast or dhash-64.",
+        show_default="DHASH_ALGORITHM, or the first",
+    ),
+]
 
 YOUNG_OBJECTS = 50_000
 """New objects that the collector waits for. With Python's 700 it goes through all that was imported

@@ -47,7 +47,7 @@ def duplicates(
 ) -> None:
     """Find groups of duplicates: same bytes, same fingerprints, near ones. Nothing is deleted.
 
-    Exact: equal to comparing each picture with each. Needs DuckDB (`mobius-dhash[duplicates]`).
+    Exact: equal to comparing each picture with each. Needs DuckDB, the extra `duplicates`.
     """
     from dhash_service.duplicates import COLUMNS, Duplicates, Rule, rows
     from dhash_service.errors import BadRequestError

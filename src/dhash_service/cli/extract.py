@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from click import format_filename
 
-from dhash_service.cli.app import ALGORITHM_HELP, app
+from dhash_service.cli.app import Algorithm, app
 
 if TYPE_CHECKING:
     from dhash_service.documents import Box, DocumentReader
@@ -47,7 +47,7 @@ def extract(
         Path | None,
         typer.Option(metavar="DIR", help="Also write the pictures there; nothing is overwritten."),
     ] = None,
-    algorithm: Annotated[str | None, typer.Option(help=ALGORITHM_HELP)] = None,
+    algorithm: Algorithm = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object a picture and line.")] = False,
 ) -> None:
     """Print every picture in each file: where it stands, its size and its fingerprint.

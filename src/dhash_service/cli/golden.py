@@ -20,7 +20,7 @@ golden = typer.Typer(
 )
 app.add_typer(golden)
 
-Folder = Annotated[Path | None, typer.Option(help="Folder of golden files [default: this release's]")]
+Folder = Annotated[Path | None, typer.Option(help="Folder of golden files.", show_default="this release's")]
 
 
 @golden.command(

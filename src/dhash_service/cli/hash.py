@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 import typer
 from click import format_filename
 
-from dhash_service.cli.app import ALGORITHM_HELP, app
+from dhash_service.cli.app import Algorithm, app
 
 if TYPE_CHECKING:
     from dhash_service.errors import DhashError
@@ -27,7 +27,7 @@ T = TypeVar("T")
 @app.command(epilog="Example: dhash hash holiday.jpg scans/*.png --json; or: curl … | dhash hash -")
 def hash(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Pictures; - is standard input.")],
-    algorithm: Annotated[str | None, typer.Option(help=ALGORITHM_HELP)] = None,
+    algorithm: Algorithm = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One object a line: path algorithm hash quality width height.")
     ] = False,

@@ -18,7 +18,7 @@ def import_(
     """Add fingerprints that `dhash index --out` wrote to the store that DHASH_STORE names.
 
     No lookups are made of them; what is known already is skipped, so an interrupted run is started again.
-    Needs `mobius-dhash[scale]`.
+    Needs the extra `scale`.
     """
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn

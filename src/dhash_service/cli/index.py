@@ -53,7 +53,7 @@ def index(
     cannot be read is named on stderr and passed over; then the exit code is 1.
 
     Collections that no machine holds are read by a Dask cluster (--engine), from object stores, into the
-    store or into Parquet (--out); that needs `mobius-dhash[scale]`.
+    store or into Parquet (--out); that needs the extra `scale`.
     """
     if is_collection(paths, engine, out):
         index_collection(paths, engine, out, per_task, root, url, as_json=as_json)

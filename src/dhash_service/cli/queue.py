@@ -57,7 +57,7 @@ def list_(
 def decide(
     lookup: Annotated[UUID, typer.Argument(help="The lookup's id, as `queue list` prints it.")],
     verdict: Annotated[Verdict, typer.Argument(help="Is it the same picture?")],
-    reviewer: Annotated[str | None, typer.Option(help="Who decides [default: your user name]")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who decides.", show_default="your user name")] = None,
     note: Annotated[str, typer.Option(help="Why.")] = "",
 ) -> None:
     """Record a decision. The newest decision on a lookup holds; none is ever removed."""

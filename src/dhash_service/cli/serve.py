@@ -17,10 +17,16 @@ from dhash_service.errors import AddressInUseError
 
 @app.command(epilog="Example: dhash serve --port 3000")
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [default: 3000]")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="DHASH_HOST, or 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on.", show_default="DHASH_PORT, or 3000")
+    ] = None,
     uds: Annotated[Path | None, typer.Option(help="Unix socket to listen on instead.")] = None,
-    processes: Annotated[int | None, typer.Option(help="Server processes [default: 1]")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Server processes.", show_default="DHASH_PROCESSES, or 1")
+    ] = None,
     migrate: Annotated[
         bool, typer.Option(help="Bring the store's schema up to date first, creating it if need be.")
     ] = False,

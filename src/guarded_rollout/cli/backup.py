@@ -29,12 +29,15 @@ def backup(
         bool | None,
         typer.Option(
             "--with-wheels/--without-wheels",
-            help="Carry the wheels of all requirements: no index is needed then. [default: rollout.toml's]",
+            help="Carry the wheels of all requirements: no index is needed then.",
+            show_default="rollout.toml's",
         ),
     ] = None,
     engine: Annotated[
         BackupEngine | None,
-        typer.Option(help="zip: an archive; restic: straight into the copies. [default: rollout.toml's]"),
+        typer.Option(
+            help="zip: an archive; restic: straight into the copies.", show_default="rollout.toml's"
+        ),
     ] = None,
 ) -> None:
     """Take a backup: written aside, read back from the disk, then named. Copies of it are made behind it.

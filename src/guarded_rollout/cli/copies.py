@@ -23,7 +23,7 @@ app.add_typer(commands, name="copies")
 
 @commands.command(epilog="Example: rollout copies send backups/dhash_production_20260101_120000.zip")
 def send(
-    backup: Annotated[Path | None, typer.Argument(help="The archive [default: the newest].")] = None,
+    backup: Annotated[Path | None, typer.Argument(help="The archive.", show_default="the newest")] = None,
     env: Env = "production",
     dry_run: DryRun = False,
     as_json: AsJson = False,

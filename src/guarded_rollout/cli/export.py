@@ -17,7 +17,7 @@ commands = typer.Typer(no_args_is_help=True, help=COMMANDS["export"].summary)
 app.add_typer(commands, name="export")
 
 Image = Annotated[str, typer.Option(help="The image, with its tag or digest: the release's id in rows.")]
-Namespace = Annotated[str, typer.Option(help="Namespace. [the service's name]")]
+Namespace = Annotated[str, typer.Option(help="Namespace.", show_default="the service's name")]
 Replicas = Annotated[int, typer.Option(min=1, help="Pods of a release.")]
 Prometheus = Annotated[str, typer.Option(help="Prometheus, as the engine reaches it.")]
 Set = Annotated[

@@ -24,12 +24,16 @@ from guarded_rollout.monitor import log as logs
 commands = typer.Typer(no_args_is_help=True, help="Check, simulate and replay quality gates.")
 app.add_typer(commands, name="gates")
 
-Config = Annotated[Path | None, typer.Option("--config", help="Gates file. [that of rollout.toml]")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Gates file.", show_default="that of rollout.toml")
+]
 
 
 @commands.command(epilog="Example: rollout gates check custom-gates.json --env production")
 def check(
-    file: Annotated[Path | None, typer.Argument(help="Gates file. [that of rollout.toml]")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Gates file.", show_default="that of rollout.toml")
+    ] = None,
     env: Annotated[str | None, typer.Option("--env", help="Only this environment.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -81,7 +85,9 @@ def print_schema() -> None:
 def replay_command(
     log: Annotated[Path, typer.Argument(help="A monitoring log.")],
     config: Config = None,
-    env: Annotated[str | None, typer.Option("--env", help="Gates of this environment. [the log's]")] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", help="Gates of this environment.", show_default="the log's")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what these gates would have decided in a session that was logged, and when."""

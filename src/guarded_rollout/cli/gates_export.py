@@ -30,7 +30,9 @@ def prometheus(config: Config = None) -> None:
 @exports.command(epilog="Example: rollout gates export grafana --env staging > deploy/grafana/staging.json")
 def grafana(
     config: Config = None,
-    env: Annotated[str | None, typer.Option("--env", help="Environment. [the gates file's default]")] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", help="Environment.", show_default="the gates file's default")
+    ] = None,
 ) -> None:
     """Print a Grafana dashboard of one environment: each gate against its limit, for both slots."""
     with reporting(Output()):

@@ -40,14 +40,18 @@ def simulate(
         ),
     ] = None,
     windows: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="How many windows are drawn. [1000; 20 of a fault]")
+        int | None,
+        typer.Option(
+            min=1, max=100_000, help="How many windows are drawn.", show_default="1000; 20 of a fault"
+        ),
     ] = None,
     later_rate: Annotated[
         str | None, typer.Option("--then", help="The true failure rate from --at on.")
     ] = None,
     at: Annotated[float, typer.Option("--at", min=0, help="Minute at which it changes.")] = 40.0,
     window: Annotated[
-        float | None, typer.Option(min=1, max=1440, help="Minutes that are watched. [60; 10 of a fault]")
+        float | None,
+        typer.Option(min=1, max=1440, help="Minutes that are watched.", show_default="60; 10 of a fault"),
     ] = None,
     evaluation: Annotated[
         float, typer.Option(min=0.5, max=1440, help="The gate's evaluation window.")

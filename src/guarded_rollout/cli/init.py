@@ -26,9 +26,7 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what the folder says.")] = False,
     name: Annotated[str, typer.Option(help="The service's name.")] = "",
     serve: Annotated[str, typer.Option(help="The command that serves on the unix socket {uds}.")] = "",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where clients come. [3000]", show_default=False)
-    ] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where clients come.", show_default="3000")] = 0,
     store: Annotated[str, typer.Option(help="none, sqlite or postgresql.")] = "",
     keys: Annotated[
         bool, typer.Option("--keys", help="Print every key of rollout.toml, do nothing.")

@@ -25,10 +25,13 @@ def install() -> None:
 def systemd(
     env: Env = "production",
     system: Annotated[
-        bool | None, typer.Option("--system/--user", help="For the machine, or for this user. [root: system]")
+        bool | None,
+        typer.Option(
+            "--system/--user", help="For the machine, or for this user.", show_default="root: system"
+        ),
     ] = None,
     run_as: Annotated[
-        str, typer.Option("--as", help="User of the system's units. [the folder's owner]")
+        str, typer.Option("--as", help="User of the system's units.", show_default="the folder's owner")
     ] = "",
     enable: Annotated[bool, typer.Option(help="Enable and start them too.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace another project's units.")] = False,

@@ -64,10 +64,12 @@ class MonitorOptions:
 def monitor(
     env: Annotated[
         str | None,
-        typer.Option("--env", "--environment", "-e", help="Environment. [the gates file's default]"),
+        typer.Option(
+            "--env", "--environment", "-e", help="Environment.", show_default="the gates file's default"
+        ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Gates file. [quality-gates-config.json]")
+        Path | None, typer.Option("--config", help="Gates file.", show_default="quality-gates-config.json")
     ] = None,
     log_dir: Annotated[Path | None, typer.Option("--log-dir", help="Folder for the log.")] = None,
     endpoint: Annotated[
@@ -78,7 +80,12 @@ def monitor(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--for", min=0.01, help="Minutes to watch where no rollout is open. [the gates file's]"),
+        typer.Option(
+            "--for",
+            min=0.01,
+            help="Minutes to watch where no rollout is open.",
+            show_default="the gates file's",
+        ),
     ] = None,
     standby: Annotated[bool, typer.Option("--stand-by", hidden=True)] = False,
     dry_run: DryRun = False,

@@ -31,7 +31,9 @@ def preflight(
     ] = None,
     artifacts: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pre-merge artifacts. [premerge_artifacts, in the project]"),
+        typer.Option(
+            help="Folder of the pre-merge artifacts.", show_default="premerge_artifacts, in the project"
+        ),
     ] = None,
 ) -> None:
     """Check everything a deployment needs, and change nothing. Exits 1 if something is missing."""

@@ -19,7 +19,8 @@ from guarded_rollout.operations.premerge import REPORT, steps, validate
 def premerge(
     env: Env = "production",
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the artifacts. [premerge_artifacts, in the project]")
+        Path | None,
+        typer.Option(help="Folder for the artifacts.", show_default="premerge_artifacts, in the project"),
     ] = None,
     dry_run: DryRun = False,
     verbose: Verbose = False,

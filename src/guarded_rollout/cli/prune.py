@@ -15,10 +15,10 @@ from guarded_rollout.cli.session import Session, with_session
 def prune(
     work: Session,
     keep: Annotated[
-        int | None, typer.Option(help="How many of the newest stay [default: keep_backups].")
+        int | None, typer.Option(help="How many of the newest stay.", show_default="keep_backups")
     ] = None,
     hours: Annotated[
-        float | None, typer.Option(help="How young stays [default: the gates' backup_retention_hours].")
+        float | None, typer.Option(help="How young stays.", show_default="the gates' backup_retention_hours")
     ] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Folder of the archives.")] = None,
 ) -> None:

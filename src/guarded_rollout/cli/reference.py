@@ -57,5 +57,6 @@ def _row(parameter: Any) -> str:
     flags = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
     default = parameter.default
     shown = "" if default in (None, False, "") or callable(default) else f"`{default}`"
+    shown = parameter.show_default if isinstance(parameter.show_default, str) else shown
     words = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
     return f"| {', '.join(f'`{flag}`' for flag in flags)} | {shown} | {words} |"

@@ -17,7 +17,8 @@ def restore(
     work: Session,
     into: Annotated[Path, typer.Option(help="The file to make; nothing is written over.")],
     at: Annotated[
-        str, typer.Option(help="The time, ISO 8601, UTC if no zone is given [default: the newest there is].")
+        str,
+        typer.Option(help="The time, ISO 8601, UTC if no zone is given.", show_default="the newest there is"),
     ] = "",
 ) -> None:
     """Bring the store back from its stream into a new file, checked by SQLite; what serves is left alone.

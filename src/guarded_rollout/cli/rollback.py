@@ -42,8 +42,8 @@ def rollback(
     data: Annotated[
         Data | None,
         typer.Option(
-            help="merge keeps everything written since, exact does not, none leaves the data."
-            " [merge, or exact where the service cannot merge]"
+            help="merge keeps everything written since, exact does not, none leaves the data.",
+            show_default="merge, or exact where the service cannot merge",
         ),
     ] = None,
     configuration: Annotated[
