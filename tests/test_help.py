@@ -7,7 +7,7 @@ import pytest
 from rich.markup import render
 from typer.main import get_command
 
-from dhash_service.cli import app as dhash
+from dhash_service.cli.app import app as dhash
 from guarded_rollout.cli.app import app as rollout
 from guarded_rollout.cli.reference import walk
 

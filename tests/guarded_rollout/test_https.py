@@ -290,29 +290,38 @@ def websocket(site: Site) -> Iterator[ssl.SSLSocket]:
         *("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: x", "", ""),
     )
     with (
-        socket.create_connection(("127.0.0.1", environment.port), 10) as plain,
+        socket.create_connection(("127.0.0.1", environment.port), 60) as plain,
         context.wrap_socket(plain, server_hostname=DOMAIN) as connected,
     ):
         connected.sendall("\r\n".join(lines).encode())
-        answered = b""
-        while not answered.endswith(b"\r\n\r\n"):
-            answered += connected.recv(1)
+        answered = received(connected, 13)
         assert b" 101 " in answered
+        while not answered.endswith(b"\r\n\r\n"):
+            answered += received(connected, 1)
         yield connected
+
+
+def received(connection: ssl.SSLSocket, size: int) -> bytes:
+    """So many bytes, in however many pieces they come."""
+    found = b""
+    while len(found) < size and (piece := connection.recv(size - len(found))):
+        found += piece
+    assert len(found) == size, found
+    return found
 
 
 def test_a_websocket_is_asked_to_come_again_by_the_service_and_by_a_renewal(site: Site, authority: Authority):
     with websocket(site) as first, websocket(site) as second:
         first.sendall(b"leave")
-        assert first.recv(100) == RESTARTS
+        assert received(first, len(RESTARTS)) == RESTARTS
         second.sendall(b"hello")
-        assert second.recv(100) == b"hello"
+        assert received(second, 5) == b"hello"
         authority.issue(DOMAIN)
         assert site.traffic.renew_certificate()
-        assert second.recv(100) == GOES_AWAY
+        assert received(second, len(GOES_AWAY)) == GOES_AWAY
     with websocket(site) as again:
         again.sendall(b"hello")
-        assert again.recv(100) == b"hello"
+        assert received(again, 5) == b"hello"
 
 
 def test_a_certificate_that_clients_would_refuse_is_not_loaded(site: Site, authority: Authority):

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tests.forked import Forked
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.terminal import Terminal
 from tests.guarded_rollout.webkit import Answer, Web, web
+from tests.waiting import wait_until
 
 REGISTERED = (gates, monitor)
 ROOT = Path(__file__).parents[2]
@@ -142,11 +142,10 @@ def test_a_gates_file_that_is_wrong_is_3_and_says_where(project: Path) -> None:
 
 def test_an_interrupted_monitor_is_3_and_says_that_nobody_watches(project: Path, server: Web) -> None:
     process = start(project, "monitor", "--endpoint", server.url)
-    deadline = time.monotonic() + 20
-    while not any((project / "monitor_logs").glob("*.log")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    logs = project / "monitor_logs"
+    wait_until(lambda: any(log.stat().st_size for log in logs.glob("*.log")), 60, "a first line in the log")
     process.send_signal(signal.SIGTERM)
-    code, output = process.wait(20), process.written.read_text()
+    code, output = process.wait(60), process.written.read_text()
     assert code == 3, output
     assert "watches no more" in output
     assert log_of(project)[-1]["message"] == "Monitoring session interrupted: it watches no more"
