@@ -25,8 +25,11 @@ def unable() -> str:
     """Say why this machine cannot build and run images; empty if it can."""
     if os.geteuid() != 0:
         return "a container with a user of its own needs root"
-    lacking = [name for name in ("buildah", "runc") if shutil.which(name) is None]
-    return f"{' and '.join(lacking)} (Debian's packages) are not installed" if lacking else ""
+    if lacking := [name for name in ("buildah", "runc") if shutil.which(name) is None]:
+        return f"{' and '.join(lacking)} (Debian's packages) are not installed"
+    tried = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "true"]
+    given = subprocess.run(tried, capture_output=True, check=False).returncode == 0
+    return "" if given else "root gets no namespaces of its own here"
 
 
 @dataclass(frozen=True)
