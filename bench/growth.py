@@ -24,6 +24,7 @@ from bench.clients import Request, distinct, load
 from bench.drawing import Line, drawn
 from bench.fill import fill
 from bench.search import RADIUS, Bank, random_bank
+from bench.started import started
 from bench.table import Table, duration
 from dhash_service.pictures.fingerprint import fingerprint
 from dhash_service.search.index import HammingIndex
@@ -167,7 +168,7 @@ def starting(millions: float) -> Iterator[Callable[[], object]]:
         fill(f"sqlite:///{folder}/dhash.db", int(millions * 1e6))
 
         def start() -> None:
-            with serving(Path(folder)):
+            with started(Path(folder)):
                 pass
 
         yield start

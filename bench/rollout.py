@@ -17,6 +17,7 @@ from tests.guarded_rollout.load import GET, POST, SLOW, Load
 from tests.guarded_rollout.sandbox import ROOT, Sandbox, wait_until
 
 from bench.phases import Phase, means, phases
+from bench.started import typed
 from bench.table import Table, Target, duration, share
 from guarded_rollout.errors import RolledBackError
 from guarded_rollout.host.caddy import configuration
@@ -203,7 +204,7 @@ def measured(dhash: Sandbox, repeats: int) -> list[Run]:
 def run(dhash: Sandbox, command: str, *words: str) -> Run:
     """Run a command, and read in the journal what it did."""
     begin, begun = time.time(), time.perf_counter()
-    _run(dhash, command, *words)
+    typed(dhash, command, *words)
     seconds, end = time.perf_counter() - begun, time.time()
     with Journal.look(dhash.environment.journal) as journal:
         events = journal.events()
@@ -260,11 +261,6 @@ def by_phase(runs: Sequence[Run]) -> Table:
     )
 
 
-def _run(dhash: Sandbox, *words: str) -> None:
-    done = dhash.rollout(*words)
-    assert done.returncode == 0, done.stderr
-
-
 def seconds_of(call: Callable[[], object]) -> float:
     begin = time.perf_counter()
     call()
@@ -284,7 +280,7 @@ def idle(dhash: Sandbox, seconds: float = 10.0) -> Table:
     """With a window open and watched as production's is; without one there is no monitor either."""
     shutil.copy(ROOT / "quality-gates-config.json", dhash.folder)
     dhash.version(f"7.0.{os.getpid()}")
-    _run(dhash, "up")
+    typed(dhash, "up")
     wait_until(lambda: WATCHER in dhash.pids())
     processes = {
         "supervisord": psutil.Process(dhash.supervisor_pid()),
