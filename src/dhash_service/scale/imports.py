@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
+
+import pyarrow as arrow
 
 from dhash_service.banks import SHA256, BankMatcher, require_admitted
 from dhash_service.errors import PlaceError, RefusedByBankError, StoreAlgorithmError
 from dhash_service.facts import Algorithm, Fingerprint, Picture, Sha256, Source
 from dhash_service.pictures.fingerprint import ALGORITHMS
 from dhash_service.scale.items import Item
-from dhash_service.scale.parts import batches
+from dhash_service.scale.parts import SCHEMA, batches
 from dhash_service.store.loading import Load, Loaded
 from dhash_service.store.store import Store
 
+MADE = "Give what `dhash index --out` wrote."
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 NEEDED = ("name", "sha256", "hash", "quality", "reasons", "format", "width", "height", "size", "algorithm")
 
@@ -73,13 +76,43 @@ def import_all(url: str, store: Store) -> Iterator[Imports]:
 
 def rows_of(url: str, batch: Any) -> list[dict[str, Any]]:
     """The rows that have a fingerprint. Raises `PlaceError` for those of another making."""
-    if missing := [name for name in NEEDED if name not in batch.schema.names]:
-        raise PlaceError(f"{url}: there is no column {missing[0]}.", "Give what `dhash index --out` wrote.")
-    rows = [row for row in batch.to_pylist() if row["hash"] is not None]
+    rows = [row for row in conformed(url, batch).to_pylist() if row["hash"] is not None]
     for row in rows:
-        if not DIGEST.fullmatch(row["sha256"] or ""):
-            raise PlaceError(f"{url}: {row['name']} has no SHA-256.", "Give what `dhash index --out` wrote.")
+        if problem := problem_of(row):
+            raise PlaceError(f"{url}: {row['name']} {problem}.", MADE)
     return rows
+
+
+def conformed(url: str, batch: Any) -> Any:
+    """The batch with our types. Raises `PlaceError` where it has others that do not hold the same.
+
+    A hash has to be unsigned already: an engine that has no such type rounds it, or gives it a sign.
+    """
+    if missing := [name for name in NEEDED if name not in batch.schema.names]:
+        raise PlaceError(f"{url}: there is no column {missing[0]}.", MADE)
+    given, wanted = (schema.field("hash").type for schema in (batch.schema, SCHEMA))
+    if given != wanted:
+        raise PlaceError(f"{url}: its hashes are of the type {given}, not {wanted}.", MADE)
+    known = [name for name in SCHEMA.names if name in batch.schema.names]
+    try:
+        return batch.select(known).cast(arrow.schema([SCHEMA.field(name) for name in known]))
+    except arrow.ArrowException as error:
+        raise PlaceError(f"{url}: {str(error).rstrip('.')}.", MADE) from None
+
+
+def problem_of(row: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with a row that has a fingerprint; None if nothing is."""
+    if not DIGEST.fullmatch(row["sha256"] or ""):
+        return "has no SHA-256"
+    if lacking := [name for name in ("name", "quality", "format", "algorithm") if row[name] is None]:
+        return f"has no {lacking[0]}"
+    if not 0 <= row["quality"] <= 1:
+        return f"has a quality of {row['quality']:g}, which is from 0 to 1"
+    if low := [name for name in ("width", "height", "size") if (row[name] or 0) < 1]:
+        return f"has no {low[0]}"
+    if row.get("document") is not None and not (DIGEST.fullmatch(row["document"]) and (row["page"] or 0) > 0):
+        return "does not say on which page of which document it is"
+    return None
 
 
 def loaded(row: dict[str, Any], algorithm: Algorithm) -> Loaded:

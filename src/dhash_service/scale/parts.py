@@ -188,7 +188,9 @@ def batches(url: str, columns: Sequence[str] | None = None) -> Iterator[Any]:
             file = parquet.ParquetFile(io.BytesIO(place_of(part).read(part, LIMIT)))
             yield from file.iter_batches(batch_size=16_384, columns=columns)
         except arrow.ArrowException as error:
-            raise PlaceError(f"{part}: {error}.", "Give what `dhash index --out` wrote.") from None
+            raise PlaceError(
+                f"{part}: {str(error).rstrip('.')}.", "Give what `dhash index --out` wrote."
+            ) from None
     if not found:
         raise PlaceError(f"{url}: there is no Parquet file.", "Give what `dhash index --out` wrote.")
 

@@ -30,6 +30,9 @@ MEMORY_BYTES = 512 * 1024**2
 JOIN_ROW, MEETING = 230.0, 57.0
 """Nanoseconds that a join takes per row, and to compare two rows that meet (measured at 1M rows)."""
 
+ROUNDED = {"FLOAT", "DOUBLE"}
+"""DuckDB's types that hold not every hash: an engine without unsigned numbers may have made these of them."""
+
 Places = NDArray[np.int64]
 Values = NDArray[np.uint64]
 
@@ -87,7 +90,10 @@ def read_parquet(path: Path) -> tuple[list[str], Values]:
         try:
             files = str(path / "**" / "*.parquet") if path.is_dir() else str(path)
             known = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [files]).description or ()
-            name = "id" if any(column[0] == "id" for column in known) else "name"
+            types = {column[0]: str(column[1]) for column in known}
+            if types.get("hash") in ROUNDED:
+                raise ValueError(f"its hashes are of the type {types['hash']}, which rounds them")
+            name = "id" if "id" in types else "name"
             found = connection.execute(
                 f"SELECT {name}::VARCHAR AS id, CASE WHEN typeof(hash) = 'VARCHAR'"
                 " THEN ('0x' || hash::VARCHAR)::UBIGINT ELSE hash::VARCHAR::UBIGINT END AS value"
@@ -96,7 +102,7 @@ def read_parquet(path: Path) -> tuple[list[str], Values]:
             ).fetchnumpy()
         except Exception as error:  # whatever DuckDB finds wrong with the file
             raise UnreadableFileError(
-                f"{path}: {str(error).splitlines()[0]}.", "Give a Parquet file."
+                f"{path}: {str(error).splitlines()[0]}.", "Give a Parquet file with hashes as whole numbers."
             ) from None
         finally:
             connection.close()

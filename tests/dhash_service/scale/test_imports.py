@@ -1,12 +1,18 @@
 """Parquet fills a store on both databases, once, and brings nothing back that was taken down."""
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pyarrow as arrow
+import pyarrow.parquet as files
 import pytest
 
-from dhash_service.errors import PlaceError, StoreAlgorithmError
+from dhash_service.errors import PlaceError, StoreAlgorithmError, UnreadableFileError
 from dhash_service.facts import (
     BankAction,
     BankEntry,
@@ -21,11 +27,14 @@ from dhash_service.pictures.fingerprint import EXACT, NEW
 from dhash_service.scale.imports import algorithm_at, import_all
 from dhash_service.scale.parts import make_part
 from dhash_service.scale.sources import Source
+from dhash_service.search.pairs import read_parquet
 from dhash_service.store.check import check
 from dhash_service.store.loading import Load
 from dhash_service.store.store import Store
 from tests.dhash_service.api.test_hostile import document
 from tests.dhash_service.scale.making import many, rows_at, task
+from tests.dhash_service.store.databases import sqlite_file
+from tests.pictures import jpeg
 
 
 @pytest.fixture
@@ -100,9 +109,76 @@ def test_fingerprints_of_another_algorithm_are_refused(
 
 
 def test_other_parquet_is_told(tmp_path: Path, open_store: Callable[..., Store]) -> None:
-    import pyarrow as arrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(arrow.table({"a": [1]}), tmp_path / "other.parquet")
+    files.write_table(arrow.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(PlaceError, match="no column name"):
         list(import_all(str(tmp_path / "other.parquet"), open_store()))
+
+
+@contextmanager
+def sqlite_store(folder: Path) -> Iterator[Store]:
+    with Store.open(sqlite_file(folder / "dhash.db"), release="r1", algorithm=NEW) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One part, of two pictures."""
+    folder = tmp_path_factory.mktemp("made")
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(jpeg(320, 240, len(name) + ord(name[0])))
+    make_part(task(Source([str(folder)]).items()), str(folder / "out"))
+    (part,) = (folder / "out").rglob("*.parquet")
+    return str(part)
+
+
+def changed(made: str, to: Path, column: str, values: list[Any], type: Any = None) -> str:
+    """A file with the rows that have a fingerprint, one column of them replaced."""
+    table = files.read_table(made)
+    table = table.filter(table["hash"].is_valid())
+    values = values * len(table)
+    place = table.schema.get_field_index(column)
+    files.write_table(table.set_column(place, column, arrow.array(values, type)), to)
+    return str(to)
+
+
+WRONG: list[tuple[str, Any, Any, str]] = [
+    ("hash", 1.5, arrow.float64(), "its hashes are of the type double, not uint64"),
+    ("hash", -1, arrow.int64(), "its hashes are of the type int64, not uint64"),
+    ("hash", "ff", arrow.string(), "its hashes are of the type string, not uint64"),
+    ("width", "wide", arrow.string(), "wide"),
+    ("width", 0, arrow.int32(), "has no width"),
+    ("width", 1 << 40, arrow.int64(), "1099511627776"),
+    ("size", None, arrow.int64(), "has no size"),
+    ("name", None, arrow.string(), "None has no name"),
+    ("algorithm", None, arrow.string(), "has no algorithm"),
+    ("quality", 300.0, arrow.float64(), "has a quality of 300, which is from 0 to 1"),
+    ("quality", math.nan, arrow.float64(), "has a quality of nan"),
+    ("sha256", "zz", arrow.string(), "has no SHA-256"),
+    ("document", "zz", arrow.string(), "does not say on which page of which document it is"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "type", "said"), WRONG)
+def test_a_column_of_another_making_is_refused_and_nothing_is_kept(
+    made: str, tmp_path: Path, column: str, value: Any, type: Any, said: str
+) -> None:
+    """Daft, for one, makes floating-point numbers of 64-bit integers, and rounds them."""
+    wrong = changed(made, tmp_path / "wrong.parquet", column, [value], type)
+    with sqlite_store(tmp_path) as store:
+        with pytest.raises(PlaceError, match=re.escape(said)):
+            list(import_all(wrong, store))
+        assert store.count() == 0
+
+
+def test_wider_types_that_hold_the_same_are_taken(made: str, tmp_path: Path) -> None:
+    wider = changed(made, tmp_path / "wider.parquet", "width", [640], arrow.int64())
+    wider = changed(wider, tmp_path / "wider.parquet", "format", ["jpeg"], arrow.large_string())
+    with sqlite_store(tmp_path) as store:
+        *_, last = import_all(wider, store)
+        assert last.load.added > 0
+
+
+def test_duplicates_of_rounded_hashes_are_refused(made: str, tmp_path: Path) -> None:
+    rounded = changed(made, tmp_path / "rounded.parquet", "hash", [1e18], arrow.float64())
+    with pytest.raises(UnreadableFileError, match="its hashes are of the type DOUBLE, which rounds them"):
+        read_parquet(Path(rounded))
