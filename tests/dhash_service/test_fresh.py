@@ -95,8 +95,8 @@ def test_alike_pictures_of_one_document_are_not_all_new(start: Start) -> None:
         waiting = []
         for number in range(3):
             alike = picture(number, 0b111 & number)
-            (looked,) = service._looked([alike], True)
+            (looked,) = service._submitter._looked([alike], True)
             assert looked.after == after
-            waiting.append(service._keep(looked, UNLABELLED, place))
+            waiting.append(service._submitter.keep(looked, UNLABELLED, place))
     statuses = [written.result(10).match.status for written in waiting]
     assert statuses.count(Status.NEW) == 1
