@@ -1,6 +1,6 @@
 """A seed becomes a plan. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from random import Random
 
 from chaos.plan import (
@@ -167,10 +167,17 @@ def moment(random: Random, names: Sequence[str], *, anytime: bool) -> Moment:
     )
 
 
-def covering(first: int, runs: int, *, possible: frozenset[Action] = frozenset(Action)) -> list[int]:
+def covering(
+    first: int,
+    runs: int,
+    *,
+    possible: frozenset[Action] = frozenset(Action),
+    wanted: Set[str] | None = None,
+) -> list[int]:
     """So many seeds that cover as many families as greed finds, each family as early as can be.
 
-    Of two that cover as much the cheaper one is taken: no database server has to be made for SQLite.
+    Of two that cover as much the cheaper one is taken: no database server has to be made for SQLite. Where
+    only some families are `wanted`, no more seeds are taken than cover these.
     """
     drawn = {seed: draw(seed, possible=possible) for seed in range(first, first + 5000)}
     covered, chosen = set[str](), list[int]()
@@ -178,11 +185,13 @@ def covering(first: int, runs: int, *, possible: frozenset[Action] = frozenset(A
         seed = max(
             drawn,
             key=lambda one: (
-                len(drawn[one].families - covered),
+                len((drawn[one].families if wanted is None else drawn[one].families & wanted) - covered),
                 drawn[one].store is Store.SQLITE,
                 -one,
             ),
         )
+        if wanted is not None and not drawn[seed].families & wanted - covered:
+            break
         covered |= drawn.pop(seed).families
         chosen.append(seed)
     return chosen

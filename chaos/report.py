@@ -48,12 +48,17 @@ class Verdict:
         return [head, *(f"         {violation}" for violation in self.violations)]
 
 
+def missing(verdicts: Sequence[Verdict]) -> set[str]:
+    """What was meant to strike, and whose moment never came."""
+    meant = {family for one in verdicts for family in one.families}
+    return meant - {Store.POSTGRESQL, Story.ROLL_BACK} - {family for one in verdicts for family in one.struck}
+
+
 def summary(verdicts: Sequence[Verdict], seconds: float) -> list[str]:
     """The campaign at a glance."""
     broken = [one for one in verdicts if not one.held]
     covered = Counter(family for one in verdicts for family in one.struck)
-    meant = {family for one in verdicts for family in one.families}
-    missed = sorted(meant - {*covered, Store.POSTGRESQL, Story.ROLL_BACK})
+    missed = sorted(missing(verdicts))
     lines = [
         "",
         f"{len(verdicts)} runs in {seconds:.0f} s: {len(verdicts) - len(broken)} held, {len(broken)} broken.",

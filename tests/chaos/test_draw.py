@@ -46,3 +46,11 @@ def test_what_this_machine_cannot_suffer_is_never_drawn():
 def test_a_campaign_without_a_seed_covers_the_whole_catalogue():
     chosen: list[Plan] = [draw(seed) for seed in covering(1, FEW)]
     assert frozenset[str]().union(*(plan.families for plan in chosen)) == CATALOGUE
+
+
+def test_no_more_seeds_are_taken_than_cover_what_is_wanted():
+    wanted = {"kill -9 monitor", "SIGSTOP candidate"}
+    seeds = covering(1, FEW, wanted=wanted)
+    assert wanted <= set[str]().union(*(draw(seed).families for seed in seeds))
+    assert len(seeds) <= len(wanted)
+    assert covering(1, FEW, wanted=set()) == []
