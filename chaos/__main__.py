@@ -55,7 +55,9 @@ def main() -> int:
     campaign = Campaign(keep=chosen.keep)
     for number in range(1, ROUNDS + 1):
         verdicts += campaign.run_all(seeds, chosen.jobs)
-        missed = set() if chosen.runs or chosen.seed is not None else missing(verdicts)
+        missed = missing(verdicts)
+        if chosen.runs or chosen.seed is not None or not missed:
+            break
         seeds = covering(number * 5000 + 1, FEW, possible=possible(), wanted=missed)
     print("\n".join(summary(verdicts, time.monotonic() - began)), flush=True)
     return 0 if all(verdict.held for verdict in verdicts) else 1
