@@ -4,13 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from guarded_rollout.config.environments import load
 from guarded_rollout.gates.samples import Sample
 from guarded_rollout.monitor import log as logs
+from guarded_rollout.monitor.heartbeat import Beater, session_log
+from guarded_rollout.monitor.monitor import Monitor
 from guarded_rollout.monitor.schedule import Timeline
 from guarded_rollout.notify.events import Kind
 from tests.guarded_rollout.gatekit import probe, shipped
 from tests.guarded_rollout.monitorkit import Rehearsal, Told, good
 from tests.guarded_rollout.test_monitor import bad
+
+
+class Killed(BaseException):
+    """Nothing handles it, as nothing handles SIGKILL."""
 
 
 def killed_and_resumed(rehearsal: Rehearsal, at: list[float], gap: float = 7.0) -> int:
@@ -39,6 +46,22 @@ def test_a_window_that_is_full_stays_full_over_three_deaths(tmp_path: Path) -> N
     assert killed_and_resumed(broken, [200, 400, 550]) == 2
     assert broken.ages("TRIGGERING")[0] == pytest.approx(whole.ages("TRIGGERING")[0], abs=125)
     assert len(broken.engine.asked) == 1
+
+
+def test_a_monitor_that_dies_within_its_first_moments_has_its_log_gone_on_with(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(tmp_path, shipped("production"))
+    environment = load(tmp_path / "rollout.toml").environment("production")
+    environment.root.mkdir(parents=True)
+    beater = Beater(environment, rehearsal.timeline)
+
+    def die(monitor: Monitor, now: float) -> None:
+        beater.beat(now)
+        raise Killed
+
+    with pytest.raises(Killed):
+        Monitor(rehearsal.timeline, rehearsal.engine, observers=[die]).run()
+    assert rehearsal.lines() == [], "whatever it says later is in a log that is found"
+    assert session_log(environment, "r1", rehearsal.clock) == rehearsal.path.absolute()
 
 
 def test_an_alert_before_the_death_is_not_told_again(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Monitor:
         self.ends_at = session.began_at + (seconds or session.config.monitoring.window_minutes * 60)
         self.window: OpenWindow | None = rollouts.open_window() if rollouts and self.target.rollout else None
         self._rollouts = rollouts
-        self._observers = tuple(observers)  # a heartbeat, a live view: called at every turn with the time
+        self._observers = tuple(observers)  # a heartbeat, a live view: called first of all, and at every turn
         self._unreadable_published = False
         self._doubt_logged = False
         self._undecided_noted = False
@@ -82,6 +82,7 @@ class Monitor:
     def start(self) -> None:
         """Log and publish what is watched, or take over what an earlier process has seen."""
         session = self.session
+        self._observe(session.now())  # a heartbeat before all else: the next process finds this log by it
         if session.window_recalled:
             words = f"Monitoring session resumed with {session.recalled} samples"
             session.say("info", words, samples=session.recalled)
@@ -106,12 +107,15 @@ class Monitor:
         now = self.session.now()
         self.rollback.step(now)
         self._check_window(now)
-        for observe in self._observers:
-            observe(self, now)
+        self._observe(now)
 
     def left(self, now: float) -> float:
         """Seconds until the window closes."""
         return self.window.left if self.window is not None else max(0.0, self.ends_at - now)
+
+    def _observe(self, now: float) -> None:
+        for observe in self._observers:
+            observe(self, now)
 
     def _to_its_end(self) -> int:
         while self.exit_code is None:
