@@ -45,7 +45,7 @@ def answered(
             table.show(console)
             results.append(table)
             if drawings and table.drawing:
-                (drawings / f"{question}.svg").write_text(table.drawing)
+                (drawings / f"{question}.svg").write_text(table.drawing())
     return results
 
 

@@ -21,7 +21,7 @@ from tests.pictures import encode, jpeg, photo
 
 from bench.backup import fill_with_thumbnails, snapshot
 from bench.clients import Request, distinct, load
-from bench.drawing import Line, drawn
+from bench.drawing import Line, growth
 from bench.fill import fill
 from bench.search import RADIUS, Bank, random_bank
 from bench.started import started
@@ -88,7 +88,7 @@ def tables(quick: bool) -> list[Table]:
             "How the cost grows: seconds = a · sizeᵇ",
             ("", "sizes", "medians", "b", "R²"),
             rows,
-            drawing=drawn("How the cost of each path grows with its size", lines),
+            drawing=lambda: growth("How the cost of each path grows with its size", lines),
         )
     ]
 

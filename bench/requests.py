@@ -19,6 +19,7 @@ from tests.dhash_service.serving import Server, serving
 from tests.pictures import encode, jpeg, photo
 
 from bench.clients import Camera, Load, Request, bare_server, distinct, load
+from bench.drawing import Bar, bars
 from bench.fill import fill
 from bench.table import Table, Target, duration
 from dhash_service.pictures.fingerprint import read_picture
@@ -139,7 +140,7 @@ def kinds(server: Server, stack: ExitStack, rows: int) -> Iterator[Asked]:
 
 def shown(asked: dict[str, Asked], rows: int) -> Table:
     """Rates and processor time of all, each beside its floor."""
-    lines, targets = [], []
+    lines, targets, drawn = [], [], []
     for each in asked.values():
         floor = asked.get(each.floor)
         share = f"{each.rate / floor.rate:.0%}" if floor else ""
@@ -149,6 +150,8 @@ def shown(asked: dict[str, Asked], rows: int) -> Table:
         lines.append(
             (each.name, f"{each.rate:.0f}", share, duration(each.spent), cost, *map(duration, waits))
         )
+        if floor:
+            drawn.append(Bar(each.name, each.rate / floor.rate, each.wanted))
         if floor and each.wanted:
             met = each.rate >= each.wanted * floor.rate
             targets.append(Target(f"{each.name}, of its floor", f"≥ {each.wanted:.0%}", share, met))
@@ -158,6 +161,7 @@ def shown(asked: dict[str, Asked], rows: int) -> Table:
         lines,
         targets,
         note="Clients run on the same cores. CPU: the server's, of one request, picture or hash.",
+        drawing=lambda: bars(f"Requests a second, of their floor's ({rows:,} rows)", drawn),
     )
 
 

@@ -62,7 +62,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     targets: Sequence[Target] = field(default_factory=tuple)
     note: str = ""
-    drawing: str = ""  # of the same numbers, as SVG
+    drawing: Callable[[], str] | None = None  # of the same numbers, as SVG
 
     def show(self, console: Console) -> None:
         """Print the table, then each target with a tick or a cross."""

@@ -14,12 +14,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
 from bench.clients import connect, distinct
+from bench.drawing import Line, over_time
 from tests.dhash_service.documents.pdfs import Draft, at
 from tests.forked import run
 from tests.guarded_rollout.sandbox import Sandbox
@@ -73,6 +75,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--every", type=float, help="minutes between rollouts [none after the first]")
+    parser.add_argument(
+        "--drawing", type=Path, metavar="FILE", help="draw what was held, as SVG (make bench)"
+    )
     chosen = parser.parse_args()
     sandbox = Sandbox(None)
     try:
@@ -84,7 +89,11 @@ def main() -> int:
             print(started.stderr, file=sys.stderr)
             return 1
         with clients(sandbox.port) as counts:
-            readings, failures = watch(sandbox, chosen.minutes * 60, (chosen.every or math.inf) * 60)
+            readings, releases, failures = watch(
+                sandbox, chosen.minutes * 60, (chosen.every or math.inf) * 60
+            )
+        if chosen.drawing:
+            chosen.drawing.write_text(drawn(readings, releases))
         return tell(readings, counts, chosen.minutes, failures)
     finally:
         sandbox.close()
@@ -120,19 +129,34 @@ def trend(program: str, readings: Sequence[Reading]) -> Trend:
     return Trend(program, float(np.median(memory)), grown(memory), float(np.median(files)), grown(files))
 
 
+def drawn(readings: Mapping[str, Sequence[Reading]], releases: Mapping[float, str]) -> str:
+    """The memory of each program over the time, and when which release was rolled out."""
+    lines = [
+        Line(program, [(one.at / 60, one.memory / 1e6) for one in seen]) for program, seen in readings.items()
+    ]
+    title = "What a guarded service holds at full load"
+    return over_time(title, lines, "MB (PSS)", {at / 60: name for at, name in releases.items()})
+
+
 # ---- what is read
 
 
-def watch(sandbox: Sandbox, seconds: float, every: float) -> tuple[dict[str, list[Reading]], list[str]]:
-    """Read every program's processes until the time is over, with a line a minute; what rollouts failed."""
+def watch(
+    sandbox: Sandbox, seconds: float, every: float
+) -> tuple[dict[str, list[Reading]], dict[float, str], list[str]]:
+    """Read every program's processes until the time is over, with a line a minute.
+
+    Beside the readings: which version was rolled out when, and what of that failed.
+    """
     begin = time.monotonic()
     readings: dict[str, list[Reading]] = {}
+    releases: dict[float, str] = {}
     failures: list[str] = []
-    told, rollouts = 0.0, 0
+    told = 0.0
     while (now := time.monotonic() - begin) < seconds:
-        if now >= (rollouts + 1) * every:
-            rollouts += 1
-            failures += roll_out(sandbox, f"3.{rollouts}.0")
+        if now >= (len(releases) + 1) * every:
+            releases[now] = version = f"3.{len(releases) + 1}.0"
+            failures += roll_out(sandbox, version)
         with contextlib.suppress(psutil.Error):  # a process may end while it is looked at
             for program, pids in programs(sandbox).items():
                 readings.setdefault(program, []).append(read(now, pids))
@@ -141,7 +165,7 @@ def watch(sandbox: Sandbox, seconds: float, every: float) -> tuple[dict[str, lis
             line = ", ".join(f"{name} {seen[-1].memory / 1e6:.0f} MB" for name, seen in readings.items())
             print(f"  {now / 60:.0f} min: {line}", file=sys.stderr, flush=True)
         time.sleep(EVERY_SECONDS)
-    return readings, failures
+    return readings, releases, failures
 
 
 def roll_out(sandbox: Sandbox, version: str) -> Iterator[str]:
