@@ -35,11 +35,17 @@ def checkout(tmp_path: Path) -> Path:
     (folder / "package.json").write_text('{"version": "3.1.0"}')
     (folder / ".gitignore").write_text("node_modules/\n")
     (folder / "node_modules" / "big.js").write_text("x")
-    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
-        subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words], cwd=folder, check=True
-        )
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    commit(folder, "add", ".")
     return folder
+
+
+def commit(folder: Path, *words: str) -> None:
+    """Do this with git, and commit it."""
+    for each in (words, ("commit", "-qm", "one")):
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *each], cwd=folder, check=True
+        )
 
 
 def built(checkout: Path, folder: Path, recipe: Recipe = RECIPE, spec: str = "") -> Release:
@@ -102,6 +108,74 @@ def test_a_command_fills_the_folder_that_is_released(checkout: Path, tmp_path: P
     )
     release = built(checkout, tmp_path / "releases", recipe)
     assert [str(path.relative_to(release.app)) for path in release.app.rglob("*.sh")] == ["bin/run.sh"]
+
+
+def test_all_that_a_command_made_is_released_whatever_git_ignores(checkout: Path, tmp_path: Path) -> None:
+    (checkout / ".gitignore").write_text("dist/\n")
+    made = "cd {out} && mkdir -p dist node_modules/a && echo 1 > dist/a.js && cp dist/a.js node_modules/a/"
+    made += " && ln -s dist current"
+    recipe = replace(RECIPE, kind=BuildKind.COMMAND, command=("sh", "-c", made))
+    release = built(checkout, checkout / "releases", recipe)
+    assert sorted(str(path.relative_to(release.app)) for path in release.app.rglob("*.js")) == [
+        "dist/a.js",
+        "node_modules/a/a.js",
+    ]
+    assert (release.app / "current" / "a.js").read_text() == "1\n"
+
+
+def test_what_a_revision_has_is_released_whatever_is_ignored_since(checkout: Path, tmp_path: Path) -> None:
+    commit(checkout, "add", "--force", "node_modules")
+    from_folder = built(checkout, tmp_path / "releases")
+    from_revision = built(checkout, checkout / "releases", spec="git:HEAD")
+    assert (from_revision.app / "node_modules" / "big.js").read_text() == "x"
+    assert from_revision.id == from_folder.id
+
+
+def test_a_checkout_that_git_refuses_is_not_packed_with_what_it_ignores(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / ".gitignore").write_text(".env\n")
+    (checkout / ".env").write_text("KEY=secret\n")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    with pytest.raises(BuildError, match=r"git refuses this checkout: .*dubious ownership"):
+        built(checkout, tmp_path / "releases")
+
+
+def test_names_that_are_not_utf_8_are_packed(checkout: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    (checkout / name).write_text("1")
+    assert (built(checkout, tmp_path / "releases").app / name).read_text() == "1"
+
+
+@pytest.mark.parametrize("spec", ["", "git:HEAD"])
+def test_a_link_that_leads_out_of_the_release_is_refused_in_words(
+    checkout: Path, tmp_path: Path, spec: str
+) -> None:
+    (checkout / "out").symlink_to("/etc/hostname")
+    commit(checkout, "add", "out")
+    with pytest.raises(BuildError, match=r"out.*absolute path"):
+        built(checkout, tmp_path / "releases", spec=spec)
+
+
+def test_a_file_that_went_while_it_was_packed_is_named(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guarded_rollout.host.source._names", lambda *_: ["gone.txt"])
+    with pytest.raises(BuildError, match=r"gone\.txt: No such file"):
+        built(checkout, tmp_path / "releases")
+
+
+def test_a_revision_is_unpacked_by_a_python_without_filters(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def before_filters(*_: object, filter: str = "") -> None:
+        raise TypeError(f"unexpected keyword argument: {filter}")
+
+    monkeypatch.delattr(tarfile, "data_filter")
+    monkeypatch.setattr("shutil.unpack_archive", before_filters)
+    assert (built(checkout, tmp_path / "releases", spec="git:HEAD").app / "app.py").exists()
 
 
 @pytest.mark.parametrize(

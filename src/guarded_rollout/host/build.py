@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import sys
-import tarfile
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,7 +35,7 @@ from guarded_rollout.host.release import (
     make_writable,
     releases,
 )
-from guarded_rollout.host.source import BuildSource, run_step, source_of, subject_of
+from guarded_rollout.host.source import BuildSource, run_step, source_of, subject_of, unpack
 from guarded_rollout.host.wheels import FOLDER as WHEELS
 from guarded_rollout.secret import expand, filled, names_in
 
@@ -187,12 +186,7 @@ def _unpack(staging: Path, archive: Path, run: RunPlan) -> None:
     """The files in `app/`, and what `prepare` makes of them there."""
     app = staging / APP
     app.mkdir()
-    if hasattr(tarfile, "data_filter"):
-        with tarfile.open(archive) as tar:
-            tar.extractall(app, filter="data")
-    else:  # Python before 3.11.4, as Debian 12 has it; tar itself leaves nothing outside of the folder either
-        words = ["tar", "--extract", "--no-same-owner", "--no-same-permissions"]
-        run_step([*words, "--file", str(archive), "--directory", str(app)], staging.name)
+    unpack(archive, app, staging.name)
     for number, command in enumerate(run.prepare):
         words = [filled(word, {"python": run.python, "app": str(app)}) for word in command]
         run_step(words, staging.name, cwd=app, key=f"service.prepare[{number}]")

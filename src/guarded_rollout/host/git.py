@@ -1,5 +1,6 @@
 """Questions to git about a checkout."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,32 @@ def revision(source: Path) -> tuple[str, bool]:
 def git(source: Path, *words: str) -> str:
     """Return git's answer; empty where it fails, as it does outside of a repository."""
     try:
-        done = subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True)
+        done = _ask(source, *words)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def refusal(source: Path) -> str:
+    """Say why git does not answer about a checkout, such as one of another user's; empty if it does, or for a
+    folder outside of any."""
+    if not any((folder / ".git").exists() for folder in (source, *source.parents)):
+        return ""
+    try:
+        done = _ask(source, "rev-parse", "--git-dir")
+    except OSError as error:
+        return str(error.strerror)
+    if done.returncode == 0 or "not a git repository" in done.stderr:
+        return ""
+    return " ".join(done.stderr.split())
+
+
+def _ask(source: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Ask git, in English; names of files need not be UTF-8."""
+    return subprocess.run(
+        ["git", "-C", str(source), *words],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        env=os.environ | {"LC_ALL": "C"},
+    )

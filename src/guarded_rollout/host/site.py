@@ -15,7 +15,13 @@ from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.config.holding import holding_of
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.config.service import StoreKind
-from guarded_rollout.errors import CommandError, NoReleaseError, NoSuchCommandError, NotWritableError
+from guarded_rollout.errors import (
+    BuildError,
+    CommandError,
+    NoReleaseError,
+    NoSuchCommandError,
+    NotWritableError,
+)
 from guarded_rollout.host.build import build, rebuild
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.processes import Processes, Spec
@@ -167,10 +173,15 @@ class Site:
         return Release.load(self.environment.releases / identity)
 
     def build(self, spec: str | None, folder: Path | None = None) -> Release:
-        """Build a release from the configured source, or from this one, unless it is built already."""
+        """Build a release from the configured source, or from this one, unless it is built already.
+
+        Raises `BuildError`, of an empty one too: a script's variable that is not set means no checkout.
+        """
         service = self.environment.service
+        if spec == "":
+            raise BuildError(source="an empty --from", problem="it names no folder, wheel or revision")
         return build(
-            spec or str(service.source),
+            str(service.source) if spec is None else spec,
             folder or self.environment.releases,
             checkout=service.source,
             recipe=service.recipe,

@@ -6,16 +6,15 @@ A folder is packed as an archive that has the same bytes for the same files, who
 import gzip
 import json
 import os
-import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from guarded_rollout.config.recipe import BuildKind, Recipe
 from guarded_rollout.errors import BuildError
-from guarded_rollout.host.git import git
+from guarded_rollout.host.git import git, refusal
 from guarded_rollout.host.programs import program
 from guarded_rollout.host.release import REQUIREMENTS
 from guarded_rollout.secret import filled
@@ -58,9 +57,17 @@ def source_of(spec: str, checkout: Path, recipe: Recipe, work: Path, left_out: S
     if not tree.is_dir():
         raise BuildError(source=spec, problem="it is no folder")
     lock = _require_file(tree / recipe.lock, spec) if recipe.lock else _nothing_locked(work)
-    made = _made(tree, recipe, spec, work) if recipe.kind is BuildKind.COMMAND else tree
-    names = _names(made, left_out if made is tree else ())
-    archive = _packed(made, names, work / ARCHIVE, spec)
+    archive = work / ARCHIVE
+    try:
+        if recipe.kind is BuildKind.COMMAND:
+            made = _made(tree, recipe, spec, work)
+            _pack(made, _files(made), archive, spec)
+        else:
+            names = _files(tree, left_out) if spec.startswith("git:") else _names(tree, left_out, spec)
+            _pack(tree, names, archive, spec)
+    except OSError as error:  # a file that this user cannot read, or that went meanwhile
+        problem = f"{error.filename or archive}: {error.strerror}"
+        raise BuildError(source=spec, problem=problem) from None
     return BuildSource(archive, lock, commit or None, dirty, _declared_version(tree))
 
 
@@ -83,8 +90,21 @@ def _checked_out(commit: str, checkout: Path, spec: str, work: Path) -> Path:
     tree = work / "tree"
     tree.mkdir()
     run_step(["git", "-C", str(checkout), "archive", "-o", str(work / "tree.tar"), commit], spec)
-    shutil.unpack_archive(work / "tree.tar", tree, filter="data")
+    unpack(work / "tree.tar", tree, spec)
     return tree
+
+
+def unpack(archive: Path, folder: Path, source: str) -> None:
+    """Unpack an archive of files that stay in the folder. Raises `BuildError`."""
+    if hasattr(tarfile, "data_filter"):
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+        except tarfile.TarError as error:  # such as a link that leads out of the folder
+            raise BuildError(source=source, problem=str(error)) from None
+    else:  # Python before 3.11.4, as Debian 12 has it; tar itself leaves nothing outside of the folder either
+        words = ["tar", "--extract", "--no-same-owner", "--no-same-permissions"]
+        run_step([*words, "--file", str(archive), "--directory", str(folder)], source)
 
 
 def _wheel(tree: Path, spec: str, work: Path) -> Path:
@@ -105,7 +125,7 @@ def _made(tree: Path, recipe: Recipe, spec: str, work: Path) -> Path:
     return out
 
 
-def _packed(tree: Path, names: list[str], archive: Path, spec: str) -> Path:
+def _pack(tree: Path, names: list[str], archive: Path, spec: str) -> None:
     """A folder as one archive: the same bytes for the same files, whoever packs them and when."""
     if not names:
         raise BuildError(source=spec, problem="there is no file in it")
@@ -123,25 +143,38 @@ def _packed(tree: Path, names: list[str], archive: Path, spec: str) -> Path:
                     tar.addfile(info, content)
             else:
                 tar.addfile(info)
-    return archive
 
 
-def _names(tree: Path, left_out: Sequence[str] = ()) -> list[str]:
-    """The files of a source: those git knows or would add; outside of a checkout all but the usual litter."""
+def _names(tree: Path, left_out: Sequence[str], spec: str) -> list[str]:
+    """The files of a source: those git knows or would add; outside of a checkout all but the usual litter.
+
+    Raises `BuildError` where git refuses the checkout: what it ignores, secrets too, would be packed.
+    """
+    if problem := refusal(tree):
+        raise BuildError(source=spec, problem=f"git refuses this checkout: {problem}")
     listed = git(
         tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", *_without(left_out)
     )
     if listed:
-        names = [name for name in listed.split("\0") if name]
-        return [name for name in names if (tree / name).is_file() or (tree / name).is_symlink()]
+        return [name for name in listed.split("\0") if name and _is_packed(tree / name)]
+    return _files(tree, left_out, NEVER_PACKED)
+
+
+def _files(tree: Path, left_out: Sequence[str] = (), litter: Collection[str] = ()) -> list[str]:
+    """All files of a folder, and its links to folders, but for what is left out and for litter."""
     found = []
     for folder, folders, files in os.walk(tree):
         here = Path(folder).relative_to(tree)
-        folders[:] = [
-            name for name in folders if name not in NEVER_PACKED and str(here / name) not in left_out
-        ]
-        found += [str(here / name) for name in files if str(here / name) not in left_out]
+        folders[:] = [name for name in folders if name not in litter and str(here / name) not in left_out]
+        links = [name for name in folders if (tree / here / name).is_symlink()]
+        names = [str(here / name) for name in (*files, *links)]
+        found += [name for name in names if name not in left_out and _is_packed(tree / name)]
     return found
+
+
+def _is_packed(path: Path) -> bool:
+    """True for a file or a link; what is neither, such as a socket, is nobody's source."""
+    return path.is_symlink() or path.is_file()
 
 
 def _without(left_out: Sequence[str]) -> list[str]:
