@@ -134,6 +134,22 @@ class NotWritableError(RolloutError):
         self.hint = self.advice_by_reason.get(str(data.get("reason")), self.hint)
 
 
+class MachineRefusedError(RolloutError):
+    """What a file or the system refused, where nobody could say more of it than the system does."""
+
+    message = "{what}: {reason}."
+    advice = "Give this user access to it, or move aside what stands there."
+
+    @classmethod
+    def of(cls, error: OSError) -> "MachineRefusedError":
+        """Return what the system said as a sentence."""
+        what = error.filename if error.filename is not None else type(error).__name__
+        reason = error.strerror or str(error) or type(error).__name__
+        refused = cls(what=what, reason=reason)
+        refused.hint = NotWritableError.advice_by_reason.get(reason, refused.hint)
+        return refused
+
+
 class UnitTakenError(RolloutError):
     message = "{path} is a unit of another project."
     advice = "Look at it; --force replaces it."
@@ -165,6 +181,11 @@ class UnsetVariableError(RolloutError):
 class ReadableSecretsError(RolloutError):
     message = "{path} holds secrets and can be read by other users."
     advice = "Run `chmod 600 {quoted}`."
+
+
+class SecretsFileError(RolloutError):
+    message = "{path} holds secrets and cannot be read: {reason}."
+    advice = "Make it a UTF-8 text file that this user can read, and nobody else."
 
 
 class UnknownReleaseError(RolloutError):

@@ -5,6 +5,7 @@ A release holds the name alone. The value comes from the operator's environment,
 """
 
 import hmac
+import io
 import os
 import re
 import shlex
@@ -12,7 +13,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from guarded_rollout.errors import ReadableSecretsError, UnsetVariableError
+from guarded_rollout.errors import ReadableSecretsError, SecretsFileError, UnsetVariableError
 
 NAMED = re.compile(r"\$(?:\$|\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 HOLE = re.compile(rf"{NAMED.pattern}|\{{(?P<hole>[a-z_]+)\}}")
@@ -86,14 +87,21 @@ def names_in(text: str) -> list[str]:
 
 
 def secrets_of(env_file: Path | None) -> Mapping[str, str]:
-    """Collect what `$NAME` can be. Raises `ReadableSecretsError` for a file that others may read."""
-    if env_file is None or not env_file.exists():
-        return os.environ
-    if stat.S_IMODE(env_file.stat().st_mode) & 0o077:
-        raise ReadableSecretsError(path=env_file, quoted=shlex.quote(str(env_file)))
+    """Collect what `$NAME` can be.
+
+    Raises `ReadableSecretsError` for a file that others may read, `SecretsFileError` for one that this user
+    cannot read.
+    """
+    try:
+        if env_file is None or not env_file.exists():
+            return os.environ
+        if stat.S_IMODE(env_file.stat().st_mode) & 0o077:
+            raise ReadableSecretsError(path=env_file, quoted=shlex.quote(str(env_file)))
+        text = env_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SecretsFileError(path=env_file, reason=reason) from None
     from dotenv import dotenv_values
 
-    read = {
-        name: value for name, value in dotenv_values(env_file, interpolate=False).items() if value is not None
-    }
-    return {**read, **os.environ}
+    read = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    return {**{name: value for name, value in read.items() if value is not None}, **os.environ}

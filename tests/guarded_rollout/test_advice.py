@@ -301,6 +301,36 @@ def readable_secrets(folder: Path) -> None:
     assert secrets_of(file)["KEY"] == "v"
 
 
+@case(errors.SecretsFileError)
+def secrets_that_are_no_text(folder: Path) -> None:
+    file = folder / ".env"
+    file.write_bytes(b"KEY=\xff\n")
+    file.chmod(0o600)
+    with refused(errors.SecretsFileError, "Make it a UTF-8 text file"):
+        secrets_of(file)
+    file.write_text("KEY=v\n")
+    assert secrets_of(file)["KEY"] == "v"
+    file.unlink()
+    file.mkdir(mode=0o700)
+    with refused(errors.SecretsFileError, "Make it"):
+        secrets_of(file)
+
+
+@case(errors.MachineRefusedError)
+def machine_refused(folder: Path) -> None:
+    production(folder)
+    log = folder / "monitor_logs" / "deploy_production_2026-01-01T00-00-00-000Z.log"
+    log.mkdir(parents=True)
+    with contextlib.chdir(folder):
+        code, said = rollout("logs", "show")
+        assert (code, said.splitlines()) == (
+            1,
+            [f"{log}: Is a directory.", "  Give this user access to it, or move aside what stands there."],
+        )
+        log.rename(folder / "aside")
+        assert rollout("logs", "show") == (0, "")
+
+
 @case(errors.UnknownReleaseError)
 def unknown_release(folder: Path) -> None:
     place = Place(folder)

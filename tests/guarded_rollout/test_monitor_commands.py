@@ -1,6 +1,7 @@
 """`rollout monitor` and `rollout gates` as processes: exit codes, log, interruption, replay."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -124,6 +125,15 @@ def test_a_monitor_that_cannot_begin_is_3(project: Path, arguments: list[str]) -
     code, output = run(project, "monitor", *arguments)
     assert code == 3, output
     assert "Traceback" not in output
+
+
+def test_a_monitor_that_breaks_is_3(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "green_share")
+
+    monkeypatch.setattr("guarded_rollout.cli.monitor.gates.load", broken)
+    code, output = run(project, "monitor")
+    assert code == 3, output
 
 
 def test_a_wrong_usage_is_3(project: Path) -> None:

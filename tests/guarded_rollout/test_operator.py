@@ -1,6 +1,7 @@
 """Operators are who they are."""
 
 import getpass
+import os
 import platform
 
 import pytest
@@ -24,3 +25,12 @@ HOST = platform.node()
 )
 def test_who_is_at_work_is_said_by_name_or_by_ci_or_by_sudo(variables: dict[str, str], name: str) -> None:
     assert operator(variables) == name
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found"), OSError("No username set")])
+def test_a_user_without_a_name_is_its_number(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def nameless() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert operator({}) == f"{os.getuid()}@{HOST}"

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from guarded_rollout.host.store_file import StoreFile
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Data, Options
+from guarded_rollout.rollout.steps.restore_data import say_what_became
 from guarded_rollout.rollout.steps.restore_plan import (
     REUNITED,
     damage,
@@ -153,3 +155,11 @@ def test_where_nothing_was_set_aside_the_journal_is_not_read(tmp_path: Path) -> 
     with pytest.raises(JournalDamagedError):
         journal.history()
     assert left_aside(found, journal, release) == []
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_store_that_was_not_there_is_not_said_to_be_kept(tmp_path: Path, exact: bool) -> None:
+    said: list[str] = []
+    work = SimpleNamespace(options=Options(backup="b.zip"), say=said.append)
+    say_what_became(work, tmp_path / "none", exact)  # type: ignore[arg-type]
+    assert said == ["there was no store; it is that of b.zip now"]

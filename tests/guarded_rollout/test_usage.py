@@ -92,6 +92,23 @@ def test_what_is_no_command_is_no_success_and_no_rollback(
     assert "--help`." in said or not words
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["deploy", "--dry-run", "--from", ""], "Building a release from an empty --from failed"),
+        (["rollback", "--dry-run", "--to", ""], "Say where to return"),
+    ],
+    ids=["from", "to"],
+)
+def test_an_empty_option_means_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
+) -> None:
+    """`--from "$WHEEL"` of a script where that is not set is no deployment of the checkout."""
+    code, said = call(monkeypatch, *words)
+    assert code == 1
+    assert says in said
+
+
 def test_two_says_rolled_back_or_less_than_failed_and_never_a_wrong_usage() -> None:
     assert {usage_code(name) for name in COMMANDS} == {1, 3}
     assert EXIT_CODES["monitor"][2] == "rolled back"

@@ -1,6 +1,7 @@
 """`rollout gates check | replay | schema`: understand gates before they decide."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -62,13 +63,11 @@ def _doubts(file: GatesFile, name: str) -> list[str]:
     from guarded_rollout.monitor.targets import path_of
 
     published: frozenset[str] = frozenset()
-    try:
+    with suppress(NoProjectError, UnknownEnvironmentError, PermissionError):  # another user's service
         site = Site(load(settings_file()).environment(name))
-    except (NoProjectError, UnknownEnvironmentError):
-        site = None
-    if site is not None and site.serving() is not None:
-        place = site.private(site.traffic.serving())
-        published = published_by(place, path_of(file.global_settings.metrics_endpoint))
+        if site.serving() is not None:
+            place = site.private(site.traffic.serving())
+            published = published_by(place, path_of(file.global_settings.metrics_endpoint))
     return [f"{name}: {line}" for line in doubts(file.environment(name), published)]
 
 

@@ -1,6 +1,7 @@
 """`rollout monitor`: watch a window with the quality gates."""
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -102,6 +103,9 @@ def monitor(
             code = _stand_by(env) if standby else _monitor(env, asked)
     except RolloutError as error:
         Output().fail(error)
+        code = FAILED
+    except Exception as error:  # Python's own code would say that alerts were sent
+        traceback.print_exception(error)
         code = FAILED
     except KeyboardInterrupt:
         typer.echo("Interrupted: nobody watches any more.", err=True)

@@ -63,7 +63,7 @@ def notify(
     """
     out = Output(as_json, verbose)
     try:
-        with reporting(out, env):
+        with reporting(out, env, INTERNAL):
             environment = load(settings_file()).environment(env)
             if setup:
                 code = _setup(environment, out, setup, dry_run=dry_run)

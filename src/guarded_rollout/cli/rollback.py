@@ -65,7 +65,7 @@ def rollback(
     Data is merged: afterwards it is the union of the backup and everything acknowledged since.
     The configuration stays as it is, unless `--configuration` asks for the backup's.
     """
-    if (backup is None) == (to is None):
+    if (backup is None) == (to is None) or to == "":
         raise UsageError(detail="Say where to return: --backup FILE, or --to RELEASE.")
     if backup is None and data not in (None, Data.NONE):
         raise UsageError(detail=f"--data {data} needs --backup FILE.")

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,13 @@ from guarded_rollout import logs
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose
 from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.display import Display
-from guarded_rollout.errors import CancelledError, NoProjectError, NotWritableError, RolloutError
+from guarded_rollout.errors import (
+    CancelledError,
+    MachineRefusedError,
+    NoProjectError,
+    NotWritableError,
+    RolloutError,
+)
 from guarded_rollout.host.release import Release, make_writable, shorten
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.model import RolloutOutcome
@@ -219,11 +226,11 @@ def session(
 
 @contextmanager
 def configured(
-    env: str, *, as_json: bool = False, verbose: bool = False
+    env: str, *, as_json: bool = False, verbose: bool = False, refused: int = MachineRefusedError.exit_code
 ) -> Iterator[tuple[Environment, Output]]:
     """The environment of rollout.toml and the output, for a command that needs neither lock nor journal."""
     out = Output(as_json, verbose)
-    with reporting(out, env):
+    with reporting(out, env, refused):
         yield load(settings_file()).environment(env), out
 
 
@@ -270,14 +277,21 @@ def built_aside(work: Session, source: str | None) -> Iterator[Release]:
 
 
 @contextmanager
-def reporting(out: Output, env: str = "") -> Iterator[None]:
-    """Turn errors into sentences with their exit code."""
+def reporting(out: Output, env: str = "", refused: int = MachineRefusedError.exit_code) -> Iterator[None]:
+    """Turn errors into sentences with their exit code: `refused` where a file or the system refuses."""
     logs.configure("info" if out.verbose else "warning", env)
     try:
         yield
     except RolloutError as error:
         out.fail(error)
         raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:
+        raise  # nobody reads any more
+    except OSError as error:
+        if out.verbose:
+            traceback.print_exception(error)
+        out.fail(MachineRefusedError.of(error))
+        raise typer.Exit(refused) from None
     except KeyboardInterrupt:
         out.say("Interrupted. `rollout status` shows the state.")
         raise typer.Exit(130) from None

@@ -29,7 +29,7 @@ def validate_logging(
     Exits with 0 if all is well, 1 if something fails, 2 if there are warnings only. The logs are only read.
     """
     try:
-        with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
+        with configured(env, as_json=as_json, verbose=verbose, refused=INTERNAL) as (environment, out):
             environment = replace(
                 environment,
                 gates=config.absolute() if config else environment.gates,

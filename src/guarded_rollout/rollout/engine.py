@@ -317,9 +317,16 @@ LONGEST_NAME = 100
 
 
 def operator(variables: Mapping[str, str] = os.environ) -> str:
-    """Return who is at work: as the environment says, who called sudo, else user@host."""
+    """Return who is at work: as the environment says, who called sudo, else user@host.
+
+    A user that has no name here, as in containers, is its number.
+    """
     for name in ACTORS:
         given = "".join(filter(str.isprintable, variables.get(name, "").strip()))[:LONGEST_NAME]
         if given:
             return f"{given}@{platform.node()}" if given == MONITOR else given
-    return f"{variables.get('SUDO_USER') or getpass.getuser()}@{platform.node()}"
+    try:
+        user = variables.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # as Python up to 3.12 says it, and since
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"

@@ -160,7 +160,7 @@ def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
         raise StoreKeptError(release=work.incoming.id, reason=f"{what}: {told.reason()}")
     salvaged = {"forgotten" if exact else "salvaged": told.json()} if told else {}
     store.publish()
-    _say_what_became(work, aside, exact)
+    say_what_became(work, aside, exact)
     return {"data": work.options.data, "kept_aside": str(aside) if aside.exists() else None, **salvaged}
 
 
@@ -211,9 +211,10 @@ def _union(work: Work, snapshot: Path, aside: Path, exact: bool) -> Evidence:
     return {"salvaged": work.site.require(work.incoming, "store_salvage", str(aside)).json()}
 
 
-def _say_what_became(work: Work, aside: Path, exact: bool) -> None:
+def say_what_became(work: Work, aside: Path, exact: bool) -> None:
+    """Say where the data came from, and where what was there before is kept."""
     backup = work.options.backup
-    if exact:
+    if exact and aside.exists():
         work.say(f"the data is that of {backup}; the store as it was is kept as {aside}")
     elif aside.exists():
         work.say(f"the damaged store is kept as {aside}; what could be read of it is merged")
