@@ -17,7 +17,7 @@ from dhash_service.api import search as searching
 from dhash_service.api import submit as submitting
 from dhash_service.api.bodies import require_body
 from dhash_service.api.models import ANY_HASH, LIMIT, RADIUS, Bounds, SearchAnswer, Submitted
-from dhash_service.api.problems import Page, told
+from dhash_service.api.problems import UNEXPECTED, Page, told
 from dhash_service.errors import DhashError
 from dhash_service.facts import UNLABELLED
 from dhash_service.service import Service
@@ -106,6 +106,9 @@ class Direct:
         except DhashError as error:
             await (await told(Request(scope), error, self._page))(scope, receive, send)
             return
+        except Exception:
+            await (await told(Request(scope), UNEXPECTED, self._page))(scope, receive, send)
+            raise  # for the log
         length = str(len(content)).encode()
         described = [(b"content-length", length), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": described})

@@ -24,6 +24,9 @@ log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 
 
+UNEXPECTED = DhashError("The service met what nobody expected.")
+
+
 class Problem(BaseModel):
     """A problem, and what to do next (RFC 9457)."""
 
@@ -124,6 +127,10 @@ def install(app: FastAPI, page: Page) -> None:
     @app.exception_handler(DhashError)
     async def known(request: Request, error: DhashError) -> Response:
         return await told(request, error, page)
+
+    @app.exception_handler(Exception)  # it goes on to the log after that
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return await respond(request, problem(UNEXPECTED), {})
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> Response:

@@ -18,7 +18,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dhash_service.errors import (
+    BadRequestError,
     BusyError,
+    DhashError,
     SettingError,
     StoreDamagedError,
     StoreDemotedError,
@@ -32,6 +34,8 @@ from dhash_service.errors import (
 
 LOCK_SECONDS = 30.0
 """Seconds that a writer waits for another process before it gives up."""
+
+UNSTORABLE = "It holds a character or a number that no row can hold."
 
 SCRUB_SECONDS, SCRUB_TRIES = 0.25, 4
 """How long nobody may write while the log is to be emptied, and how often that is tried."""
@@ -283,15 +287,18 @@ def _empty_log(cursor: Any) -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Tell the databases' errors as ours where the cause is the store; other errors pass."""
+    """Tell the databases' errors as ours where the cause is the store, or the question; others pass."""
     try:
         yield
     except PoolTimeoutError:
         raise BusyError("Every connection to the store is in use.") from None
+    except (UnicodeEncodeError, OverflowError) as error:  # half a character, and a number beyond SQLite's
+        raise BadRequestError(UNSTORABLE, "Send it without.") from error
     except Exception as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if not isinstance(cause, sqlite3.Error) and not type(cause).__module__.startswith("psycopg"):
             raise
+        meant: DhashError | None
         meant = _sqlite_meaning(cause) if isinstance(cause, sqlite3.Error) else _postgresql_meaning(cause)
         if meant is None:
             raise
@@ -316,9 +323,11 @@ def _sqlite_meaning(error: sqlite3.Error) -> StoreError | None:
     return None
 
 
-def _postgresql_meaning(error: BaseException | None) -> StoreError | None:
+def _postgresql_meaning(error: BaseException | None) -> DhashError | None:
     state = getattr(error, "sqlstate", None)
     said = str(error).strip().partition("\n")[0]
+    if state == "22003" or (state is None and type(error).__name__ == "DataError"):  # psycopg sends no NUL
+        return BadRequestError(UNSTORABLE, "Send it without.")
     match state:
         case "55P03" | "40P01" | "57014":
             return StoreLockedError(f"PostgreSQL says: {said}.")

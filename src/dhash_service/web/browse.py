@@ -82,7 +82,7 @@ BrowsedPart = Annotated[AskedPictures, Depends(asked_pictures)]
 def browse(service: Service, asked: AskedPictures) -> Browsed:
     """Read a page of the library. Reads the store: call it outside the event loop."""
     banks = [bank.name for bank, _ in service.banks.all()]
-    until = start_of(asked.until) + timedelta(days=1) if asked.until else None
+    until = start_of(asked.until) + timedelta(days=1) if asked.until and asked.until < date.max else None
     filter = AddedFilter(
         asked.name or None,
         asked.tag or None,

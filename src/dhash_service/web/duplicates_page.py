@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from dhash_service.api.auth import Running
 from dhash_service.api.duplicates import DuplicateRadius
 from dhash_service.duplicates import COLUMNS, DuplicateGroup, Grouping, Rule, rows
+from dhash_service.errors import BadRequestError
 from dhash_service.facts import Verdict
 from dhash_service.search.pairs import WIDEST
 from dhash_service.web.pages import environment, render
@@ -98,7 +99,10 @@ async def decide(
     query: Annotated[str, Form(max_length=500)] = "",
 ) -> Response:
     """Record a decision on a group; then the page again."""
-    ids = [UUID(member) for member in members.split()]
+    try:
+        ids = [UUID(member) for member in members.split()]
+    except ValueError:
+        raise BadRequestError("A member is no id.", "Load the groups again.") from None
     kept = keep if verdict is Verdict.SAME else None
     await service.read(lambda: service.duplicates.decide(ids, kept, verdict, reviewer.name, ""))
     return RedirectResponse("/duplicates" + (f"?{query}" if query.isprintable() and query else ""), 303)

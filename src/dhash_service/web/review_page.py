@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from dhash_service.api.auth import Running
 from dhash_service.api.models import Decided
+from dhash_service.errors import BadRequestError
 from dhash_service.facts import Verdict, new_id
 from dhash_service.reviewing import Pair, Reviewing
 from dhash_service.service import Service
@@ -184,7 +185,10 @@ async def shown(service: Service, pairs: Sequence[Pair]) -> list[Json]:
 async def progress(service: Running, visitor: Reader, asked: Asked, day: datetime | None = None) -> Json:
     """The progress of review, in the part that is asked for. `day`: when the reader's day began."""
     now = service.store.now()
-    began = day.astimezone(UTC) if day else midnight(now)
+    try:
+        began = day.astimezone(UTC) if day else midnight(now)
+    except (OverflowError, ValueError):  # at either end of the calendar
+        raise BadRequestError(f"{day} is no moment of UTC.") from None
     return progress_json(await Reviewing(service).progress(visitor.name, began, asked.filter(now)))
 
 

@@ -1,8 +1,15 @@
 """What operators and monitors ask."""
 
+import asyncio
+from types import SimpleNamespace
+
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
+from dhash_service.api import problems
+from dhash_service.api.direct import Direct
 from dhash_service.errors import DhashError
 from tests.dhash_service.api.test_submit import problem, seeds, send
 from tests.dhash_service.serving import Server
@@ -108,3 +115,34 @@ def test_each_kind_of_problem_explains_itself(client: httpx.Client) -> None:
 def test_a_wrong_method_is_said_so(client: httpx.Client) -> None:
     answer = client.put("/api/dhash")
     assert (answer.status_code, problem(answer)) == (405, "method-not-allowed")
+
+
+async def no_page(*_: object) -> None:
+    """What programs get."""
+
+
+def test_what_nobody_expected_is_a_problem_too() -> None:
+    """Of the application, and of what is answered below it; a plain search is."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    def as_broken() -> None:
+        broken()
+
+    app = FastAPI()
+    app.state.service = SimpleNamespace(settings=SimpleNamespace(locked=False), search=broken)
+    app.get("/broken")(as_broken)
+    problems.install(app, no_page)
+    direct = Direct(app, no_page)
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        await direct(dict(scope, app=app), receive, send)
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(front, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return [await client.get(path) for path in ("/broken", "/api/dhash/search?hash=0123456789abcdef")]
+
+    answers = asyncio.run(ask())
+    assert [(each.status_code, problem(each)) for each in answers] == [(500, "internal")] * 2
