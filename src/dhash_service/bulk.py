@@ -86,7 +86,7 @@ def find(paths: Iterable[Path]) -> Selection:
     """Select the files to index: those named, and those below the folders named."""
     search = _Search()
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # False where a path cannot be looked at: reading it says why
             search.walk(path)
         else:
             search.found[path] = None

@@ -42,6 +42,20 @@ def read_file(path: Path, limit: int) -> bytes:
     return data
 
 
+def is_missing(path: str | Path) -> bool:
+    """True if there is nothing at a path. One that cannot be looked at may be there: reading says why.
+
+    `Path.exists` raises for a folder that is closed to us, and for a name that is too long.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def path_fields(path: str | Path) -> dict[str, str]:
     """`path` for JSON; with `path_bytes` in base64 beside its escaped form where the name is not UTF-8."""
     name = os.fsencode(path)

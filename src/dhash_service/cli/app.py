@@ -1,6 +1,7 @@
 """The command line's frame: one Typer application, and errors as sentences with their exit code."""
 
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,16 @@ def open_store() -> "Store":
     from dhash_service.store.store import Store
 
     return Store.open_from(Settings.load())
+
+
+def user() -> str:
+    """The name of whoever runs this: in a container, the number of a user without one."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def report(error: DhashError) -> None:

@@ -37,8 +37,10 @@ def is_collection(paths: Sequence[str], engine: str, out: str | None) -> bool:
 
 def existing(paths: Sequence[str]) -> list[Path]:
     """The paths. Raises `BadParameter` for one that is not there."""
+    from dhash_service.files import is_missing
+
     for path in paths:
-        if not Path(path).exists():
+        if is_missing(path):
             raise typer.BadParameter(f"Path {path!r} does not exist.", param_hint="PATHS")
     return [Path(path) for path in paths]
 

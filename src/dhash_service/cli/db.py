@@ -1,6 +1,5 @@
 """`dhash db`: the store's schema, its snapshots, and what is taken out of search."""
 
-import getpass
 import json
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.cli.app import AsJson, app, open_store
+from dhash_service.cli.app import AsJson, app, open_store, user
 from dhash_service.facts import Subject, Tombstone, new_id
 
 if TYPE_CHECKING:
@@ -281,7 +280,7 @@ def quarantine(
     settings = Settings.load()
     with Store.open_from(settings) as store:
         count = store.fingerprints_of(release)
-        actor, now = getpass.getuser(), datetime.now(UTC)
+        actor, now = user(), datetime.now(UTC)
         store.add_tombstone(
             Tombstone(new_id(), Subject.RELEASE, release, not lift, reason, actor, settings.release, now)
         ).result()

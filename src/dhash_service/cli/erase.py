@@ -1,16 +1,16 @@
 """`dhash erase`: removes known pictures for good."""
 
-import getpass
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from dhash_service.cli.app import app
+from dhash_service.cli.app import app, user
 
 if TYPE_CHECKING:
     from dhash_service.store.store import Store
@@ -47,7 +47,7 @@ def erase(
     settings, now = Settings.load(), datetime.now(UTC)
     with Store.open_from(settings) as store:
         wanted = [id for each in what or () for id in ids_of(each, store)]
-        count = store.erase(wanted, reason, getpass.getuser(), now) if wanted else 0
+        count = store.erase(wanted, reason, user(), now) if wanted else 0
         count += store.erase_again() if again else 0
     if as_json:
         said = {
@@ -70,6 +70,7 @@ def ids_of(what: str, store: "Store") -> list[UUID]:
     """
     from dhash_service.errors import BadRequestError
     from dhash_service.facts import Sha256, image_id
+    from dhash_service.files import is_missing, read_file
 
     if re.fullmatch(r"[0-9a-fA-F]{16}", what):
         return [image.id for image in store.with_fingerprint(int(what, 16))]
@@ -77,8 +78,8 @@ def ids_of(what: str, store: "Store") -> list[UUID]:
         return [image_id(Sha256(what.lower()))]
     if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", what):
         return [UUID(what)]
-    if not (path := Path(what)).is_file():
+    if is_missing(what):
         raise BadRequestError(
             f"{what} is no file, id, SHA-256 or fingerprint.", "Give a picture's path, or its id."
         )
-    return [image_id(Sha256(hashlib.sha256(path.read_bytes()).hexdigest()))]
+    return [image_id(Sha256(hashlib.sha256(read_file(Path(what), sys.maxsize)).hexdigest()))]

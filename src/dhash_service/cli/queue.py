@@ -1,13 +1,12 @@
 """`dhash queue`: the review queue, from the terminal."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from dhash_service.cli.app import AsJson, app, open_store
+from dhash_service.cli.app import AsJson, app, open_store, user
 from dhash_service.facts import Verdict
 
 queue = typer.Typer(no_args_is_help=True, help="The review queue: status, list, decide.")
@@ -70,7 +69,7 @@ def decide(
     with Store.open_from(settings) as store:
         if store.lookup(lookup) is None:
             raise NotFoundError(f"There is no lookup {lookup}.", "`dhash queue list` shows those that wait.")
-        name = reviewer or getpass.getuser()
+        name = reviewer or user()
         decision = Decision(new_id(), lookup, verdict, name, note, settings.release, datetime.now(UTC))
         store.verdicts.record(decision).result()
     typer.echo(f"{lookup}: {verdict.value}, decided by {name}")

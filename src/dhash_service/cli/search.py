@@ -35,18 +35,18 @@ def search(
 ) -> None:
     """Find the nearest known pictures in the store that DHASH_STORE names, nearest first."""
     from dhash_service.errors import BadRequestError
-    from dhash_service.files import read_file
+    from dhash_service.files import is_missing, read_file
     from dhash_service.settings import Settings
     from dhash_service.store.store import Store
 
     settings = Settings.load()
     data = None
     if not HASH.fullmatch(what):
-        if not (path := Path(what)).exists():
+        if is_missing(what):
             raise BadRequestError(
                 f"{what} is neither a file nor 16 hex digits.", "Give a picture's path, or a fingerprint."
             )
-        data = read_file(path, settings.max_body_bytes)
+        data = read_file(Path(what), settings.max_body_bytes)
     elif variants:
         raise BadRequestError(TURNLESS, "Give the picture's file.")
     if url is not None:
@@ -89,25 +89,23 @@ def near(
 
 
 def tell(found: "Sequence[Neighbour]", *, as_json: bool) -> None:
-    """Print neighbours, with the turn that each was found by, if any."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    turns = any(each.turn for each in found)
-    table = Table("distance", "hash", "size", "id", "names", *(["turn"] if turns else []))
+    """Print neighbours a line each, with the turn that each was found by, if any."""
     for each in found:
         image = each.image
+        turn = {"turn": each.turn} if each.turn else {}
         if as_json:
             line = {"id": str(image.id), "sha256": image.sha256, "hash": image.fingerprint.hex}
-            words = {"names": image.names, "tags": image.tags, **({"turn": each.turn} if turns else {})}
-            typer.echo(json.dumps({"distance": each.distance, **line, **words}))
-            continue
-        shape = f"{image.fingerprint.width}×{image.fingerprint.height}"
-        row = [str(each.distance), image.fingerprint.hex, shape, str(image.id)]
-        table.add_row(*row, escape(", ".join(image.names)), *([each.turn or ""] if turns else []))
-    if found and not as_json:
-        Console().print(table)
+            told = {"names": image.names, "tags": image.tags, **turn}
+            typer.echo(json.dumps({"distance": each.distance, **line, **told}))
+        else:
+            shape = f"{image.fingerprint.width}×{image.fingerprint.height}"
+            words = (shape, ", ".join(image.names), *turn.values())
+            typer.echo(as_text(each.distance, image.fingerprint.hex, str(image.id), *words))
+
+
+def as_text(distance: int, hash: str, id: str, *words: str) -> str:
+    """A known picture as a line, which is never cut: its id is there to be copied."""
+    return f"{distance:>2}  {hash}  {id}  {'  '.join(words)}"
 
 
 def search_service(
@@ -125,5 +123,4 @@ def search_service(
             line = {"id": near.id, "sha256": near.sha256, "hash": near.hash, "names": near.names}
             typer.echo(json.dumps({"distance": near.distance, **line, "tags": near.tags, **turn}))
         else:
-            names = ", ".join(near.names)
-            typer.echo(f"{near.distance:>2}  {near.hash}  {near.id}  {'  '.join([names, *turn.values()])}")
+            typer.echo(as_text(near.distance, near.hash, near.id, ", ".join(near.names), *turn.values()))

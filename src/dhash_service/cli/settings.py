@@ -1,11 +1,15 @@
 """`dhash settings`: every setting, its value here, and what it does."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
 from dhash_service.cli.app import app
+
+PIPED = 400
+"""Columns of a table that no terminal shows: enough that nothing in it is cut."""
 
 HEAD = """\
 # Settings
@@ -23,7 +27,7 @@ def settings(
 ) -> None:
     """Show every setting with the value in force; secrets are shown as ***."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from dhash_service.settings import Settings
 
@@ -37,7 +41,7 @@ def settings(
     if as_json:
         typer.echo(json.dumps(in_force))
         return
-    table = Table("variable", "value", "what it does")
+    table = Table(Column("variable", no_wrap=True), Column("value", overflow="fold"), "what it does")
     for name, field in Settings.model_fields.items():
         table.add_row(f"DHASH_{name.upper()}", str(in_force[name]), field.description)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPED).print(table)

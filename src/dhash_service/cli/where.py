@@ -68,7 +68,7 @@ def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
     from dhash_service.documents import DocumentReader
     from dhash_service.errors import BadRequestError
     from dhash_service.facts import Sha256
-    from dhash_service.files import read_file
+    from dhash_service.files import is_missing, read_file
 
     if HASH.fullmatch(what):
         return store.with_fingerprint(int(what, 16))
@@ -78,11 +78,11 @@ def known_as(what: str, store: "Store", settings: "Settings") -> "list[Image]":
     if ID.fullmatch(what):
         found = store.image(UUID(what))
         return [found] if found else []
-    if not (path := Path(what)).exists():
+    if is_missing(what):
         raise BadRequestError(
             f"{what} is no file, id, SHA-256 or fingerprint.", "Give a picture's path, or 16 hex digits."
         )
-    data = read_file(path, settings.max_body_bytes)
+    data = read_file(Path(what), settings.max_body_bytes)
     if found := store.by_sha256(Sha256(hashlib.sha256(data).hexdigest())):
         return [found]
     with closing(DocumentReader(settings)) as reader:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dhash_service.errors import BodyTooLargeError, DhashError, PlaceError
-from dhash_service.files import read_file
+from dhash_service.files import is_missing, read_file
 from dhash_service.objects import is_object_store, object_store, said_by
 from dhash_service.scale.items import Item, is_path
 
@@ -65,18 +65,18 @@ class Folder:
 
     def find(self, url: str) -> Iterator[Item]:
         top = _path(url)
-        if not top.is_dir():
+        if not os.path.isdir(top):
             yield self._item(url, top)
             return
         for folder, folders, names in os.walk(top, onerror=_unreadable):
             folders.sort()
             for name in sorted(names):
                 path = Path(folder, name)
-                if path.is_file():
+                if os.path.isfile(path):
                     yield self._item(str(path), path)
 
     def read(self, url: str, limit: int) -> bytes:
-        if not _path(url).exists():
+        if is_missing(_path(url)):
             raise MissingError(f"{url}: there is no such file.")
         return read_file(_path(url), limit)
 

@@ -83,8 +83,30 @@ def test_search_finds_the_turned_copy_and_refuses_what_it_cannot_read(picture: P
     assert [json.loads(line)["turn"] for line in lines] == ["turned_90"]
     assert CliRunner().invoke(app, ["search", str(turned), "--json"]).stdout == ""
     os.mkfifo(tmp_path / "pipe.jpg")
-    for command in (["search"], ["where"]):
-        for path in (tmp_path, tmp_path / "pipe.jpg", Path("/dev/zero")):
+    for command in (["search"], ["where"], ["erase"]):
+        for path in (tmp_path, tmp_path / "pipe.jpg", Path("/dev/zero"), tmp_path / ("a" * 300)):
             result = CliRunner().invoke(app, [*command, str(path)])
             assert isinstance(result.exception, UnreadableFileError), (command, path)
     assert isinstance(CliRunner().invoke(app, ["search", "0" * 16, "--variants"]).exception, BadRequestError)
+    result = CliRunner().invoke(app, ["index", "a" * 300])
+    assert (result.exit_code, "File name too long" in result.stderr) == (1, True)
+
+
+def test_no_word_that_a_shell_can_give_is_a_traceback(picture: Path) -> None:
+    half = os.fsdecode(b"\xff")
+    for command in (["where", "--name"], ["where", "--tag"], ["db", "gone", "--release"]):
+        assert isinstance(CliRunner().invoke(app, [*command, half]).exception, BadRequestError), command
+
+
+def test_what_is_found_is_not_cut_where_nobody_sees_a_terminal(picture: Path) -> None:
+    (line,) = where(str(picture))
+    assert str(line["image"]) in CliRunner().invoke(app, ["search", str(picture)]).stdout
+    assert "DHASH_REQUIRE_SYNCHRONOUS" in CliRunner().invoke(app, ["settings"]).stdout
+
+
+def test_a_user_without_a_name_may_erase(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert CliRunner().invoke(app, ["erase", str(picture)]).exit_code == 0
