@@ -1,5 +1,7 @@
 """`python -m chaos [--runs N] [--seed N] [--jobs N]`: run by run, then a summary; exit 1 if a run is broken.
 
+An interruption ends what is under way, and the summary is of what had ended.
+
 Without a seed, a few runs that cover the faults between them, and others for what was meant to strike in
 these and whose moment never came. With one, that seed and those that follow it.
 """
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -53,13 +55,19 @@ def main() -> int:
     began = time.monotonic()
     verdicts: list[Verdict] = []
     campaign = Campaign(keep=chosen.keep)
-    for number in range(1, ROUNDS + 1):
-        verdicts += campaign.run_all(seeds, chosen.jobs)
-        missed = missing(verdicts)
-        if chosen.runs or chosen.seed is not None or not missed:
-            break
-        seeds = covering(number * 5000 + 1, FEW, possible=possible(), wanted=missed)
-    print("\n".join(summary(verdicts, time.monotonic() - began)), flush=True)
+    try:
+        for number in range(1, ROUNDS + 1):
+            for verdict in campaign.run_all(seeds, chosen.jobs):
+                verdicts.append(verdict)
+                print("\n".join(verdict.lines()), flush=True)
+            missed = missing(verdicts)
+            if chosen.runs or chosen.seed is not None or not missed:
+                break
+            seeds = covering(number * 5000 + 1, FEW, possible=possible(), wanted=missed)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        print("\n".join(summary(verdicts, time.monotonic() - began)), flush=True)
     return 0 if all(verdict.held for verdict in verdicts) else 1
 
 
@@ -71,19 +79,16 @@ class Campaign:
         self._isolation = isolation()
         self._running: set[subprocess.Popen[bytes]] = set()
 
-    def run_all(self, seeds: Sequence[int], jobs: int) -> list[Verdict]:
-        """So many at a time; each is told as it ends."""
-        verdicts = []
+    def run_all(self, seeds: Sequence[int], jobs: int) -> Iterator[Verdict]:
+        """So many at a time, each as it ends. Whoever stops asking ends what is under way."""
         with ThreadPoolExecutor(jobs) as pool:
             try:
                 for done in as_completed([pool.submit(self.run, seed) for seed in seeds]):
-                    verdicts.append(done.result())
-                    print("\n".join(verdicts[-1].lines()), flush=True)
+                    yield done.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.stop()
                 raise
-        return verdicts
 
     def run(self, seed: int) -> Verdict:
         """One run. Its folder stays if something was broken, or if all are kept."""
