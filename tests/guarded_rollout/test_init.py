@@ -205,3 +205,37 @@ def test_every_key_can_be_read(tmp_path: Path) -> None:
     assert code == 0
     assert "[service.commands]" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_shell_would_set_for_the_command_is_a_variable(tmp_path: Path) -> None:
+    start = json.dumps({"scripts": {"start": "NODE_ENV=production DEBUG='a b' node server.js"}})
+    found = sketch(folder_with(tmp_path, {"package.json": start}))
+    assert found.serve == ("node", "server.js")
+    assert found.variables == {"NODE_ENV": "production", "DEBUG": "a b", "PORT": "{uds}"}
+
+
+@pytest.mark.parametrize(
+    ("serve", "variables"),
+    [
+        ("node server.js", {"PORT": "{uds}"}),
+        ("serve --on {uds}", {}),
+        ("LEVEL=😀 serve 😀", {"LEVEL": "😀", "SOCKET": "{uds}"}),
+    ],
+)
+def test_variables_are_those_of_the_command_that_was_given(
+    tmp_path: Path, serve: str, variables: dict[str, str]
+) -> None:
+    code, said = run(tmp_path, "--yes", "--serve", serve)
+    assert code == 0, said
+    service = load(tmp_path / "rollout.toml").environment("production").service
+    assert service.recipe.variables == variables
+    assert service.recipe.commands["serve"] == tuple(shlex.split(serve)[serve.startswith("LEVEL") :])
+
+
+@pytest.mark.parametrize("command", ["web: run 'it\n", "web: \nworker: run\n"], ids=["quotes", "nothing"])
+def test_a_command_that_is_none_is_asked_for(tmp_path: Path, command: str) -> None:
+    code, said = run(folder_with(tmp_path, {"Procfile": command}), "--yes")
+    assert (code, "say it with --serve" in said) == (1, True), said
+    code, said = run(tmp_path, "--yes", "--serve", "run 'it")
+    assert (code, "No closing quotation" in said) == (1, True), said
+    assert [path.name for path in tmp_path.iterdir()] == ["Procfile"]

@@ -47,12 +47,16 @@ def init(
         found = sketch(folder)
         told = ", ".join(found.because) or "an empty folder"
         out.say(f"Looked at {told}: releases are built as a {found.build}.")
-        found = found.answered(
-            name=name or _ask("Its name", found.name, yes),
-            serve=serve or _ask("The command that serves, on the unix socket {uds}", typed(found.serve), yes),
-            port=port or _port(_ask("The port where clients come", str(found.port), yes)),
-            store=store or _ask(f"Its data ({', '.join(STORES)})", found.store, yes),
+        answers = (
+            name or _ask("Its name", found.name, yes),
+            serve or _ask("The command that serves, on the unix socket {uds}", typed(found.serve), yes),
+            port or _port(_ask("The port where clients come", str(found.port), yes)),
+            store or _ask(f"Its data ({', '.join(STORES)})", found.store, yes),
         )
+        try:
+            found = found.answered(*answers)
+        except ValueError as error:
+            raise UsageError(detail=f"The command that serves, {answers[1]!r}: {error}.") from None
         _require_sense(found)
         parse(tomllib.loads(scaffold.rollout_toml(found)), folder / FILE)
         written = scaffold.write(found, folder)

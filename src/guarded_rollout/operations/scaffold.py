@@ -37,7 +37,7 @@ def rollout_toml(service: ServiceSketch) -> str:
             )
     lines += [
         "# It serves on the unix socket {uds} and ends on SIGTERM; {bin}, {app}, {python} are the release's.",
-        f"commands.serve = {json.dumps(list(service.serve))}",
+        f"commands.serve = {_quoted(list(service.serve))}",
         *(f"variables.{name} = {_quoted(value)}" for name, value in (service.variables or {}).items()),
     ]
     if service.store == "postgresql":
@@ -62,7 +62,8 @@ def rollout_toml(service: ServiceSketch) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def _quoted(text: str | list[str]) -> str:
+    """A value as TOML has it, which knows no halves of a character as JSON's escapes do."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -19,6 +19,7 @@ DRIVERS = {
 }
 APPLICATION = re.compile(r"^(\w+)(?:\s*:[^=]+)?\s*=\s*(?:FastAPI|Starlette|Quart|Litestar)\(", re.MULTILINE)
 HEALTH = re.compile(r"""["'](/(?:health|healthz|health/live|ready|readyz|up|ping))["'/?]""")
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 LITTER = {
     ".git",
@@ -48,11 +49,13 @@ class ServiceSketch:
     variables: Mapping[str, str] | None = None
     because: tuple[str, ...] = ()
 
-    def answered(self, *, name: str, serve: str, port: int, store: str) -> "ServiceSketch":
-        """The same with the operator's answers."""
-        words = tuple(shlex.split(serve))
+    def answered(self, name: str, serve: str, port: int, store: str) -> "ServiceSketch":
+        """The same with the operator's answers. Raises `ValueError` for a command whose quotes do not end."""
+        settings, words = _settings(tuple(shlex.split(serve)))
         sketch = replace(self, name=name, serve=words, port=port, store=store)
-        return sketch if store == self.store else replace(sketch, variables=_variables(words, store))
+        if (words, store) == (self.serve, self.store):
+            return sketch
+        return replace(sketch, variables=settings | _variables(words, store))
 
 
 def sketch(folder: Path) -> ServiceSketch:
@@ -64,7 +67,8 @@ def sketch(folder: Path) -> ServiceSketch:
         name for name in ("pyproject.toml", "package.json", "Procfile", *COMPOSE) if (folder / name).is_file()
     ]
     build = "wheel" if _table(project, "project").get("name") and "build-system" in project else "directory"
-    serve = socket_words(_served(folder, project, package, sources, build))
+    settings, served = _settings(_served(folder, project, package, sources, build))
+    serve = socket_words(served)
     said = json.dumps([project, package]) + compose + "".join(sources.values())
     store = next(
         (kind for kind, pattern in DRIVERS.items() if re.search(pattern, said, re.IGNORECASE)), "none"
@@ -80,7 +84,7 @@ def sketch(folder: Path) -> ServiceSketch:
         port=int(published[1]) if published else PORT,
         lock=_lock(folder) if build == "wheel" else "",
         prepare=_prepare(folder, package) if build == "directory" else (),
-        variables=_variables(serve, store),
+        variables=settings | _variables(serve, store),
         because=tuple(because or sorted(sources)[:1]),
     )
 
@@ -115,12 +119,12 @@ def _served(
     folder: Path, project: dict[str, Any], package: dict[str, Any], sources: Mapping[str, str], build: str
 ) -> tuple[str, ...]:
     """The command that serves: the Procfile's, package.json's, an ASGI application, a script, a program."""
-    found = re.search(r"^web:\s*(.+)$", _text(folder / "Procfile"), re.MULTILINE)
+    found = re.search(r"^web:[ \t]*(\S.*)$", _text(folder / "Procfile"), re.MULTILINE)
     if found:
-        return _own(tuple(shlex.split(found[1])), build)
+        return _own(_split(found[1]), build)
     if package:
         start = str(_table(package, "scripts").get("start", "")) or f"node {package.get('main', 'index.js')}"
-        return tuple(shlex.split(start))
+        return _split(start)
     for name, text in sources.items():
         if name.endswith(".py") and (application := APPLICATION.search(text)):
             module = name.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -133,8 +137,24 @@ def _served(
     return ("{python}", likely[0]) if len(programs) == 1 or likely != programs else ()
 
 
+def _split(command: str) -> tuple[str, ...]:
+    """The words of a command; none where its quotes do not end."""
+    try:
+        return tuple(shlex.split(command))
+    except ValueError:
+        return ()
+
+
+def _settings(words: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The variables that a shell would set for a command, and the command without them."""
+    number = next((at for at, word in enumerate(words) if not ASSIGNMENT.match(word)), len(words))
+    return dict(word.split("=", 1) for word in words[:number]), words[number:]
+
+
 def _own(words: tuple[str, ...], build: str) -> tuple[str, ...]:
     """A program of the release's environment by its place there."""
+    if not words:
+        return ()
     if build == "wheel" and "/" not in words[0]:
         return ("{bin}/" + words[0], *words[1:])
     return ("{python}", *words[1:]) if words[0] in ("python", "python3") else words
