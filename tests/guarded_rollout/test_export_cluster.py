@@ -272,6 +272,22 @@ def test_a_service_without_data_is_told_of_none_and_reaches_none() -> None:
     assert "5432" not in text
 
 
+def test_pods_read_a_variable_with_a_secret_in_it_from_a_secret(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "quotes", tmp_path, dirs_exist_ok=True)
+    settings = tmp_path / "rollout.toml"
+    both = 'variables.PORT = "{uds}"\nvariables.KEY = "$API_KEY"\nvariables.URL = "http://u:${PW}@h"\n'
+    settings.write_text(settings.read_text().replace('variables.PORT = "{uds}"\n', both))
+    with contextlib.chdir(tmp_path):
+        text = exported("kubernetes", "--set", "PORT=8080")
+    assert "Needs the Secret quotes-variables with the values of KEY, URL." in text
+    (pods,) = (one for one in yaml.safe_load_all(text) if one["kind"] == "Deployment")
+    validate(pods)
+    variables = {one["name"]: one for one in pods["spec"]["template"]["spec"]["containers"][0]["env"]}
+    for name in ("KEY", "URL"):
+        assert variables[name]["valueFrom"] == {"secretKeyRef": {"name": "quotes-variables", "key": name}}
+    assert "API_KEY" not in text
+
+
 def test_an_analysis_without_metrics_which_argo_refuses_is_left_out() -> None:
     found = of_example("quotes", "argo")
     (rollout,) = (one for one in found if one["kind"] == "Rollout")

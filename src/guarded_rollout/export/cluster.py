@@ -15,7 +15,7 @@ from guarded_rollout.config.gates import EnvironmentGates
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.config.service import Service
 from guarded_rollout.errors import ClusterNameError, PodCommandError
-from guarded_rollout.secret import filled
+from guarded_rollout.secret import filled, names_in
 
 Json = dict[str, Any]
 
@@ -212,6 +212,9 @@ def variables(cluster: Cluster) -> Iterator[Json]:
         if text == "{store}":
             store = {"name": f"{cluster.name}-store", "key": "url"}
             yield {"name": name, "valueFrom": {"secretKeyRef": store}}
+        elif names_in(text):  # of the operator's secrets; `$$` is one dollar sign to Kubernetes as well
+            secret = {"name": f"{cluster.name}-variables", "key": name}
+            yield {"name": name, "valueFrom": {"secretKeyRef": secret}}
         elif not _unknown(text, known):
             yield {"name": name, "value": filled(text, known)}
     if service.port_variable and service.port_variable not in cluster.variables:
@@ -262,6 +265,9 @@ def pod_comments(cluster: Cluster) -> Iterator[str]:
         yield f"{secret}; several pods need a server."
     yield f"What is written below {DATA} ends with its pod: mount a volume there for files that shall stay."
     here = {name: text for name, text in service.variables.items() if name not in cluster.variables}
+    if secrets := [name for name, text in here.items() if names_in(text)]:
+        yield f"Needs the Secret {cluster.name}-variables with the values of {', '.join(secrets)}."
+        here = {name: text for name, text in here.items() if name not in secrets}
     if left := [name for name, text in here.items() if text != "{store}" and _unknown(text, known)]:
         yield f"Not set in pods, for they mean something on the guard's own machine alone: {', '.join(left)}."
     if any("{uds}" in here[name] for name in left) and not (cluster.serve or service.port_variable):
