@@ -126,6 +126,7 @@ class NotWritableError(RolloutError):
         os.strerror(errno.EDQUOT): "Free some space, or have this user's quota raised.",
         os.strerror(errno.EROFS): "It is mounted read-only: see `dmesg` for why, and mount it for writing.",
         os.strerror(errno.ENOTDIR): "A file stands where a folder is needed: move it aside.",
+        os.strerror(errno.EEXIST): "A file stands where a folder is needed: move it aside.",
     }
     """The advice where access is not what is missing."""
 

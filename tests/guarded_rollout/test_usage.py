@@ -109,6 +109,28 @@ def test_an_empty_option_means_nothing_else(
     assert says in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prune", "--hours", "nan"],
+        ["prune", "--hours", "inf"],
+        ["monitor", "--for", "inf"],
+        ["history", "--limit", "9" * 20],
+        ["gates", "simulate", "--rps", "1", "--fault", "slower=nan"],
+        ["gates", "simulate", "--rps", "1", "--fault", "failing=-1"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_nothing_can_be_is_refused(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    code, said = call(monkeypatch, *words)
+    assert code == usage_code(words[0])
+    assert "--help`." in said
+
+
+def test_an_age_before_all_calendars_is_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(monkeypatch, "logs", "show", "--since", "99999999999d") == (0, "")
+
+
 def test_two_says_rolled_back_or_less_than_failed_and_never_a_wrong_usage() -> None:
     assert {usage_code(name) for name in COMMANDS} == {1, 3}
     assert EXIT_CODES["monitor"][2] == "rolled back"

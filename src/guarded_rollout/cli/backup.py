@@ -64,7 +64,8 @@ def backup(
     path = work.environment.shown(taken.entry.path)
     wheels = sum(name.startswith(CARRIED) for name in taken.manifest.files)
     work.out.say(f"{path}: {taken.size / 1e6:.1f} MB in {duration(taken.seconds)}, verified")
-    if not wheels and work.environment.wheels_limit_mb and with_wheels is None:
+    needed = taken.manifest.wheel.endswith(".whl")  # what is made of files may need nothing
+    if needed and not wheels and work.environment.wheels_limit_mb and with_wheels is None:
         work.out.say("It carries no wheels: to come back it needs an index (--with-wheels says why).")
     work.out.result(
         environment=work.env,

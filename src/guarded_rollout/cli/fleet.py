@@ -122,7 +122,7 @@ def status(fleet: Fleet, out: Output) -> None:
 def history(
     inventory: Inventory = Path("hosts.yml"),
     env: Env = "production",
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, the newest first.")] = 20,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:

@@ -19,7 +19,7 @@ from guarded_rollout.journal.model import OVERRIDDEN, Rollout, RolloutOutcome
 @with_session(read_only=True)
 def history(
     work: Session,
-    limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, the newest first.")] = 20,
 ) -> None:
     """List what was done to an environment, one line each; --verbose has whole ids and each step."""
     found = work.journal.history(work.env, limit=limit)

@@ -87,7 +87,10 @@ def age_limit(since: str, now: datetime) -> float:
     match = AGE.fullmatch(since)
     if match is None:
         raise UsageError(detail=f"--since {since!r} is not an age such as 30s, 10m, 2h or 7d.")
-    return (now - timedelta(**{UNITS[match[2]]: int(match[1])})).timestamp()
+    try:
+        return (now - timedelta(**{UNITS[match[2]]: int(match[1])})).timestamp()
+    except (OverflowError, ValueError):  # before all calendars
+        return float("-inf")
 
 
 def in_words(line: LogLine, *, colours: bool) -> str:

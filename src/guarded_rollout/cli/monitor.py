@@ -84,6 +84,7 @@ def monitor(
         typer.Option(
             "--for",
             min=0.01,
+            max=527_040,
             help="Minutes to watch where no rollout is open.",
             show_default="the gates file's",
         ),

@@ -8,6 +8,7 @@ import typer
 from guarded_rollout.backup.retention import remove, rule_of, surplus
 from guarded_rollout.cli.app import app
 from guarded_rollout.cli.session import Session, with_session
+from guarded_rollout.config.terms import RETENTION_MOST
 
 
 @app.command(epilog="Example: rollout prune --env production --keep 10 --dry-run")
@@ -18,7 +19,10 @@ def prune(
         int | None, typer.Option(help="How many of the newest stay.", show_default="keep_backups")
     ] = None,
     hours: Annotated[
-        float | None, typer.Option(help="How young stays.", show_default="the gates' backup_retention_hours")
+        float | None,
+        typer.Option(
+            max=RETENTION_MOST, help="How young stays.", show_default="the gates' backup_retention_hours"
+        ),
     ] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Folder of the archives.")] = None,
 ) -> None:

@@ -23,7 +23,7 @@ from guarded_rollout.config.kinds import (
     QueueGate,
     RegressionGate,
 )
-from guarded_rollout.config.terms import Action, Minutes, Model, Seconds
+from guarded_rollout.config.terms import RETENTION_MOST, Action, Minutes, Model, Seconds
 from guarded_rollout.errors import GatesFileError, UnknownGatesEnvironmentError
 
 ALERTS_TO_ROLLBACKS = 10.0
@@ -120,7 +120,7 @@ class Notifications(Model):
 class AutoRollbackSettings(Model):
     enabled: bool = False
     confirmation_required: bool = False
-    backup_retention_hours: float = Field(default=24, ge=0)
+    backup_retention_hours: float = Field(default=24, ge=0, le=RETENTION_MOST)
     rollback_timeout_minutes: Minutes = 10
     false_rollback_chance: float = Field(
         default=0.001,

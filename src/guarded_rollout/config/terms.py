@@ -48,6 +48,9 @@ def _selectable(name: str) -> str:
     return name
 
 
+RETENTION_MOST = 8_784_000
+"""Hours that a backup may have to stay: a thousand years, which a date before today still has."""
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 Minutes = Annotated[float, Field(gt=0, le=1440)]

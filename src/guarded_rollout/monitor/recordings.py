@@ -25,6 +25,10 @@ CPU, IDLE = 0.03, 0.015  # seconds for a request, and in a second without any
 ROUTE = '{route="POST /items"}'
 
 
+NUMBER_MOST = 1e12
+"""The largest number of a fault, such as bytes that are leaked a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What the candidate does wrong, from `begins` seconds on. All of it nothing: a healthy release."""
@@ -132,7 +136,7 @@ def fault_of(text: str) -> Fault:
             given[name] = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
         except ValueError:
             name = ""
-        if name not in numbers:
+        if name not in numbers or not 0 <= given[name] <= NUMBER_MOST:
             known = ", ".join(sorted(numbers))
             raise UsageError(detail=f"{part!r} is no fault: give `none`, or NAME=NUMBER of {known}.")
     return Fault(text, **given)
