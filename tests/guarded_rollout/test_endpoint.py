@@ -14,6 +14,7 @@ import pytest
 from guarded_rollout.errors import NoAnswerError
 from guarded_rollout.host.certificate import trust
 from guarded_rollout.host.endpoint import Answer, Endpoint, is_url
+from guarded_rollout.host.site import CommandResult
 from tests.guarded_rollout.notify.receivers import make_certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
@@ -276,3 +277,9 @@ def relay(source: socket.socket, target: socket.socket) -> None:
 )
 def test_an_address_is_known_by_its_scheme_host_and_port(text: str, valid: bool) -> None:
     assert is_url(text) is valid
+
+
+def test_an_answer_that_nests_too_deeply_is_no_json() -> None:
+    deep = b"[" * 100_000
+    assert Answer(200, deep).json() is None
+    assert CommandResult(True, deep.decode(), "").lines() == []

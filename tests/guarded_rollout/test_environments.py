@@ -109,3 +109,23 @@ def test_environment_variables_of_the_service_may_have_any_name_and_passwords_do
 def test_several_environments_know_each_others_folders():
     project = parse({}, HERE)
     assert [root.name for root in project.environment("staging").other_roots] == ["development", "production"]
+
+
+@pytest.mark.parametrize(
+    ("given", "store"),
+    [
+        ("sqlite:///data/own.db", "sqlite:////project/data/own.db"),
+        ("sqlite:////data/own.db", "sqlite:////data/own.db"),
+        ("sqlite:///{root}/own.db", "sqlite:////project/environments/production/own.db"),
+        ("sqlite:///$FILE", "sqlite:////project/from/the/environment.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql://u@h/sqlite:///x", "postgresql://u@h/sqlite:///x"),
+    ],
+)
+def test_a_store_is_the_same_file_for_a_release_in_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, given: str, store: str
+) -> None:
+    monkeypatch.setenv("FILE", "from/the/environment.db")
+    service = {"name": "orders", "commands": {"serve": ["serve"]}, "store": {"kind": "commands"}}
+    tables = {"service": service, "environments": {"production": {"store": given}}}
+    assert parse(tables, HERE).environment("production").store.reveal() == store

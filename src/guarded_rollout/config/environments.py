@@ -244,7 +244,7 @@ def _environment(
     rising = shares == sorted(set(shares)) and shares[-1:] == [100] and shares[0] > 0
     require(rising, f"{where}.traffic", "the percents rise from above 0 to 100")
     _require_path(table["root"], f"{where}.root")
-    store, known = _store(table["store"], root, service, f"{where}.store")
+    store, known = _store(table["store"], root, folder, service, f"{where}.store")
     control = table["control_percent"]
     require(0 <= control <= 50, f"{where}.control_percent", "stable keeps 0 to 50 percent")
     for key in ("file", "key", "root"):
@@ -286,7 +286,7 @@ def _environment(
     )
 
 
-def _store(given: str, root: Path, service: Service, where: str) -> tuple[str, bool]:
+def _store(given: str, root: Path, folder: Path, service: Service, where: str) -> tuple[str, bool]:
     """The store's URL with each $NAME filled in, or as it stands where one is not known yet."""
     if not given and service.store in (StoreKind.SQLITE, StoreKind.COMMANDS):
         given = f"sqlite:///{{root}}/data/{service.name}.db"
@@ -297,7 +297,14 @@ def _store(given: str, root: Path, service: Service, where: str) -> tuple[str, b
         return given.replace("{root}", str(root)), False  # `Site.store_url` says what is missing
     scheme = {StoreKind.SQLITE: "sqlite:///", StoreKind.POSTGRESQL: "postgres"}.get(service.store, "")
     require(url.startswith(scheme), where, f"does not begin with {scheme}, as {service.store} asks for")
-    return url, True
+    return settled(url, folder), True
+
+
+def settled(url: str, folder: Path) -> str:
+    """A store's URL that means the same file wherever it is opened: releases run in their own folders."""
+    scheme, file, path = url.partition("sqlite:///")
+    named = file and not scheme and path and not path.startswith((":", "file:"))
+    return f"{file}{folder / path}" if named else url
 
 
 def _optional(folder: Path, name: str) -> Path | None:

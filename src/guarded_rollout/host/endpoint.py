@@ -45,10 +45,10 @@ class Answer:
         return self.body.decode(errors="replace")
 
     def json(self) -> object:
-        """The body as JSON; None if it is not."""
+        """The body as JSON; None if it is not, or nested too deeply to be read."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def summary(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guarded_rollout.clock import Clock, SystemClock
-from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.environments import Environment, load, settled
 from guarded_rollout.config.holding import holding_of
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.config.service import StoreKind
@@ -52,7 +52,7 @@ class CommandResult:
         """The objects it printed, one a line; other lines are for people."""
         found = []
         for line in self.output.splitlines():
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 found.append(json.loads(line))
         return [told for told in found if isinstance(told, dict)]
 
@@ -339,7 +339,7 @@ class Site:
             return environment.store.reveal()
         secrets = secrets_of(environment.service.env_file)
         where = f"environments.{environment.name}.store"
-        return expand(environment.store.reveal(), secrets, variable=where)
+        return settled(expand(environment.store.reveal(), secrets, variable=where), environment.project)
 
     def _values(self, release: Release, slot: Slot, store: str | None = None) -> Mapping[str, str]:
         url = store or self.store_url
