@@ -15,8 +15,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, bindparam, select
 
 from dhash_service.facts import Label, id_of_digest
-from dhash_service.store.prompt import Prompt, glancing
-from dhash_service.store.recorder import add
+from dhash_service.store.prompt import Prompt, driver_of, glancing
+from dhash_service.store.recorder import add, present
 from dhash_service.store.repository import chunks
 from dhash_service.store.tables import seen_files
 from dhash_service.store.visibility import visible_image
@@ -49,7 +49,14 @@ class SeenFiles:
 
     def _add(self, connection: Connection, wishes: Sequence[Mapping[UUID, UUID]]) -> list[None]:
         stamp = {"release": self._release, "created_at": datetime.now(UTC)}
-        rows = [{"id": id, "image_id": image} | stamp for wish in wishes for id, image in wish.items()]
+        here = present(driver_of(connection), list({image for wish in wishes for image in wish.values()}))
+        kept = set(here)  # the others were erased meanwhile
+        rows = [
+            {"id": id, "image_id": image} | stamp
+            for wish in wishes
+            for id, image in wish.items()
+            if image in kept
+        ]
         add(connection, seen_files, rows)
         return [None] * len(wishes)
 

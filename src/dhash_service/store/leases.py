@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from dhash_service.store.repository import chunks
 from dhash_service.store.tables import (
     claims,
     decisions,
+    lookups,
     session_ends,
     sessions,
     token_revocations,
@@ -82,7 +84,11 @@ class Leases:
                     select(decisions.c.lookup_id).where(decisions.c.lookup_id.in_(chunk), standing)
                 )
             )
-        free: list[UUID] = [id for id in dict.fromkeys(request.lookups) if id not in barred][: request.number]
+        here: set[UUID] = set()  # the others were erased meanwhile
+        for chunk in chunks(request.lookups):
+            here.update(connection.scalars(select(lookups.c.id).where(lookups.c.id.in_(chunk))))
+        wanted = (id for id in dict.fromkeys(request.lookups) if id in here and id not in barred)
+        free = list(islice(wanted, request.number))
         return self._add(connection, free, request.session, request.now, request.until)
 
     def _give_back(

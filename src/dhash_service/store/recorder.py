@@ -5,7 +5,7 @@ writes. Every insert passes over a row that is there already, so writing a fact 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -136,6 +136,7 @@ class Recorder:
         erasure.refuse_hidden(connection, [id for id in hidden if not firsts[id].as_admin])
         kept = {id: self._image(item.picture, now) for id, item in firsts.items()}
         matches = self._matches(connection, list(firsts.values()), kept)
+        matches = standing(driver_of(connection), matches, {*here, *kept})
         self._insert_images(connection, [item.picture for item in firsts.values()], hidden, now)
         ids = {id: new_id() for id in firsts}
         add(
@@ -180,6 +181,14 @@ class Recorder:
                 newer = [(each, values[at], candidates[at]) for each, at in zip(bits, places, strict=True)]
                 found[item.picture.id] = item.unseen.match(newer)
         return found
+
+    def see(self, connection: Connection, new: Sequence[NewSighting]) -> list[None]:
+        """Keep where known images were seen. Raises `TakenDownError` for one that was erased since."""
+        here = present(driver_of(connection), list({item.image for item in new}))
+        if gone := {item.image for item in new}.difference(here):
+            erasure.refuse(connection, list(gone))
+            raise NotFoundError(f"There is no image {min(gone)}.")
+        return self.add_sightings(connection, new)
 
     def add_sightings(self, connection: Connection, new: Sequence[NewSighting]) -> list[None]:
         """Keep what was seen where, and tags; what says nothing is passed over."""
@@ -397,6 +406,19 @@ def require_same(connection: Connection, positions: Sequence[Position]) -> None:
         raise StoreUnreachableError(
             "The database failed over while the picture was matched.", "Nothing was written; send it again."
         )
+
+
+def standing(driver: Driver, matches: Mapping[UUID, Match], here: Set[UUID]) -> dict[UUID, Match]:
+    """The matches as they stand, by picture: a nearest image that was erased meanwhile is no longer said.
+
+    `here` are images that have a row for certain.
+    """
+    nearest = {match.nearest.image.id for match in matches.values() if match.nearest} - here
+    gone = nearest.difference(present(driver, list(nearest))) if nearest else set()
+    return {
+        id: replace(match, nearest=None) if match.nearest and match.nearest.image.id in gone else match
+        for id, match in matches.items()
+    }
 
 
 def sighting_row(seen: NewSighting) -> Row | None:

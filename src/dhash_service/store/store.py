@@ -243,8 +243,11 @@ class Store(Repository):
         ]
 
     def see(self, image: UUID, label: Label, source: Source | None = None) -> Future[None]:
-        """Keep the sighting and tags of a known image. The same sighting again adds nothing."""
-        return self._writer.submit(self._recorder.add_sightings, NewSighting(image, label, source))
+        """Keep the sighting and tags of a known image. The same sighting again adds nothing.
+
+        Fails with `TakenDownError` where it was erased meanwhile.
+        """
+        return self._writer.submit(self._recorder.see, NewSighting(image, label, source))
 
     def _add_with_original(self, originals: Originals, new: NewImage, content: bytes) -> Future[Registered]:
         answer: Future[Registered] = Future()
