@@ -25,6 +25,9 @@ FRESH = 0.5
 MOST = 16
 """Matches told of one picture."""
 
+ORDER = tuple(BankAction)
+"""The actions, the strictest last."""
+
 COLUMNS = ("kind", "value", "label", "severity", "note", "expires_at")
 MD5, SHA256 = "md5", "sha256"
 DIGITS = {MD5: 32, SHA256: 64}
@@ -144,8 +147,11 @@ class BankMatcher:
                 for name in known.banks_of.get((kind, hash), ())
                 if name in known.banks and distance <= known.banks[name].radius
             ]
-        in_force = (each for each in made if each.entry.expires_at is None or each.entry.expires_at > now)
-        return sorted(in_force, key=lambda each: (each.distance, each.bank.name))[:MOST]
+        in_force = [each for each in made if each.entry.expires_at is None or each.entry.expires_at > now]
+        in_force.sort(key=lambda each: (each.distance, each.bank.name))
+        # What is left out decides nothing: the strictest stay, however many others are nearer.
+        places = sorted(range(len(in_force)), key=lambda place: -ORDER.index(in_force[place].bank.action))
+        return [in_force[place] for place in sorted(places[:MOST])]
 
     def set(self, bank: PictureBank) -> None:
         """Make a bank, or change its settings. Raises `BadRequestError`, `StoreError`."""
@@ -242,16 +248,19 @@ def lines(text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """The rows of a list with their line numbers; a string says why a line is no row."""
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith("{"):
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut at U+2028 in a label
             if line.strip():
                 yield number, _json_row(line)
         return
-    try:
-        reader = csv.DictReader(io.StringIO(text), restkey="too many columns", restval="")
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        yield reader.line_num, f"It is no CSV: {error}."
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="too many columns", restval="")
+    while True:
+        try:
+            row: Mapping[str, Any] | str = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # the reader goes on with the next line
+            row = f"It is no CSV: {error}."
+        yield reader.reader.line_num, row
 
 
 def _json_row(line: str) -> Mapping[str, Any] | str:
@@ -305,5 +314,4 @@ def strictest(matches: Sequence[BankMatch]) -> BankAction | None:
     """The action to take: refused goes before queued, queued before told."""
     if not matches:  # as most often
         return None
-    order = list(BankAction)
-    return max((match.bank.action for match in matches), key=order.index)
+    return max((match.bank.action for match in matches), key=ORDER.index)

@@ -131,3 +131,23 @@ def test_a_merge_brings_banks_and_the_newer_word_holds(banks: BankMatcher, store
         matcher(other).load("logos", LIST, removed=True)
         merge(other.engine, tmp_path / "copy.db", algorithm=FAST)
         assert labels(matcher(other), 0xFF) == []
+
+
+def test_a_line_that_is_no_csv_costs_itself_alone_and_any_line_end_is_one(banks: BankMatcher) -> None:
+    good = "md5,d41d8cd98f00b204e9800998ecf8427f,"
+    done = banks.load("logos", f"kind,value,label\n{good}{'x' * 200_000}\n{good}Acme\n")
+    assert (done.read, done.changed, [line for line, _ in done.faults]) == (2, 1, [2])
+    assert banks.load("logos", f"kind,value,label\r{good}other\r").changed == 1
+    line = json.dumps({"kind": "md5", "value": "0" * 32, "label": "a\u2028b"}, ensure_ascii=False)
+    assert banks.load("logos", f"{line}\r\n").changed == 1
+
+
+def test_a_bank_that_refuses_does_so_however_many_others_are_nearer(store: Store) -> None:
+    banks = matcher(store)
+    banks.set(PictureBank("frames", BankAction.TOLD, 4, ""))
+    banks.set(PictureBank("never", BankAction.REFUSED, 4, ""))
+    banks.load("frames", "kind,value\n" + "".join(f"dhash,{1 << bit:016x}\n" for bit in range(40)))
+    banks.load("never", "kind,value\ndhash,000000000000000f\n")
+    found = banks.matches(0, {}, NOW)
+    assert strictest(found) is BankAction.REFUSED
+    assert [each.distance for each in found] == [1] * 15 + [4]
