@@ -19,7 +19,8 @@ SOCKET_PATH_BYTES = 107  # sun_path of Linux's sockaddr_un, less the NUL; macOS 
 REASONS = frozenset({"far_from_certain", "low_quality", "small_margin", "crowded"})
 """The reasons that matching may have to ask a person (see `search.confidence.Reason`)."""
 
-Bytes = Annotated[int, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0, le=1 << 40)]
+LONGEST = 86_400  # seconds; clocks and timers take no number whatever
 
 
 def split(names: str) -> list[str]:
@@ -59,8 +60,12 @@ class Settings(BaseSettings):
     port: int = Field(3000, ge=0, le=65535, description="port to listen on")
     uds: Path | None = Field(None, description="unix socket to listen on instead of host and port")
     processes: int = Field(1, ge=1, le=64, description="server processes")
-    threads: int = Field(0, ge=0, description="hashing threads per process; 0: as many as cores, at least 2")
-    drain_seconds: int = Field(30, ge=0, description="after SIGTERM: time for requests in flight to finish")
+    threads: int = Field(
+        0, ge=0, le=1024, description="hashing threads per process; 0: as many as cores, at least 2"
+    )
+    drain_seconds: int = Field(
+        30, ge=0, le=LONGEST, description="after SIGTERM: time for requests in flight to finish"
+    )
 
     keep_originals: bool = Field(False, description="keep every submitted file, content-addressed")
     originals: str = Field(
@@ -75,13 +80,16 @@ class Settings(BaseSettings):
 
     keep_thumbnails: bool = Field(True, description="keep a small copy of each picture for its pages")
     backup_days: int | None = Field(
-        None, ge=0, description="how long backups are kept: an erasure says until when they hold the picture"
+        None,
+        ge=0,
+        le=36_500,
+        description="how long backups are kept: an erasure says until when they hold the picture",
     )
     backup_count: int = Field(0, ge=0, description="newest backups that are kept however old they are")
 
     max_body_bytes: Bytes = Field(64 * 1024**2, description="largest request body")
     max_bodies_bytes: Bytes = Field(512 * 1024**2, description="memory for all bodies being received")
-    body_seconds: int = Field(120, gt=0, description="longest time for a body to arrive")
+    body_seconds: int = Field(120, gt=0, le=LONGEST, description="longest time for a body to arrive")
     max_pixels: int = Field(
         100_000_000,
         gt=0,
@@ -103,8 +111,10 @@ class Settings(BaseSettings):
         256, gt=0, description="most requests a server process works on; more answer 503"
     )
     max_in_flight_per_caller: int = Field(64, gt=0, description="the same for one caller; more answer 429")
-    document_workers: int = Field(2, gt=0, description="processes that read PDFs and further formats")
-    document_seconds: float = Field(30, gt=0, description="longest time for one file in them")
+    document_workers: int = Field(
+        2, gt=0, le=1024, description="processes that read PDFs and further formats"
+    )
+    document_seconds: float = Field(30, gt=0, le=LONGEST, description="longest time for one file in them")
     document_memory_bytes: Bytes = Field(1024**3, description="most memory of one of them")
 
     match_radius: int = Field(10, ge=0, le=32, description="how many differing bits still make a candidate")

@@ -25,6 +25,11 @@ def test_a_variable_sets_its_field_and_an_argument_wins(monkeypatch: pytest.Monk
         ("DHASH_MAX_PIXELS", "0"),
         ("DHASH_REVIEW_BELOW", "nan"),
         ("DHASH_MATCH_RADIUS", "-1"),
+        ("DHASH_DOCUMENT_SECONDS", "inf"),
+        ("DHASH_BODY_SECONDS", "100000000000"),
+        ("DHASH_BACKUP_DAYS", "999999999"),
+        ("DHASH_MAX_BODY_BYTES", "99999999999999999999"),
+        ("DHASH_DOCUMENT_WORKERS", "100000"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_variable(
