@@ -17,6 +17,8 @@ import psutil
 import pytest
 import yaml
 
+from guarded_rollout.errors import BuildError
+from guarded_rollout.fleet.artifact import prepare
 from guarded_rollout.fleet.hosts import (
     HostState,
     described,
@@ -27,7 +29,7 @@ from guarded_rollout.fleet.hosts import (
 )
 from guarded_rollout.fleet.play import COLLECTION, variables_of_ansible
 from guarded_rollout.journal.model import Rollout, StepOutcome, StepRun
-from tests.guarded_rollout.advicekit import written
+from tests.guarded_rollout.advicekit import production, written
 from tests.guarded_rollout.sandbox import ROOT, wait_until
 
 OLD, NEW = "1.0.0-wheel-aaaaaaaa", "1.0.1-wheel-bbbbbbbb"
@@ -265,3 +267,9 @@ def test_the_guard_is_installed_as_locked_with_its_secrets_for_its_user_alone(tm
         [host / "venv/bin/rollout", "status", "--json"], cwd=host, capture_output=True, text=True
     )
     assert json.loads(told.stdout)["phase"] == "empty"
+
+
+def test_an_empty_source_is_no_checkout(tmp_path: Path) -> None:
+    """`--from "$WHEEL"` where that is not set must not reach every host."""
+    with pytest.raises(BuildError, match="an empty --from"):
+        prepare("", production(tmp_path), tmp_path)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from guarded_rollout.cli.app import app
 from guarded_rollout.errors import SystemdError, UnitTakenError
-from guarded_rollout.operations.systemd import Installation, run
+from guarded_rollout.operations.systemd import Installation, owner_of, run
 
 WORST = 5.0  # of systemd's own exposure, 0 (safe) to 10
 
@@ -31,6 +31,14 @@ def test_each_unit_names_this_project_and_nothing_of_the_template_is_left(tmp_pa
             assert "User=root\n" in text
 
 
+def test_a_user_without_a_name_is_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", nameless)
+    assert owner_of(tmp_path) == str(tmp_path.stat().st_uid)
+
+
 def test_a_users_own_units_ask_for_nothing_that_needs_root(tmp_path: Path) -> None:
     for text in made(tmp_path, system=False).units().values():
         assert not re.search(r"^(User|ProtectSystem|PrivateTmp|CapabilityBoundingSet)=", text, re.MULTILINE)
@@ -46,9 +54,12 @@ def test_a_low_port_needs_one_capability_and_a_high_one_none(tmp_path: Path) -> 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd judges its own units")
 @pytest.mark.parametrize("system", [True, False])
-def test_systemd_finds_nothing_wrong_and_little_exposed(tmp_path: Path, system: bool) -> None:
-    paths = []
-    for name, text in made(tmp_path, system=system).units().items():
+@pytest.mark.parametrize("folder", ["project", "my project, 100% é"])
+def test_systemd_finds_nothing_wrong_and_little_exposed(tmp_path: Path, system: bool, folder: str) -> None:
+    paths, project = [], tmp_path / folder
+    project.mkdir()
+    (project / "rollout").symlink_to("/bin/true")
+    for name, text in Installation(project, project / "rollout", "root", system).units().items():
         paths.append(tmp_path / name.replace("@.", "@production."))
         paths[-1].write_text(text)
     verified = subprocess.run(

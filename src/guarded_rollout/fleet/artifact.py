@@ -30,6 +30,8 @@ def prepare(source: str | None, environment: Environment, folder: Path) -> Artif
     A wheel is taken as it is, with `requirements.txt` beside it or else the project's lock; a folder becomes
     a wheel; `git:REVISION` is left to the hosts, which then have a checkout each.
     """
+    if source == "":
+        raise BuildError(source="an empty --from", problem="it names no folder, wheel or revision")
     if source is not None and source.startswith("git:"):
         return Artifact(source, source=source)
     recipe = environment.service.recipe

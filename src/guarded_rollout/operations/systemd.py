@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,7 @@ class Installation:
         for name, text in sorted(self.units().items()):
             path = self.folder / name
             known = path.read_text() if path.exists() else ""
-            ours = f"WorkingDirectory={self.project}\n" in known or not name.endswith(".service")
+            ours = f"WorkingDirectory={_plain(self.project)}\n" in known or not name.endswith(".service")
             if known and not ours and not replace:
                 raise UnitTakenError(path=path)
             if known != text:
@@ -77,7 +78,8 @@ class Installation:
 
     def _filled(self, text: str) -> str:
         text = text.replace("the service (%i)", f"{self.name} (%i)")
-        lines = text.replace(PROGRAM, str(self.program)).replace(FOLDER, str(self.project)).splitlines()
+        text = text.replace(PROGRAM, _word(self.program)).replace(f"file://{FOLDER}", _uri(self.project))
+        lines = text.replace(FOLDER, _plain(self.project)).splitlines()
         if not self.system:
             lines = [line for line in lines if not line.startswith(NEEDS_ROOT)]
         changed = {f"User={USER}": f"User={self.user}"}
@@ -91,9 +93,28 @@ class Installation:
         return "\n".join(changed.get(line, line) for line in lines) + "\n"
 
 
+def _plain(path: Path) -> str:
+    """A path as a setting has it that takes one: systemd fills in `%`."""
+    return str(path).replace("%", "%%")
+
+
+def _word(path: Path) -> str:
+    """A path as one word of a command (systemd.service(5)); systemd takes none that has quotes itself."""
+    text = _plain(path)
+    return text if re.fullmatch(r"[\w@%+=:,./-]+", text) else f'"{text}"'
+
+
+def _uri(path: Path) -> str:
+    return path.as_uri().replace("%", "%%")
+
+
 def owner_of(project: Path) -> str:
-    """Return the name of the user that a project's folder belongs to."""
-    return pwd.getpwuid(project.stat().st_uid).pw_name
+    """Return the name of the user that a project's folder belongs to, its number where it has none."""
+    number = project.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def run(command: list[str], environment: Mapping[str, str] = os.environ) -> None:
