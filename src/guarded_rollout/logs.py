@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -149,13 +150,22 @@ class ModuleLog:
     def __getattr__(self, level: str) -> Any:
         import structlog
 
-        while _WAITING:
-            _WAITING.pop()()
+        if _WAITING:
+            _configure_once()
         return getattr(structlog.get_logger(), level)
 
 
 _WAITING: list[Callable[[], None]] = []
-"""What `configure` was asked for last, until structlog is there."""
+"""What `configure` was asked for last, until structlog is there and does it."""
+_CONFIGURING = threading.Lock()
+
+
+def _configure_once() -> None:
+    """Configure structlog; no thread goes on meanwhile, whose line would stand among a command's output."""
+    with _CONFIGURING:
+        if _WAITING:
+            _WAITING[-1]()
+            _WAITING.clear()
 
 
 def bound() -> dict[str, Any]:
@@ -171,7 +181,7 @@ def configure(level: str = "warning", environment: str = "", stream: TextIO | No
     """Send the modules' logs to stderr: in words on a terminal, as JSON lines elsewhere."""
     _WAITING[:] = [partial(_configure, level, environment, stream)]
     if "structlog" in sys.modules:
-        _WAITING.pop()()
+        _configure_once()
 
 
 def _configure(level: str, environment: str, stream: TextIO | None) -> None:

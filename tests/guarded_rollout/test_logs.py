@@ -4,8 +4,11 @@ import gzip
 import io
 import json
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from guarded_rollout import logs
 from guarded_rollout.cli.app import app
 from guarded_rollout.errors import NotWritableError
-from guarded_rollout.logs import LEVELS, LogFile, LogLine, configure, parse
+from guarded_rollout.logs import LEVELS, LogFile, LogLine, ModuleLog, configure, parse
 from guarded_rollout.monitor.log import MonitorLog
 from guarded_rollout.secret import Secret
 from tests.guarded_rollout.manual_clock import ManualClock
@@ -216,3 +220,27 @@ def test_a_full_disk_costs_the_line_and_ends_nothing(tmp_path: Path) -> None:
     os.close(full)
     log.write("info", "giving 50 % of the traffic")
     log.close()
+
+
+def test_no_thread_s_line_gets_among_a_command_s_output_while_the_log_is_configured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, real = threading.Event(), logs._configure
+
+    def slow(level: str, environment: str, stream: None) -> None:
+        begun.set()
+        time.sleep(0.2)
+        real(level, environment, stream)
+
+    structlog.reset_defaults()
+    monkeypatch.setattr(logs, "_configure", slow)
+    monkeypatch.setattr(logs, "_WAITING", [partial(slow, "warning", "", None)])
+    first = threading.Thread(target=ModuleLog().warning, args=("first",))
+    first.start()
+    begun.wait(10)
+    ModuleLog().debug("second")
+    first.join()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "first" in shown.err
+    assert "second" not in shown.err
