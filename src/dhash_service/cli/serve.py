@@ -44,7 +44,9 @@ def serve(
 
     settings = Settings.load(host=host, port=port, uds=uds, processes=processes)
     # Try store and address before the server starts: what is wrong is then a sentence, not a traceback.
-    if not settings.uds:
+    if settings.uds:
+        require_possible(settings.uds)
+    else:
         require_free(settings.host, settings.port)
     with Store.open_from(settings, migrate=migrate) as store:
         if settings.keep_originals and store.originals:
@@ -80,6 +82,14 @@ def require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise AddressInUseError(f"{host}:{port}: {error.strerror}.") from None
+
+
+def require_possible(uds: Path) -> None:
+    """Raise `AddressInUseError` where no socket can be made. The server would take a file there away."""
+    if os.path.lexists(uds) and not uds.is_socket():
+        raise AddressInUseError(f"{uds} is there, and is no socket.", "Choose another path.")
+    if not os.access(uds.parent, os.W_OK | os.X_OK):
+        raise AddressInUseError(f"{uds.parent} is no folder that can be written to.", "Choose another path.")
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import httpx
 import psutil
 import pytest
 
+from dhash_service.cli.serve import require_possible
+from dhash_service.errors import AddressInUseError
 from tests.dhash_service.serving import dhash, serving, start
 from tests.pictures import jpeg
 
@@ -144,3 +146,15 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "in use" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_file_where_a_socket_is_wanted_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    for path in (tmp_path / "photo.jpg", tmp_path, tmp_path / "missing" / "socket"):
+        with pytest.raises(AddressInUseError, match=str(path.parent)):
+            require_possible(path)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"mine"
+    require_possible(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as left:  # by a service that was killed
+        left.bind(str(tmp_path / "socket"))
+    require_possible(tmp_path / "socket")
