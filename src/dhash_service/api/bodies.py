@@ -206,6 +206,10 @@ async def form(request: Request, limit: int) -> FormData:
         ).parse()
     except (MultiPartException, KeyError) as error:
         if "Too many files" in str(error):
+            if limit == 1:
+                raise BatchTooLargeError(
+                    "The form has several files; this takes one.", "Send many to /api/dhash/batch."
+                ) from None
             raise BatchTooLargeError(f"The form has more than {limit} files.") from None
         raise BadRequestError(
             f"The multipart body is damaged: {error}.", "Let your HTTP client make it and its Content-Type."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click import format_filename
 
 from dhash_service.cli.app import AsJson, app
 from dhash_service.facts import BankAction
@@ -96,6 +97,7 @@ def add(
     import hashlib
 
     from dhash_service.documents import DocumentReader
+    from dhash_service.errors import DhashError
     from dhash_service.files import read_file
     from dhash_service.pictures.fingerprint import ALGORITHMS
     from dhash_service.settings import Settings
@@ -105,8 +107,11 @@ def add(
     with opened() as banks, closing(DocumentReader(settings)) as reader:
         algorithm = ALGORITHMS[banks.algorithm]
         for file in files:
-            data = read_file(file, settings.max_body_bytes)
-            print_ = reader.fingerprint(data, algorithm)
+            try:
+                data = read_file(file, settings.max_body_bytes)
+                print_ = reader.fingerprint(data, algorithm)
+            except DhashError as error:  # nothing is put into the bank
+                raise type(error)(f"{format_filename(file)}: {error.detail}", error.hint) from None
             for kind, value in (("dhash", print_.hex), ("sha256", hashlib.sha256(data).hexdigest())):
                 lines.append(json.dumps({"kind": kind, "value": value, "label": label, "severity": severity}))
         tell(banks.load(name, "\n".join(lines), removed=remove), as_json=as_json)

@@ -55,6 +55,11 @@ def duplicates(
     if as_json + as_csv + as_html > 1:
         raise BadRequestError("More than one format is asked for.", "Choose --json, --csv or --html.")
     if parquet is not None:
+        if as_csv or as_html or within is not None or keep is not Keep.LARGEST:
+            raise BadRequestError(
+                "--parquet knows fingerprints alone, and prints JSON.",
+                "Leave out --csv, --html, --within and --keep, or `dhash import` it and ask the store.",
+            )
         tell_parquet(parquet, radius)
         return
     with open_store() as store:

@@ -26,8 +26,11 @@ Url = Annotated[
 
 @contextmanager
 def asking(url: str) -> "Iterator[Client]":
-    """A client of the service. Raises `NotInstalledError`, and `ServiceAnswerError` for what goes wrong."""
-    from dhash_service.errors import NotInstalledError, ServiceAnswerError
+    """A client of the service.
+
+    Raises `NotInstalledError`, `SettingError`, and `ServiceAnswerError` for what goes wrong.
+    """
+    from dhash_service.errors import NotInstalledError, ServiceAnswerError, SettingError
 
     try:
         import httpx
@@ -35,8 +38,11 @@ def asking(url: str) -> "Iterator[Client]":
         from dhash_client import Client, ProblemError
     except ModuleNotFoundError:
         raise NotInstalledError("--url needs httpx.", "Install `mobius-dhash[client]`.") from None
+    token = os.environ.get("DHASH_TOKEN")
+    if token and not (token.isascii() and token.isprintable()):
+        raise SettingError("DHASH_TOKEN is no token.", "Set what `dhash token create` printed.")
     try:
-        with Client(url, token=os.environ.get("DHASH_TOKEN")) as client:
+        with Client(url, token=token) as client:
             yield client
     except (ProblemError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServiceAnswerError(f"{url}: {error}") from None

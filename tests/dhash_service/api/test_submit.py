@@ -186,6 +186,8 @@ def test_an_empty_or_too_long_batch_is_refused(client: httpx.Client) -> None:
     files = [("files", (f"{number}", b"x")) for number in range(101)]
     form = client.post("/api/dhash/batch", files=files)
     assert (form.status_code, problem(form)) == (413, "batch-too-large")
+    two = client.post("/api/dhash", files=files[:2])
+    assert (two.status_code, two.json()["advice"]) == (413, "Send many to /api/dhash/batch.")
 
 
 def test_a_picture_sent_to_extract_is_a_document_of_one_page(client: httpx.Client, picture: bytes) -> None:

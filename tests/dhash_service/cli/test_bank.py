@@ -30,6 +30,9 @@ def test_a_bank_is_made_filled_listed_exported_and_emptied(
     assert (
         json.loads(bank("add", "logos", str(tmp_path / "a.jpg"), "--label", "Acme", "--json"))["changed"] == 2
     )
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    both = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    assert "b.jpg" in str(CliRunner().invoke(app, ["bank", "add", "logos", *both]).exception)
     (line,) = [json.loads(line) for line in bank("list", "--json").splitlines()]
     assert (line["name"], line["action"], line["radius"], line["entries"]) == ("logos", "queued", 6, 2)
     text = bank("export", "logos")

@@ -110,3 +110,9 @@ def test_a_user_without_a_name_may_erase(picture: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("getpass.getuser", nameless)
     assert CliRunner().invoke(app, ["erase", str(picture)]).exit_code == 0
+
+
+def test_what_parquet_cannot_be_asked_is_refused_not_passed_over() -> None:
+    for asked in (["--csv"], ["--html"], ["--within", "2019/"], ["--keep", "oldest"]):
+        result = CliRunner().invoke(app, ["duplicates", "--parquet", "prints", *asked])
+        assert isinstance(result.exception, BadRequestError), asked
