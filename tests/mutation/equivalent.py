@@ -23,6 +23,14 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "self._logs = [one + gain for one, gain in zip(self._logs, gains, strict=False)]",
         ),
     },
+    "merge": {
+        "a key is read of each row": (
+            "return [raw[0] for raw, key in zip(block, keys, strict=False) if key not in there]",
+        ),
+        "there are two dialects, and their names sort so": (
+            'self._keys = KeyReader(table, self.key, raw=engine.dialect.name >= "sqlite")',
+        ),
+    },
     "windowed": {
         "of nothing seen, nothing but how little it is is asked": (
             'return _Seen(None, True, False, "", 0, self._min_samples, window)',

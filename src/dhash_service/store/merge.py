@@ -165,7 +165,8 @@ def require_algorithm(snapshot: SnapshotFile, algorithm: Algorithm) -> None:
     said = _said(snapshot)
     if said and said != [ours]:
         raise StoreAlgorithmError(
-            f"{snapshot.path} holds {said[0]}, this store {ours}.", "Merge it into a store of its own."
+            f"{snapshot.path} holds {', '.join(said)}, this store {ours}.",
+            "Merge it into a store of its own.",
         )
 
 

@@ -244,7 +244,9 @@ def test_fingerprints_of_another_algorithm_are_refused_and_a_file_that_says_noth
     asked(("algorithm", "dhash-64-fast/1"), ("algo", "x"), ("zone", "y"))
     with pytest.raises(StoreAlgorithmError, match="holds dhash-64/1, this store dhash-64-fast/1"):
         asked(("algo", "x"), ("algorithm", "dhash-64/1"))
-    with pytest.raises(StoreAlgorithmError):
+    with pytest.raises(StoreAlgorithmError, match="holds an-older/1"):
+        asked(("algorithm", "an-older/1"))
+    with pytest.raises(StoreAlgorithmError, match="holds dhash-64-fast/1, dhash-64/1, this store"):
         asked(("algorithm", "dhash-64-fast/1"), ("algorithm", "dhash-64/1"))
 
 
