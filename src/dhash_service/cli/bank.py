@@ -42,16 +42,29 @@ def list_(as_json: AsJson = False) -> None:
 @bank.command("set", epilog="Example: dhash bank set logos --action queued --radius 6")
 def set_(
     name: Name,
-    action: Annotated[BankAction, typer.Option(help="What happens to a match.")] = BankAction.TOLD,
-    radius: Annotated[int, typer.Option(min=0, max=16, help="Most differing bits.")] = 4,
-    note: Annotated[str, typer.Option(help="What it is for.")] = "",
+    action: Annotated[
+        BankAction | None,
+        typer.Option(help="What happens to a match.", show_default="as it is, or told"),
+    ] = None,
+    radius: Annotated[
+        int | None, typer.Option(min=0, max=16, help="Most differing bits.", show_default="as it is, or 4")
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="What it is for.", show_default="as it is")] = None,
 ) -> None:
-    """Make a bank, or change its settings."""
+    """Make a bank, or change its settings: those given."""
     from dhash_service.facts import PictureBank
 
     with opened() as banks:
-        banks.set(PictureBank(name, action, radius, note))
-    typer.echo(f"{name}: matches within {radius} bits are {action.value}.")
+        by_name = {bank.name: bank for bank, _ in banks.all()}
+        had = by_name.get(name, PictureBank(name, BankAction.TOLD, 4, ""))
+        bank = PictureBank(
+            name,
+            had.action if action is None else action,
+            had.radius if radius is None else radius,
+            had.note if note is None else note,
+        )
+        banks.set(bank)
+    typer.echo(f"{name}: matches within {bank.radius} bits are {bank.action.value}.")
 
 
 @bank.command("import", epilog="Example: dhash bank import logos hashes.csv")

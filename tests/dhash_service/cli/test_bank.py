@@ -26,6 +26,8 @@ def test_a_bank_is_made_filled_listed_exported_and_emptied(
 
     Store.open_from(Settings.load(), migrate=True).close()
     bank("set", "logos", "--action", "queued", "--radius", "6")
+    assert "within 5 bits are queued" in bank("set", "logos", "--radius", "5")  # the action stays
+    bank("set", "logos", "--radius", "6")
     (tmp_path / "a.jpg").write_bytes(jpeg(200, 100, 3))
     assert (
         json.loads(bank("add", "logos", str(tmp_path / "a.jpg"), "--label", "Acme", "--json"))["changed"] == 2
