@@ -235,7 +235,7 @@ def test_no_thread_s_line_gets_among_a_command_s_output_while_the_log_is_configu
     structlog.reset_defaults()
     monkeypatch.setattr(logs, "_configure", slow)
     monkeypatch.setattr(logs, "_WAITING", [partial(slow, "warning", "", None)])
-    first = threading.Thread(target=ModuleLog().warning, args=("first",))
+    first = threading.Thread(target=lambda: ModuleLog().warning("first"))
     first.start()
     begun.wait(10)
     ModuleLog().debug("second")
