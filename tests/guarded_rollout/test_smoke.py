@@ -15,6 +15,7 @@ from guarded_rollout.checks import report
 from guarded_rollout.checks.service_checks import CheckResult
 from guarded_rollout.cli.app import app
 from tests.dhash_service.serving import Server, free_port, serving
+from tests.guarded_rollout.webkit import Answer, web
 
 ROOT = Path(__file__).parents[2]
 CRITICAL = [check.name for check in CHECKS if check.critical]
@@ -123,3 +124,20 @@ critical = false
         ("no_such_page", False, True),
     ]
     assert "DRY-RUN: would check at" in command("--dry-run").output
+
+
+def test_a_service_that_declares_no_checks_is_asked_whether_it_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = (ROOT / "examples" / "quotes" / "rollout.toml").read_text()
+    settings = tmp_path / "rollout.toml"
+    settings.write_text(example.replace("port = 3000", f"port = {free_port()}"))
+    monkeypatch.setenv("ROLLOUT_TOML", str(settings))
+    for words in ([], ["--quick"]):
+        nobody = CliRunner().invoke(app, ["smoke", *words])
+        assert nobody.exit_code == 1, nobody.output
+        assert "0 of 1 smoke tests passed; failed: health" in nobody.output
+    with web({"/health": Answer()}) as server:
+        well = CliRunner().invoke(app, ["smoke", "--endpoint", server.url])
+    assert well.exit_code == 0, well.output
+    assert "1 of 1 smoke tests passed" in well.output

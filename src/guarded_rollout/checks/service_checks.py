@@ -111,6 +111,14 @@ def checks_of(site: Site, release: Release, when: When) -> list[ServiceCheck]:
     return [check for check in found if when in check.when and _programs(release, check) is not None]
 
 
+def smoke_checks(site: Site, release: Release) -> list[ServiceCheck]:
+    """The checks of the smoke tests: where a release declares none, that it is well."""
+    rule = site.environment.service.health
+    codes = list(rule.valid_status_codes)
+    well = {"path": rule.path, "valid_status_codes": codes, "describes": "it is well"}
+    return checks_of(site, release, When.SMOKE) or [parse_check("health", well)]
+
+
 def _programs(release: Release, check: ServiceCheck) -> Path | None:
     """The folder of the programs that ask: the release's own.
 

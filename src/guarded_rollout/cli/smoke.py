@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.checks import report
-from guarded_rollout.checks.service_checks import ask, checks_of
+from guarded_rollout.checks.service_checks import ask, smoke_checks
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import configured
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.recipe import BuildKind
-from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import NotWritableError, UsageError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host.endpoint import is_url
@@ -42,7 +41,7 @@ def smoke(
         given = _address(endpoint) if endpoint else ""
         address = given or str(site.public())
         release = site.serving() or stand_in(environment)
-        checks = checks_of(site, release, When.SMOKE)
+        checks = smoke_checks(site, release)
         if dry_run:
             out.rehearse(*(f"would check at {address} that {check.sentence}" for check in checks))
             return

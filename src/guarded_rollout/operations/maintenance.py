@@ -8,11 +8,10 @@ from statistics import median
 from guarded_rollout.backup.restic import repositories
 from guarded_rollout.backup.retention import remove, surplus
 from guarded_rollout.checks.findings import Finding, Severity, failed, ok, ok_if
-from guarded_rollout.checks.service_checks import ask, checks_of
+from guarded_rollout.checks.service_checks import ask, smoke_checks
 from guarded_rollout.clock import Clock
 from guarded_rollout.config.environments import Environment
 from guarded_rollout.config.gates import gates_of
-from guarded_rollout.config.service_checks import When
 from guarded_rollout.config.tls import TlsMode
 from guarded_rollout.errors import RolloutError
 from guarded_rollout.gates.describe import describe_environment
@@ -185,7 +184,7 @@ def performance(work: Round) -> Iterator[Finding]:
     if work.dry_run or serving is None:
         yield ok("would measure the smoke tests" if serving else "nothing serves, so nothing is measured")
         return
-    results = list(ask(site, serving, checks_of(site, serving, When.SMOKE)))
+    results = list(ask(site, serving, smoke_checks(site, serving)))
     if bad := next((result for result in results if not result.passed), None):
         yield failed(f"{bad.name}: {bad.detail}")
         return
