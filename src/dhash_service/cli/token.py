@@ -14,6 +14,9 @@ from dhash_service.facts import Role, Sha256, Token, new_id
 token = typer.Typer(no_args_is_help=True, help="Bearer tokens: create, list, revoke.")
 app.add_typer(token, name="token")
 
+LONGEST_NAME = 200
+"""Characters, as many as the page of decisions looks for."""
+
 
 @token.command(epilog="Example: dhash token create rita --role reviewer")
 def create(
@@ -22,9 +25,14 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print it, once: only its hash is kept."""
+    from dhash_service.errors import BadRequestError
     from dhash_service.settings import Settings
+    from dhash_service.store.sightings import require_words
     from dhash_service.store.store import Store
 
+    require_words("name", name, LONGEST_NAME)
+    if not name.strip():
+        raise BadRequestError("The token has no name.", "Give it one: decisions are told by it.")
     settings = Settings.load()
     secret = f"dhash_{secrets.token_urlsafe(32)}"
     digest = Sha256(hashlib.sha256(secret.encode()).hexdigest())

@@ -96,6 +96,8 @@ def test_no_word_that_a_shell_can_give_is_a_traceback(picture: Path) -> None:
     half = os.fsdecode(b"\xff")
     for command in (["where", "--name"], ["where", "--tag"], ["db", "gone", "--release"]):
         assert isinstance(CliRunner().invoke(app, [*command, half]).exception, BadRequestError), command
+    for name in ("", " ", "a\x1b[31m", "a" * 201, half):
+        assert isinstance(CliRunner().invoke(app, ["token", "create", name]).exception, BadRequestError)
 
 
 def test_what_is_found_is_not_cut_where_nobody_sees_a_terminal(picture: Path) -> None:
