@@ -201,6 +201,34 @@ def test_the_scratch_project_has_its_own_port_folders_and_no_holds(
     assert made.service.commands == production.service.commands
 
 
+def test_the_scratch_project_touches_nothing_of_what_runs(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "rollout.toml").write_text("""
+[review]
+file = "reviews.json"
+[backup.stream]
+url = "file:///mnt/disk/stream"
+[backup.copies.offsite]
+repository = "/mnt/disk/copies"
+password = "$COPIES_PASSWORD"
+[environments.production]
+port = 443
+metrics_port = 9100
+tls = "acme"
+[environments.production.certificate]
+domain = "orders.example.org"
+redirect_port = 80
+""")
+    real = load(checkout / "rollout.toml").environment("production")
+    assert real.stream is not None
+    assert real.copies
+    made = load(set_up(real, tmp_path)).environment("production")
+    assert made.stream is None
+    assert made.copies == ()
+    assert made.metrics_port == made.redirect_port == 0
+    assert not made.tls.on
+    assert made.reviews is None
+
+
 def test_a_dry_run_says_what_would_run_and_makes_nothing(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

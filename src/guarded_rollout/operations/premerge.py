@@ -148,11 +148,15 @@ def declared(site: Site, log: Path) -> Ran:
 def set_up(project: Environment, scratch: Path, store: str = "") -> Path:
     """A project folder with the real one's settings, but its own port and folders, and no holds.
 
-    Returns its rollout.toml.
+    Nothing of it leaves the machine: a stream would write over the real store's, and the certificate and the
+    other ports are those of what runs. Reviews are asked for once the artifacts are there. Returns its
+    rollout.toml.
     """
     original = project.project / "rollout.toml"
     tables = tomllib.loads(original.read_text()) if original.exists() else {}
     shutil.copyfile(project.gates, scratch / "gates.json")
+    for name in ("backup", "review"):
+        tables.pop(name, None)
     tables["project"] = {
         "gates": "gates.json",
         "minimum_free_mb": project.minimum_free_mb,
@@ -169,6 +173,8 @@ def set_up(project: Environment, scratch: Path, store: str = "") -> Path:
         project.name: {
             **tables.get("environments", {}).get(project.name, {}),
             "port": _free_port(),
+            "metrics_port": 0,
+            "tls": "off",
             "root": "e",  # short: it holds unix sockets
             "store": store.replace("$", "$$"),
             "confirm": False,
