@@ -21,7 +21,7 @@ from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import ArtifactsError
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.operations.premerge import as_toml, report, set_up, steps, validate
+from guarded_rollout.operations.premerge import as_toml, report, set_up, steps, steps_of, validate
 from tests.guarded_rollout.test_reviews import review
 
 ROOT = Path(__file__).parents[2]
@@ -199,6 +199,16 @@ def test_the_scratch_project_has_its_own_port_folders_and_no_holds(
     assert [step.hold_seconds for step in made.traffic] == [0.0]
     assert made.service.source == production.service.source
     assert made.service.commands == production.service.commands
+
+
+@pytest.mark.parametrize("name", ["orders", "quotes", "notes"])
+def test_a_service_without_migrations_is_not_asked_for_them(name: str, tmp_path: Path) -> None:
+    guarded = load(ROOT / "examples" / name / "rollout.toml").environment("production")
+    planned = [step.name for step in steps_of(guarded, tmp_path)]
+    assert "migrate, dry run" not in planned
+    assert "deploy, dry run" in planned
+    ours = load(ROOT / "rollout.toml").environment("production")
+    assert "migrate, dry run" in [step.name for step in steps_of(ours, tmp_path)]
 
 
 def test_the_scratch_project_touches_nothing_of_what_runs(checkout: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose, app
 from guarded_rollout.cli.session import Output, configured
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.host.release import make_writable
-from guarded_rollout.operations.premerge import REPORT, steps, validate
+from guarded_rollout.operations.premerge import REPORT, steps_of, validate
 
 
 @app.command(epilog="Example: rollout premerge --env production")
@@ -33,7 +33,7 @@ def premerge(
     with configured(env, as_json=as_json, verbose=verbose) as (environment, out):
         folder = (output or environment.project / FOLDER).absolute()
         if dry_run:
-            planned = steps(env, folder, environment.gates)
+            planned = steps_of(environment, folder)
             out.rehearse(
                 *(
                     f"would run `rollout {' '.join(s.words)}` into {environment.shown(folder / s.file)}"

@@ -43,15 +43,21 @@ class PremergeStep:
     passing: tuple[int, ...] = (0,)
 
 
-def steps(environment: str, folder: Path, gates: Path) -> tuple[PremergeStep, ...]:
-    """List the commands in order, with the guide's names of their files."""
+def steps(environment: str, folder: Path, gates: Path, *, migrates: bool = True) -> tuple[PremergeStep, ...]:
+    """List the commands in order, with the guide's names of their files.
+
+    A service that never `migrates` is not asked what it would.
+    """
     env = ("--env", environment)
     junit = ("--junit", str(folder / "smoke.xml"))
+    migrate = PremergeStep(
+        "migrate, dry run", "migrate-dryrun.log", ("migrate", *env, "--dry-run", "--verbose")
+    )
     return (
         PremergeStep("gates check", "gates-check.log", ("gates", "check", str(gates), *env)),
         PremergeStep("deploy", "deploy.log", ("deploy", *env, "--verbose")),
         PremergeStep("backup, dry run", "backup-dryrun.log", ("backup", *env, "--dry-run", "--verbose")),
-        PremergeStep("migrate, dry run", "migrate-dryrun.log", ("migrate", *env, "--dry-run", "--verbose")),
+        *([migrate] if migrates else []),
         PremergeStep(
             "deploy, dry run", "deploy-dryrun.log", ("deploy", *env, "--dry-run", "--restart", "--verbose")
         ),
@@ -99,8 +105,14 @@ def _scratch_store(project: Environment, scratch: Path) -> Iterator[str]:
         database.drop(name)
 
 
+def steps_of(environment: Environment, folder: Path) -> tuple[PremergeStep, ...]:
+    """The commands for an environment's service."""
+    migrates = bool(environment.service.commands.get("schema_plan"))
+    return steps(environment.name, folder, environment.gates, migrates=migrates)
+
+
 def _all(environment: Environment, settings: Path, folder: Path) -> Iterator[Ran]:
-    for step in steps(environment.name, folder, environment.gates):
+    for step in steps_of(environment, folder):
         yield run(step, settings, folder / step.file)
     yield declared(Site(environment), folder / "release-checks.log")
 
