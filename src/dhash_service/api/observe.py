@@ -30,6 +30,9 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # answered as GET is; the server leaves the body out
+            scope = {**scope, "method": "GET"}
         request_id = given_id(scope) or new_id().hex
         begin = time.perf_counter()
         code = 499  # the client went away before an answer began
@@ -47,7 +50,7 @@ class Observe:
             await self._app(scope, receive, send_with_id)
         except Exception:
             code = 500
-            log.exception("unhandled error", method=scope["method"], path=scope["path"])
+            log.exception("unhandled error", method=method, path=scope["path"])
             raise
         finally:
             seconds = time.perf_counter() - begin
@@ -55,7 +58,7 @@ class Observe:
             if not watching:
                 self._metrics.count_request(route(scope), code, seconds)
             if code >= 400 or not watching:
-                logs.answered(request_id, scope["method"], scope["path"], code, seconds)
+                logs.answered(request_id, method, scope["path"], code, seconds)
             structlog.contextvars.reset_contextvars(**before)
 
 

@@ -144,7 +144,9 @@ def install(app: FastAPI, page: Page) -> None:
         title = HTTPStatus(error.status_code).phrase
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = ", ".join(methods(app, request)) or headers.get("Allow", "")
+            allowed = methods(app, request) or sorted(headers.get("Allow", "").split(", "))
+            # `Observe` has HEAD answered wherever GET is.
+            headers["Allow"] = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed else [])])
         body = Problem(
             type=f"/problems/{title.lower().replace(' ', '-')}",
             title=title,

@@ -39,6 +39,32 @@ def test_it_answers(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
+PLACES = (
+    "/ /health/ready /openapi.json /problems/ /api/dhash/banks /api/dhash/review /static/base.css /nowhere"
+)
+SEARCHES = "/api/dhash/search?hash=0123456789abcdef /api/dhash/search?hash=no"
+
+
+@pytest.mark.parametrize("path", f"{PLACES} {SEARCHES}".split())
+def test_head_is_answered_as_get_is_without_the_body(client: httpx.Client, path: str) -> None:
+    def described(answer: httpx.Response) -> tuple[int, dict[str, str]]:
+        varies = ("date", "x-request-id")
+        return answer.status_code, {name: it for name, it in answer.headers.items() if name not in varies}
+
+    plain = {"Accept-Encoding": "identity"}
+    got, headed = client.get(path, headers=plain), client.head(path, headers=plain)
+    assert described(headed) == described(got)
+    assert headed.content == b""
+    assert client.get("/health/live").status_code == 200  # the connection is in step
+
+
+def test_head_is_refused_where_get_is(client: httpx.Client) -> None:
+    refused = client.head("/api/dhash/search/batch")
+    assert refused.status_code == 405
+    assert "HEAD" not in refused.headers["Allow"]
+    assert client.put("/api/dhash/banks").headers["Allow"] == "GET, HEAD"
+
+
 def test_metrics_hold_the_contracts_gauges_and_raw_totals(client: httpx.Client) -> None:
     before = client.get("/metrics").json()
     assert set(before) >= GAUGES
