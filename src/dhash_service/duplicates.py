@@ -26,6 +26,9 @@ LARGEST_GROUP = 1_000
 COLUMNS = ("group", "keep", "distance", "id", "sha256", "hash", "width", "height", "bytes", "source")
 """The columns of an exported list."""
 
+FORMULAS = tuple("=+-@\t\r\n＝＋－＠")
+"""What a cell begins with that a spreadsheet takes for a formula."""
+
 
 class Rule(StrEnum):
     """A rule for the picture of a group to keep; ties go to the oldest, then to the smallest id."""
@@ -95,6 +98,16 @@ def rows(group: DuplicateGroup) -> Iterator[dict[str, object]]:
                 "bytes": image.size,
                 "source": source,
             }
+
+
+def spreadsheet_rows(group: DuplicateGroup) -> Iterator[dict[str, object]]:
+    """The same for CSV, which people open in spreadsheets: none takes a name for a formula.
+
+    See <https://owasp.org/www-community/attacks/CSV_Injection>.
+    """
+    for row in rows(group):
+        source = str(row["source"])
+        yield row | {"source": f"'{source}" if source.startswith(FORMULAS) else source}
 
 
 @dataclass(frozen=True, slots=True)

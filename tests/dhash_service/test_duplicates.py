@@ -124,3 +124,19 @@ def test_groups_are_exported_for_programs_and_people(output: Callable[..., str])
     assert "/a/&lt;small&gt;.jpg" in page
     assert "<small>" not in page
     assert "keep  900×480  /b/large.jpg" in output()
+
+
+def test_no_spreadsheet_takes_a_name_for_a_formula(
+    output: Callable[..., str], open_store: Callable[..., Store]
+) -> None:
+    formula = '=HYPERLINK("http://far";"a")'
+    store = open_store()
+    for name, value, size, source in (
+        ("equals", 0xFF00FF00, 100, formula),
+        ("minus", 0xFF00FF01, 90, "-1.jpg"),
+    ):
+        keep(store, name, value, size, source)
+    listed = {row["source"] for row in csv.DictReader(io.StringIO(output("--csv")))}
+    assert {"'-1.jpg", f"'{formula}", "/b/large.jpg"} < listed
+    files = [file["source"] for line in output("--json").splitlines() for file in json.loads(line)["files"]]
+    assert {"-1.jpg", formula} < set(files)

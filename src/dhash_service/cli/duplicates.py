@@ -49,7 +49,7 @@ def duplicates(
 
     Exact: equal to comparing each picture with each. Needs DuckDB, the extra `duplicates`.
     """
-    from dhash_service.duplicates import COLUMNS, Duplicates, Rule, rows
+    from dhash_service.duplicates import COLUMNS, Duplicates, Rule, rows, spreadsheet_rows
     from dhash_service.errors import BadRequestError
 
     if as_json + as_csv + as_html > 1:
@@ -79,7 +79,7 @@ def duplicates(
             writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
             writer.writeheader()
             for group in groups():
-                writer.writerows(rows(group))
+                writer.writerows(spreadsheet_rows(group))
         elif as_html:
             tell_html(store, groups(), radius, found.known)
         else:

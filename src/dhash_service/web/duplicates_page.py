@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from dhash_service.api.auth import Running
 from dhash_service.api.duplicates import DuplicateRadius
-from dhash_service.duplicates import COLUMNS, DuplicateGroup, Grouping, Rule, rows
+from dhash_service.duplicates import COLUMNS, DuplicateGroup, Grouping, Rule, spreadsheet_rows
 from dhash_service.errors import BadRequestError
 from dhash_service.facts import Verdict
 from dhash_service.search.pairs import WIDEST
@@ -82,7 +82,7 @@ async def export(
             text = io.StringIO()
             writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
             for group in service.duplicates.groups(found, keep, start, AT_ONCE):
-                writer.writerows(rows(group))
+                writer.writerows(spreadsheet_rows(group))
             yield text.getvalue()
 
     name = {"Content-Disposition": 'attachment; filename="duplicates.csv"', "Cache-Control": "no-store"}
