@@ -206,6 +206,14 @@ class NoReleaseError(RolloutError):
     advice = "Roll one out: `rollout up --env {environment}`."
 
 
+class ServingUnknownError(RolloutError):
+    message = "What serves {environment} cannot be told. {problem}"
+    advice = (
+        "It runs on. Put its RELEASE.json back, which every backup of it holds, or return to a sound release:"
+        " `rollout rollback --env {environment}` with --to or --backup."
+    )
+
+
 # ---- processes
 
 

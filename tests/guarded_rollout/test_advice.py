@@ -84,6 +84,7 @@ WITHOUT: dict[type[RolloutError], str] = {
     errors.PreflightError: MACHINE,
     errors.ProcessError: TOLD,
     errors.RolledBackError: "its advice is that of its cause",
+    errors.ServingUnknownError: "its ways out: test_serving_unknown.py",
     errors.SlotDrainsError: "its slot must drain: test_finishing.py",
     errors.StoreFileError: TOLD,
     errors.StoreProgramError: "it needs PostgreSQL: test_stores.py",

@@ -65,6 +65,7 @@ class World:
     spare: bool = False  # clients may reach either slot
     lives: float = float("inf")
     fails: set[str] = field(default_factory=set)  # steps that fail this time
+    unreadable: set[str] = field(default_factory=set)  # releases whose RELEASE.json is damaged
     served: bool = False  # clients have been served, so from now on they must be
 
     def change(self) -> None:
@@ -112,7 +113,11 @@ class Slots:
         self._world = world
 
     def release(self, slot: Slot) -> Build | None:
-        return self._world.standing.get(slot)
+        there = self._world.standing.get(slot)
+        return None if there is not None and there.id in self._world.unreadable else there
+
+    def taken(self, slot: Slot) -> bool:
+        return slot in self._world.standing
 
     def find(self, release: str) -> Slot | None:
         found = (slot for slot, build in self._world.standing.items() if build.id == release)

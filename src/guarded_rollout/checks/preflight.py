@@ -117,12 +117,12 @@ def _addresses(site: Site) -> Iterator[Finding]:
 def _certificate(site: Site) -> Iterator[Finding]:
     """Require that clients would accept it; warn of its end, and of what keeps a new one away."""
     environment, tls = site.environment, site.environment.tls
-    shown = shown_at(environment.port, tls.domain) if site.serving() is not None else None
+    shown = shown_at(environment.port, tls.domain) if site.serves else None
     if tls.mode is TlsMode.ACME:
         if environment.port != 443 and tls.redirect_port != 80:
             asked = "Let one of them lead to port or redirect_port, or set redirect_port = 80."
             yield warning("the CA asks at port 443 or 80, and neither is ours", asked)
-        if site.serving() is not None and shown is None:
+        if site.serves and shown is None:
             yield warning("the proxy has none yet", "See logs/proxy.log in the environment's folder.")
         yield ok(f"{tls.domain}, by ACME")
         return

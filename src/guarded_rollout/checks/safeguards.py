@@ -32,7 +32,7 @@ def newest_backup(site: Site) -> Iterator[Finding]:
     newest = latest(site.environment.backups, site.environment.name, site.environment.service.name)
     if newest is None:
         advice = "Take one with `rollout backup` or --backup-first."
-        yield Finding(Severity.OK if site.serving() is None else Severity.WARNING, "there is none", advice)
+        yield Finding(Severity.WARNING if site.serves else Severity.OK, "there is none", advice)
         return
     verify(newest.path, allowed_signers=site.environment.allowed_signers)
     yield ok(f"{newest.name} is verified")

@@ -65,7 +65,7 @@ def _doubts(file: GatesFile, name: str) -> list[str]:
     published: frozenset[str] = frozenset()
     with suppress(NoProjectError, UnknownEnvironmentError, PermissionError):  # another user's service
         site = Site(load(settings_file()).environment(name))
-        if site.serving() is not None:
+        if site.serves:
             place = site.private(site.traffic.serving())
             published = published_by(place, path_of(file.global_settings.metrics_endpoint))
     return [f"{name}: {line}" for line in doubts(file.environment(name), published)]

@@ -49,7 +49,7 @@ def systemd(
         program, name = Path(sys.executable).parent / "rollout", environment.service.name
         port = min(filter(None, (environment.port, environment.redirect_port)))
         made = Installation(project, program, user, whole, port, name)
-        serves = Site(environment).serving() is not None
+        serves = Site(environment).serves
         commands_ = list(made.commands(env, serves=serves)) if enable else []
         if dry_run:
             out.rehearse(*(f"write {made.folder / name}" for name in sorted(made.units())))

@@ -301,7 +301,7 @@ def _publishing(environment: Environment | None, dry_run: bool) -> Iterator[Publ
 def _rolled_out_here(environment: Environment) -> bool:
     """Return True if this project started what serves; else there are no slots, and nothing to return to."""
     with Journal.open(environment.journal, create=False) as journal:
-        return journal.open_rollout(environment.name) is not None or Site(environment).serving() is not None
+        return journal.open_rollout(environment.name) is not None or Site(environment).serves
 
 
 def _ask(reason: str) -> bool:

@@ -72,10 +72,10 @@ def _ask(work: Session, seen: Snapshot) -> Asked:
 
         copies = tuple(records(work.environment))
     asked = Asked(healthy, copies=copies, stream=work.site.stream.state(work.site.clock.now()))
-    serving = work.site.serving()
-    if serving is None:
-        return asked
     try:
+        serving = work.site.serving()
+        if serving is None:
+            return asked
         revision = revision_of(work.site, serving)
         return replace(asked, schema=revision, revision=revision)
     except RolloutError as error:

@@ -72,7 +72,7 @@ def build(
         identity = _identity(source, hashes, recipe, run)
         target = folder / identity
         for place in filter(None, (folder, known)):
-            if (place / identity / MANIFEST).exists():
+            if (place / identity).is_dir():
                 return Release.load(place / identity)
         staging = _staged(work, identity, source.artifact, source.lock, recipe.kind, run)
         manifest = {

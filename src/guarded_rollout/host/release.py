@@ -125,10 +125,13 @@ class Release:
                 subject=str(raw.get("subject", "")),
             )
         except FileNotFoundError:
+            if folder.is_dir():
+                raise ReleaseDamagedError(id=folder.name, problem=f"{folder / MANIFEST} is gone") from None
             known = ", ".join(release.id for release in releases(folder.parent)) or "none"
             raise UnknownReleaseError(id=folder.name, known=known) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ReleaseDamagedError(id=folder.name, problem=f"{MANIFEST}: {error!r}") from None
+            problem = f"{folder / MANIFEST}: {error!r}"
+            raise ReleaseDamagedError(id=folder.name, problem=problem) from None
 
     def require_intact(self) -> None:
         """Raise `ReleaseDamagedError` unless artifact and lock are the files that were built."""

@@ -21,6 +21,9 @@ from guarded_rollout.errors import (
     NoReleaseError,
     NoSuchCommandError,
     NotWritableError,
+    ReleaseDamagedError,
+    ServingUnknownError,
+    UnknownReleaseError,
 )
 from guarded_rollout.host.build import build, rebuild
 from guarded_rollout.host.endpoint import Endpoint
@@ -160,8 +163,22 @@ class Site:
     # ---- releases
 
     def serving(self) -> Release | None:
-        """The release that has the traffic."""
-        return self.slots.release(self.traffic.serving())
+        """The release that has the traffic.
+
+        Raises `ServingUnknownError` where one has it and cannot be read: that is no empty machine.
+        """
+        try:
+            return self.slots.require(self.traffic.serving())
+        except UnknownReleaseError as error:
+            problem = f"{self.environment.releases / str(error.data['id'])} is gone."
+        except ReleaseDamagedError as error:
+            problem = error.sentence
+        raise ServingUnknownError(environment=self.environment.name, problem=problem)
+
+    @property
+    def serves(self) -> bool:
+        """True if a release has the traffic, whether it can be read or not."""
+        return self.slots.taken(self.traffic.serving())
 
     def require_serving(self) -> Release:
         release = self.serving()

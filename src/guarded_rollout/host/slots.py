@@ -32,13 +32,18 @@ class Slots:
         return self._environment.run / f"{slot}.sock"
 
     def release(self, slot: Slot) -> Release | None:
-        """Return the release in this slot; None if its folder is gone."""
-        link = self._link(slot)
-        if not link.is_symlink():
-            return None
+        """Return the release in this slot; None if its RELEASE.json cannot be read."""
         with suppress(UnknownReleaseError, ReleaseDamagedError):
-            return Release.load(Path(os.readlink(link)))
+            return self.require(slot)
         return None
+
+    def require(self, slot: Slot) -> Release | None:
+        """Return the release in this slot. Raises `UnknownReleaseError`, `ReleaseDamagedError`."""
+        return Release.load(Path(os.readlink(self._link(slot)))) if self.taken(slot) else None
+
+    def taken(self, slot: Slot) -> bool:
+        """True if a release stands here, whatever became of its folder."""
+        return self._link(slot).is_symlink()
 
     def assign(self, slot: Slot, release: Release) -> None:
         link, aside = self._link(slot), self._link(slot).with_suffix(".new")

@@ -83,7 +83,7 @@ def plan_rollback(
     """
     require_possible(site, release, options)
     rollout = journal.open_rollout(site.environment.name)
-    serving = site.serving()
+    serving = site.slots.release(site.traffic.serving())  # one that cannot be read is left all the same
     slot = site.slots.find(release.id)
     tried = rollout.target if rollout is not None and rollout.target != release.id else None
     candidate = _standing(site, tried) if tried is not None else None
@@ -104,7 +104,7 @@ def plan_rollback(
     steps = rollback_steps(
         warm=warm,
         exchanged=exchanged_first(site, release, options.data, warm=warm),
-        outgoing=outgoing is not None,
+        outgoing=outgoing is not None or site.slots.taken(other(slot)),
         validated=validated,
         backup=options.backup is not None,
         configuration=options.configuration,

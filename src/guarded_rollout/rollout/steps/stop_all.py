@@ -20,7 +20,7 @@ class StopAll(RolloutStep):
 
 def halt(site: Site) -> list[Slot]:
     """Stop what runs in the slots; what stands there stays there, to be started again."""
-    standing = [slot for slot in SLOTS if site.slots.release(slot)]
+    standing = [slot for slot in SLOTS if site.slots.taken(slot)]
     for slot in standing:
         site.processes.stop(slot)
     site.stream.stop()
