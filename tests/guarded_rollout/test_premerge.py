@@ -21,7 +21,17 @@ from guarded_rollout.config.environments import Environment, load
 from guarded_rollout.errors import ArtifactsError
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
-from guarded_rollout.operations.premerge import as_toml, report, set_up, steps, steps_of, validate
+from guarded_rollout.operations.premerge import (
+    PremergeStep,
+    as_toml,
+    report,
+    run,
+    set_up,
+    steps,
+    steps_of,
+    validate,
+)
+from tests.guarded_rollout.notify.receivers import webhook
 from tests.guarded_rollout.test_reviews import review
 
 ROOT = Path(__file__).parents[2]
@@ -237,6 +247,16 @@ redirect_port = 80
     assert made.metrics_port == made.redirect_port == 0
     assert not made.tls.on
     assert made.reviews is None
+
+
+def test_it_tells_nobody(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CI that can send has said that production was deployed."""
+    settings = set_up(load(checkout / "rollout.toml").environment("production"), tmp_path)
+    with webhook() as slack:
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", slack.url())
+        ran = run(PremergeStep("notify", "", ("notify", "--message", "x")), settings, tmp_path / "log")
+    assert ran.exit_code == 1, "no channel is set up"
+    assert slack.accepted == []
 
 
 def test_a_dry_run_says_what_would_run_and_makes_nothing(

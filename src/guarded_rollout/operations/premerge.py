@@ -27,6 +27,7 @@ from guarded_rollout.config.service_checks import When
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.stores import PostgresqlStore, store_of
+from guarded_rollout.notify.settings import SETTINGS
 
 PATIENCE_SECONDS = 600
 REPORT = "report.md"
@@ -129,7 +130,7 @@ def run(step: PremergeStep, settings: Path, log: Path | str) -> Ran:
             code = subprocess.run(
                 words,
                 cwd=settings.parent,
-                env={**os.environ, "ROLLOUT_TOML": str(settings)},
+                env={**_telling_nobody(os.environ), "ROLLOUT_TOML": str(settings)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -139,6 +140,12 @@ def run(step: PremergeStep, settings: Path, log: Path | str) -> Ran:
             output.write(f"ended after {PATIENCE_SECONDS} s\n")
             code = 124
     return Ran(step.name, shown, code, code in step.passing, _since(begun), Path(log).name)
+
+
+def _telling_nobody(variables: Mapping[str, str]) -> dict[str, str]:
+    """Variables without those of the channels: what is rolled out here is nobody's production."""
+    channels = {setting.name for setting in SETTINGS}
+    return {name: value for name, value in variables.items() if name not in channels}
 
 
 def declared(site: Site, log: Path) -> Ran:
