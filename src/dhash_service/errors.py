@@ -399,6 +399,15 @@ class ServiceAnswerError(DhashError):
     advice = "Look at its /health and its log."
 
 
+class UnwritableOutputError(DhashError):
+    """What a command prints or writes finds no room."""
+
+    type = "unwritable-output"
+    title = "The output cannot be written"
+    status = 507
+    advice = "Make room, or write to another disk; then run the command again."
+
+
 class UnreadableFileError(RejectedError):
     type = "unreadable-file"
     title = "The file cannot be read"

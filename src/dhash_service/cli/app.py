@@ -1,5 +1,6 @@
 """The command line's frame: one Typer application, and errors as sentences with their exit code."""
 
+import errno
 import gc
 import os
 import sys
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.errors import DhashError
+from dhash_service.errors import DhashError, UnwritableOutputError
 
 if TYPE_CHECKING:
     from dhash_service.store.store import Store
@@ -34,6 +35,7 @@ YOUNG_OBJECTS = 50_000
 """New objects that the collector waits for. With Python's 700 it goes through all that was imported
 again and again while more is imported: a fifth of the processor time that the service needs to start."""
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
@@ -64,10 +66,19 @@ def report(error: DhashError) -> None:
 
 
 def run() -> None:
-    """Run the command line; a `DhashError` ends it with the error's own exit code."""
+    """Run the command line; a `DhashError` ends it with the error's own exit code, as a full disk does."""
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         app()
     except DhashError as error:
         report(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 1
+        )  # or Python tries to write the rest again, and ends in 120
+        unwritable = UnwritableOutputError(f"{error.strerror}.")
+        report(unwritable)
+        sys.exit(unwritable.exit_code)

@@ -80,6 +80,7 @@ def duplicates(
             writer.writeheader()
             for group in groups():
                 writer.writerows(spreadsheet_rows(group))
+            sys.stdout.flush()
         elif as_html:
             tell_html(store, groups(), radius, found.known)
         else:

@@ -114,3 +114,16 @@ def test_a_reader_that_goes_away_ends_it_quietly(folder: Path) -> None:
     )
     assert len(run.stdout.splitlines()) == 1
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("arguments", [["hash", "photo.jpg"], ["settings", "--markdown"], ["--help"]])
+def test_a_full_disk_for_what_is_printed_is_told_in_a_sentence(folder: Path, arguments: list[str]) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "dhash_service", *arguments]
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run(command, cwd=folder, env=env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stderr.splitlines()[0]) == (
+        1,
+        "The output cannot be written: No space left on device.",
+    )
+    assert "Traceback" not in run.stderr
