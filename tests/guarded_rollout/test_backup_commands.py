@@ -16,7 +16,7 @@ from guarded_rollout.backup.publish import BackupFolder
 from guarded_rollout.backup.retention import RetentionRule, decide
 from guarded_rollout.checks.restore_rehearsal import rehearse_restore
 from guarded_rollout.errors import ChecksFailedError
-from guarded_rollout.journal.model import RolloutOutcome
+from guarded_rollout.journal.model import PLAN, RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from tests.guarded_rollout.sandbox import Sandbox
 
@@ -198,6 +198,20 @@ def test_what_an_open_rollout_may_return_to_is_needed(tmp_path):
         journal.end(rollout, RolloutOutcome.FAILED)
     decided = decide(tmp_path, "production", RetentionRule(last=1), opened, now)
     assert [kept.entry.name for kept in decided.keep] == [names[0], names[1], names[3]]
+
+
+def test_what_an_interrupted_rollback_returns_to_is_needed(tmp_path):
+    now = datetime.now(UTC)
+    names = [f"dhash_production_{now - timedelta(hours=n):%Y%m%d_%H%M%S}.zip" for n in (1, 3, 5)]
+    for name in names:
+        (tmp_path / name).touch()
+    with Journal.open(tmp_path / "journal.db") as journal:
+        rollout = journal.begin("production", "rollback", operator="ops", target="1.0.0")
+        journal.note(rollout, PLAN, options={"backup": str(tmp_path / names[2])})
+        opened = journal.rollout(rollout)
+        journal.end(rollout, RolloutOutcome.FAILED)
+    decided = decide(tmp_path, "production", RetentionRule(last=1), opened, now)
+    assert [kept.entry.name for kept in decided.keep] == [names[0], names[2]]
 
 
 def test_an_accepted_rollout_removes_what_the_rule_gives_up(served):

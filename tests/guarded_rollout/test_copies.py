@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,24 @@ def test_the_newest_copy_has_a_name_and_an_unknown_one_has_not(copied: Environme
     assert newest.reference == str(reference(copied))
     with pytest.raises(UnknownCopyError, match="No copy target has a snapshot 0badc0de"):
         copies.locate(copied, Path("restic:0badc0de"))
+
+
+def test_the_newest_copy_is_the_newest_where_an_hour_comes_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COPIES_PASSWORD", PASSWORD)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        [repository] = repositories(configured(tmp_path))
+        (tmp_path / "folder").mkdir()
+        hours = [datetime(2026, 10, 25, 0, 40, tzinfo=UTC), datetime(2026, 10, 25, 1, 10, tzinfo=UTC)]
+        sent = [repository.send(tmp_path, ["folder"], hour).id for hour in hours]
+        assert [found.id for found in repository.snapshots()] == sent[::-1]
+        assert [found.taken_at for found in repository.snapshots()] == hours[::-1]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_another_machine_finds_the_copies(

@@ -28,7 +28,7 @@ class Originals(Protocol):
     at_once: int
 
     def put(self, content: bytes, sha256: Sha256) -> object:
-        """Keep a file; durable on return. One that is there already stays as it is.
+        """Keep a file; durable on return. One that is there already stays as it is, unless it has changed.
 
         Raises `StoreDamagedError` if the content has another digest, `StoreFullError` or
         `StoreUnreachableError` if it cannot be written.
@@ -90,7 +90,8 @@ class FolderOriginals:
         require_same(content, sha256, f"The bytes to be kept as {sha256} are not those.")
         path = self.path(sha256)
         try:
-            if path.exists() and path.stat().st_size == len(content):
+            if _holds(path, content):
+                _sync_folder(path.parent)  # whoever wrote it may not have come so far
                 return path
             _make_folders(path.parent, self._top)
             _write(path, content)
@@ -106,9 +107,14 @@ class FolderOriginals:
 
     def remove(self, sha256: Sha256) -> None:
         path = self.path(sha256)
-        if path.exists():
-            path.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+        try:
+            if path.exists():
+                path.unlink(missing_ok=True)
+                _sync_folder(path.parent)
+        except OSError as error:
+            raise StoreUnreachableError(
+                f"The original cannot be removed: {error.strerror}.", "Look at the folder DHASH_ORIGINALS."
+            ) from error
 
     def digests(self) -> Iterator[Sha256]:
         for path in self._top.glob("??/??/*"):
@@ -120,11 +126,22 @@ class FolderOriginals:
             content = self.path(sha256).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreUnreachableError(
+                f"The original cannot be read: {error.strerror}.", "Look at the folder DHASH_ORIGINALS."
+            ) from error
         require_same(content, sha256, f"The original {sha256} has changed on the disk.")
         return content
 
     def require_usable(self) -> None:
         """Nothing: what is wrong with a folder is told when it is written to, and may be mended by then."""
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except FileNotFoundError:
+        return False
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from dhash_service.errors import BodyTooLargeError, DhashError, PlaceError
 from dhash_service.files import is_missing, read_file
@@ -82,13 +83,18 @@ class Folder:
 
     def write(self, url: str, data: bytes) -> None:
         path = _path(url)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside = path.with_name(f".{path.name}.{uuid4().hex}")  # a shared folder has writers on many machines
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(data)
+            with beside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             beside.replace(path)
         except OSError as error:
             raise PlaceError(f"{url}: {error.strerror or error}.") from error
+        finally:
+            beside.unlink(missing_ok=True)
 
     def remove(self, url: str) -> None:
         try:

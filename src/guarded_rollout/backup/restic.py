@@ -10,7 +10,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from guarded_rollout.config.copies import CopyTarget
@@ -60,7 +60,7 @@ class ResticRepository:
 
     def send(self, parent: Path, names: Sequence[str], taken_at: datetime) -> SentCopy:
         """Copy these folders of `parent`; what the repository has already is not sent again."""
-        words = ("backup", "--json", *self._mine, "--time", f"{taken_at.astimezone():%F %T}", *names)
+        words = ("backup", "--json", *self._mine, "--time", f"{taken_at.astimezone(UTC):%F %T}", *names)
         try:
             output = self._run(*words, cwd=parent)
         except CopyError as error:
@@ -154,7 +154,9 @@ class ResticRepository:
         secrets = [value for name, value in filled.items() if "$" in texts[name] and len(value) >= SECRETS]
         secrets += [filled["RESTIC_PASSWORD"]]
         cache = self._environment.root / "restic-cache"
-        return {**base_variables(), "RESTIC_CACHE_DIR": str(cache), **filled}, sorted(secrets, key=len)[::-1]
+        # In a local time an hour comes twice each autumn, and the newest copy would not be the newest.
+        own = {**base_variables(), "TZ": "UTC", "RESTIC_CACHE_DIR": str(cache)}
+        return {**own, **filled}, sorted(secrets, key=len)[::-1]
 
 
 def _objects(output: str) -> list[dict[str, object]]:

@@ -124,13 +124,13 @@ def surplus(
 
 
 def needed_by(rollout: Rollout, entries: list[BackupEntry]) -> set[str]:
-    """The backups that an open rollout may return to: its own, and the last one that was taken before it."""
-    evidence = [step.evidence or {} for step in rollout.steps]
+    """The backups that an open rollout may return to: its own, and the last one that was taken before it.
+
+    The one that it is returning to is its own from the beginning: a `resume` reads it again.
+    """
+    known = [rollout.plan.get("options", {}), *(step.evidence or {} for step in rollout.steps)]
     own = {
-        Path(str(found[key])).name
-        for found in evidence
-        for key in ("backup", "safety_copy")
-        if found.get(key)
+        Path(str(found[key])).name for found in known for key in ("backup", "safety_copy") if found.get(key)
     }
     before = max((entry.name for entry in entries if entry.taken_at <= rollout.started_at), default=None)
     return own | ({before} if before else set())

@@ -43,6 +43,24 @@ def test_a_file_cut_short_is_replaced(tmp_path: Path) -> None:
     assert originals.get(DIGEST) == CONTENT
 
 
+def test_a_file_that_changed_on_the_disk_is_replaced_when_it_is_sent_again(tmp_path: Path) -> None:
+    originals = FolderOriginals(tmp_path)
+    originals.put(CONTENT, DIGEST).write_bytes(b"A picture")
+    originals.put(CONTENT, DIGEST)
+    assert originals.get(DIGEST) == CONTENT
+
+
+def test_one_that_cannot_be_read_or_removed_is_told_as_an_error_of_the_store(tmp_path: Path) -> None:
+    originals = FolderOriginals(tmp_path)
+    path = originals.put(CONTENT, DIGEST)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreUnreachableError, match="cannot be read"):
+        originals.get(DIGEST)
+    with pytest.raises(StoreUnreachableError, match="cannot be removed"):
+        originals.remove(DIGEST)
+
+
 def test_a_file_that_changed_on_the_disk_is_not_handed_out(tmp_path: Path) -> None:
     originals = FolderOriginals(tmp_path)
     originals.put(CONTENT, DIGEST).write_bytes(b"A picture")

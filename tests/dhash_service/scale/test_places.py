@@ -1,6 +1,7 @@
 """Folders, object stores and what fsspec knows are listed, read and written alike."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as arrow
@@ -52,6 +53,20 @@ def test_a_file_that_is_not_there_and_one_that_is_too_large(place: str) -> None:
     place_of(place).remove(f"{place}/a.jpg")
     with pytest.raises(MissingError):
         place_of(place).read(f"{place}/a.jpg", 10)
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "part.parquet" / "inside").mkdir(parents=True)
+    with pytest.raises(PlaceError):
+        place_of("").write(f"{tmp_path}/part.parquet", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]
+
+
+def test_of_two_that_write_the_same_file_each_writes_all_of_it(tmp_path: Path) -> None:
+    url, contents = f"{tmp_path}/part.parquet", [bytes([each]) * 500_000 for each in range(8)]
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(lambda content: place_of(url).write(url, content), contents))
+    assert Path(url).read_bytes() in contents
 
 
 def test_of_a_folder_only_what_may_hold_pictures_is_taken(place: str) -> None:
