@@ -16,6 +16,7 @@ from guarded_rollout.errors import BuildError, ReadableSecretsError, ReleaseDama
 from guarded_rollout.host.build import build, interpreter, rebuild
 from guarded_rollout.host.release import Release, make_writable
 from guarded_rollout.secret import expand, secrets_of
+from tests.guarded_rollout.advice_rollouts import of_files
 
 RECIPE = Recipe(
     kind=BuildKind.DIRECTORY,
@@ -141,6 +142,18 @@ def test_a_checkout_that_git_refuses_is_not_packed_with_what_it_ignores(
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
     with pytest.raises(BuildError, match=r"git refuses this checkout: .*dubious ownership"):
         built(checkout, tmp_path / "releases")
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_what_tells_people_is_in_no_release(tmp_path: Path, with_git: bool) -> None:
+    """It holds secrets, and a release goes into every backup."""
+    if with_git:
+        subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".env.notifications").write_text("SLACK_WEBHOOK_URL=https://hooks.example/secret\n")
+    (tmp_path / "program.py").write_text("print('hello')\n")
+    site = of_files(tmp_path, ".")
+    site.prepare()
+    assert [path.name for path in site.build(None).app.iterdir()] == ["program.py"]
 
 
 def test_names_that_are_not_utf_8_are_packed(checkout: Path, tmp_path: Path) -> None:

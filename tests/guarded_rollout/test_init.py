@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from guarded_rollout.cli.init import typed
 from guarded_rollout.config import gates
 from guarded_rollout.config.environments import load
 from guarded_rollout.config.terms import Source
+from guarded_rollout.host.site import Site
+from guarded_rollout.operations import scaffold
 from guarded_rollout.operations.service_sketch import sketch, socket_words
 
 PYPROJECT = """
@@ -197,7 +200,33 @@ def test_in_a_checkout_the_guards_folders_are_ignored(tmp_path: Path) -> None:
         "backups/",
         "monitor_logs/",
         "premerge_artifacts/",
+        ".env.notifications",
     ]
+
+
+@pytest.mark.parametrize("name", ["notes", "quotes", "orders"])
+def test_an_example_that_is_copied_ignores_what_init_would(tmp_path: Path, name: str) -> None:
+    example = Path(__file__).parents[2] / "examples" / name
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    shown = (example / ".gitignore").read_text()
+    for file in (".gitignore", "requirements.lock"):
+        if (example / file).exists():
+            shutil.copy(example / file, tmp_path)
+    scaffold.write(sketch(example), tmp_path)
+    assert (tmp_path / ".gitignore").read_text() == shown
+
+
+def test_an_environments_folder_is_left_out_by_git_however_the_project_was_made(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "rollout.toml").write_text("[environments.production]\n")
+    site = Site(load(tmp_path / "rollout.toml").environment("production"))
+    site.prepare()
+    site.prepare()
+    site.environment.journal.touch()
+    added = subprocess.run(
+        ["git", "-C", tmp_path, "add", "-A", "--dry-run"], check=True, capture_output=True, text=True
+    )
+    assert added.stdout == "add 'rollout.toml'\n"
 
 
 def test_every_key_can_be_read(tmp_path: Path) -> None:

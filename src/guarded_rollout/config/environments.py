@@ -13,6 +13,8 @@ from guarded_rollout.config.tls import Tls, tls_of
 from guarded_rollout.errors import ConfigurationError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.secret import Secret, expand, secrets_of
 
+CHANNELS_FILE = ".env.notifications"
+"""Beside rollout.toml: how people are told, which holds secrets."""
 PATHS = ("releases", "backups", "logs", "gates", "signing_key", "allowed_signers")
 
 
@@ -96,7 +98,8 @@ class Environment:
         """What is the guard's and not the service's, though it may lie in the service's folder."""
         folders = (self.releases, self.backups, self.logs, self.root, *self.other_roots)
         secrets = (self.service.env_file,) if self.service.env_file else ()
-        return (*folders, self.project / "rollout.toml", self.gates, *secrets)
+        files = (self.project / "rollout.toml", self.gates, self.project / CHANNELS_FILE)
+        return (*folders, *files, *secrets)
 
     @property
     def run(self) -> Path:

@@ -90,7 +90,7 @@ class Site:
         self._answers: dict[tuple[str, str], CommandResult] = {}
 
     def prepare(self) -> None:
-        """Make the environment's folders; only this user may look into them."""
+        """Make the environment's folders; only this user may look into them, and git leaves them out."""
         root = self.environment.root
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,9 @@ class Site:
                 (root / name).mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise NotWritableError(path=root, reason=error.strerror) from None
+        if not (ignored := root / ".gitignore").exists():
+            with suppress(OSError):  # a full disk, which is no reason to stop
+                ignored.write_text("*\n")
 
     def reload(self) -> None:
         """Reread how rollout.toml runs a release; ports and folders stay those of what runs."""

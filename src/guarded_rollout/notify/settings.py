@@ -13,11 +13,12 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
+from guarded_rollout.config.environments import CHANNELS_FILE
 from guarded_rollout.errors import NotificationSettingsError
 from guarded_rollout.files import write_atomic
 from guarded_rollout.secret import Secret
 
-FILE = ".env.notifications"
+FILE = CHANNELS_FILE
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from guarded_rollout.config.environments import CHANNELS_FILE
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host.build import lock_requirements
 from guarded_rollout.host.git import git
@@ -136,7 +137,7 @@ def write(service: ServiceSketch, folder: Path) -> list[Path]:
     if git(folder, "rev-parse", "--is-inside-work-tree") == "true":
         ignored = folder / ".gitignore"
         has = ignored.read_text() if ignored.exists() else ""
-        ours = (*OURS, ENV_FILE) if service.store == "postgresql" else OURS
+        ours = (*OURS, CHANNELS_FILE, *([ENV_FILE] if service.store == "postgresql" else []))
         lacks = [name for name in ours if name not in has.splitlines()]
         if lacks:
             write_atomic(
