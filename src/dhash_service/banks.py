@@ -25,6 +25,9 @@ FRESH = 0.5
 MOST = 16
 """Matches told of one picture."""
 
+USUAL = 1_000
+"""Entries near a picture, up to which one search finds them all."""
+
 ORDER = tuple(BankAction)
 """The actions, the strictest last."""
 
@@ -139,8 +142,10 @@ class BankMatcher:
             found = [(kind, digest, 0) for kind, digest in digests.items()]
             if value is not None and known.values:
                 widest = max((bank.radius for bank in known.banks.values()), default=0)
-                hits = known.index.search(value, widest, 1_000).hits
-                found += [(self.algorithm, known.values[hit.key], hit.distance) for hit in hits]
+                near = known.index.search(value, widest, USUAL)
+                if near.total > USUAL:  # the strictest bank's entry may be the farthest
+                    near = known.index.search(value, widest, near.total)
+                found += [(self.algorithm, known.values[hit.key], hit.distance) for hit in near.hits]
             made = [
                 BankMatch(known.banks[name], known.entries[name, kind, hash], distance)
                 for kind, hash, distance in found
@@ -159,6 +164,10 @@ class BankMatcher:
         require_words("note", bank.note, 2000)
         if not bank.name.strip():
             raise BadRequestError("The bank has no name.", "Give it one.")
+        if "/" in bank.name or bank.name in (".", ".."):
+            raise BadRequestError(
+                f"{bank.name} cannot stand in an address.", "Choose a name without a slash."
+            )
         self._store.set(bank, datetime.now(UTC)).result()
         self._read_at = None
 

@@ -109,8 +109,9 @@ def test_any_text_is_a_list_or_is_refused_line_by_line(text: str) -> None:
 def test_banks_that_are_not_there_and_names_that_are_none_are_said(banks: BankMatcher) -> None:
     with pytest.raises(NotFoundError):
         banks.load("nobody", LIST)
-    with pytest.raises(BadRequestError):
-        banks.set(PictureBank(" ", BankAction.TOLD, 0, ""))
+    for name in (" ", "a/b", "/", "."):  # addresses of the API hold it
+        with pytest.raises(BadRequestError):
+            banks.set(PictureBank(name, BankAction.TOLD, 0, ""))
 
 
 def test_another_process_sees_what_was_loaded(banks: BankMatcher, open_store: Callable[..., Store]) -> None:
@@ -151,3 +152,16 @@ def test_a_bank_that_refuses_does_so_however_many_others_are_nearer(store: Store
     found = banks.matches(0, {}, NOW)
     assert strictest(found) is BankAction.REFUSED
     assert [each.distance for each in found] == [1] * 15 + [4]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_thousands_of_nearer_entries_hide_no_stricter_bank(banks: BankMatcher, removed: bool) -> None:
+    near = [1 << a | 1 << b for a in range(46) for b in range(a + 1)]
+    crowd = "kind,value\n" + "".join(f"dhash,{value:016x}\n" for value in near)
+    for name, action in (("crowd", BankAction.TOLD), ("strict", BankAction.REFUSED)):
+        banks.set(PictureBank(name, action, 4, ""))
+    assert banks.load("crowd", crowd).changed == 1_081
+    if removed:  # the index keeps what was taken out
+        banks.load("crowd", crowd, removed=True)
+    banks.load("strict", "kind,value\ndhash,0000000000000f00\n")
+    assert strictest(banks.matches(0, {}, NOW)) is BankAction.REFUSED
