@@ -14,9 +14,10 @@ from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.recipe import BuildKind, Recipe
 from guarded_rollout.errors import BuildError, ReadableSecretsError, ReleaseDamagedError, UnsetVariableError
 from guarded_rollout.host.build import build, interpreter, rebuild
-from guarded_rollout.host.release import Release, make_writable
+from guarded_rollout.host.release import Release, make_writable, releases, remove
 from guarded_rollout.secret import expand, secrets_of
 from tests.guarded_rollout.advice_rollouts import of_files
+from tests.guarded_rollout.backups import make_release
 
 RECIPE = Recipe(
     kind=BuildKind.DIRECTORY,
@@ -325,3 +326,18 @@ def test_what_is_the_guards_own_is_no_source_though_it_lies_there(checkout: Path
     assert again() == first, "neither another release nor a dirty one"
     (checkout / "releases.txt").write_text("the service's")
     assert again() != first
+
+
+def test_a_removal_that_is_killed_leaves_no_half_of_a_release(tmp_path: Path) -> None:
+    first, second = (make_release(tmp_path, f"1.0.0-abcdef01-0000000{digit}") for digit in "12")
+    if (child := os.fork()) == 0:
+        os.unlink = os.rmdir = lambda *_, **__: os._exit(9)  # the first thing that is deleted
+        try:
+            remove(first)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not first.folder.exists()
+    assert releases(tmp_path) == [second]
+    remove(second)
+    assert list(tmp_path.iterdir()) == [], "the next removal takes what is left along"

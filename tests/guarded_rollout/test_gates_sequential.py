@@ -122,6 +122,9 @@ def test_conclusive_evidence_is_held_at_the_threshold_and_stays_until_all_of_it_
     assert detector.evidence == NONE
     worn = -math.log(0.8 / 0.5) - math.log(0.2 / 0.5)  # by a reading, of a stake on four times as many
     assert readings == math.ceil(math.log(1e4) / worn)
+    detector.take((9, 1000), (0, 1000), 6 + readings)
+    assert 0 < detector.evidence.strength < 1
+    assert not detector.evidence.conclusive, "what is new has to become so again"
 
 
 def test_evidence_is_conclusive_from_the_threshold_on_and_not_before() -> None:

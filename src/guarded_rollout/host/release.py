@@ -9,7 +9,6 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any, Self
 
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.errors import ReleaseDamagedError, UnknownReleaseError
-from guarded_rollout.files import sha256
+from guarded_rollout.files import scratch_folder, sha256
 
 MANIFEST = "RELEASE.json"
 REQUIREMENTS = "requirements.txt"
@@ -168,9 +167,10 @@ def size(release: Release) -> tuple[int, int]:
 
 
 def remove(release: Release) -> None:
-    """Delete a release's folder."""
+    """Delete a release's folder, at once by its name: half of a release would be a damaged one."""
     make_writable(release.folder)
-    shutil.rmtree(release.folder)
+    with scratch_folder(".removing-", release.folder.parent) as aside:
+        release.folder.rename(aside / release.id)
 
 
 def make_writable(folder: Path) -> None:
