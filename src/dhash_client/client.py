@@ -86,6 +86,10 @@ class Client:
             if cursor is None:
                 return
 
+    def fingerprint(self, id: str) -> str:
+        """The hash of a known picture."""
+        return self._send(requests.fingerprint(id))
+
     def thumbnail(self, id: str) -> bytes:
         """A known picture, at most 256 px."""
         return self._send(requests.thumbnail(id))
@@ -175,6 +179,10 @@ class AsyncClient:
     ) -> list[Near]:
         """The known pictures near a picture, which is not kept; turned and mirrored ones too if asked for."""
         return await self._send(requests.search_picture(data, radius, limit, variants=variants))
+
+    async def fingerprint(self, id: str) -> str:
+        """The hash of a known picture."""
+        return await self._send(requests.fingerprint(id))
 
     async def thumbnail(self, id: str) -> bytes:
         """A known picture, at most 256 px."""

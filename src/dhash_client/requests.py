@@ -129,6 +129,10 @@ def read_sightings(answer: httpx.Response) -> tuple[list[Sighted], str | None]:
     return [Sighted.of(item) for item in body["items"]], body["next"]
 
 
+def fingerprint(id: str) -> Call[str]:
+    return Call("GET", f"/api/dhash/{id}", lambda answer: str(answer.json()["hash"]))
+
+
 def thumbnail(id: str) -> Call[bytes]:
     return Call("GET", f"/api/dhash/{id}/thumbnail", lambda answer: answer.content)
 

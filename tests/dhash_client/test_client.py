@@ -34,6 +34,7 @@ def test_a_picture_is_sent_found_and_placed(server: Server) -> None:
         assert list(client.sightings(image=sent.id, tag="land")) == []
         (turned,) = client.search_picture(data, radius=0, variants=True)
         assert (turned.id, turned.turn) == (sent.id, "same")
+        assert client.fingerprint(sent.id) == sent.hash
         assert client.thumbnail(sent.id).startswith(b"\xff\xd8")
         with pytest.raises(ProblemError, match="Not a supported picture") as caught:
             client.submit(b"no picture")
@@ -64,6 +65,7 @@ def test_the_same_for_asyncio(server: Server) -> None:
             assert near.names == ["land.jpg"]
             found = [each async for each in client.submit_many(items())]
             assert [each for each in found if isinstance(each, ProblemError)] == [found[57]]
+            assert await client.fingerprint(sent.id) == sent.hash
             assert (await client.thumbnail(sent.id)).startswith(b"\xff\xd8")
 
     asyncio.run(work())
@@ -160,10 +162,12 @@ def test_where_asks_a_running_service(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     for what in (str(tmp_path / "a.jpg"), sent.hash, sent.sha256, sent.id):
         said = dhash("where", what, "--tag", "cliff", "--url", server.url, "--json")
-        sources = [json.loads(line)["source"] for line in said.stdout.splitlines()]
-        assert sources == ["/albums/cliff.jpg"], what
+        told = [json.loads(line) for line in said.stdout.splitlines()]
+        assert [(each["source"], each["hash"]) for each in told] == [("/albums/cliff.jpg", sent.hash)], what
     assert dhash("where", "--name", "cliff.j", "--url", server.url).stdout.count("/albums/cliff.jpg") == 1
     assert dhash("where", "--name", "no such name", "--url", server.url).returncode == 1
+    refused = dhash("where", "--name", "x" * 300, "--url", server.url)
+    assert (refused.returncode, "255" in refused.stderr, "/health" in refused.stderr) == (1, True, False)
 
 
 def test_a_folder_is_sent_to_a_running_service_and_each_file_fails_alone(

@@ -44,7 +44,9 @@ def asking(url: str) -> "Iterator[Client]":
     try:
         with Client(url, token=token) as client:
             yield client
-    except (ProblemError, httpx.HTTPError, httpx.InvalidURL) as error:
+    except ProblemError as error:  # the service answered, and says itself what to do next
+        raise ServiceAnswerError(f"{url}: {error.title}: {error.detail}".strip(": "), error.advice) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServiceAnswerError(f"{url}: {error}") from None
 
 

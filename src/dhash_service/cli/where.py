@@ -118,10 +118,12 @@ def where_service(
             images = [near.id for near in client.search_picture(data, radius=0, limit=1000)]
         places = (place for image in images for place in client.sightings(image=image, name=name, tag=tag))
         seen = list(islice(places, limit))
+        hashes = {id: client.fingerprint(id) for id in {each.image for each in seen}} if as_json else {}
     for each in seen:
         place = {"document": each.document, "page": each.page, "created_at": each.created_at}
         if as_json:
-            typer.echo(json.dumps({"image": each.image, "name": each.name, "source": each.source} | place))
+            line = {"image": each.image, "hash": hashes[each.image], "name": each.name, "source": each.source}
+            typer.echo(json.dumps(line | place))
             continue
         page = f", page {each.page}" if each.page else ""
         shown = each.source or each.name or f"PDF {each.document}"
