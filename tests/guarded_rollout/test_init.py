@@ -268,3 +268,12 @@ def test_a_command_that_is_none_is_asked_for(tmp_path: Path, command: str) -> No
     code, said = run(tmp_path, "--yes", "--serve", "run 'it")
     assert (code, "No closing quotation" in said) == (1, True), said
     assert [path.name for path in tmp_path.iterdir()] == ["Procfile"]
+
+
+@pytest.mark.parametrize("name", ["notes", "quotes", "orders"])
+def test_the_example_has_the_gates_that_init_writes_which_tell_whoever_is_set_up(name: str) -> None:
+    example = Path(__file__).parents[2] / "examples" / name
+    shown = (example / "quality-gates-config.json").read_text()
+    assert scaffold.quality_gates(sketch(example)) == shown
+    told = gates.load(example / "quality-gates-config.json").environment("production").notifications
+    assert {"slack", "teams", "discord", "email"} <= set(told.channels)

@@ -51,6 +51,19 @@ def test_a_healthy_system_passes(command: Command, tmp_path: Path) -> None:
     assert "2 lines read, all well-formed" in answer.output
 
 
+@pytest.mark.parametrize("wrong", ["[environments", None, "[environments.production]\nport = 0\n"])
+def test_where_it_cannot_begin_it_says_nothing_about_the_logging(
+    command: Command, tmp_path: Path, wrong: str | None
+) -> None:
+    if wrong is None:
+        (tmp_path / "rollout.toml").unlink()
+    else:
+        (tmp_path / "rollout.toml").write_text(wrong)
+    answer = command()
+    assert answer.exit_code == 3, answer.output
+    assert "rollout.toml" in answer.output
+
+
 def test_its_own_traffic_stays_out_of_the_real_logs(command: Command, tmp_path: Path) -> None:
     real = real_log(tmp_path, "one")
     before = real.read_text()

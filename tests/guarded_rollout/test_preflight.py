@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,9 @@ from guarded_rollout.rollout.steps.backup import take_backup
 from guarded_rollout.rollout.steps.base import Options
 from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.sandbox import Sandbox
+
+
+SLACK = "SLACK_WEBHOOK_URL=https://example.org/x"
 
 
 def look(sandbox: Sandbox, **more) -> dict[str, Finding]:
@@ -54,14 +58,20 @@ def test_what_preflight_fails_deploy_refuses_unless_it_is_overridden_with_a_reas
 
 
 @pytest.mark.parametrize(
-    ("given", "mode", "level", "said"),
+    ("given", "mode", "named", "level", "said"),
     [
-        ("", 0o600, Severity.WARNING, "no channel is set"),
-        ("SLACK_WEBHOOK_URL=https://example.org/x", 0o644, Severity.WARNING, "can read it (mode 644)"),
-        ("SLACK_WEBHOOK_URL=https://example.org/x", 0o600, Severity.OK, "slack"),
+        ("", 0o600, "slack", Severity.WARNING, "no channel is set"),
+        (SLACK, 0o644, "slack", Severity.WARNING, "can read it (mode 644)"),
+        (SLACK, 0o600, "slack", Severity.OK, "slack"),
+        (SLACK, 0o600, "console", Severity.WARNING, "names no channel that is set up (slack)"),
     ],
 )
-def test_channels_that_nobody_set_or_anybody_can_read_are_warned_of(sandbox, given, mode, level, said):
+def test_channels_that_tell_nobody_or_that_anybody_can_read_are_warned_of(
+    sandbox, given, mode, named, level, said
+):
+    document = json.loads(sandbox.environment.gates.read_text())
+    document["environments"]["production"]["notifications"] = {"channels": [named]}
+    sandbox.environment.gates.write_text(json.dumps(document))
     path = sandbox.folder / ".env.notifications"
     path.write_text(given)
     path.chmod(mode)

@@ -24,6 +24,7 @@ from guarded_rollout.monitor.edge_log import BeforeSource
 from guarded_rollout.monitor.targets import edge_log_of
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels.factory import configured
+from guarded_rollout.notify.notifier import plan_of
 
 PROGRAMS = ("uv", "caddy", "supervisord")
 
@@ -172,7 +173,14 @@ def _notifications(site: Site) -> Iterator[Finding]:
         what = f"{settings.FILE} holds secrets, and other users can read it (mode {mode:o})."
         yield warning(what, f"Run `chmod 600 {settings.FILE}`.")
     elif channels := configured(settings.load(environment.project)):
-        yield ok(", ".join(channels))
+        named = {*plan_of(environment).channels, "apprise"}  # apprise gets every event
+        if told := [name for name in channels if name in named]:
+            yield ok(", ".join(told))
+        else:
+            words = f"{environment.gates.name} names no channel that is set up ({', '.join(channels)})"
+            yield warning(
+                f"{words}: nobody is told of anything.", "Name it in `notifications.channels` there."
+            )
     else:
         advice = "`rollout notify --setup slack=https://…` writes one down; see docs/notifications.md."
         yield warning("no channel is set: nobody is told of anything.", advice)

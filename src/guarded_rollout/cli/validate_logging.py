@@ -26,7 +26,8 @@ def validate_logging(
 ) -> None:
     """Check configuration, channels, permissions, rotation, and the form and secrets of the logs so far.
 
-    Exits with 0 if all is well, 1 if something fails, 2 if there are warnings only. The logs are only read.
+    Exits with 0 if all is well, 1 if something fails, 2 if there are warnings only, 3 if it could not check.
+    The logs are only read.
     """
     try:
         with configured(env, as_json=as_json, verbose=verbose, refused=INTERNAL) as (environment, out):
@@ -42,8 +43,8 @@ def validate_logging(
             out.say(_summary(findings))
             out.result(environment=env, checks=[finding.as_json() for finding in findings])
             code = code_of({finding.level for finding in findings})
-    except typer.Exit:
-        raise
+    except typer.Exit as left:  # it could not begin, which says nothing about the logging
+        raise typer.Exit(INTERNAL if left.exit_code == FAILED else left.exit_code) from None
     except Exception as error:
         typer.secho(f"validate-logging failed: {type(error).__name__}: {error}", err=True, fg="red")
         code = INTERNAL

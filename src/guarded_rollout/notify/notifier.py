@@ -20,7 +20,7 @@ from guarded_rollout.notify.channels import Channel, NotConfigured, Unavailable,
 from guarded_rollout.notify.dispatch import Patience, attempt
 from guarded_rollout.notify.events import Event, Kind
 from guarded_rollout.notify.fallback import Fallback
-from guarded_rollout.notify.outbox import Delivery, DeliveryState, Outbox
+from guarded_rollout.notify.outbox import CONSOLE, Delivery, DeliveryState, Outbox
 from guarded_rollout.notify.publisher import Publisher
 from guarded_rollout.notify.settings import Settings
 
@@ -157,9 +157,10 @@ class Notifier:
     # ---- queries
 
     def delivered(self, event: Event) -> bool:
-        """Return True if at least one channel delivered an event."""
-        results = self.outbox.results(event).values()
-        return any(result.state is DeliveryState.DELIVERED for result in results)
+        """Return True if at least one channel delivered an event; the console counts where it is the only one."""
+        results = dict(self.outbox.results(event))
+        beside = [result for channel, result in results.items() if channel != CONSOLE]
+        return any(result.state is DeliveryState.DELIVERED for result in beside or results.values())
 
     def outcome(self, event: Event) -> Mapping[str, str]:
         """Return an event's results by channel, in words."""

@@ -53,6 +53,10 @@ CREATE TABLE IF NOT EXISTS matter (
 """
 
 
+CONSOLE = "console"
+"""Who looks at it is known to nobody: beside another channel it delivers nothing."""
+
+
 class DeliveryState(StrEnum):
     """The state of a delivery."""
 
@@ -301,10 +305,13 @@ class Outbox(Database):
         """
         rows = self._rows(
             "SELECT body FROM event WHERE quiet = 0 AND fallback = 0 AND NOT EXISTS ("
-            " SELECT 1 FROM delivery WHERE event = sequence"
+            " SELECT 1 FROM delivery WHERE event = sequence AND (channel <> ? OR NOT EXISTS ("
+            "  SELECT 1 FROM delivery AS beside WHERE beside.event = sequence AND beside.channel <> ?))"
             " AND (state = 'delivered' OR state = 'pending' AND ("
             "  SELECT attempts FROM delivery AS head WHERE head.channel = delivery.channel"
             "  AND head.state = 'pending' ORDER BY head.event LIMIT 1) < ?)) ORDER BY sequence",
+            CONSOLE,
+            CONSOLE,
             attempts,
         )
         return [Event.from_json(body) for (body,) in rows]

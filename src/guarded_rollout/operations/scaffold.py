@@ -12,6 +12,8 @@ from guarded_rollout.operations.service_sketch import OURS, ServiceSketch
 
 GATES = "quality-gates-config.json"
 ENV_FILE = ".env"
+CHANNELS = ("slack", "teams", "discord", "email", "console")
+"""Those that are set up are told; a pager is for what its owner names."""
 
 
 def rollout_toml(service: ServiceSketch) -> str:
@@ -105,7 +107,7 @@ def quality_gates(service: ServiceSketch) -> str:
     production = {
         "monitoring": monitoring,
         "quality_gates": gates,
-        "notifications": {"channels": ["console"]},
+        "notifications": {"channels": list(CHANNELS)},
         "auto_rollback": {"enabled": True},
     }
     settings = {

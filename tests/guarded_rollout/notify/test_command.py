@@ -183,3 +183,19 @@ def test_a_channel_is_set_up_in_a_file_that_only_this_user_can_read(run: Run, tm
         before = written.read_text()
         assert run("notify", "--setup", wrong).exit_code == 1
         assert written.read_text() == before
+
+
+def test_the_console_delivers_nothing_beside_a_channel_that_is_dead(run: Run, tmp_path: Path) -> None:
+    gates = json.loads((tmp_path / "quality-gates-config.json").read_text())
+    gates["environments"]["production"]["notifications"]["channels"] = ["slack", "console"]
+    (tmp_path / "quality-gates-config.json").write_text(json.dumps(gates))
+    with webhook(Answer(404)) as slack:
+        answer = run("notify", "--message", "Test", SLACK_WEBHOOK_URL=slack.url())
+        assert answer.exit_code == 1, answer.output
+        [line] = fallback(tmp_path)
+        assert line["notification_results"]["console"] == "delivered"
+        slack.answer = Answer()
+        assert run("notify", "--replay", SLACK_WEBHOOK_URL=slack.url()).exit_code == 0
+    assert len(slack.accepted) == 1
+    assert run("notify", "--message", "alone").exit_code == 0, "it is all there is"
+    assert len(fallback(tmp_path)) == 1
