@@ -17,7 +17,6 @@ from guarded_rollout.rollout.steps.base import Options
 from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.sandbox import Sandbox
 
-
 SLACK = "SLACK_WEBHOOK_URL=https://example.org/x"
 
 

@@ -157,7 +157,7 @@ class Notifier:
     # ---- queries
 
     def delivered(self, event: Event) -> bool:
-        """Return True if at least one channel delivered an event; the console counts where it is the only one."""
+        """Return True if a channel delivered an event; the console counts where it is the only one."""
         results = dict(self.outbox.results(event))
         beside = [result for channel, result in results.items() if channel != CONSOLE]
         return any(result.state is DeliveryState.DELIVERED for result in beside or results.values())
