@@ -1,6 +1,7 @@
 """`RESTORE.md`: how to bring an archive back by hand, by the archived release's own commands."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 
 from guarded_rollout.config.recipe import BuildKind
@@ -106,7 +107,7 @@ or another, with Python and its extra `rollout`), put them into a folder, stop t
 by hand, and let the archive bring its release{offline} and its data back:
 
     cp configuration/* FOLDER/ && cd FOLDER
-    rollout rollback --backup "$BACKUP" --env {environment} --force
+    {named}rollout rollback --backup "$BACKUP" --env {environment} --force
 """
 MEANWHILE = """
 Data written meanwhile to the store that you served by hand is in no backup: {bring} before you remove it.
@@ -158,7 +159,9 @@ def _parts(site: Site, release: Release, *, with_wheels: bool) -> Iterator[str]:
     if merge := plan.commands.get("store_merge"):
         words = [word for word in merge if not word.startswith("--")]
         yield MERGE.format(merge=_command(words, values))
-    yield END.format(environment=name, offline=", without an index," if with_wheels else "")
+    settings = site.environment.settings.name
+    named = "" if settings == "rollout.toml" else f"ROLLOUT_TOML={shlex.quote(settings)} "
+    yield END.format(environment=name, named=named, offline=", without an index," if with_wheels else "")
     if service.store is not StoreKind.NONE:
         yield MEANWHILE.format(bring=UNITE if merge else TAKE)
 

@@ -48,7 +48,7 @@ def systemd(
         user = run_as or (owner_of(project) if whole else owner_of(Path.home()))
         program, name = Path(sys.executable).parent / "rollout", environment.service.name
         port = min(filter(None, (environment.port, environment.redirect_port)))
-        made = Installation(project, program, user, whole, port, name)
+        made = Installation(project, program, user, whole, port, name, environment.settings.name)
         serves = Site(environment).serves
         commands_ = list(made.commands(env, serves=serves)) if enable else []
         if dry_run:

@@ -45,6 +45,7 @@ class Environment:
 
     name: str
     project: Path  # the folder of rollout.toml; where commands run
+    settings: Path  # rollout.toml itself, which ROLLOUT_TOML may name otherwise
     port: int
     metrics_port: int  # on loopback, for Prometheus; 0: none
     tls: Tls  # of the public port
@@ -98,7 +99,7 @@ class Environment:
         """What is the guard's and not the service's, though it may lie in the service's folder."""
         folders = (self.releases, self.backups, self.logs, self.root, *self.other_roots)
         secrets = (self.service.env_file,) if self.service.env_file else ()
-        files = (self.project / "rollout.toml", self.gates, self.project / CHANNELS_FILE)
+        files = (self.settings, self.gates, self.project / CHANNELS_FILE)
         return (*folders, *files, *secrets)
 
     @property
@@ -180,7 +181,7 @@ def _project(tables: Table, path: Path) -> Project:
     engine = _engine(tables["backup"]["engine"])
     environments = {
         name: replace(
-            _environment(name, merged(tables["defaults"], table), project, tables["review"], built, folder),
+            _environment(name, merged(tables["defaults"], table), project, tables["review"], built, path),
             backup_engine=engine,
             wheels_limit_mb=tables["backup"]["wheels_limit_mb"] if name in tables["backup"]["wheels"] else 0,
             copies=tuple(target for target in copies if name in target.environments),
@@ -227,9 +228,9 @@ def _copies(tables: Table) -> tuple[CopyTarget, ...]:
 
 
 def _environment(
-    name: str, table: Table, project: Table, review: Table, service: Service, folder: Path
+    name: str, table: Table, project: Table, review: Table, service: Service, path: Path
 ) -> Environment:
-    where = f"environments.{name}"
+    where, folder = f"environments.{name}", path.parent
     root = folder / table["root"].replace("{name}", name)
     checks = Checks(**table["checks"])
     steps = tuple(TrafficStep(**step) for step in table["traffic"])
@@ -255,6 +256,7 @@ def _environment(
     return Environment(
         name=name,
         project=folder,
+        settings=path,
         port=table["port"],
         metrics_port=table["metrics_port"],
         tls=tls_of(table["tls"], table["certificate"], folder, where),

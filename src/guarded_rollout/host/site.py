@@ -104,7 +104,7 @@ class Site:
 
     def reload(self) -> None:
         """Reread how rollout.toml runs a release; ports and folders stay those of what runs."""
-        fresh = load(self.environment.project / "rollout.toml").environment(self.environment.name)
+        fresh = load(self.environment.settings).environment(self.environment.name)
         self.environment = replace(
             self.environment, service=fresh.service, checks=fresh.checks, workers=fresh.workers
         )

@@ -171,7 +171,7 @@ def set_up(project: Environment, scratch: Path, store: str = "") -> Path:
     other ports are those of what runs. Reviews are asked for once the artifacts are there. Returns its
     rollout.toml.
     """
-    original = project.project / "rollout.toml"
+    original = project.settings
     tables = tomllib.loads(original.read_text()) if original.exists() else {}
     shutil.copyfile(project.gates, scratch / "gates.json")
     for name in ("backup", "review"):

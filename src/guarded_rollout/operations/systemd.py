@@ -20,6 +20,7 @@ NEEDS_ROOT = (
     "ProtectControlGroups=", "CapabilityBoundingSet=",
 )  # fmt: skip
 """Directives that a user's own manager cannot follow."""
+USUAL = "rollout.toml"
 PRIVILEGED = 1024  # ports below need a capability
 SERVICES = ("rollout", "rollout-notify")
 TIMERS = ("rollout-backup", "rollout-logs", "rollout-weekly", "rollout-monthly")
@@ -35,6 +36,7 @@ class Installation:
     system: bool
     port: int = 0
     name: str = "the service"
+    settings: str = USUAL  # the name of rollout.toml, in the project's folder
 
     @property
     def folder(self) -> Path:
@@ -83,6 +85,9 @@ class Installation:
         if not self.system:
             lines = [line for line in lines if not line.startswith(NEEDS_ROOT)]
         changed = {f"User={USER}": f"User={self.user}"}
+        if self.settings != USUAL:
+            here = f"WorkingDirectory={_plain(self.project)}"
+            changed[here] = f'{here}\nEnvironment="ROLLOUT_TOML={_plain(self.project / self.settings)}"'
         if not self.system:
             changed["WantedBy=multi-user.target"] = "WantedBy=default.target"
         elif 0 < self.port < PRIVILEGED:

@@ -99,7 +99,7 @@ def _wheels(site: Site, release: Release, *, strict: bool) -> tuple[Path, ...]:
 def _subject(site: Site, release: Release, *, wheels: bool = True, strict: bool = False) -> Subject:
     environment, store = site.environment, store_of(site)
     carried = _wheels(site, release, strict=strict) if wheels else ()
-    files = (environment.project / "rollout.toml", environment.gates)
+    files = (environment.settings, environment.gates)
     return Subject(
         environment=environment.name,
         release=release,

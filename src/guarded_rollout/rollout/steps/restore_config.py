@@ -73,7 +73,7 @@ def changed(site: Site, backup: Path) -> dict[Path, bytes]:
 
 def places(site: Site) -> dict[str, Path]:
     """Return the path of each configuration file, by its name."""
-    paths = (site.environment.project / "rollout.toml", site.environment.gates)
+    paths = (site.environment.settings, site.environment.gates)
     return {path.name: path for path in paths}
 
 
@@ -120,7 +120,7 @@ def _settings_of(meaning: Meaning, name: str) -> object:
 
 def _others(site: Site) -> list[str]:
     """The other environments of this machine."""
-    project = environments.load(site.environment.project / "rollout.toml")
+    project = environments.load(site.environment.settings)
     return [
         name
         for name, other in project.environments.items()
