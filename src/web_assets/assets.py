@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import mimetypes
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 SHARED = Path(__file__).parent
 SERVED = frozenset({".css", ".js", ".svg", ".png", ".ico", ".woff2"})
 WORTH_COMPRESSING = frozenset({".css", ".js", ".svg"})
+REFUSED = re.compile(r"q=0(\.0*)?")
 KEPT = "public, max-age=31536000, immutable"
 
 
@@ -73,9 +75,20 @@ class Assets:
             "X-Content-Type-Options": "nosniff",
             "Vary": "Accept-Encoding",
         }
-        if request.headers.get("if-none-match") == etag:
+        if etag in known_tags(request.headers.get("if-none-match", "")):
             return Response(status_code=304, headers=headers)
         body = asset.body
-        if asset.gzipped and "gzip" in request.headers.get("accept-encoding", ""):
+        if asset.gzipped and takes_gzip(request.headers.get("accept-encoding", "")):
             body, headers["Content-Encoding"] = asset.gzipped, "gzip"
         return Response(body, headers=headers, media_type=asset.media_type)
+
+
+def known_tags(header: str) -> list[str]:
+    """The tags of an If-None-Match; a proxy that compresses has made them weak ones (RFC 9110 §13.1.2)."""
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]
+
+
+def takes_gzip(header: str) -> bool:
+    """True where an Accept-Encoding names gzip, and not to refuse it (RFC 9110 §12.5.3)."""
+    weights = dict(part.replace(" ", "").lower().partition(";")[::2] for part in header.split(","))
+    return "gzip" in weights and not REFUSED.fullmatch(weights["gzip"])

@@ -52,9 +52,32 @@ def test_a_file_of_another_release_is_not_kept(client: httpx.AsyncClient) -> Non
     assert "content-encoding" not in answer.headers
 
 
-def test_what_the_browser_has_is_not_sent_again(assets: Assets, client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("header", "status"), [('"{}"', 304), ('W/"{}"', 304), ('"other", "{}"', 304), ('"other"', 200)]
+)
+def test_what_the_browser_has_is_not_sent_again(
+    assets: Assets, client: httpx.AsyncClient, header: str, status: int
+) -> None:
     digest = assets.url("page.js").partition("v=")[2]
-    assert run(client, "/static/page.js", **{"if-none-match": f'"{digest}"'}).status_code == 304
+    known = {"if-none-match": header.format(digest)}
+    assert run(client, "/static/page.js", **known).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("header", "packed"),
+    [
+        ("br, GZIP ; q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.00, br", False),
+        ("x-gzip", False),
+        ("", False),
+    ],
+)
+def test_a_file_is_packed_for_whoever_takes_that(
+    client: httpx.AsyncClient, header: str, packed: bool
+) -> None:
+    answer = run(client, "/static/page.js", **{"accept-encoding": header})
+    assert ("content-encoding" in answer.headers) is packed
 
 
 def test_the_shared_files_are_there_with_their_licences(assets: Assets) -> None:

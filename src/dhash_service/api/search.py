@@ -127,6 +127,9 @@ async def sightings_of_image(
     return SightingsPage.of(await service.read(lambda: service.store.sightings.page(wanted, cursor, limit)))
 
 
+KEPT = "private, max-age=600"
+"""What an id names never changes; but a browser must not show for long what was taken down or erased."""
+
 BYTES = "application/octet-stream"
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
@@ -154,8 +157,7 @@ async def thumbnail(
     return Response(
         small,
         media_type=BYTES if accept == BYTES else f"image/{str(sniff(small)).lower()}",
-        # An id follows from the picture's bytes, so what it names never changes.
-        headers={"Cache-Control": "private, max-age=31536000, immutable"},
+        headers={"Cache-Control": KEPT},
     )
 
 

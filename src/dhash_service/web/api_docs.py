@@ -15,7 +15,7 @@ from dhash_service.api.problems import list_problems
 from dhash_service.web.api_examples import Example, example
 from dhash_service.web.pages import render
 from dhash_service.web.visitors import Anyone
-from web_assets import page_headers
+from web_assets import page_headers, takes_gzip
 
 router = APIRouter()
 Schema = Mapping[str, Any]
@@ -76,7 +76,7 @@ async def docs(request: Request, visitor: Anyone) -> Response:
     groups, models = reference(app, str(request.base_url))
     about, known = app.openapi()["info"], await list_problems()
     page = render(request, "api_docs.html", groups=groups, models=models, about=about, problems=known)
-    if visitor.known or "gzip" not in request.headers.get("accept-encoding", ""):
+    if visitor.known or not takes_gzip(request.headers.get("accept-encoding", "")):
         return page
     headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding, Cookie", **page_headers}
     return Response(gzip.compress(bytes(page.body)), media_type="text/html", headers=headers)

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 
 from dhash_service.api.auth import Running
+from dhash_service.api.search import KEPT
 from dhash_service.errors import NotFoundError
 from dhash_service.pictures.large import CLOSE, SIDE
 from dhash_service.web.visitors import Reader
@@ -45,6 +46,5 @@ async def large(
         drawn = await asyncio.to_thread(draw)
     if drawn is None:
         raise NotFoundError(f"There is no original of {id}.")
-    # An id follows from the picture's bytes, so what it names never changes.
-    headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": KEPT, "X-Content-Type-Options": "nosniff"}
     return Response(drawn[0], media_type=drawn[1], headers=headers)

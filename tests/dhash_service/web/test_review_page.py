@@ -226,7 +226,9 @@ def test_a_kept_original_is_shown_large_upright_and_without_its_metadata(tmp_pat
         ]
         answer = server.client.get(f"/pictures/{made[1]['id']}/large")
         assert answer.headers["content-type"] == "image/jpeg"
-        assert "immutable" in answer.headers["cache-control"]
+        small = server.client.get(f"/pictures/{made[1]['id']}/thumbnail")
+        for each in (answer, small):  # by browsers, also after it was taken down
+            assert each.headers["cache-control"] == "private, max-age=600"
         picture = PILImage.open(io.BytesIO(answer.content))
         assert picture.size == (683, 1024)
         assert not picture.getexif()
