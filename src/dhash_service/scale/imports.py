@@ -18,6 +18,7 @@ from dhash_service.pictures.fingerprint import ALGORITHMS
 from dhash_service.scale.items import Item
 from dhash_service.scale.parts import SCHEMA, batches
 from dhash_service.store.loading import Load, Loaded
+from dhash_service.store.sightings import LONGEST_SOURCE, printable
 from dhash_service.store.store import Store
 
 MADE = "Give what `dhash index --out` wrote."
@@ -106,6 +107,8 @@ def problem_of(row: Mapping[str, Any]) -> str | None:
         return "has no SHA-256"
     if lacking := [name for name in ("name", "quality", "format", "algorithm") if row[name] is None]:
         return f"has no {lacking[0]}"
+    if any(text is None or not text.isprintable() for text in (row["format"], *(row["reasons"] or ()))):
+        return "has a format or a reason that is not plain text"
     if not 0 <= row["quality"] <= 1:
         return f"has a quality of {row['quality']:g}, which is from 0 to 1"
     if low := [name for name in ("width", "height", "size") if (row[name] or 0) < 1]:
@@ -126,7 +129,8 @@ def loaded(row: dict[str, Any], algorithm: Algorithm) -> Loaded:
     picture = Picture(Sha256(row["sha256"]), row["format"], row["size"], fingerprint, None)
     document = row.get("document")
     source = Source(Sha256(document), row["page"], (0.0, 0.0, 0.0, 0.0)) if document else None
-    return Loaded(picture, replace(Item(row["name"]).label(), source=row["name"]), source)
+    words = printable(row["name"])[-LONGEST_SOURCE:]
+    return Loaded(picture, replace(Item(words).label(), source=words), source)
 
 
 def _is_admitted(picture: Picture, banks: BankMatcher) -> bool:

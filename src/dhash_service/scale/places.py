@@ -6,7 +6,7 @@ Credentials come from the environment of the process that asks, and are in no UR
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
@@ -18,6 +18,9 @@ from dhash_service.scale.items import Item, is_path
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+ODD_KEY = "object with invalid path"
+"""What obstore says of a key with an empty part, `..` or a control character."""
 
 
 class Place(Protocol):
@@ -111,7 +114,7 @@ class Folder:
 
 
 class Objects:
-    """An object store. A tag is the store's own (ETag)."""
+    """An object store. A tag is the store's own (ETag). Empty objects that stand for folders are no files."""
 
     def find(self, url: str) -> Iterator[Item]:
         root, store, prefix = _opened(url)
@@ -120,6 +123,8 @@ class Objects:
             for chunk in store.list(prefix or None):
                 for each in chunk:
                     found = True
+                    if _is_folder(each):
+                        continue
                     yield Item(
                         f"{root}/{each['path']}", each["size"], each["e_tag"] or str(each["last_modified"])
                     )
@@ -243,6 +248,14 @@ def _unreadable(error: OSError) -> None:
     raise PlaceError(f"{error.filename}: {error.strerror or error}.") from error
 
 
+def _is_folder(each: Mapping[str, Any]) -> bool:
+    """True of the empty object `2026/` by which consoles and some tools stand for a folder.
+
+    It is listed without its slash, so under this name there is nothing to be read.
+    """
+    return not each["size"] and "." not in each["path"].rpartition("/")[2]
+
+
 def _opened(url: str) -> "tuple[str, ObjectStore, str]":
     """The bucket's URL, its store, and the path below it."""
     scheme, _, rest = url.partition("://")
@@ -266,4 +279,6 @@ def _refused(url: str, error: Exception) -> DhashError:
         return error
     if isinstance(error, FileNotFoundError):
         return MissingError(f"{url}: there is no such file.")
+    if ODD_KEY in str(error):
+        return PlaceError(f"{url}: {said_by(error)}.", "Rename that object; no key like it can be asked for.")
     return PlaceError(f"{url}: {said_by(error)}.")

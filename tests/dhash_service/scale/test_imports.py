@@ -30,6 +30,7 @@ from dhash_service.scale.sources import Source
 from dhash_service.search.pairs import read_parquet
 from dhash_service.store.check import check
 from dhash_service.store.loading import Load
+from dhash_service.store.sightings import LONGEST_SOURCE, SightingFilter
 from dhash_service.store.store import Store
 from tests.dhash_service.api.test_hostile import document
 from tests.dhash_service.scale.making import many, rows_at, task
@@ -154,6 +155,8 @@ WRONG: list[tuple[str, Any, Any, str]] = [
     ("quality", 300.0, arrow.float64(), "has a quality of 300, which is from 0 to 1"),
     ("quality", math.nan, arrow.float64(), "has a quality of nan"),
     ("sha256", "zz", arrow.string(), "has no SHA-256"),
+    ("format", "jp\0eg", arrow.string(), "has a format or a reason that is not plain text"),
+    ("reasons", [None], arrow.list_(arrow.string()), "has a format or a reason that is not plain text"),
     ("document", "zz", arrow.string(), "does not say on which page of which document it is"),
 ]
 
@@ -176,6 +179,16 @@ def test_wider_types_that_hold_the_same_are_taken(made: str, tmp_path: Path) -> 
     with sqlite_store(tmp_path) as store:
         *_, last = import_all(wider, store)
         assert last.load.added > 0
+
+
+def test_a_name_of_another_making_is_kept_as_our_own_would_be(made: str, tmp_path: Path) -> None:
+    name = f"s3://scans/{'n' * 10_000}\0.jpg"
+    odd = changed(made, tmp_path / "odd.parquet", "name", [name], arrow.string())
+    with sqlite_store(tmp_path) as store:
+        *_, last = import_all(odd, store)
+        assert last.load.added > 0
+        seen = store.sightings.page(SightingFilter()).sightings[0]
+    assert seen.source == name.replace("\0", "\ufffd")[-LONGEST_SOURCE:]
 
 
 def test_duplicates_of_rounded_hashes_are_refused(made: str, tmp_path: Path) -> None:

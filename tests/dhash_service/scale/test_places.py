@@ -2,7 +2,9 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as arrow
 import pyarrow.parquet as parquet
@@ -108,3 +110,38 @@ def test_a_manifest_without_such_a_column_is_told(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"a": [1]}), tmp_path / "m.parquet")
     with pytest.raises(PlaceError, match="no column url"):
         list(Source([str(tmp_path / "m.parquet")]).items())
+
+
+def test_an_object_that_stands_for_a_folder_is_no_file_and_an_odd_key_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = [("2026/", 0), ("2026/a.jpg", 3), ("2026/sub/", 0)]
+
+    class Listing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            each = "<Contents><Key>{}</Key><Size>{}</Size><LastModified>2026-06-01T12:00:00.000Z</LastModified>"
+            rows = "".join(f"{each.format(*key)}<ETag>e</ETag></Contents>" for key in keys)
+            body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listing) as server:
+        Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+        object_store.cache_clear()
+        try:
+            found = [item.url for item in place_of("s3://photos").find("s3://photos/2026/")]
+            assert found == ["s3://photos/2026/a.jpg"]
+            keys.append(("2026//b.jpg", 3))
+            with pytest.raises(PlaceError, match="2026//b.jpg") as told:
+                list(place_of("s3://photos").find("s3://photos/2026/"))
+            assert "Rename that object" in told.value.hint
+        finally:
+            object_store.cache_clear()
+            server.shutdown()
