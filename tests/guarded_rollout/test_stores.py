@@ -207,6 +207,22 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 Server(os.environ["UDS"], Handler).serve_forever()
 """
+COMMANDS = """import os, sys
+import psycopg
+
+with psycopg.connect(os.environ["NOTES"], autocommit=True) as store:
+    if sys.argv[1] == "snapshot":
+        notes = [text for (text,) in store.execute("SELECT text FROM notes")]
+        open(sys.argv[2], "w").write("\\n".join(notes))
+    else:
+        for line in open(sys.argv[2]).read().splitlines():
+            if line.startswith("erased "):
+                store.execute("DELETE FROM notes WHERE text = %s", [line.removeprefix("erased ")])
+"""
+FORGETS = """
+store_snapshot = ["{python}", "commands.py", "snapshot"]
+store_forget = ["{python}", "commands.py", "forget"]
+"""
 SETTINGS = """
 [service]
 name = "notes"
@@ -222,7 +238,7 @@ kind = "{kind}"
 
 [service.commands]
 serve = ["{{python}}", "program.py"]
-
+{commands}
 [service.variables]
 RELEASE = "{{release}}"
 UDS = "{{uds}}"
@@ -242,8 +258,8 @@ drain_seconds = 3
 class Notes(Sandbox):
     """A small service of somebody else's, with a store of this kind."""
 
-    def __init__(self, kind: str, *, variable: str = "", store: str = "") -> None:
-        self._kind, self._variable, self._store = kind, variable, store
+    def __init__(self, kind: str, *, variable: str = "", store: str = "", commands: str = "") -> None:
+        self._kind, self._variable, self._store, self._commands = kind, variable, store, commands
         super().__init__()
         shutil.rmtree(self.source)
         self.source.mkdir()
@@ -252,11 +268,18 @@ class Notes(Sandbox):
     def configure(self, **rules: Any) -> None:
         super().configure(**rules)
         (self.folder / "rollout.toml").write_text(
-            SETTINGS.format(kind=self._kind, variable=self._variable, store=self._store, port=self.port)
+            SETTINGS.format(
+                kind=self._kind,
+                variable=self._variable,
+                store=self._store,
+                port=self.port,
+                commands=self._commands,
+            )
         )
 
     def version(self, version: str) -> None:
         (self.source / "program.py").write_text(PROGRAM + f"# {version}\n")
+        (self.source / "commands.py").write_text(COMMANDS)
 
     def get(self) -> Any:
         return self.site.public().ask("GET", "/").json()
@@ -311,11 +334,34 @@ def test_a_postgresql_store_comes_back_as_it_was(server: str, monkeypatch: pytes
         monkeypatch.setenv("NOTES_URL", url)
         with deployed("postgresql", variable='NOTES = "{store}"', store='store = "$NOTES_URL"') as notes:
             goes_back_to_a_backup(notes)
-            with psycopg.connect(server, autocommit=True) as connection:
-                names = connection.execute("SELECT datname FROM pg_database").fetchall()
-                for (name,) in names:
-                    if "_before_" in name:
-                        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            drop_set_aside(server)
+
+
+def drop_set_aside(server: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall():
+            if "_before_" in name:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.mark.system
+def test_what_was_erased_since_does_not_come_back_with_a_postgresql_store(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{programs()}:{os.environ['PATH']}")
+    with fresh_database(server) as url:
+        monkeypatch.setenv("NOTES_URL", url)
+        settings = {"variable": 'NOTES = "{store}"', "store": 'store = "$NOTES_URL"', "commands": FORGETS}
+        with deployed("postgresql", **settings) as notes:
+            notes.post("kept")
+            notes.post("a secret")
+            assert notes.rollout("backup").returncode == 0
+            (backup,) = (notes.folder / "backups").glob("notes_production_*.zip")
+            notes.post("erased a secret")
+            done = notes.rollout("rollback", "--backup", str(backup), "--data", "exact", "--force")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert notes.get()["notes"] == ["kept"]
+            drop_set_aside(server)
 
 
 @pytest.mark.system

@@ -29,6 +29,7 @@ from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.rollout.steps.base import Data, Evidence, RolloutStep, Work
 from guarded_rollout.rollout.steps.restore_plan import REUNITED, damage, left_aside
 from guarded_rollout.rollout.steps.stop_all import StopAll, halt
+from guarded_rollout.secret import Secret
 from guarded_rollout.sqlite import copy, damage_of, row_counts
 
 SET_ASIDE = "store_set_aside"
@@ -71,7 +72,7 @@ class RestoreData(RolloutStep):
                 listed = scratch / found.manifest.originals.list
                 originals.restore(found.archive, listed, site.environment.originals)
             if isinstance(store, PostgresqlStore) and work.options.data is Data.EXACT:
-                return _exchange_database(work, store, snapshot)
+                return _exchange_database(work, store, snapshot, scratch)
             if store.file is None or not _replaced(work, store.file):
                 return _merge(work, store.file, snapshot, scratch)
             return _exchange(work, store.file, snapshot)
@@ -179,8 +180,11 @@ def _told_by(work: Work, aside: Path, url: str | None, exact: bool) -> CommandRe
     return None
 
 
-def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path) -> Evidence:
-    """Restore a dump beside the database, and give it the database's name once it is whole."""
+def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path, scratch: Path) -> Evidence:
+    """Restore a dump beside the database, and give it the database's name once it is whole.
+
+    Raises `StoreKeptError`, with the database as it was.
+    """
     database, site = store.database, work.site
     aside = database.beside(f"before_{str(work.rollout)[-12:]}")
     evidence: Evidence = {"data": Data.EXACT, "kept_aside": aside}
@@ -190,15 +194,30 @@ def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path) -> Ev
     new = database.beside(f"new_{str(work.rollout)[-12:]}")
     try:
         database.restore(snapshot, new)
+        evidence |= _forgotten(work, database.at(new), scratch / "before.db")
         work.note(SET_ASIDE, store=database.name, aside=aside)
         database.exchange(new, aside)
-    except StoreProgramError as error:
+    except (StoreProgramError, CommandError) as error:
         with suppress(StoreProgramError):
             database.drop(new)
         site.ensure()
         raise StoreKeptError(release=work.incoming.id, reason=error.sentence) from None
     work.say(f"the data is that of {work.options.backup}; the database as it was is kept as {aside}")
     return evidence
+
+
+def _forgotten(work: Work, new: Secret, before: Path) -> Evidence:
+    """Tell a new database what the one that it replaces has erased, by a copy of that, which nobody writes to.
+
+    Raises `CommandError`.
+    """
+    release = work.incoming
+    if not _forgets(release) or not work.site.has(release, "store_snapshot"):
+        if FORGET in work.site.environment.service.commands:
+            work.say(f"{release.id} cannot be told of erasures: what was erased since the backup is back")
+        return {}
+    work.site.require(release, "store_snapshot", str(before))
+    return {"forgotten": work.site.require(release, FORGET, str(before), store=new.reveal()).json()}
 
 
 def _union(work: Work, snapshot: Path, aside: Path, exact: bool) -> Evidence:
