@@ -207,7 +207,7 @@ def _exchange_database(work: Work, store: PostgresqlStore, snapshot: Path, scrat
 
 
 def _forgotten(work: Work, new: Secret, before: Path) -> Evidence:
-    """Tell a new database what the one that it replaces has erased, by a copy of that, which nobody writes to.
+    """Tell a new database what the one that it replaces has erased, by a copy of that.
 
     Raises `CommandError`.
     """
