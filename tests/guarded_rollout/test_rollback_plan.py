@@ -257,7 +257,7 @@ ALL = {"warm": True, "exchanged": False, "outgoing": True, "validated": True, "b
         ),
         (
             {"exchanged": True},
-            "safety halt data schema stage verify shift quarantine validate",
+            "safety halt data schema stage verify shift retire quarantine validate",
         ),
         ({"warm": False, "exchanged": True, "validated": False, "outgoing": False},
          "safety halt data schema stage shift"),

@@ -50,12 +50,13 @@ def rollback_steps(
 
     With the release warm, traffic comes first of all; a cold one is started first, and what serves is copied
     afterwards unless a backup changes it. Where the store's own file is exchanged nobody may have it open, so
-    everything stops before and starts after. `configuration`: the backup's is wanted too. `reunites`: a store
-    that an earlier rollback set aside is to be merged. `same_schema`: both releases need the same one, so the
-    incoming one works with the store as it is, and migrations are looked at when it has the traffic.
+    everything stops before and starts after, but for the outgoing release, which gives up its slot.
+    `configuration`: the backup's is wanted too. `reunites`: a store that an earlier rollback set aside is to
+    be merged. `same_schema`: both releases need the same one, so the incoming one works with the store as it
+    is, and migrations are looked at when it has the traffic.
     """
     if exchanged:
-        order = "safety halt configuration data schema stage verify shift quarantine validate"
+        order = "safety halt configuration data schema stage verify shift retire quarantine validate"
     elif warm:
         order = "shift safety retire configuration data schema stage quarantine validate"
     elif backup:
