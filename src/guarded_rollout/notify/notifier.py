@@ -257,12 +257,12 @@ class Notifier:
             report("Notification refused", **about, problem=problem)
             return
         now, tried = self._clock.now().timestamp(), delivery.attempts + 1
-        if failure.retry_after is None:
-            wait = self._patience.backoff(tried)
-            self.outbox.postpone(delivery, problem, due=now + wait)
-        else:
-            wait = failure.retry_after
-            self.outbox.postpone(delivery, problem, closed=now + wait)
+        backoff = self._patience.backoff(tried)
+        asked = (
+            failure.retry_after or 0.0
+        )  # 0 and what has passed ask for nothing, and are no leave to hammer
+        self.outbox.postpone(delivery, problem, due=now + backoff, closed=now + asked)
+        wait = max(backoff, asked)
         log.warning("Notification postponed", **about, problem=problem, attempt=tried, seconds=round(wait, 1))
 
     def _send(self, delivery: Delivery) -> None:

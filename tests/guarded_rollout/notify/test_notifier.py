@@ -418,3 +418,12 @@ def test_own_words_go_to_every_configured_channel_but_page_only_when_critical(no
 def test_the_quick_patience_of_these_tests_still_tries_more_than_once() -> None:
     assert QUICK.attempts > 1
     assert DeliveryState.PENDING == "pending"
+
+
+@pytest.mark.parametrize("asked", ["0", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_receiver_that_asks_for_no_wait_is_not_hammered(notifier: Make, asked: str) -> None:
+    patient = Patience(poll=0.05, retries=1, first_try=1, first_backoff=0.2, longest_backoff=0.2)
+    with webhook(Answer(429, headers={"Retry-After": asked})) as slack:
+        with notifier({"SLACK_WEBHOOK_URL": slack.url()}, patience=patient) as guard:
+            guard.publish(note())
+        assert 2 <= len(slack.attempts) <= 20
