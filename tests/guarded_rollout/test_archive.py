@@ -199,6 +199,23 @@ def test_what_comes_back_from_the_disk_is_compared_with_what_was_written(project
     assert list(project.backups.iterdir()) == []
 
 
+def test_new_folders_are_on_the_disk_with_the_backup_that_needs_them(project, monkeypatch):
+    digest = hashlib.sha256(b"an original").hexdigest()
+    original = project.root / "kept" / digest[:2] / digest
+    original.parent.mkdir(parents=True)
+    original.write_bytes(b"an original")
+    flushed, flush = set(), os.fsync
+
+    def noted(descriptor):
+        flush(descriptor)
+        flushed.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    project.take(project.backup_folder(safety=True), originals=project.root / "kept")
+    kept = project.backups / "originals"
+    assert {str(folder) for folder in (project.backups, kept, kept / digest[:2])} <= flushed
+
+
 def test_each_original_is_stored_once_for_all_backups(project):
     originals = project.root / "originals"
     contents = [os.urandom(3000) for _ in range(5)]

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from guarded_rollout.backup.catalog import SAFETY
 from guarded_rollout.backup.zip_reader import is_plain
 from guarded_rollout.errors import BackupDamagedError, BackupFormatError
-from guarded_rollout.files import replacing, sha256
+from guarded_rollout.files import replacing, sha256, sync_folder
 
 FOLDER = "originals"
 NAME = re.compile(r"([0-9a-f]{64})(\.\w+)?")
@@ -129,9 +129,17 @@ def _found(source: Path) -> Iterator[tuple[Path, str]]:
             yield path, name[1]
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each new one durable in the one above it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        sync_folder(folder.parent)
+
+
 def _copy(path: Path, target: Path, digest: str) -> bool:
     """Copy one file; False, and nothing copied, if its content has another hash."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder(target.parent)
     hashed = hashlib.sha256()
     try:
         with path.open("rb") as source, replacing(target, mode=0o600) as file:

@@ -53,7 +53,8 @@ class BackupFolder:
             for path in entry.files[1:]:
                 path.unlink(missing_ok=True)
             raise
-        sync_folder(entry.path.parent)
+        for folder in entry.path.parents[:2]:  # that of safety copies is made for the first one
+            sync_folder(folder)
         return entry
 
     def _claim(self, digest: str, environment: str, now: datetime) -> BackupEntry:
