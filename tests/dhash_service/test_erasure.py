@@ -310,6 +310,8 @@ def test_the_command_erases_known_files_and_unknown_ones_beforehand(
     for data in (PICTURE, OTHER):
         with pytest.raises(TakenDownError):
             submitted(service, data)
+    unknown = CliRunner().invoke(commands, ["erase", "f" * 16])
+    assert (unknown.exit_code, unknown.stdout) == (1, "0 pictures removed.\n")  # and no backup holds any
     with pytest.raises(BadRequestError):
         CliRunner().invoke(commands, ["erase"], catch_exceptions=False, standalone_mode=False)
 

@@ -57,7 +57,8 @@ def erase(
         }
         typer.echo(json.dumps(said))
     else:
-        typer.echo(f"{count:,} pictures removed. {backups_until(settings, now)}")
+        held = f" {backups_until(settings, now)}" if wanted or count else ""
+        typer.echo(f"{count:,} pictures removed.{held}")
     if what and not wanted:
         typer.echo("Not known.", err=True)
         raise typer.Exit(1)
