@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from guarded_rollout.checks.manifest import FOLDER
 from guarded_rollout.clock import SystemClock
 from guarded_rollout.config.recipe import BuildKind, Recipe
 from guarded_rollout.errors import BuildError, ReadableSecretsError, ReleaseDamagedError, UnsetVariableError
 from guarded_rollout.host.build import build, interpreter, rebuild
 from guarded_rollout.host.release import Release, make_writable, releases, remove
 from guarded_rollout.secret import expand, secrets_of
+from guarded_rollout.ui.access import token_of
 from tests.guarded_rollout.advice_rollouts import of_files
 from tests.guarded_rollout.backups import make_release
 
@@ -146,14 +148,17 @@ def test_a_checkout_that_git_refuses_is_not_packed_with_what_it_ignores(
 
 
 @pytest.mark.parametrize("with_git", [True, False])
-def test_what_tells_people_is_in_no_release(tmp_path: Path, with_git: bool) -> None:
-    """It holds secrets, and a release goes into every backup."""
+def test_what_is_the_guards_own_is_in_no_release(tmp_path: Path, with_git: bool) -> None:
+    """It holds secrets (how people are told, the dashboard's token), and a release goes into every backup."""
     if with_git:
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / ".env.notifications").write_text("SLACK_WEBHOOK_URL=https://hooks.example/secret\n")
     (tmp_path / "program.py").write_text("print('hello')\n")
     site = of_files(tmp_path, ".")
     site.prepare()
+    token_of(tmp_path)
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "report.md").write_text("passed")
     assert [path.name for path in site.build(None).app.iterdir()] == ["program.py"]
 
 

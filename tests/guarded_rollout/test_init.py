@@ -200,6 +200,7 @@ def test_in_a_checkout_the_guards_folders_are_ignored(tmp_path: Path) -> None:
         "backups/",
         "monitor_logs/",
         "premerge_artifacts/",
+        ".rollout-ui/",
         ".env.notifications",
     ]
 

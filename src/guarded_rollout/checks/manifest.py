@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from guarded_rollout.config.environments import ARTIFACTS_FOLDER
 from guarded_rollout.errors import ArtifactsError
 from guarded_rollout.files import sha256, write_atomic
 
-FOLDER = "premerge_artifacts"
+FOLDER = ARTIFACTS_FOLDER
 FILE = "manifest.json"
 FORMAT = 1
 

@@ -15,6 +15,9 @@ from guarded_rollout.secret import Secret, expand, secrets_of
 
 CHANNELS_FILE = ".env.notifications"
 """Beside rollout.toml: how people are told, which holds secrets."""
+DASHBOARD_FOLDER = ".rollout-ui"
+"""Beside it too: the dashboard's token."""
+ARTIFACTS_FOLDER = "premerge_artifacts"
 PATHS = ("releases", "backups", "logs", "gates", "signing_key", "allowed_signers")
 
 
@@ -98,6 +101,7 @@ class Environment:
     def own_places(self) -> tuple[Path, ...]:
         """What is the guard's and not the service's, though it may lie in the service's folder."""
         folders = (self.releases, self.backups, self.logs, self.root, *self.other_roots)
+        folders += (self.project / DASHBOARD_FOLDER, self.project / ARTIFACTS_FOLDER)
         secrets = (self.service.env_file,) if self.service.env_file else ()
         files = (self.settings, self.gates, self.project / CHANNELS_FILE)
         return (*folders, *files, *secrets)

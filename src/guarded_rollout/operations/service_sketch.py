@@ -11,7 +11,7 @@ from typing import Any
 
 PORT = 3000
 LOCK = "requirements.lock"
-OURS = ("environments/", "releases/", "backups/", "monitor_logs/", "premerge_artifacts/")
+OURS = ("environments/", "releases/", "backups/", "monitor_logs/", "premerge_artifacts/", ".rollout-ui/")
 """The folders that the guard fills: no source of a service."""
 DRIVERS = {
     "postgresql": r"psycopg|asyncpg|pg8000|postgres|\bpg\b|pgx",

@@ -16,10 +16,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from guarded_rollout.clock import Clock, SystemClock
+from guarded_rollout.config.environments import DASHBOARD_FOLDER
 from guarded_rollout.errors import NotWritableError
 from guarded_rollout.files import write_atomic
 
-FOLDER = ".rollout-ui"
+FOLDER = DASHBOARD_FOLDER
 SESSION_SECONDS = 12 * 3600
 ONCE_SECONDS = 15 * 60
 
