@@ -340,6 +340,7 @@ def _postgresql_meaning(error: BaseException | None) -> DhashError | None:
         case "XX001" | "XX002":
             return StoreDamagedError(f"PostgreSQL says: {said}.")
     closed = state is None and type(error).__name__ in ("OperationalError", "InterfaceError")
-    if closed or (state or "")[:2] in ("08", "28", "3D", "53", "57"):
+    timed_out = state in ("25P03", "25P04")  # the server ends what is idle, or a transaction that lasts
+    if closed or timed_out or (state or "")[:2] in ("08", "28", "3D", "53", "57", "58"):
         return StoreUnreachableError(f"PostgreSQL says: {said}.")
     return None

@@ -25,7 +25,7 @@ from dhash_service.errors import (
     StoreUnreachableError,
 )
 from dhash_service.store.check import check
-from dhash_service.store.engine import WRITE_LOCK, writing
+from dhash_service.store.engine import WRITE_LOCK, connect, reading, writing
 from dhash_service.store.store import Store
 from tests.dhash_service.store.facts import FAST, NEW, add, in_search, picture
 
@@ -323,6 +323,24 @@ def test_writing_goes_on_after_the_server_has_cut_every_connection(
         assert add(store, "b")
         assert store.image(image.id) == image
         store.ping()
+
+
+def idles_too_long(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 50")
+    time.sleep(0.3)
+    connection.exec_driver_sql("SELECT 1")
+
+
+@pytest.mark.parametrize("transaction", [reading, writing])
+def test_a_transaction_that_the_server_ends_is_a_503(
+    postgres_url: str, transaction: Callable[[sa.Engine], contextlib.AbstractContextManager[sa.Connection]]
+) -> None:
+    engine = connect(postgres_url)
+    try:
+        with pytest.raises(StoreUnreachableError, match="idle"), transaction(engine) as connection:
+            idles_too_long(connection)
+    finally:
+        engine.dispose()
 
 
 def test_a_cut_connection_acknowledges_nothing_that_was_not_kept(postgres_url: str) -> None:
