@@ -1,9 +1,10 @@
 """`python -m chaos.soak [--minutes N] [--every N]`: does what a guarded service holds stay flat?
 
 Clients ask as fast as they are answered. Memory and file descriptors of every process are read every few
-seconds: the first quarter is warming up, and over the rest a line is fitted. With `--every` what is
-watched is accepted each so many minutes, and the next version rolled out, without a pause for the clients.
-Exit 1 if a program grows by more than is allowed, a request fails, or a rollout does.
+seconds. The first quarter is warming up, or all until the first release stands by that has served; over the
+rest a line is fitted. With `--every` what is watched is accepted each so many minutes, and the next version
+rolled out, without a pause for the clients. Exit 1 if a program grows by more than is allowed, a request
+fails, or a rollout does.
 """
 
 import argparse
@@ -94,16 +95,20 @@ def main() -> int:
             )
         if chosen.drawing:
             chosen.drawing.write_text(drawn(readings, releases))
-        return tell(readings, counts, chosen.minutes, failures)
+        return tell(readings, min(releases, default=0.0), counts, chosen.minutes, failures)
     finally:
         sandbox.close()
 
 
 def tell(
-    readings: dict[str, list[Reading]], counts: dict[str, int], minutes: float, failures: Sequence[str]
+    readings: Mapping[str, Sequence[Reading]],
+    exchanged: float,  # when another release came for the first time, in seconds
+    counts: Mapping[str, int],
+    minutes: float,
+    failures: Sequence[str],
 ) -> int:
     """Print what was seen; 1 if something grew, or a request or a rollout failed."""
-    trends = [trend(program, seen) for program, seen in readings.items()]
+    trends = [trend(program, seen, exchanged) for program, seen in readings.items()]
     allowed = {"service": counts["new"] * INDEX_BYTES}
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     print(f"{minutes:g} minutes: {said}")
@@ -116,9 +121,12 @@ def tell(
     return 1 if problems else 0
 
 
-def trend(program: str, readings: Sequence[Reading]) -> Trend:
-    """A line through what was read after the first quarter of the time."""
-    settled = [one for one in readings if one.at >= readings[-1].at / 4]
+def trend(program: str, readings: Sequence[Reading], exchanged: float) -> Trend:
+    """A line through what was read after the first quarter of the time.
+
+    And after the first exchange: until then what stands by has never served.
+    """
+    settled = [one for one in readings if one.at > max(readings[-1].at / 4, exchanged)]
     at = np.array([one.at for one in settled])
 
     def grown(values: Sequence[int]) -> float:
