@@ -25,6 +25,9 @@ from tests.dhash_service.serving import dhash
 from tests.dhash_service.store.databases import sqlite_file
 from tests.pictures import encode, jpeg, photo
 
+MANY = 1_000
+"""Pictures: more than are done while somebody sees the first one in the store."""
+
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
@@ -123,7 +126,7 @@ def test_ctrl_c_keeps_what_was_begun_and_the_next_run_goes_on(env: dict[str, str
     many = tmp_path / "many"
     many.mkdir()
     pictures = [jpeg(400, 300, seed) for seed in range(40)]
-    for number in range(200):
+    for number in range(MANY):
         picture = pictures[number % 40]
         comment = number.to_bytes(4, "big")
         (many / f"{number:04}.jpg").write_bytes(picture[:2] + b"\xff\xfe\0\x06" + comment + picture[2:])
@@ -144,13 +147,13 @@ def test_ctrl_c_keeps_what_was_begun_and_the_next_run_goes_on(env: dict[str, str
     assert process.returncode == 130, err
     first = json.loads(out)
     assert first["interrupted"] is True
-    assert 0 < first["pictures"] < 200
+    assert 0 < first["pictures"] < MANY
     assert "Traceback" not in err
 
     second, run = index(env, many)
     assert run.returncode == 0
     assert second["interrupted"] is False
-    assert second["known"] + second["pictures"] == 200
+    assert second["known"] + second["pictures"] == MANY
     assert second["known"] >= first["pictures"]
 
 

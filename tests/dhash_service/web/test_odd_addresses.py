@@ -1,5 +1,8 @@
 """Addresses that nobody's browser makes up: each is answered, on either database, and none by a 500."""
 
+from collections.abc import Callable
+
+from tests.dhash_service.web.browsing import Browsing
 from tests.dhash_service.web.conftest import Reviewed
 
 ODD = (
@@ -25,7 +28,7 @@ def test_an_odd_address_is_no_failure_of_the_service(reviewed: Reviewed) -> None
     assert set(answers.values()) <= {200, 422}, answers
 
 
-def test_a_group_of_what_is_no_id_is_refused(reviewed: Reviewed) -> None:
-    browsing = reviewed.signed_in("olga")
+def test_a_group_of_what_is_no_id_is_refused(alone: Callable[..., Browsing]) -> None:
+    browsing = alone("ursula")
     form = {"members": "a b", "verdict": "same", "csrf": browsing.csrf}
     assert browsing.client.post("/duplicates", data=form).status_code == 422
