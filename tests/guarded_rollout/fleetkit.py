@@ -421,11 +421,21 @@ class Clients:
         for client in self._clients:
             client.join(30)
 
+    def _get(self, http: httpx.Client) -> httpx.Response:
+        """Ask once more where an idle connection was closed under the question, as browsers do.
+
+        The edge closes those whenever a host comes or goes (RFC 9112, 9.3.1).
+        """
+        try:
+            return http.get(self._url)
+        except httpx.RemoteProtocolError:
+            return http.get(self._url)
+
     def _ask(self) -> None:
         with httpx.Client(timeout=20) as http:
             while not self._over.is_set():
                 try:
-                    answer = http.get(self._url)
+                    answer = self._get(http)
                 except httpx.HTTPError as error:
                     self.failed.append(repr(error))
                     continue
