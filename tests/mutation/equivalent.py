@@ -27,6 +27,13 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "a key is read of each row": (
             "return [raw[0] for raw, key in zip(block, keys, strict=False) if key not in there]",
         ),
+        "the planner's statistics decide how soon there is an answer, and not which": (
+            'if engine.dialect.name != "postgresql" and any(added.values()):',
+            'if engine.dialect.name >= "postgresql" and any(added.values()):',
+        ),
+        "SQLite takes the statement that is made for PostgreSQL": (
+            'dialect = postgresql if engine.dialect.name >= "postgresql" else sqlite',
+        ),
         "there are two dialects, and their names sort so": (
             'self._keys = KeyReader(table, self.key, raw=engine.dialect.name >= "sqlite")',
         ),
