@@ -8,6 +8,9 @@ from pathlib import Path
 
 from dhash_service.errors import BodyTooLargeError, UnreadableFileError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk says."""
+
 _PIPES = ("/dev/fd/", "/proc/self/fd/")  # a shell's <(command)
 
 

@@ -1,6 +1,5 @@
 """The command line's frame: one Typer application, and errors as sentences with their exit code."""
 
-import errno
 import gc
 import os
 import sys
@@ -35,7 +34,6 @@ YOUNG_OBJECTS = 50_000
 """New objects that the collector waits for. With Python's 700 it goes through all that was imported
 again and again while more is imported: a fifth of the processor time that the service needs to start."""
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
@@ -74,11 +72,12 @@ def run() -> None:
         report(error)
         sys.exit(error.exit_code)
     except OSError as error:
+        from dhash_service.files import NO_ROOM
+
         if error.errno not in NO_ROOM:
             raise
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 1
-        )  # or Python tries to write the rest again, and ends in 120
+        # Python would try to write the rest once more as it ends, and end with 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         unwritable = UnwritableOutputError(f"{error.strerror}.")
         report(unwritable)
         sys.exit(unwritable.exit_code)

@@ -3,7 +3,6 @@
 They are in a folder of this machine, or in an object store that several replicas share.
 """
 
-import errno
 import hashlib
 import os
 import tempfile
@@ -13,8 +12,7 @@ from typing import Protocol
 
 from dhash_service.errors import StoreDamagedError, StoreFullError, StoreUnreachableError
 from dhash_service.facts import Sha256
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from dhash_service.files import NO_ROOM
 
 
 class Originals(Protocol):

@@ -24,7 +24,7 @@ from dhash_service.errors import (
     StoreSchemaError,
     StoreUnreachableError,
 )
-from dhash_service.pictures.originals import NO_ROOM
+from dhash_service.files import NO_ROOM
 from dhash_service.store import schema
 from dhash_service.store.engine import connect, reading, translated, writing
 from dhash_service.store.migrate import known_part, this_release

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
+from guarded_rollout.config.environments import SETTINGS_FILE
 from guarded_rollout.config.recipe import BuildKind
 from guarded_rollout.config.service import StoreKind
 from guarded_rollout.host.release import REQUIREMENTS, Release
@@ -160,7 +161,7 @@ def _parts(site: Site, release: Release, *, with_wheels: bool) -> Iterator[str]:
         words = [word for word in merge if not word.startswith("--")]
         yield MERGE.format(merge=_command(words, values))
     settings = site.environment.settings.name
-    named = "" if settings == "rollout.toml" else f"ROLLOUT_TOML={shlex.quote(settings)} "
+    named = "" if settings == SETTINGS_FILE else f"ROLLOUT_TOML={shlex.quote(settings)} "
     yield END.format(environment=name, named=named, offline=", without an index," if with_wheels else "")
     if service.store is not StoreKind.NONE:
         yield MEANWHILE.format(bring=UNITE if merge else TAKE)

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from guarded_rollout.cli.app import AsJson, app
-from guarded_rollout.cli.session import FILE, Output, reporting
-from guarded_rollout.config.environments import parse
+from guarded_rollout.cli.session import Output, reporting
+from guarded_rollout.config.environments import SETTINGS_FILE, parse
 from guarded_rollout.errors import ProjectExistsError, UsageError
 from guarded_rollout.operations import scaffold
 from guarded_rollout.operations.scaffold import GATES
@@ -42,7 +42,7 @@ def init(
         return
     out, folder = Output(as_json), Path.cwd()
     with reporting(out):
-        if there := next((one for one in (FILE, GATES) if (folder / one).exists()), None):
+        if there := next((one for one in (SETTINGS_FILE, GATES) if (folder / one).exists()), None):
             raise ProjectExistsError(path=folder / there)
         found = sketch(folder)
         told = ", ".join(found.because) or "an empty folder"
@@ -58,7 +58,7 @@ def init(
         except ValueError as error:
             raise UsageError(detail=f"The command that serves, {answers[1]!r}: {error}.") from None
         _require_sense(found)
-        parse(tomllib.loads(scaffold.rollout_toml(found)), folder / FILE)
+        parse(tomllib.loads(scaffold.rollout_toml(found)), folder / SETTINGS_FILE)
         written = scaffold.write(found, folder)
         for path in written:
             out.say(f"wrote {path.relative_to(folder)}")

@@ -18,7 +18,7 @@ import typer
 
 from guarded_rollout import logs
 from guarded_rollout.cli.app import AsJson, DryRun, Env, Verbose
-from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.environments import SETTINGS_FILE, Environment, load
 from guarded_rollout.display import Display
 from guarded_rollout.errors import (
     CancelledError,
@@ -41,7 +41,6 @@ Own = ParamSpec("Own")
 Options = dict[str, tuple[Any, object]]
 """Options of the command line by name: kind and default."""
 TALK: Options = {"verbose": (Verbose, False), "as_json": (AsJson, False)}
-FILE = "rollout.toml"
 STAMPED = ("deploy", "rollback")
 """The logs of commands whose lines are events: without a terminal each begins with its time."""
 SCRATCH = ("rollback-", "rollout-verify-")
@@ -308,9 +307,9 @@ def settings_file() -> Path:
             raise NoProjectError(wanted=f"{named}, which ROLLOUT_TOML names")
         return named.parent.resolve() / named.name  # what runs is told apart by its path
     here = Path.cwd()
-    found = (folder / FILE for folder in (here, *here.parents) if (folder / FILE).exists())
+    found = (folder / SETTINGS_FILE for folder in (here, *here.parents) if (folder / SETTINGS_FILE).exists())
     if (nearest := next(found, None)) is None:
-        raise NoProjectError(wanted=f"{FILE} in {here} or above it")
+        raise NoProjectError(wanted=f"{SETTINGS_FILE} in {here} or above it")
     return nearest
 
 

@@ -13,6 +13,8 @@ from guarded_rollout.config.tls import Tls, tls_of
 from guarded_rollout.errors import ConfigurationError, RolloutError, UnknownEnvironmentError
 from guarded_rollout.secret import Secret, expand, secrets_of
 
+SETTINGS_FILE = "rollout.toml"
+"""Its usual name: ROLLOUT_TOML may say another."""
 CHANNELS_FILE = ".env.notifications"
 """Beside rollout.toml: how people are told, which holds secrets."""
 DASHBOARD_FOLDER = ".rollout-ui"

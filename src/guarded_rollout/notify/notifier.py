@@ -258,9 +258,8 @@ class Notifier:
             return
         now, tried = self._clock.now().timestamp(), delivery.attempts + 1
         backoff = self._patience.backoff(tried)
-        asked = (
-            failure.retry_after or 0.0
-        )  # 0 and what has passed ask for nothing, and are no leave to hammer
+        # 0 and what has passed ask for nothing, and are no leave to hammer.
+        asked = failure.retry_after or 0.0
         self.outbox.postpone(delivery, problem, due=now + backoff, closed=now + asked)
         wait = max(backoff, asked)
         log.warning("Notification postponed", **about, problem=problem, attempt=tried, seconds=round(wait, 1))

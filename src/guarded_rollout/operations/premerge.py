@@ -22,7 +22,7 @@ from typing import Any
 from guarded_rollout.checks.manifest import Artifacts, Ran
 from guarded_rollout.checks.report import line
 from guarded_rollout.checks.service_checks import ask, checks_of
-from guarded_rollout.config.environments import Environment, load
+from guarded_rollout.config.environments import SETTINGS_FILE, Environment, load
 from guarded_rollout.config.service_checks import When
 from guarded_rollout.host.git import revision
 from guarded_rollout.host.site import Site
@@ -200,7 +200,7 @@ def set_up(project: Environment, scratch: Path, store: str = "") -> Path:
             "traffic": [{"percent": 100, "hold_seconds": 0.0}],
         }
     }
-    settings = scratch / "rollout.toml"
+    settings = scratch / SETTINGS_FILE
     settings.write_text("\n".join(as_toml(tables)) + "\n")
     return settings
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from guarded_rollout.config.environments import CHANNELS_FILE
+from guarded_rollout.config.environments import CHANNELS_FILE, SETTINGS_FILE
 from guarded_rollout.files import write_atomic
 from guarded_rollout.host.build import lock_requirements
 from guarded_rollout.host.git import git
@@ -133,7 +133,7 @@ def write(service: ServiceSketch, folder: Path) -> list[Path]:
     if service.lock and not (folder / service.lock).exists():
         lock_requirements(folder, folder / service.lock)
         written.append(folder / service.lock)
-    for name, text in (("rollout.toml", rollout_toml(service)), (GATES, quality_gates(service))):
+    for name, text in ((SETTINGS_FILE, rollout_toml(service)), (GATES, quality_gates(service))):
         write_atomic(folder / name, text)
         written.append(folder / name)
     if git(folder, "rev-parse", "--is-inside-work-tree") == "true":

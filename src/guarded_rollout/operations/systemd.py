@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from guarded_rollout.config.environments import SETTINGS_FILE
 from guarded_rollout.errors import SystemdError, UnitTakenError
 from guarded_rollout.files import write_atomic
 
@@ -20,7 +21,6 @@ NEEDS_ROOT = (
     "ProtectControlGroups=", "CapabilityBoundingSet=",
 )  # fmt: skip
 """Directives that a user's own manager cannot follow."""
-USUAL = "rollout.toml"
 PRIVILEGED = 1024  # ports below need a capability
 SERVICES = ("rollout", "rollout-notify")
 TIMERS = ("rollout-backup", "rollout-logs", "rollout-weekly", "rollout-monthly")
@@ -36,7 +36,7 @@ class Installation:
     system: bool
     port: int = 0
     name: str = "the service"
-    settings: str = USUAL  # the name of rollout.toml, in the project's folder
+    settings: str = SETTINGS_FILE  # the name of rollout.toml, in the project's folder
 
     @property
     def folder(self) -> Path:
@@ -85,7 +85,7 @@ class Installation:
         if not self.system:
             lines = [line for line in lines if not line.startswith(NEEDS_ROOT)]
         changed = {f"User={USER}": f"User={self.user}"}
-        if self.settings != USUAL:
+        if self.settings != SETTINGS_FILE:
             here = f"WorkingDirectory={_plain(self.project)}"
             changed[here] = f'{here}\nEnvironment="ROLLOUT_TOML={_plain(self.project / self.settings)}"'
         if not self.system:
