@@ -11,7 +11,7 @@ from tests.dhash_service.store.standby import Pair
 
 from chaos.eraser import Eraser
 from chaos.operating import Operator
-from chaos.plan import Fault, Moment
+from chaos.plan import Action, Fault, Moment
 from chaos.receiver import Receiver
 from chaos.stack import SLOTS, Stack
 
@@ -55,7 +55,7 @@ class Incident:
 
 def carry_out(scene: Scene, fault: Fault, strike: Strike) -> Incident | None:
     """Wait for its moment, strike, wait as long as it lasts, mend. None if the moment never came."""
-    if not wait_for(scene, fault.moment):
+    if not wait_for(scene, fault.moment) or not wait_for_victim(scene, fault):
         return None
     alone = lonely(scene.stack)
     began = time.time()
@@ -79,6 +79,19 @@ def wait_for(scene: Scene, moment: Moment) -> bool:
                 return False
         return not scene.over.wait(moment.seconds)
     return not scene.over.wait(max(0.0, moment.seconds - (time.monotonic() - scene.started)))
+
+
+def wait_for_victim(scene: Scene, fault: Fault) -> bool:
+    """Whether the process that a fault is to befall came into being before the rollout was over.
+
+    A candidate is planned early and started late: a moment in between stands for the one in which it starts.
+    """
+    if fault.action not in (Action.KILL, Action.FREEZE):
+        return True
+    while scene.stack.pid_of(fault.target, scene.operator.pid) is None:
+        if scene.over.wait(10 * LOOK_SECONDS):  # a look reads the journal
+            return False
+    return True
 
 
 def reached(scene: Scene, moment: Moment) -> bool:
