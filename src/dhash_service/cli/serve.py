@@ -85,11 +85,27 @@ def require_free(host: str, port: int) -> None:
 
 
 def require_possible(uds: Path) -> None:
-    """Raise `AddressInUseError` where no socket can be made. The server would take a file there away."""
+    """Raise `AddressInUseError` where no socket can be made, or somebody listens already.
+
+    The server would take away what is there, a file as well as the socket of a service that is alive.
+    """
     if os.path.lexists(uds) and not uds.is_socket():
         raise AddressInUseError(f"{uds} is there, and is no socket.", "Choose another path.")
+    if uds.is_socket() and not is_left(uds):
+        raise AddressInUseError(f"{uds}: somebody listens there.")
     if not os.access(uds.parent, os.W_OK | os.X_OK):
         raise AddressInUseError(f"{uds.parent} is no folder that can be written to.", "Choose another path.")
+
+
+def is_left(uds: Path) -> bool:
+    """True of a socket that nobody listens on any more; one that we may not ask counts as alive."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # where many wait to be let in already, we would wait with them
+        try:
+            probe.connect(str(uds))
+        except OSError as error:
+            return isinstance(error, ConnectionRefusedError | FileNotFoundError)
+    return False
 
 
 @contextmanager

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 HASH, DIGEST = re.compile(r"[0-9a-fA-F]{16}", re.ASCII), re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+MOST = 2**31 - 1
+"""The largest limit: enough for everything, and a number that every database knows."""
 ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 
@@ -32,7 +34,7 @@ def where(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Only where name or source has this part.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only pictures with this tag.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most lines.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Most lines.")] = 100,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:

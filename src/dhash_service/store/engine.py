@@ -37,6 +37,11 @@ LOCK_SECONDS = 30.0
 
 UNSTORABLE = "It holds a character or a number that no row can hold."
 
+READ_ONLY = (
+    "Readers write beside the file, too. Let this user write to it and its folder, or ask a copy of it."
+)
+"""What to do about a file that may only be read: nobody else would tell this reader of a commit."""
+
 SCRUB_SECONDS, SCRUB_TRIES = 0.25, 4
 """How long nobody may write while the log is to be emptied, and how often that is tried."""
 
@@ -316,7 +321,9 @@ def _sqlite_meaning(error: sqlite3.Error) -> StoreError | None:
             return StoreDamagedError(f"SQLite says: {error}.")
         case sqlite3.SQLITE_IOERR:  # a limit on the file's size, or a failing disk
             return StoreFullError(f"The file cannot be written or read ({error}).")
-        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+        case sqlite3.SQLITE_READONLY:
+            return StoreUnreachableError(f"SQLite says: {error}.", READ_ONLY)
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StoreUnreachableError(f"SQLite says: {error}.")
     if "no such table" in str(error) or "no such column" in str(error):
         return StoreSchemaError(f"SQLite says: {error}.")

@@ -158,3 +158,18 @@ def test_a_file_where_a_socket_is_wanted_is_left_alone(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:  # by a service that was killed
         left.bind(str(tmp_path / "socket"))
     require_possible(tmp_path / "socket")
+
+
+def test_the_socket_of_a_service_that_is_alive_is_left_to_it(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dh-") as name:
+        path = Path(name) / "s.sock"
+        with socket.socket(socket.AF_UNIX) as alive:
+            alive.bind(str(path))
+            alive.listen(1)
+            run = dhash(
+                "serve", "--migrate", "--uds", path, env={"DHASH_STORE": f"sqlite:///{name}/dhash.db"}
+            )
+            assert (run.returncode, "somebody listens there" in run.stderr) == (1, True), run.stderr
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+        require_possible(path)

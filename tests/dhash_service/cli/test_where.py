@@ -100,6 +100,12 @@ def test_no_word_that_a_shell_can_give_is_a_traceback(picture: Path) -> None:
         assert isinstance(CliRunner().invoke(app, ["token", "create", name]).exception, BadRequestError)
 
 
+def test_a_limit_beyond_all_numbers_is_a_wrong_limit(picture: Path) -> None:
+    assert len(where("--tag", "sea", "--limit", str(2**31 - 1))) == 1
+    result = CliRunner().invoke(app, ["where", "--tag", "sea", "--limit", "9" * 23])
+    assert (result.exit_code, "--limit" in result.stderr) == (2, True), result.output
+
+
 def test_what_is_found_is_not_cut_where_nobody_sees_a_terminal(picture: Path) -> None:
     (line,) = where(str(picture))
     assert str(line["image"]) in CliRunner().invoke(app, ["search", str(picture)]).stdout

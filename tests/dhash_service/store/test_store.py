@@ -1,6 +1,8 @@
 """What a store promises, on both databases."""
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dhash_service.errors import StoreAlgorithmError, StoreSchemaError, TakenDownError
+from dhash_service.errors import (
+    StoreAlgorithmError,
+    StoreSchemaError,
+    StoreUnreachableError,
+    TakenDownError,
+)
 from dhash_service.facts import Algorithm, Sha256, Source
 from dhash_service.pictures.fingerprint import VISUAL_FAST
 from dhash_service.store.store import Store
@@ -214,3 +221,22 @@ def test_who_follows_the_feed_knows_what_who_reads_it_all_knows(
         assert first.count() == len(known)
         images = first.images_by_key(list(known))
         assert len({image.id for image in images.values()}) == len(known)
+
+
+def test_a_file_that_may_only_be_read_says_what_its_reader_lacks() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "dhash.db"
+        opened = {"url": f"sqlite:///{file}", "release": "r1", "algorithm": FAST}
+        Store.open(**opened, migrate=True).close()  # type: ignore[arg-type]
+        file.chmod(0o444)
+        Path(name).chmod(0o555)
+        user = os.geteuid()
+        if user == 0:  # who may write everywhere
+            os.seteuid(65534)
+        try:
+            with pytest.raises(StoreUnreachableError) as refused:
+                Store.open(**opened)  # type: ignore[arg-type]
+        finally:
+            os.seteuid(user)
+            Path(name).chmod(0o755)
+        assert "ask a copy" in str(refused.value.hint)
