@@ -182,6 +182,24 @@ def test_a_thousand_files_are_not_all_taken_at_once(page: Page, server: Server) 
     expect(page.locator("#answers article")).to_have_count(200, timeout=30_000)
 
 
+def test_a_name_that_turns_its_direction_turns_nothing_beside_it(page: Page, server: Server) -> None:
+    name = "gpj.\u202ephoto\u2067<b>"
+    data = jpeg(480, 360, 77)
+    files = {"file": (name, data, "image/jpeg")}
+    assert server.client.post("/api/dhash", files=files).status_code == 201
+    page.goto(server.url)
+    drop(page, File("again.jpg", data))
+    sentence = row(page, "again.jpg").locator(".sentence")
+    expect(sentence).to_contain_text(f"{name}, added")
+    shown = sentence.evaluate("""(sentence) => {
+      const after = document.createRange();
+      const words = [...sentence.childNodes].find((node) => node.data?.includes(", added"));
+      after.setStart(words, 0); after.setEnd(words, 1);
+      return [sentence.querySelector("a").getBoundingClientRect().right, after.getBoundingClientRect().left];
+    }""")
+    assert shown[1] >= shown[0] - 1, "the comma stands left of the name's end"
+
+
 def test_a_known_picture_opens_beside_the_files_and_closes_again(
     page: Page, server: Server, accessible: Accessible
 ) -> None:
