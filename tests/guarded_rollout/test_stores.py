@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,6 +224,27 @@ FORGETS = """
 store_snapshot = ["{python}", "commands.py", "snapshot"]
 store_forget = ["{python}", "commands.py", "forget"]
 """
+MERGING = """import os, subprocess, sys
+import psycopg
+
+how, dump = open(sys.argv[1]).read(), sys.argv[2]
+url = os.environ["NOTES"]
+if how == "file":  # written for snapshots that are a file
+    print(len(open(dump).read()))
+elif how == "exchange":  # what many would write first: it takes away what was written since
+    subprocess.run(["pg_restore", "--clean", "-d", url, dump], check=True)
+else:
+    written = ["pg_restore", "-a", "-t", "notes", "-f", "-", dump]
+    script = subprocess.run(written, capture_output=True, text=True, check=True)
+    rows = script.stdout.partition("FROM stdin;\\n")[2].partition("\\\\.")[0].splitlines()
+    with psycopg.connect(url) as store:
+        for text in rows:
+            store.execute("INSERT INTO notes VALUES (%s) ON CONFLICT DO NOTHING", [text])
+print("{}")
+"""
+MERGES = """
+store_merge = ["{python}", "merging.py", "{root}/how"]
+"""
 SETTINGS = """
 [service]
 name = "notes"
@@ -280,6 +302,7 @@ class Notes(Sandbox):
     def version(self, version: str) -> None:
         (self.source / "program.py").write_text(PROGRAM + f"# {version}\n")
         (self.source / "commands.py").write_text(COMMANDS)
+        (self.source / "merging.py").write_text(MERGING)
 
     def get(self) -> Any:
         return self.site.public().ask("GET", "/").json()
@@ -362,6 +385,47 @@ def test_what_was_erased_since_does_not_come_back_with_a_postgresql_store(
             assert done.returncode == 0, done.stdout + done.stderr
             assert notes.get()["notes"] == ["kept"]
             drop_set_aside(server)
+
+
+@pytest.mark.system
+def test_a_merge_of_postgresql_dumps_is_tried_before_it_may_touch_the_database(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{programs()}:{os.environ['PATH']}")
+    with fresh_database(server) as url:
+        monkeypatch.setenv("NOTES_URL", url)
+        settings = {"variable": 'NOTES = "{store}"', "store": 'store = "$NOTES_URL"', "commands": MERGES}
+        with deployed("postgresql", **settings) as notes:
+            first = notes.site.serving()
+            assert first is not None
+            notes.post("before")
+            assert notes.rollout("backup").returncode == 0
+            (backup,) = (notes.folder / "backups").glob("notes_production_*.zip")
+            notes.deploy("2")
+            second = notes.get()["release"]
+            notes.post("since")
+            notes.post("then")
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("DELETE FROM notes WHERE text = 'before'")
+
+            def return_by(how: str) -> subprocess.CompletedProcess[str]:
+                (notes.environment.root / "how").write_text(how)
+                return notes.rollout("rollback", "--backup", str(backup), "--force")
+
+            told = return_by("file")
+            assert told.returncode == 1
+            assert "Is a directory" in told.stderr
+            assert notes.get() == {"release": second, "notes": ["since", "then"]}, "told before traffic moved"
+            told = return_by("exchange")
+            assert told.returncode == 1
+            assert "left 1 of 2 rows in public.notes" in told.stderr
+            assert notes.get() == {"release": first.id, "notes": ["since", "then"]}
+            told = return_by("union")
+            assert told.returncode == 0, told.stdout + told.stderr
+            assert notes.get() == {"release": first.id, "notes": ["before", "since", "then"]}
+        with psycopg.connect(server) as connection:
+            names = [name for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall()]
+        assert not [name for name in names if "rehearsal" in name]
 
 
 @pytest.mark.system

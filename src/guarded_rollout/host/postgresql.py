@@ -71,9 +71,20 @@ class PostgresqlDatabase:
         archives, seconds, fails, standbys = self._ask(SHIPPING).split("|")
         return LogShipping(archives == "t", float(seconds) if seconds else None, fails == "t", int(standbys))
 
-    def dump(self, to: Path) -> None:
-        """Write one moment of the database into a new folder. Raises `StoreProgramError`."""
-        self._run("pg_dump", "-Fd", "-Z0", "--no-sync", "-f", str(to), "-d", self._conninfo(self.name))
+    def dump(self, to: Path, *, rows: bool = True) -> None:
+        """Write one moment of the database, or of its schema alone, into a new folder.
+
+        Raises `StoreProgramError`.
+        """
+        what = () if rows else ("--schema-only",)
+        self._run("pg_dump", "-Fd", "-Z0", "--no-sync", *what, "-f", str(to), "-d", self._conninfo(self.name))
+
+    def row_counts(self) -> dict[str, int]:
+        """Return the rows of each table, by its name with its schema. Raises `StoreProgramError`."""
+        tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN"
+        named = self._ask(f"{tables} ('pg_catalog', 'information_schema')", of=self.name).splitlines()
+        counted = self._ask(*(f"SELECT count(*) FROM {name}" for name in named), of=self.name)
+        return dict(zip(named, map(int, counted.split()), strict=True))
 
     def restore(self, snapshot: Path, name: str) -> None:
         """Make a new database of a dump; one of this name that is there gives way."""
@@ -121,11 +132,14 @@ class PostgresqlDatabase:
             f" WHERE datname = {_text(name)} AND pid <> pg_backend_pid()",
         )
 
-    def _ask(self, *statements: str, whole: bool = False) -> str:
-        """Run statements in the server's own database; `whole` in one transaction. The last answer."""
+    def _ask(self, *statements: str, whole: bool = False, of: str = "postgres") -> str:
+        """Run statements in a database, by default the server's own; `whole` in one transaction.
+
+        Returns their answers, a line for each row.
+        """
         words = [word for statement in statements for word in ("-c", statement)]
         once = ("-1",) if whole else ()
-        where = ("-d", self._conninfo("postgres"))
+        where = ("-d", self._conninfo(of))
         return self._run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", *once, *where, *words).strip()
 
     def _conninfo(self, name: str) -> str:

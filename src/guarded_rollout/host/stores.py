@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +14,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.store_file import StoreFile, store_file
 from guarded_rollout.secret import Secret
-from guarded_rollout.sqlite import copy, is_sqlite
+from guarded_rollout.sqlite import copy, damage_of, is_sqlite, row_counts
 
 
 class Store:
@@ -63,6 +63,29 @@ class Store:
         target = folder / "restored.db"
         shutil.copyfile(snapshot, target)
         yield Secret(f"sqlite:///{target}")
+
+    @contextmanager
+    def copied(self, folder: Path) -> Iterator[Secret]:
+        """The URL of a copy of the live file, for as long as the block lasts. Raises `StoreFileError`."""
+        assert self.file is not None  # what no file holds cannot be copied by the guard
+        target = folder / "copied.db"
+        try:
+            copy(self.file.path, target)
+        except sqlite3.Error as error:
+            raise StoreFileError(path=self.file.path, reason=error) from error
+        yield Secret(f"sqlite:///{target.absolute()}")
+
+    def row_counts(self, url: Secret) -> Mapping[str, int]:
+        """Return the rows of each table of a copy. Raises `StoreFileError`."""
+        path = Path(url.reveal().partition(":///")[2])
+        try:
+            return row_counts(path)
+        except sqlite3.Error as error:
+            raise StoreFileError(path=path, reason=error) from error
+
+    def damage(self, url: Secret) -> str:
+        """Say what is damaged in a copy; empty if it is sound."""
+        return damage_of(Path(url.reveal().partition(":///")[2]))
 
 
 class SqliteStore(Store):
@@ -118,6 +141,22 @@ class PostgresqlStore(Store):
             yield database.at(name)
         finally:
             database.drop(name)
+
+    @contextmanager
+    def copied(self, folder: Path, *, rows: bool = True) -> Iterator[Secret]:
+        """The URL of a copy of the live database, or of its schema, for as long as the block lasts.
+
+        What it is made of is the dump `live.dump` in the folder.
+        """
+        self.database.dump(folder / "live.dump", rows=rows)
+        with self.restored(folder / "live.dump", folder) as url:
+            yield url
+
+    def row_counts(self, url: Secret) -> Mapping[str, int]:
+        return PostgresqlDatabase(url, self.site.environment.service.store_programs).row_counts()
+
+    def damage(self, url: Secret) -> str:
+        return ""  # the server keeps its files itself
 
 
 KINDS: dict[StoreKind, type[Store]] = {store.kind: store for store in (Store, SqliteStore, PostgresqlStore)}

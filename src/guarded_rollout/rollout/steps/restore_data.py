@@ -5,7 +5,6 @@ release: only where SQLite itself finds it damaged, or there is none. Then the b
 can still be read of the damaged store, is made ready beside it before it takes its place.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,28 +12,19 @@ from typing import ClassVar
 
 from guarded_rollout.backup import originals
 from guarded_rollout.backup.verify import unpack
-from guarded_rollout.errors import (
-    CommandError,
-    ExactUnsupportedError,
-    MergeLosesError,
-    NoDataError,
-    StoreKeptError,
-    StoreProgramError,
-)
+from guarded_rollout.errors import CommandError, NoDataError, StoreKeptError, StoreProgramError
 from guarded_rollout.files import scratch_folder
-from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import CommandResult
 from guarded_rollout.host.store_file import StoreFile
 from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.rollout.steps.base import Data, Evidence, RolloutStep, Work
+from guarded_rollout.rollout.steps.restore_merge import FORGET, forgets, merge
 from guarded_rollout.rollout.steps.restore_plan import REUNITED, damage, left_aside
 from guarded_rollout.rollout.steps.stop_all import StopAll, halt
 from guarded_rollout.secret import Secret
-from guarded_rollout.sqlite import copy, damage_of, row_counts
 
 SET_ASIDE = "store_set_aside"
 """A note in the journal: a store was moved aside."""
-FORGET = "store_forget"
 
 
 class RestoreData(RolloutStep):
@@ -74,7 +64,7 @@ class RestoreData(RolloutStep):
             if isinstance(store, PostgresqlStore) and work.options.data is Data.EXACT:
                 return _exchange_database(work, store, snapshot, scratch)
             if store.file is None or not _replaced(work, store.file):
-                return _merge(work, store.file, snapshot, scratch)
+                return merge(work, store, snapshot, scratch)
             return _exchange(work, store.file, snapshot)
 
     def _reunite(self, work: Work) -> Evidence:
@@ -96,41 +86,6 @@ def _replaced(work: Work, store: StoreFile) -> bool:
     stopped = any(isinstance(step, StopAll) for step in work.steps)
     begun = stopped or store.aside(work.rollout).exists()
     return begun or work.options.data is Data.EXACT or bool(damage(work.site, work.incoming))
-
-
-def _merge(work: Work, store: StoreFile | None, snapshot: Path, scratch: Path) -> Evidence:
-    """Merge a snapshot into the live store, after a rehearsal on a copy of it.
-
-    Raises `CommandError` or `MergeLosesError`, with the live store as it was.
-    """
-    if work.options.data is Data.EXACT:
-        raise ExactUnsupportedError()
-    if store is not None:
-        _rehearse(work, store, snapshot, scratch / "rehearsal.db")
-    merged = work.site.require(work.incoming, "store_merge", str(snapshot)).json()
-    return {"data": Data.MERGE, "merged": merged}
-
-
-def _rehearse(work: Work, store: StoreFile, snapshot: Path, rehearsal: Path) -> None:
-    """Merge into a copy and check the result: a release's merge is as fallible as the release."""
-    release = work.incoming
-    try:
-        copy(store.path, rehearsal)
-        url = f"sqlite:///{rehearsal.absolute()}"
-        if _forgets(release):  # what the backup's store has erased is no loss
-            work.site.command(release, FORGET, str(snapshot), store=url)
-        before = row_counts(rehearsal)
-        work.site.require(release, "store_merge", str(snapshot), store=url)
-        after = row_counts(rehearsal)
-    except CommandError as error:
-        raise StoreKeptError(release=release.id, reason=error.sentence) from None
-    except sqlite3.Error as error:
-        raise StoreKeptError(release=release.id, reason=f"the store could not be copied: {error}") from None
-    if problem := damage_of(rehearsal):
-        raise StoreKeptError(release=release.id, reason=f"its merge damages the store: {problem}")
-    for table, rows in before.items():
-        if after.get(table, 0) < rows:
-            raise MergeLosesError(release=release.id, table=table, before=rows, after=after.get(table, 0))
 
 
 def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
@@ -165,15 +120,10 @@ def _exchange(work: Work, store: StoreFile, snapshot: Path) -> Evidence:
     return {"data": work.options.data, "kept_aside": str(aside) if aside.exists() else None, **salvaged}
 
 
-def _forgets(release: Release) -> bool:
-    """True if the release says itself that it can be told of erasures; an older one knows none."""
-    return release.run is not None and bool(release.run.commands.get(FORGET))
-
-
 def _told_by(work: Work, aside: Path, url: str | None, exact: bool) -> CommandResult | None:
     """Tell a store what the one set aside has: all that can be read of it, or only what it has erased."""
     name = FORGET if exact else "store_salvage"
-    if _forgets(work.incoming) if exact else work.site.has(work.incoming, name):
+    if forgets(work.incoming) if exact else work.site.has(work.incoming, name):
         return work.site.command(work.incoming, name, str(aside), store=url)
     if exact and FORGET in work.site.environment.service.commands:
         work.say(f"{work.incoming.id} knows no erasures: what was erased since the backup is back")
@@ -212,7 +162,7 @@ def _forgotten(work: Work, new: Secret, before: Path) -> Evidence:
     Raises `CommandError`.
     """
     release = work.incoming
-    if not _forgets(release) or not work.site.has(release, "store_snapshot"):
+    if not forgets(release) or not work.site.has(release, "store_snapshot"):
         if FORGET in work.site.environment.service.commands:
             work.say(f"{release.id} cannot be told of erasures: what was erased since the backup is back")
         return {}
@@ -222,7 +172,7 @@ def _forgotten(work: Work, new: Secret, before: Path) -> Evidence:
 
 def _union(work: Work, snapshot: Path, aside: Path, exact: bool) -> Evidence:
     """Backup, store and what was set aside, together in the store."""
-    if exact and not _forgets(work.incoming):
+    if exact and not forgets(work.incoming):
         return {}
     if exact:
         return {"forgotten": work.site.require(work.incoming, FORGET, str(aside)).json()}

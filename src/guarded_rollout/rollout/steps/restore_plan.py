@@ -2,10 +2,19 @@
 
 from pathlib import Path
 
-from guarded_rollout.errors import ExactUnsupportedError, MergeUnsupportedError, NoDataError
+from guarded_rollout.errors import (
+    CommandError,
+    ExactUnsupportedError,
+    MergeUnsupportedError,
+    MissingProgramError,
+    NoDataError,
+    StoreKeptError,
+    StoreProgramError,
+)
+from guarded_rollout.files import scratch_folder
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
-from guarded_rollout.host.stores import store_of
+from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Data, Options
@@ -25,7 +34,7 @@ def exchanged_first(site: Site, release: Release, data: Data, *, warm: bool) -> 
 def require_possible(site: Site, release: Release, options: Options) -> None:
     """Refuse, before anything is changed, data that this release cannot bring back.
 
-    Raises `NoDataError`, `ExactUnsupportedError`, `MergeUnsupportedError`.
+    Raises `NoDataError`, `ExactUnsupportedError`, `MergeUnsupportedError`, `StoreKeptError`.
     """
     if options.data is Data.NONE:
         return
@@ -36,6 +45,22 @@ def require_possible(site: Site, release: Release, options: Options) -> None:
         raise ExactUnsupportedError()
     if options.data is Data.MERGE and not site.has(release, "store_merge"):
         raise MergeUnsupportedError(release=release.id)
+    if options.data is Data.MERGE and isinstance(store, PostgresqlStore):
+        _require_dumps_merged(site, release, store)
+
+
+def _require_dumps_merged(site: Site, release: Release, store: PostgresqlStore) -> None:
+    """Have the release merge a dump into a copy, both of the schema alone: traffic may be waiting.
+
+    A merge that was written for other snapshots, a user who may not create databases and missing programs
+    show here. Raises `StoreKeptError`.
+    """
+    with scratch_folder("merge-", site.environment.root) as scratch:
+        try:
+            with store.copied(scratch, rows=False) as copy:
+                site.require(release, "store_merge", str(scratch / "live.dump"), store=copy.reveal())
+        except (CommandError, MissingProgramError, StoreProgramError) as error:
+            raise StoreKeptError(release=release.id, reason=error.sentence) from None
 
 
 def damage(site: Site, release: Release) -> str:
