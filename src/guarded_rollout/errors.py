@@ -251,7 +251,7 @@ class StoreProgramError(RolloutError):
 
 class NotHealthyError(RolloutError):
     message = "{endpoint} did not get healthy within {seconds:g} s; its last answer: {last}."
-    advice = "Its log is in the environment's logs/ folder."
+    advice = "Its log is in the environment's logs/ folder; `health` under [service] says what is asked."
 
 
 class DoesNotStopError(RolloutError):

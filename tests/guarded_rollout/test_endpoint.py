@@ -279,6 +279,12 @@ def test_an_address_is_known_by_its_scheme_host_and_port(text: str, valid: bool)
     assert is_url(text) is valid
 
 
+def test_the_beginning_of_a_page_is_one_line_that_no_terminal_obeys() -> None:
+    page = b"<!DOCTYPE HTML>\n<html>\n    <head>\x1b[2J\n" + b" " * 1000
+    assert Answer(404, page).summary() == "404 <!DOCTYPE HTML> <html> <head> [2J"
+    assert Answer(503).summary() == "503"
+
+
 def test_an_answer_that_nests_too_deeply_is_no_json() -> None:
     deep = b"[" * 100_000
     assert Answer(200, deep).json() is None

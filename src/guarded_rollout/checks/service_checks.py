@@ -195,13 +195,13 @@ def _problem(check: HttpCheck, answer: Answer) -> str:
     codes = check.valid_status_codes
     if not (answer.status in codes if codes else answer.ok):
         wanted = " or ".join(map(str, codes)) or "200 to 299"
-        return f"{request} answered {answer.status} instead of {wanted}: {_brief(answer.text)}"
+        return f"{request} answered {answer.status} instead of {wanted}: {answer.beginning() or 'nothing'}"
     for pattern in check.fail_if_body_matches_regexp:
         if found := re.search(pattern, answer.text):
             return f"{request} answered with {_brief(found[0])!r}, which must not be there"
     for pattern in check.fail_if_body_not_matches_regexp:
         if not re.search(pattern, answer.text):
-            return f"{request} answered without {pattern!r}: {_brief(answer.text)}"
+            return f"{request} answered without {pattern!r}: {answer.beginning() or 'nothing'}"
     for at, expected in check.json.items():
         try:
             seen = _at(answer.json(), at)

@@ -51,9 +51,14 @@ class Answer:
         except (ValueError, RecursionError):
             return None
 
+    def beginning(self, characters: int = 200) -> str:
+        """The beginning of the body on one line, harmless to a terminal."""
+        words = "".join(sign if sign.isprintable() else " " for sign in self.text[:characters])
+        return " ".join(words.split())
+
     def summary(self) -> str:
         """The status and the beginning of the body, on one line."""
-        return f"{self.status} {self.text[:300].strip()}"
+        return f"{self.status} {self.beginning(300)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,4 @@ def _get(endpoint: Endpoint, path: str, accept: str = "application/json") -> Ans
 
 
 def _said(got: Answer) -> str:
-    """The beginning of an answer, harmless to a terminal."""
-    words = "".join(sign if sign.isprintable() else " " for sign in got.text[:200])
-    return f": {' '.join(words.split())}" if words.strip() else ""
+    return f": {words}" if (words := got.beginning()) else ""

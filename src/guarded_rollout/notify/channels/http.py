@@ -44,7 +44,7 @@ class Poster:
             raise Unavailable(f"it {answer.problem}")
         if answer.ok:
             return answer.text
-        problem = f"answered {answer.status}: {answer.text[:200].strip() or 'nothing'}"
+        problem = f"answered {answer.status}: {answer.beginning() or 'nothing'}"
         if answer.status in AGAIN:
             raise Unavailable(problem, retry_after(answer.headers.get("retry-after")))
         raise Refused(problem)
