@@ -113,6 +113,8 @@ def test_the_query_string_of_an_address_is_kept(name: str) -> None:
         (Answer(200), None),
         (Answer(202), None),
         (Answer(204), None),
+        (Answer(200, "ok", headers={"Content-Type": "text/html"}), None),
+        (Answer(200, "\n<!DOCTYPE html><title>Sign in</title>" + "." * 9000), Unavailable),
         (Answer(302, headers={"Location": "http://127.0.0.1/elsewhere"}), Refused),
         (Answer(400, "invalid_payload"), Refused),
         (Answer(403, "action_prohibited"), Refused),

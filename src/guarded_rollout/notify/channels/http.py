@@ -1,6 +1,7 @@
 """Webhooks: posts JSON within a time limit, and reads what the answer means."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,8 @@ from guarded_rollout.notify.settings import Settings
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 MOST_BYTES = 4096  # of an answer; the rest is of no use
 LONGEST_WAIT = 3600.0
+PAGE = re.compile(r"\s*(<!doctype html|<html)", re.IGNORECASE)
+"""A sign-in or a proxy took the message: no webhook answers with a page. Slack says "ok" as text/html."""
 
 
 def webhook(name: str, settings: Settings) -> str:
@@ -42,6 +45,8 @@ class Poster:
         answer = self._endpoint.fetch("POST", "", body=content, headers=headers)
         if not answer.status:
             raise Unavailable(f"it {answer.problem}")
+        if answer.ok and PAGE.match(answer.text):
+            raise Unavailable(f"answered {answer.status} with a web page: {answer.beginning()}")
         if answer.ok:
             return answer.text
         problem = f"answered {answer.status}: {answer.beginning() or 'nothing'}"
