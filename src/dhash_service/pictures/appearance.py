@@ -4,14 +4,17 @@
   have no agreed white, and are scaled from their least to their greatest level.
 - CMYK and Lab become sRGB: CMYK by the file's own profile where it has one, Lab by its definition. Adobe
   writes the CMYK of a JPEG inverted and marks the file; one without that mark is taken as it is.
-- What is transparent is laid over white.
-- An animation is its first frame that is not blank. A multi-page TIFF is its first page.
+- What is transparent is laid over white. Where a format says too little of its fourth byte and all of it is
+  zero, it is no transparency, for nothing would be seen.
+- An animation is its first frame that is not blank; a still for programs that move nothing is no frame of it.
+  A multi-page TIFF is its first page.
 """
 
 import io
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -24,6 +27,9 @@ ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 MOST_FRAMES = 64
 MOST_FRAME_PIXELS = 200_000_000
 """Pixels decoded in search of a frame that is not blank."""
+
+VAGUE = ("BMP", "TGA", "ICO")
+"""Formats whose writers leave the fourth byte of a pixel at zero; browsers take such a picture as opaque."""
 
 LONGEST_PROFILE = 4 << 20  # bytes; those in use for printing have 0.5 to 3 MB
 
@@ -40,7 +46,10 @@ _MIRRORS_DOWN = (_Turn.FLIP_TOP_BOTTOM, _Turn.ROTATE_180, _Turn.ROTATE_90, _Turn
 def shown(image: Image.Image) -> Image.Image:
     """The decoded picture as a viewer shows it on white: L, RGB or YCbCr, not yet turned upright."""
     if image.mode.startswith("I;16"):
-        return _sixteen_bits(image)
+        gray, clear = _sixteen_bits(image), image.info.get("transparency")
+        if clear is None:
+            return gray
+        return _on_white(Image.merge("LA", (gray, Image.fromarray(_apart(image, clear)))))
     if image.mode in ("I", "F"):
         return _any_range(image)
     if image.mode == "CMYK":
@@ -58,9 +67,16 @@ def go_to_first_frame(image: Image.Image) -> None:
     """Leave an animation at its first frame that is not blank; at its first where all are."""
     if image.format not in ANIMATED or not getattr(image, "is_animated", False):
         return
+    first = 1 if getattr(image, "default_image", False) else 0
     frames = min(MOST_FRAMES, MOST_FRAME_PIXELS // (image.width * image.height))
-    if not any(not is_blank(frame) for frame in _frames(image, frames)):
-        image.seek(0)
+    if not any(not is_blank(frame) for frame in _frames(image, first, frames)):
+        image.seek(first)
+
+
+def uncover(image: Image.Image) -> None:
+    """Make a picture opaque whose format is vague about transparency, and of which nothing is seen."""
+    if image.format in VAGUE and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        image.putalpha(255)
 
 
 def is_blank(image: Image.Image) -> bool:
@@ -89,13 +105,18 @@ def turned(
     return moved, (left, top, right, bottom)
 
 
-def _frames(image: Image.Image, most: int) -> Iterator[Image.Image]:
-    for number in range(most):
+def _frames(image: Image.Image, first: int, most: int) -> Iterator[Image.Image]:
+    for number in range(first, first + most):
         try:
             image.seek(number)
         except EOFError:
             return
         yield shown(image)
+
+
+def _apart(image: Image.Image, clear: int) -> NDArray[np.uint8]:
+    """Opacity of a 16-bit gray, one of whose levels is transparent (PNG 1.2, tRNS)."""
+    return np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8)
 
 
 def _sixteen_bits(image: Image.Image) -> Image.Image:
@@ -142,6 +163,9 @@ def _on_white(image: Image.Image) -> Image.Image:
         image = image.convert("LA")
         white = Image.new("L", image.size, 255)
         return Image.composite(image.getchannel("L"), white, image.getchannel("A"))
+    clear = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:  # of 16 bits, as it was stored
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
     return Image.composite(image.convert("RGB"), Image.new("RGB", image.size, (255, 255, 255)), alpha)

@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from dhash_service.errors import DamagedPictureError, UnsupportedFormatError
-from dhash_service.pictures.appearance import SIDES_EXCHANGED, Box, go_to_first_frame, shown, turned
+from dhash_service.pictures.appearance import SIDES_EXCHANGED, Box, go_to_first_frame, shown, turned, uncover
 from dhash_service.pictures.decoding import decoding, format_of, open_picture
 from dhash_service.pictures.formats import Opening, sniff
 from dhash_service.pictures.thumbnail import upright
@@ -77,6 +77,7 @@ def _decode(data: bytes, opening: Opening, fast: bool, visual: bool, color: bool
         elif visual:
             go_to_first_frame(image)
             image.load()
+            uncover(image)
             size = image.size
             turn = upright(image)  # a PNG may say it behind its pixels, a TIFF is upright once it is loaded
             seen = shown(image)

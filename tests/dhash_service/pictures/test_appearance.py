@@ -1,6 +1,7 @@
 """The visual algorithms: what a person sees is what is fingerprinted."""
 
 import io
+import struct
 from functools import cache
 
 import numpy as np
@@ -22,6 +23,7 @@ from dhash_service.pictures.fingerprint import (
     variants,
 )
 from dhash_service.pictures.formats import Opening
+from tests.hostile import png, png_chunk
 from tests.pictures import encode, graphic, kinds, photo, turned
 
 PHOTO = photo(320, 240, 5)
@@ -95,6 +97,37 @@ def test_what_is_transparent_is_laid_over_white(algorithm: Algorithm) -> None:
 
 
 @BOTH
+def test_a_clear_level_of_sixteen_bits_is_laid_over_white(algorithm: Algorithm) -> None:
+    for picture, color, clear in ((PHOTO, 2, (30_000, 20_000, 10_000)), (PHOTO.convert("L"), 0, (12_345,))):
+        deep = np.asarray(picture).astype(np.uint16).reshape(240, 320, -1) * 257
+        deep[:, :120] = clear
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+        level = png_chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+        white = picture.copy()
+        white.paste("white", (0, 0, 120, 240))
+        assert distance(png(320, 240, level, pixels=rows, depth=16, color=color), white, algorithm) <= 1
+
+
+@BOTH
+def test_a_bitmap_of_which_nothing_would_be_seen_is_opaque(algorithm: Algorithm) -> None:
+    pixels = PHOTO.copy()
+    pixels.putalpha(0)
+    assert fingerprint(encode(pixels, "PNG"), algorithm).quality == 0
+    data = bitmap(pixels)
+    assert distance(data, PHOTO, algorithm) == 0
+    shown = Image.open(io.BytesIO(read_picture(data, algorithm).thumbnail)).convert("RGBA")
+    assert shown.getchannel("A").getextrema() == (255, 255)
+
+
+def bitmap(picture: Image.Image) -> bytes:
+    """A BMP with an alpha mask (BITMAPV4HEADER), which Pillow does not write."""
+    pixels = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes("raw", "BGRA")
+    masks = struct.pack("<4L4s", 0xFF0000, 0xFF00, 0xFF, 0xFF000000, b"BGRs") + bytes(48)
+    info = struct.pack("<LllHHLLllLL", 108, *picture.size, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks
+    return b"BM" + struct.pack("<LHHL", 122 + len(pixels), 0, 0, 122) + info + pixels
+
+
+@BOTH
 @pytest.mark.parametrize("marked", [True, False])
 def test_cmyk_follows_adobe_s_mark(marked: bool, algorithm: Algorithm) -> None:
     inks = PHOTO.convert("CMYK")
@@ -129,6 +162,13 @@ def test_an_animation_is_its_first_frame_that_is_not_blank(
     assert read_picture(data, algorithm).fingerprint == fingerprint(data, algorithm)
     blank = encode(dark, format, save_all=True, append_images=[dark.copy()], duration=50)
     assert fingerprint(blank, algorithm).value == 0
+
+
+@BOTH
+def test_a_still_for_programs_that_move_nothing_is_no_frame(algorithm: Algorithm) -> None:
+    still, frames = photo(320, 240, 6), [PHOTO, photo(320, 240, 7)]
+    data = encode(still, "PNG", save_all=True, append_images=frames, default_image=True)
+    assert distance(data, PHOTO, algorithm) == 0
 
 
 @pytest.mark.parametrize("algorithm", [EXACT, FAST, VISUAL, VISUAL_FAST], ids=str)
