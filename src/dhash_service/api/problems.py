@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from dhash_service.errors import (
     BadRequestError,
@@ -22,6 +24,7 @@ from dhash_service.errors import (
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 UNEXPECTED = DhashError("The service met what nobody expected.")
@@ -144,9 +147,7 @@ def install(app: FastAPI, page: Page) -> None:
         title = HTTPStatus(error.status_code).phrase
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = methods(app, request) or sorted(headers.get("Allow", "").split(", "))
-            # `Observe` has HEAD answered wherever GET is.
-            headers["Allow"] = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed else [])])
+            headers["Allow"] = ", ".join(methods(app, request))
         body = Problem(
             type=f"/problems/{title.lower().replace(' ', '-')}",
             title=title,
@@ -158,6 +159,15 @@ def install(app: FastAPI, page: Page) -> None:
 
 
 def methods(app: FastAPI, request: Request) -> list[str]:
-    """The methods of the requested path. Starlette names only the first of several routes with one path."""
-    path = getattr(request.scope.get("route"), "path_format", "")
-    return sorted(method.upper() for method in app.openapi()["paths"].get(path, {}))
+    """The methods that the requested path takes. Starlette names those of one of its routes.
+
+    `Observe` has HEAD answered wherever GET is.
+    """
+    asked = ({**request.scope, "method": method} for method in METHODS)
+    taken = [each["method"] for each in asked if any(full(route, each) for route in app.routes)]
+    return [*taken, *(["HEAD"] if "GET" in taken else [])]
+
+
+def full(route: BaseRoute, scope: Scope) -> bool:
+    """True for a route that takes this request, its method included."""
+    return route.matches(scope)[0] is Match.FULL

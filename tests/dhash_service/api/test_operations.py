@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from uuid import UUID
 
 import httpx
 import pytest
@@ -62,7 +63,24 @@ def test_head_is_refused_where_get_is(client: httpx.Client) -> None:
     refused = client.head("/api/dhash/search/batch")
     assert refused.status_code == 405
     assert "HEAD" not in refused.headers["Allow"]
-    assert client.put("/api/dhash/banks").headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [
+        ("/api/dhash/banks", "GET, HEAD"),
+        ("/review", "GET, POST, HEAD"),
+        ("/lookup", "POST"),
+        ("/openapi.json", "GET, HEAD"),
+        (f"/api/dhash/{UUID(int=7)}", "DELETE, GET, HEAD"),
+    ],
+)
+def test_a_refused_method_is_told_all_that_the_path_takes(
+    client: httpx.Client, path: str, taken: str
+) -> None:
+    for accept in ("application/json", "text/html"):
+        refused = client.put(path, headers={"Accept": accept})
+        assert (refused.status_code, refused.headers["Allow"]) == (405, taken)
 
 
 def test_metrics_hold_the_contracts_gauges_and_raw_totals(client: httpx.Client) -> None:
