@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, Engine, and_, exists, func, inspect, not_, or_, select
+from sqlalchemy import Connection, Engine, Text, and_, exists, func, inspect, not_, or_, select
 
 from dhash_service.errors import DhashError
 from dhash_service.facts import Algorithm
@@ -37,6 +37,7 @@ def check(engine: Engine, algorithm: Algorithm | None = None) -> list[Finding]:
     """
     checks: list[tuple[str, Callable[[Connection], str | None], str]] = [
         ("integrity", integrity, "Every page and index can be read."),
+        ("texts", texts_are_readable, "Every text can be read."),
         ("references", references, "Every row's parents are there."),
         ("schema", schema_fits, "Every table and column that this release needs is there."),
         (
@@ -103,6 +104,20 @@ def integrity(connection: Connection) -> str | None:
     for table in metadata.sorted_tables:
         if table.name in there:  # which ones are missing is another check's to say
             connection.scalar(select(func.count()).select_from(table))
+    return None
+
+
+def texts_are_readable(connection: Connection) -> str | None:
+    """Read every text: SQLite takes any bytes for one, and does not notice a bit of it that flips."""
+    if connection.dialect.name != "sqlite":
+        return None
+    seen = inspect(connection)
+    for table in seen.get_table_names():
+        texts = [f'"{each["name"]}"' for each in seen.get_columns(table) if isinstance(each["type"], Text)]
+        if texts:
+            streamed = connection.execution_options(yield_per=1_000)
+            for _ in streamed.exec_driver_sql(f'SELECT {", ".join(texts)} FROM "{table}"').partitions():
+                pass
     return None
 
 

@@ -325,6 +325,8 @@ def _sqlite_meaning(error: sqlite3.Error) -> StoreError | None:
             return StoreUnreachableError(f"SQLite says: {error}.", READ_ONLY)
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StoreUnreachableError(f"SQLite says: {error}.")
+    if code is None and "decode to UTF-8" in str(error):  # Python's own: a bit of a text has changed
+        return StoreDamagedError(f"SQLite says: {error}.")
     if "no such table" in str(error) or "no such column" in str(error):
         return StoreSchemaError(f"SQLite says: {error}.")
     return None

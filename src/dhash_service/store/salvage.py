@@ -17,10 +17,13 @@ from dhash_service.store.engine import translated
 from dhash_service.store.tables import FOREIGN
 
 ROWS = 1_000
-"""Row numbers in a range. Rows are never deleted, so their numbers have no large gaps."""
+"""Row numbers in a range."""
 
 SMALLEST_ROW = 64
-"""Bytes that no row of ours is smaller than: bounds the row numbers where the last one cannot be read."""
+"""Bytes that no row of ours is smaller than: bounds the row numbers to be tried where none can be read."""
+
+LARGEST = (1 << 63) - 1
+"""The largest row number of SQLite."""
 
 
 RawRow = tuple[Any, ...]
@@ -51,13 +54,15 @@ class SnapshotFile:
             (count,) = self.connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()
             return int(count)
         except sqlite3.Error:
-            return self._last(table)
+            return self._most()
 
     def blocks(self, table: str, columns: Sequence[str]) -> Iterator[list[RawRow]]:
         """Every readable row of a table, in the order of their numbers (`rowid`), some at a time."""
-        last = self._last(table)
-        for start in range(1, last + 1, ROWS):
-            if rows := self.rows(table, columns, range(start, min(start + ROWS, last + 1))):
+        read = after = 0
+        while (start := self._next(table, after, read)) is not None:
+            after = min(start + ROWS - 1, LARGEST)
+            if rows := self.rows(table, columns, range(start, after + 1)):
+                read = after
                 yield rows
 
     def rows(self, table: str, columns: Sequence[str], numbers: Sequence[int]) -> list[RawRow]:
@@ -81,14 +86,20 @@ class SnapshotFile:
         middle = len(numbers) // 2
         return self.rows(table, columns, numbers[:middle]) + self.rows(table, columns, numbers[middle:])
 
-    def _last(self, table: str) -> int:
+    def _next(self, table: str, after: int, read: int) -> int | None:
+        """The next row number; where that cannot be told, the next to be tried since the last that was read."""
         try:
-            (last,) = self.connection.execute(f'SELECT max(rowid) FROM "{table}"').fetchone()
+            (number,) = self.connection.execute(
+                f'SELECT min(rowid) FROM "{table}" WHERE rowid > ?', (after,)
+            ).fetchone()
+            return None if number is None else int(number)
         except sqlite3.Error:
             if not self.salvage:
                 raise
-            last = self.path.stat().st_size // SMALLEST_ROW
-        return int(last or 0)
+        return after + 1 if after < min(read + self._most(), LARGEST) else None
+
+    def _most(self) -> int:
+        return self.path.stat().st_size // SMALLEST_ROW
 
 
 @contextmanager
@@ -105,6 +116,9 @@ def source(path: Path, *, salvage: bool = False) -> Iterator[SnapshotFile]:
         # The file may come from anywhere: nothing in its schema may run, no cell may leave its page.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        if not salvage and (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        if salvage:
+            # SQLite opens a file whose end is missing, or whose schema is odd, for nobody who does not say so.
+            connection.execute("PRAGMA writable_schema = ON")
+        elif (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise StoreDamagedError(f"{path}: {said}.", "Merge what can be read with --salvage.")
         yield SnapshotFile(connection, path, salvage)

@@ -26,7 +26,7 @@ from dhash_service.errors import (
 from dhash_service.facts import Algorithm, Sha256, Source, image_id
 from dhash_service.store import snapshot
 from dhash_service.store.check import check
-from dhash_service.store.engine import connect, reading, writing
+from dhash_service.store.engine import connect, existing, reading, writing
 from dhash_service.store.merge import OWN, merge
 from dhash_service.store.migrate import downgrade, upgrade
 from dhash_service.store.schema import KNOWN
@@ -482,6 +482,51 @@ def test_what_can_be_read_of_a_damaged_file_is_saved_and_a_better_copy_adds_the_
     merge(store.engine, whole, algorithm=FAST)
     assert within(everything, facts_of(store.engine))
     assert [finding for finding in check(store.engine, FAST) if not finding.ok] == []
+
+
+def test_what_is_left_of_a_file_whose_end_is_missing_is_saved(tmp_path: Path) -> None:
+    cut = tmp_path / "cut.db"
+    with sqlite_store(tmp_path) as other:
+        adding = [other.add_image(replace(picture(n), thumbnail=bytes(2_000)), NEW) for n in range(120)]
+        assert all(added.result(10).created for added in adding)
+        whole = take(other.engine, tmp_path / "whole.db").path
+        everything = facts_of(other.engine)
+    content = whole.read_bytes()
+    cut.write_bytes(content[: len(content) * 8 // 10])
+    with sqlite_store(tmp_path, "mine") as mine:
+        with pytest.raises(StoreDamagedError, match="--salvage"):
+            merge(mine.engine, cut, algorithm=FAST)
+        merged = merge(mine.engine, cut, algorithm=FAST, salvage=True)
+        saved = facts_of(mine.engine)
+        assert within({name: saved[name] for name in ("images", "thumbnails")}, everything)
+        assert 40 < len(saved["images"]) < 120
+        assert merged.lost["thumbnails"] > 0
+        assert [found.check for found in check(mine.engine, FAST) if not found.ok] in ([], ["fingerprints"])
+
+
+def test_a_text_in_which_a_bit_has_changed_is_named_by_check_and_merge(
+    store: Store, one_picture: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(one_picture, tmp_path / "other.db"))
+    execute(path, "UPDATE images SET format = CAST(x'4af0' AS TEXT)")
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    with existing(f"sqlite:///{path}") as engine:
+        wrong = {finding.check: finding.detail for finding in check(engine, FAST) if not finding.ok}
+    assert wrong.keys() == {"texts"}
+    assert "'format'" in wrong["texts"]
+    with pytest.raises(StoreDamagedError, match="decode to UTF-8 column 'format'"):
+        merge(store.engine, path, algorithm=FAST)
+    assert merge(store.engine, path, algorithm=FAST, salvage=True).lost == {"images": 1}
+
+
+@pytest.mark.parametrize("salvage", [False, True])
+def test_a_row_number_beyond_all_keeps_no_merge_waiting(
+    store: Store, one_picture: Path, tmp_path: Path, salvage: bool
+) -> None:
+    path = Path(shutil.copy(one_picture, tmp_path / "other.db"))
+    execute(path, "UPDATE images SET rowid = (1 << 62) - 1 + (1 << 62)")
+    assert merge(store.engine, path, algorithm=FAST, salvage=salvage).added["images"] == 1
 
 
 def test_the_check_names_what_is_wrong(store: Store) -> None:
