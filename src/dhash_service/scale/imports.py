@@ -91,12 +91,16 @@ def conformed(url: str, batch: Any) -> Any:
     """
     if missing := [name for name in NEEDED if name not in batch.schema.names]:
         raise PlaceError(f"{url}: there is no column {missing[0]}.", MADE)
+    if twice := [name for name in SCHEMA.names if batch.schema.names.count(name) > 1]:
+        raise PlaceError(f"{url}: there are several columns {twice[0]}.", MADE)
     given, wanted = (schema.field("hash").type for schema in (batch.schema, SCHEMA))
     if given != wanted:
         raise PlaceError(f"{url}: its hashes are of the type {given}, not {wanted}.", MADE)
     known = [name for name in SCHEMA.names if name in batch.schema.names]
     try:
-        return batch.select(known).cast(arrow.schema([SCHEMA.field(name) for name in known]))
+        cast = batch.select(known).cast(arrow.schema([SCHEMA.field(name) for name in known]))
+        cast.validate(full=True)  # whatever a file says is a text is taken for UTF-8
+        return cast
     except arrow.ArrowException as error:
         raise PlaceError(f"{url}: {str(error).rstrip('.')}.", MADE) from None
 

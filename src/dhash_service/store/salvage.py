@@ -117,7 +117,7 @@ def source(path: Path, *, salvage: bool = False) -> Iterator[SnapshotFile]:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         if salvage:
-            # SQLite opens a file whose end is missing, or whose schema is odd, for nobody who does not say so.
+            # Without it, SQLite opens no file whose end is missing.
             connection.execute("PRAGMA writable_schema = ON")
         elif (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise StoreDamagedError(f"{path}: {said}.", "Merge what can be read with --salvage.")

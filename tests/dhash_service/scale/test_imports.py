@@ -173,6 +173,24 @@ def test_a_column_of_another_making_is_refused_and_nothing_is_kept(
         assert store.count() == 0
 
 
+@pytest.mark.parametrize("name", ["hash", "name"])
+def test_a_column_that_is_there_twice_is_refused(made: str, tmp_path: Path, name: str) -> None:
+    table = files.read_table(made)
+    files.write_table(table.append_column(name, table[name]), tmp_path / "twice.parquet")
+    with sqlite_store(tmp_path) as store, pytest.raises(PlaceError, match=f"several columns {name}"):
+        list(import_all(str(tmp_path / "twice.parquet"), store))
+
+
+def test_a_text_that_is_not_utf8_is_refused(made: str, tmp_path: Path) -> None:
+    table = files.read_table(made).slice(0, 1)
+    ends, text = arrow.py_buffer(b"\0\0\0\0\2\0\0\0"), arrow.py_buffer(b"a\xff")
+    odd = arrow.Array.from_buffers(arrow.string(), 1, [None, ends, text])
+    place = table.schema.get_field_index("name")
+    files.write_table(table.set_column(place, "name", odd), tmp_path / "odd.parquet")
+    with sqlite_store(tmp_path) as store, pytest.raises(PlaceError, match="Invalid UTF8"):
+        list(import_all(str(tmp_path / "odd.parquet"), store))
+
+
 def test_wider_types_that_hold_the_same_are_taken(made: str, tmp_path: Path) -> None:
     wider = changed(made, tmp_path / "wider.parquet", "width", [640], arrow.int64())
     wider = changed(wider, tmp_path / "wider.parquet", "format", ["jpeg"], arrow.large_string())

@@ -487,19 +487,19 @@ def test_what_can_be_read_of_a_damaged_file_is_saved_and_a_better_copy_adds_the_
 def test_what_is_left_of_a_file_whose_end_is_missing_is_saved(tmp_path: Path) -> None:
     cut = tmp_path / "cut.db"
     with sqlite_store(tmp_path) as other:
-        adding = [other.add_image(replace(picture(n), thumbnail=bytes(2_000)), NEW) for n in range(120)]
+        adding = [other.add_image(replace(picture(n), thumbnail=bytes(2_000)), NEW) for n in range(60)]
         assert all(added.result(10).created for added in adding)
         whole = take(other.engine, tmp_path / "whole.db").path
         everything = facts_of(other.engine)
     content = whole.read_bytes()
-    cut.write_bytes(content[: len(content) * 8 // 10])
+    cut.write_bytes(content[: len(content) * 7 // 10])
     with sqlite_store(tmp_path, "mine") as mine:
         with pytest.raises(StoreDamagedError, match="--salvage"):
             merge(mine.engine, cut, algorithm=FAST)
         merged = merge(mine.engine, cut, algorithm=FAST, salvage=True)
         saved = facts_of(mine.engine)
         assert within({name: saved[name] for name in ("images", "thumbnails")}, everything)
-        assert 40 < len(saved["images"]) < 120
+        assert len(saved["images"]) > 20
         assert merged.lost["thumbnails"] > 0
         assert [found.check for found in check(mine.engine, FAST) if not found.ok] in ([], ["fingerprints"])
 
