@@ -87,7 +87,7 @@ class SnapshotFile:
         return self.rows(table, columns, numbers[:middle]) + self.rows(table, columns, numbers[middle:])
 
     def _next(self, table: str, after: int, read: int) -> int | None:
-        """The next row number; where that cannot be told, the next to be tried since the last that was read."""
+        """The next row number; where that cannot be told, one to be tried, within limits."""
         try:
             (number,) = self.connection.execute(
                 f'SELECT min(rowid) FROM "{table}" WHERE rowid > ?', (after,)
