@@ -24,7 +24,7 @@ from PIL import __version__ as PILLOW
 
 from dhash_service.bulk import File, Keeper, Kept, Progress, advanced, interrupts_delayed
 from dhash_service.documents.extraction import FileRules, Limits, PictureReading, Reading
-from dhash_service.errors import DhashError, EngineError, SettingError
+from dhash_service.errors import DhashError, EngineError, PlaceError, SettingError
 from dhash_service.facts import Algorithm, id_of_digest
 from dhash_service.scale.engines import Engine, as_result
 from dhash_service.scale.items import Item, Rules, Task
@@ -60,12 +60,18 @@ def rules_of(settings: Settings, algorithm: Algorithm, *, thumbnail: bool, conte
 
 
 def index_into_parts(
-    groups: Iterator[tuple[Item, ...]], rules: Rules, engine: Engine, out: str, root: str
+    groups: Iterator[tuple[Item, ...]],
+    rules: Rules,
+    engine: Engine,
+    out: str,
+    root: str,
+    empty: Sequence[str] = (),
 ) -> Generator[Step, None, None]:
     """Have workers write each group's part below `out`; yields once per task that is done.
 
     Parts of this source that no task of a whole run names any more are removed at its end: their files are
-    gone, or have changed.
+    gone, or have changed. Raises `PlaceError` instead where a place of the source is `empty` by then: it is
+    more often one that is not mounted.
     """
     progress, whole = Progress(0), True
     named = array("Q")  # 8 bytes a task
@@ -79,7 +85,7 @@ def index_into_parts(
         progress = _with_part(progress, result)
         yield Step(progress, result.errors)
     if whole:
-        _remove_others(out, named)
+        _remove_others(out, named, empty)
 
 
 class _Tasks(Iterator[Task]):
@@ -143,9 +149,15 @@ def _short(name: str) -> int:
     return int(name[:16], 16)
 
 
-def _remove_others(out: str, named: array[int]) -> None:
+def _remove_others(out: str, named: array[int], empty: Sequence[str]) -> None:
     mine = np.sort(np.frombuffer(named, np.uint64)) if named else np.empty(0, np.uint64)
-    for url in list(_others(out, mine)):
+    others = list(_others(out, mine))
+    if others and empty:
+        raise PlaceError(
+            f"There are no files in {', '.join(empty)}. {len(others):,} parts of an earlier run were kept.",
+            f"Mount it and start again; if its files are gone for good, remove {out} first.",
+        )
+    for url in others:
         place_of(url).remove(url)
 
 

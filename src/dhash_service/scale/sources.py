@@ -23,20 +23,27 @@ class Source:
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = urls
         self.left_out: Counter[str] = Counter()  # by suffix, of the listing that is under way
+        self.empty: list[str] = []  # those of the URLs that it found nothing at
 
     def items(self) -> Iterator[Item]:
         """The files in their order. Raises `PlaceError`."""
         self.left_out.clear()
+        self.empty.clear()
         for url in self._urls:
-            if url.lower().endswith(".parquet"):
-                yield from _listed(url)
-                continue
-            for item in place_of(url).find(url):
-                suffix = _suffix(item.url)
-                if item.url.rstrip("/") == url.rstrip("/") or not suffix or suffix in SUFFIXES:
-                    yield item
-                else:
-                    self.left_out[suffix] += 1
+            found = False
+            for item in _listed(url) if url.lower().endswith(".parquet") else self._found(url):
+                found = True
+                yield item
+            if not found:
+                self.empty.append(url)
+
+    def _found(self, url: str) -> Iterator[Item]:
+        for item in place_of(url).find(url):
+            suffix = _suffix(item.url)
+            if item.url.rstrip("/") == url.rstrip("/") or not suffix or suffix in SUFFIXES:
+                yield item
+            else:
+                self.left_out[suffix] += 1
 
     def count(self) -> int:
         """The number of files, from a listing of its own. Raises `PlaceError`."""

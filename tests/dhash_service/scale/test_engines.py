@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dhash_service.errors import BadRequestError, EngineError
+from dhash_service.errors import BadRequestError, EngineError, PlaceError
 from dhash_service.scale.engines import LocalEngine, opened
-from dhash_service.scale.items import Item, Task
+from dhash_service.scale.items import Item, Task, cut
 from dhash_service.scale.run import index_into_parts
+from dhash_service.scale.sources import Source
 from tests.dhash_service.scale.making import rows_at, rules
 
 
@@ -110,6 +111,32 @@ def test_a_file_that_went_or_changed_leaves_no_rows_behind(tmp_path: Path, pictu
         list(index_into_parts(iter([tuple(items[:2]), tuple(items[3:])]), rules(), engine, out, ""))
     assert [Path(str(row["name"])).name for row in rows_at(out)].count("3.jpg") == 1
     assert len(rows_at(out)) == 3
+
+
+def test_parts_of_a_place_that_is_suddenly_empty_stay(tmp_path: Path, pictures: list[bytes]) -> None:
+    out, first, second = str(tmp_path / "out"), tmp_path / "first", tmp_path / "second"
+    for number, folder in enumerate((first, second)):
+        folder.mkdir()
+        (folder / "a.jpg").write_bytes(pictures[number])
+    source = Source([str(first), str(second)])
+
+    def run(engine: LocalEngine) -> int:
+        groups = cut(source.items(), 1)
+        *_, last = index_into_parts(groups, rules(), engine, out, "", source.empty)
+        return last.progress.files
+
+    with LocalEngine(1) as engine:
+        assert run(engine) == 2
+        second.rename(tmp_path / "unmounted")
+        second.mkdir()
+        with pytest.raises(PlaceError, match=r"no files in .*second\. 1 parts of an earlier run were kept"):
+            run(engine)
+        assert len(rows_at(out)) == 2
+        second.rmdir()
+        (tmp_path / "unmounted").rename(second)
+        (first / "a.jpg").write_bytes(pictures[2])
+        assert run(engine) == 2
+    assert len(rows_at(out)) == 2
 
 
 def test_an_engine_of_another_name_is_refused() -> None:
