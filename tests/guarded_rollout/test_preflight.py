@@ -57,6 +57,19 @@ def test_what_preflight_fails_deploy_refuses_unless_it_is_overridden_with_a_reas
 
 
 @pytest.mark.parametrize(
+    ("asked", "level"), [("/well", Severity.WARNING), ("http://localhost:1/health", Severity.OK)]
+)
+def test_gates_that_ask_elsewhere_than_what_verifies_a_release_are_warned_of(sandbox, asked, level):
+    document = json.loads(sandbox.environment.gates.read_text())
+    document["global_settings"] = {"health_check_endpoint": asked}
+    sandbox.environment.gates.write_text(json.dumps(document))
+    with Journal.open(sandbox.environment.journal) as journal:
+        rows = [row for row in inspect(sandbox.site, journal, None) if row.name == "quality gates"]
+    assert max(row.level for row in rows) is level
+    assert any("/well" in row.detail for row in rows) is (level is Severity.WARNING)
+
+
+@pytest.mark.parametrize(
     ("given", "mode", "named", "level", "said"),
     [
         ("", 0o600, "slack", Severity.WARNING, "no channel is set"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from guarded_rollout.checks import candidate, safeguards
 from guarded_rollout.checks.findings import Finding, Severity, examine, failed, ok, warning
-from guarded_rollout.config.gates import gates_of
+from guarded_rollout.config import gates
 from guarded_rollout.config.tls import TlsMode
 from guarded_rollout.errors import (
     DiskFullError,
@@ -21,7 +21,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.monitor.edge_log import BeforeSource
-from guarded_rollout.monitor.targets import edge_log_of
+from guarded_rollout.monitor.targets import edge_log_of, path_of
 from guarded_rollout.notify import settings
 from guarded_rollout.notify.channels.factory import configured
 from guarded_rollout.notify.notifier import plan_of
@@ -153,10 +153,17 @@ def _health(site: Site) -> Iterator[Finding]:
 
 def _gates(site: Site) -> Iterator[Finding]:
     environment = site.environment
-    config = gates_of(environment)
+    file, file_name = gates.load(environment.gates), environment.gates.name
+    config = file.environment(environment.name)
+    asked, declared = path_of(file.global_settings.health_check_endpoint), environment.service.health.path
+    if asked not in ("", declared):
+        yield warning(
+            f"they ask {asked} whether a release is well, which is verified by {declared}",
+            f"health.path in rollout.toml says it for both without health_check_endpoint in {file_name}.",
+        )
     enabled = [name for name, _ in config.quality_gates.enabled()]
     if not enabled:
-        yield warning("none is enabled", f"See {environment.gates.name}.")
+        yield warning("none is enabled", f"See {file_name}.")
         return
     yield ok(", ".join(enabled))
     before = BeforeSource(edge_log_of(environment), site.traffic.serving()).sample()

@@ -111,7 +111,6 @@ def quality_gates(service: ServiceSketch) -> str:
         "auto_rollback": {"enabled": True},
     }
     settings = {
-        "health_check_endpoint": service.health or "/health",
         "timeout_seconds": 5,
         "user_agent": f"{service.name}-monitor",
     }
