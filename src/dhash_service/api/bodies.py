@@ -45,13 +45,13 @@ class Input(pydantic.BaseModel):
     algorithm: str | None = pydantic.Field(None, description='the store\'s algorithm; "dhash" means it too')
     name: str | None = pydantic.Field(None, description="a name for it, most often its file's")
     source: str | None = pydantic.Field(None, description="the path or URL it came from")
-    tags: list[str] = pydantic.Field([], description="tags for it")
+    tags: Annotated[list[str], pydantic.FailFast()] = pydantic.Field([], description="tags for it")
 
 
 class BatchInput(pydantic.BaseModel):
     """Several pictures as JSON."""
 
-    batch: list[Input]
+    batch: Annotated[list[Input], pydantic.FailFast()]
 
 
 def schema(*, batch: bool = False) -> dict[str, Any]:

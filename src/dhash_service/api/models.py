@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, FailFast, Field
 
 from dhash_service.api.problems import Problem, problem
 from dhash_service.documents import ExtractedPicture
@@ -335,7 +335,7 @@ class SearchAnswer(BaseModel):
 class SearchRequest(BaseModel):
     """Many fingerprints to search for at once; the answers come in their order."""
 
-    hashes: list[Annotated[str, Field(pattern=ANY_HASH)]] = Field(
+    hashes: Annotated[list[Annotated[str, Field(pattern=ANY_HASH)]], FailFast()] = Field(
         min_length=1, examples=[["8f0f0f1f3f7fff00", "00ff00ff00ff00ff"]]
     )
     radius: int = Field(RADIUS.usual, ge=RADIUS.least, le=RADIUS.most, description="most differing bits")

@@ -73,6 +73,21 @@ def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(tight: Serv
     assert psutil.Process(tight.process.pid).memory_info().rss - memory < 32 * MB
 
 
+@pytest.mark.parametrize("path", ["/api/dhash/search/batch", "/api/dhash/batch", "/api/dhash"])
+@pytest.mark.parametrize(
+    ("values", "status", "kind"), [(90_000, 422, "bad-request"), (600_000, 413, "body-too-large")]
+)
+def test_numbers_that_nobody_asked_for_cost_little(
+    tight: Server, path: str, values: int, status: int, kind: str
+) -> None:
+    before = peak_memory(tight)
+    ones = [1] * (values // 3)
+    body = {"input": "", "hashes": ones, "batch": ones, "tags": ones}
+    answer = httpx.post(f"{tight.url}{path}", json=body, timeout=60)
+    assert (answer.status_code, problem(answer)) == (status, kind)
+    assert peak_memory(tight) - before < 24 * MB
+
+
 def test_a_picture_with_too_many_pixels_is_refused_without_decoding(tight: Server) -> None:
     bomb = encode(Image.new("1", (20_000, 20_000)), "PNG")
     before = peak_memory(tight)
