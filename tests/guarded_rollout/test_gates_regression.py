@@ -91,6 +91,7 @@ def test_a_slower_candidate_fails_only_where_the_ranges_are_apart() -> None:
     assert compared(fast, slow) is GateOutcome.PASS
     assert compared([0.09] * 1000, fast) is GateOutcome.PASS  # within one bucket nobody can tell
     assert compared(slow[:49], fast) is GateOutcome.INSUFFICIENT
+    assert compared(slow[:50], fast) is GateOutcome.FAIL
 
 
 def test_few_slow_values_among_few_are_chance() -> None:
@@ -224,6 +225,17 @@ def test_too_few_samples_are_named_with_whose_they_are() -> None:
     assert fed(SHARE, enough, share(1)).verdict(600).outcome is GateOutcome.PASS
 
 
+def test_who_was_never_heard_has_no_samples() -> None:
+    one = judge_of("worse", gate("worse", kind="regression", threshold=TWICE, **SHARE))
+    assert one.verdict(0).samples == 0
+    one.take(BEFORE)
+    assert one.verdict(0).samples == 0
+    one = judge_of("worse", gate("worse", kind="regression", threshold=TWICE, **SHARE))
+    for at in (0, 10):
+        one.take(service(at, **share(1)(at)))
+    assert one.verdict(10).reason == "stable had no traffic over 10 min: there is nothing to compare"
+
+
 def test_before_anything_was_compared_it_says_so() -> None:
     one = judge_of("worse", gate("worse", kind="regression", threshold=TWICE, **SHARE))
     one.take(service(0))
@@ -307,7 +319,37 @@ def test_good_times_are_no_credit_to_what_began_since() -> None:
     verdict = fed(SHARE, late, share(0.2)).verdict(600)
     assert verdict.failed
     assert verdict.samples < 1000
+    needed = fed(SHARE, late, share(0.2), min_sample_size=int(verdict.samples))
+    assert needed.verdict(600).samples == verdict.samples, "so many are enough"
+    more = fed(SHARE, late, share(0.2), min_sample_size=int(verdict.samples) + 1)
+    assert more.verdict(600).samples == 6000, "too few of late: it is held against the whole window"
     assert "over 60 s" in verdict.reason or "over 50 s" in verdict.reason
+
+
+def test_only_what_was_counted_over_the_same_time_is_compared() -> None:
+    own: Any = gate("worse", kind="regression", threshold=TWICE, **SHARE)
+    one: Any = RegressionJudge("worse", own, 90, dict.fromkeys(Action, 0.1))
+    candidate, stable = Side.CANDIDATE, Side.STABLE
+    heard: list[tuple[Any, ...]] = []
+
+    def read(at: float, side: Side, ok: float) -> None:
+        one.take(service(at, side=side, images_ok=ok))
+        one._questions[""]._tests = {
+            Action.ALERT: SimpleNamespace(take=lambda *counted: heard.append(counted))
+        }
+
+    read(100, candidate, 5)
+    read(110, candidate, 15)
+    read(200, stable, 1000)  # heard late: the candidate's ten before this have no pair
+    read(205, stable, 1001)
+    read(150, candidate, 35)
+    read(206, stable, 1002)
+    read(200, candidate, 36)
+    assert heard == [], "these two pairs came out of order, and end before they begin"
+    read(210, candidate, 38)
+    read(211, candidate, 39)
+    read(215, stable, 1004)
+    assert heard == [((0, 3), (0, 2), 15, 125)]
 
 
 # ---- beside what stable was before
@@ -340,6 +382,25 @@ def test_alone_it_is_held_against_what_stable_was_before(
     assert fed(compared, worse, idle).verdict(600).outcome is GateOutcome.INSUFFICIENT
     nothing = fed(compared, idle, idle, before=BEFORE).verdict(600)
     assert nothing.reason == "the candidate had no traffic over 10 min: there is nothing to compare"
+
+
+def test_one_picture_is_too_few_and_has_a_value() -> None:
+    def one(at: float) -> dict[str, Any]:
+        return {"images_failed": float(at > 0)}
+
+    def idle(at: float) -> dict[str, Any]:
+        return {}
+
+    said = "has 1 of the 50 samples that it takes to compare"
+    for stable, before, value, whose in (
+        (idle, BEFORE, pytest.approx(100), "the candidate"),
+        (share(1), None, pytest.approx(10), "the candidate"),
+        (one, BEFORE, pytest.approx(1), "the candidate"),
+    ):
+        verdict = fed(SHARE, one, stable, before=before).verdict(600)
+        assert (verdict.reason, verdict.value, verdict.samples) == (f"{whose} {said}", value, 1)
+    verdict = fed(SHARE, share(1), one, before=BEFORE).verdict(600)
+    assert verdict.reason == f"stable {said}", "one answer, and it is not alone any more"
 
 
 def test_too_little_before_is_none() -> None:
@@ -424,6 +485,49 @@ def test_one_route_that_fails_among_many_is_found_and_named() -> None:
     found = verdict(True)
     assert found.reason == f"of POST /x 25 % against stable's 0 % over 10 min: {CONCLUSIVE[1]}"
     assert (found.samples, found.value) == (1200, None)
+
+
+ROUTES = {
+    "source": "edge",
+    "numerator": ["failed_total"],
+    "denominator": ["requests_total"],
+    "by_route": True,
+}
+
+
+def by_route(mine: Asked, stable: Asked, **other: Any) -> Any:
+    """A judge that has heard what each side's edge counted; each says by its age what that was."""
+    one = judge_of("worse", gate("worse", kind="regression", threshold=TWICE, **ROUTES | other))
+    for at in range(0, 601, 10):
+        for side, counted in zip(SIDES, (mine, stable), strict=True):
+            one.take(Sample(Source.EDGE, at, side, counters=counted(at), started_at=0))
+    return one
+
+
+def routed(**routes: tuple[float, float]) -> Asked:
+    return lambda at: dict(edge_counts(at, routes, Side.CANDIDATE).counters)
+
+
+def test_of_two_routes_that_fail_the_worse_is_named() -> None:
+    found = by_route(
+        routed(a=(0, 200), b=(0.5, 2), c=(2, 2), d=(0.5, 2)), routed(a=(2, 200), b=(0, 2), c=(0, 2), d=(0, 2))
+    ).verdict(600)
+    assert found.reason.startswith("of c 100 % against stable's 0 %")
+
+
+def test_where_no_route_fails_all_of_them_are_told_of() -> None:
+    one = by_route(routed(a=(1, 98), b=(0, 2)), routed(a=(1, 98), b=(0, 2)))
+    assert one.verdict(600).reason.startswith("1 % against stable's 1 %")
+
+
+def test_a_route_is_one_of_the_first_counter() -> None:
+    def counted(at: float) -> dict[str, Any]:
+        also = {'cut_total{route="b"}': at, 'cut_total{route="a"}': 0.0, "cut_total": 0.0}
+        return routed(a=(0, 9))(at) | also | {'failed_total{route="half"}': 0.0}
+
+    one = by_route(counted, counted, numerator=["failed_total", "cut_total"])
+    assert one._questions.keys() == {"", '{route="a"}', '{route="half"}'}
+    assert one.verdict(600).outcome is GateOutcome.PASS, "half a route is no silence"
 
 
 @pytest.mark.parametrize(("by_route", "shares"), [(True, [2, 6, 12]), (False, [1])])

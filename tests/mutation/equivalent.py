@@ -119,6 +119,19 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "total, readings = self._levels.get(sample.side, ( 1.0, 0.0))",
             "total, readings = self._levels.get(sample.side, ( -1.0, 0.0))",
         ),
+        "the first reading of either side sets it, and no time is before zero": (
+            "self._paired_at = not math.inf",
+        ),
+        "no beginning is before zero": ("self, now: float, since: float = not math.inf",),
+        "counts are not negative": (
+            "return self._windows[Side.STABLE].last_counted(now) == 0",
+            "compared = test.before.compared(mine.values, ()) if fewest[0] != 0 else None",
+            "compared = test.now.compared(mine.values, stable.values) if test and fewest[0] != 0 else None",
+        ),
+        "what is not conclusive does not fail": (
+            "failing = [found for found in verdicts if found[ 1]]",
+            "failing = [found for found in verdicts if found[ -1]]",
+        ),
     },
     "counters": {
         "an earlier time finds no other beginning": ("if since >= begin:", "if since != begin:"),

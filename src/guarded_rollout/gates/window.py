@@ -19,6 +19,11 @@ class Difference:
     seconds: float = 0.0
     full: bool = False
 
+    @property
+    def samples(self) -> float:
+        """How many there are by the last counter, which counts all of them."""
+        return self.values[-1] if self.values else 0.0
+
 
 class RunningTotals:
     """Running totals over the last `seconds`; after a gap longer than that the window begins again."""

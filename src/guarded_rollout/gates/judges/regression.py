@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from operator import add
+from operator import add, itemgetter
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.kinds import RegressionGate
@@ -85,8 +85,9 @@ class _Question:
             self._begin()
             return True
         increment = self._windows[sample.side].take(sample.at, counts, sample.started_at)
-        if increment is None:
+        if increment is None:  # what the other side has counted until now has no pair
             self._paired_at = max(self._paired_at, sample.at)
+            self._waiting.clear()
             return True
         before = self._waiting.get(sample.side)
         self._waiting[sample.side] = tuple(map(add, before, increment)) if before else increment
@@ -97,7 +98,7 @@ class _Question:
                 for test in self._tests.values():
                     test.take(mine, stable, seconds, sample.at - began_at)
             self._waiting.clear()
-            self._paired_at = sample.at
+            self._paired_at = max(self._paired_at, sample.at)
         return True
 
     def _counts(self, sample: Sample) -> Values | None:
@@ -159,8 +160,10 @@ class _Question:
 
     def evidence(self, action: Action, now: float) -> Evidence:
         test = self._of(action)
+        if test is None:
+            return NONE
         least = self._tests.get(Action.ALERT, test)
-        return test.evidence(self._alone(now), least.now.evidence) if test and least else NONE
+        return test.evidence(self._alone(now), least.now.evidence)
 
     def _alone(self, now: float) -> bool:
         """True while stable has no traffic: what there is to compare with is what it was before."""
@@ -176,11 +179,10 @@ class _Question:
         mine, stable = (self._windows[side].difference(now, since) for side in SIDES)
         test = self._of(Action.AUTO_ROLLBACK)
         if test is not None and test.before is not None and self._alone(now):
-            fewest, full = (mine.values[-1] if mine.values else 0.0, Side.CANDIDATE), mine.full
+            fewest, full = (mine.samples, Side.CANDIDATE), mine.full
             compared = test.before.compared(mine.values, ()) if fewest[0] > 0 else None
         else:
-            counted = [one.values[-1] if one.values else 0.0 for one in (mine, stable)]
-            fewest = min(zip(counted, SIDES, strict=True), key=lambda one: one[0])
+            fewest = min((mine.samples, Side.CANDIDATE), (stable.samples, Side.STABLE), key=itemgetter(0))
             full = mine.full and stable.full
             compared = test.now.compared(mine.values, stable.values) if test and fewest[0] > 0 else None
         return compared, fewest, Difference(mine.values, mine.seconds, full)
