@@ -54,6 +54,7 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
     "comparisons": {
+        "the body of a protocol is never run": ("without @property",),
         "no edge is beyond infinity": ("if self._edges[far] != math.inf:",),
         "nothing is counted less than zero": ("if total != 0:",),
         "both are five": (

@@ -22,6 +22,7 @@ Env = Annotated[str, typer.Option("--env", "--environment", "-e", help="Environm
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Report every step with its evidence.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, progress on stderr.")]
+Newest = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, the newest first.")]
 Why = Annotated[str, typer.Option("--why", help="Reason, kept in the history.")]
 AllowUnknown = Annotated[
     bool,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from guarded_rollout.cli.app import AsJson, Env, From, Verbose, Why, app
+from guarded_rollout.cli.app import AsJson, Env, From, Newest, Verbose, Why, app
 from guarded_rollout.cli.history import lines, to_json
 from guarded_rollout.cli.registry import COMMANDS, INTERRUPTED
 from guarded_rollout.cli.session import TALK, Options, Output, configured, settings_file, take
@@ -122,7 +122,7 @@ def status(fleet: Fleet, out: Output) -> None:
 def history(
     inventory: Inventory = Path("hosts.yml"),
     env: Env = "production",
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, the newest first.")] = 20,
+    limit: Newest = 20,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from guarded_rollout.cli.app import app
+from guarded_rollout.cli.app import Newest, app
 from guarded_rollout.cli.session import Session, with_session
 from guarded_rollout.clock import ago, duration
 from guarded_rollout.display import fit
@@ -19,7 +17,7 @@ from guarded_rollout.journal.model import OVERRIDDEN, Rollout, RolloutOutcome
 @with_session(read_only=True)
 def history(
     work: Session,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, the newest first.")] = 20,
+    limit: Newest = 20,
 ) -> None:
     """List what was done to an environment, one line each; --verbose has whole ids and each step."""
     found = work.journal.history(work.env, limit=limit)
