@@ -287,7 +287,7 @@ class StoreLockedError(StoreError):
 class StoreFullError(StoreError):
     type = "store-full"
     title = "There is no room left for the database"
-    advice = "Nothing was written and nothing is lost. Free space, then send it again."
+    advice = "Nothing that was acknowledged is lost. Free space, then do it again."
 
 
 class StoreUnreachableError(StoreError):

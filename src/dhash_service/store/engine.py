@@ -4,6 +4,7 @@ Readers see one consistent moment and never wait for a writer. A writer holds th
 its first statement to its commit, so that rows are numbered in the order in which they become visible.
 """
 
+import logging
 import secrets
 import sqlite3
 import time
@@ -87,6 +88,9 @@ UNCONFIRMED = "unconfirmed"
 """Key of what a PostgreSQL connection says where a commit no longer waits for its standby."""
 
 MEGABYTE = 1024**2
+
+# It warns of each pipeline that an error ends. We raise that error.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def parse_url(url: str) -> URL:

@@ -20,6 +20,7 @@ from dhash_service.errors import (
     StoreAlgorithmError,
     StoreDamagedError,
     StoreError,
+    StoreFullError,
     StoreSchemaError,
     StoreUnreachableError,
 )
@@ -350,6 +351,26 @@ def test_a_running_service_writes_while_a_merge_goes_on(store: Store, three_thou
     assert store.count() == 3_000 + len(during)
     came = store.feed.changes(before.position)
     assert len(came.keys) == store.count()
+
+
+def test_a_merge_that_finds_no_room_says_so_once_and_goes_on_later(
+    postgres_url: str, three_thousand: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Store.open(postgres_url, release="r1", algorithm=FAST) as store:
+        with writing(store.engine) as connection:
+            connection.exec_driver_sql(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$BEGIN RAISE 'No space left' USING ERRCODE = '53100'; END$$"
+            )
+            connection.exec_driver_sql(
+                "CREATE TRIGGER full_disk BEFORE INSERT ON fingerprints EXECUTE FUNCTION full_disk()"
+            )
+        with pytest.raises(StoreFullError, match="No space left"):
+            merge(store.engine, three_thousand, algorithm=FAST)
+        assert caplog.records == []
+        with writing(store.engine) as connection:
+            connection.exec_driver_sql("DROP FUNCTION full_disk CASCADE")
+        assert merge(store.engine, three_thousand, algorithm=FAST).added["fingerprints"] == 3_000
 
 
 def test_what_is_erased_in_the_middle_of_a_merge_is_left_out(store: Store, three_thousand: Path) -> None:
