@@ -33,6 +33,8 @@ from guarded_rollout.journal.model import (
 )
 from guarded_rollout.sqlite import Database, connect, look_at
 
+ALL = -1  # as a limit: SQLite's word for none
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollout (
     id TEXT PRIMARY KEY,            -- UUIDv7: sorts by time of creation

@@ -16,7 +16,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.stores import PostgresqlStore, store_of
 from guarded_rollout.journal.model import RolloutOutcome
-from guarded_rollout.journal.store import Journal
+from guarded_rollout.journal.store import ALL, Journal
 from guarded_rollout.rollout.steps.base import Data, Options
 
 REUNITED = "store_reunited"
@@ -85,7 +85,7 @@ def left_aside(site: Site, journal: Journal, release: Release) -> list[Path]:
     found = store.set_aside() if store is not None and site.has(release, "store_salvage") else []
     if store is None or not found:
         return []  # without reading the journal: traffic may be waiting
-    rollouts = journal.history(site.environment.name, limit=200)
+    rollouts = journal.history(site.environment.name, limit=ALL)
     failed = {store.aside(rollout.id) for rollout in rollouts if rollout.outcome is RolloutOutcome.FAILED}
     reunited = {
         note.data.get("aside") for rollout in rollouts for note in rollout.notes if note.name == REUNITED
