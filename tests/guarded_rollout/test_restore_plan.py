@@ -142,9 +142,8 @@ def test_what_a_failed_rollback_set_aside_is_left_until_it_is_merged(tmp_path: P
             journal.note(rollout, other, aside=str(asides[failed[1]]))
         journal.note(rollout, REUNITED, aside=str(asides[failed[0]]))
         for _ in range(200):
-            journal.end(
-                journal.begin("production", "up", operator="ann", target="x"), RolloutOutcome.COMPLETED
-            )
+            journal.end(rollout, RolloutOutcome.COMPLETED)
+            rollout = journal.begin("production", "up", operator="ann", target="x")
         assert left_aside(found, journal, release) == [asides[failed[1]]], "however long ago that was"
         unable, release = site(tmp_path, release=release)  # what it cannot merge it leaves
         assert left_aside(unable, journal, release) == []
