@@ -36,7 +36,7 @@ from dhash_service.search.feed import Changes, Position
 from dhash_service.search.probes import SHIFTS, WIDEST, probes
 from dhash_service.search.segment import BITS, Keys, Values
 from dhash_service.store.changes import Feed
-from dhash_service.store.engine import connect, translated
+from dhash_service.store.engine import connect, translated, unhurried
 from dhash_service.store.tables import fingerprints
 from dhash_service.store.types import Bits
 from dhash_service.store.visibility import stands
@@ -85,6 +85,7 @@ def _by_itself(url: str) -> Iterator[Connection]:
     try:
         require_postgresql(engine)
         with translated(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            unhurried(connection, local=False)
             yield connection
     finally:
         engine.dispose()

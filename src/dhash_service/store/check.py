@@ -14,7 +14,7 @@ from dhash_service.search.segment import BITS
 from dhash_service.store import bands, schema
 from dhash_service.store.changes import set_aside
 from dhash_service.store.durability import durability
-from dhash_service.store.engine import reading
+from dhash_service.store.engine import reading, unhurried
 from dhash_service.store.erasure import Erased, came_back
 from dhash_service.store.pairs import all_pairs, without
 from dhash_service.store.store import stored_algorithm
@@ -71,6 +71,7 @@ def check_index(engine: Engine, radius: int) -> Finding:
 def _made(engine: Engine, name: str, made: Callable[[Connection], str | None], well: str) -> Finding:
     try:
         with reading(engine) as connection:
+            unhurried(connection)
             wrong = made(connection)
     except DhashError as error:
         wrong = error.detail

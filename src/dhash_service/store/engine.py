@@ -89,6 +89,9 @@ UNCONFIRMED = "unconfirmed"
 
 MEGABYTE = 1024**2
 
+UNHURRIED = """SELECT set_config(name, '0', {local}) FROM pg_settings
+    WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"""
+
 # It warns of each pipeline that an error ends. We raise that error.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 
@@ -266,6 +269,15 @@ def demoted(error: BaseException) -> bool:
     return getattr(cause, "sqlstate", None) in DEMOTED
 
 
+def unhurried(connection: Connection, *, local: bool = True) -> None:
+    """Let work that takes as long as the store is large end, whatever limit PostgreSQL has for statements.
+
+    For the transaction that is open, or (not `local`) for a session that nobody uses afterwards.
+    """
+    if connection.dialect.name == "postgresql" and (local or not connection.info[POOLED]):
+        connection.exec_driver_sql(UNHURRIED.format(local=local))
+
+
 def scrub(engine: Engine) -> None:
     """Let go of what the database still has of removed rows: SQLite's log, PostgreSQL's dead rows.
 
@@ -278,6 +290,8 @@ def scrub(engine: Engine) -> None:
                 _empty_log(connection.cursor())
         else:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.detach()
+                unhurried(connection, local=False)
                 connection.exec_driver_sql("VACUUM")
 
 
@@ -342,8 +356,14 @@ def _postgresql_meaning(error: BaseException | None) -> DhashError | None:
     if state == "22003" or (state is None and type(error).__name__ == "DataError"):  # psycopg sends no NUL
         return BadRequestError(UNSTORABLE, "Send it without.")
     match state:
-        case "55P03" | "40P01" | "57014":
+        case "55P03" | "40P01":
             return StoreLockedError(f"PostgreSQL says: {said}.")
+        case "57014":
+            advice = "Do it again; where that does not help, raise the server's statement_timeout."
+            return StoreLockedError(f"PostgreSQL says: {said}.", advice)
+        case "42501":
+            advice = "Grant the user in DHASH_STORE what it lacks, or have the store's owner do this."
+            return StoreError(f"PostgreSQL says: {said}.", advice)
         case "25006" | "0A000":
             return StoreDemotedError(f"PostgreSQL says: {said}.")
         case "53100" | "54000":

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from dhash_service.errors import StoreAlgorithmError, StoreDamagedError, StoreSchemaError
 from dhash_service.facts import Algorithm
 from dhash_service.pictures.fingerprint import ALGORITHMS
-from dhash_service.store.engine import reading, writing
+from dhash_service.store.engine import reading, unhurried, writing
 from dhash_service.store.erasure import Erased, Forgetting
 from dhash_service.store.recorder import fingerprinted
 from dhash_service.store.repository import chunks
@@ -89,6 +89,7 @@ def merge(
         taken = _take_all(engine, [table for table in in_order(ours) if table.name in theirs], take)
         if engine.dialect.name == "postgresql" and any(added.values()):
             with writing(engine) as connection:
+                unhurried(connection)
                 connection.exec_driver_sql("ANALYZE")  # or it would plan for the store as it was
         read = {name: count for name, (count, _) in taken.items()}
         left_out = {name: count for name, (_, count) in taken.items()}
@@ -248,6 +249,7 @@ class Taker:
         if not rows:
             return
         with writing(self._engine) as connection:
+            unhurried(connection)
             if self._forgetting and not self._forgetting.erased.is_all(connection):
                 raise _ErasedMeanwhile
             if self._salvage:

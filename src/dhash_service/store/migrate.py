@@ -30,6 +30,7 @@ from dhash_service.store.engine import (
     parse_url,
     sqlite_path,
     translated,
+    unhurried,
     writing,
 )
 from dhash_service.store.schema import KNOWN, Applied, Kind, Revision, applied, current
@@ -275,6 +276,7 @@ def walk(engine: Engine, step: Callable[[Connection], Script | None], lock_secon
     while True:
         try:
             with writing(engine) as connection:
+                unhurried(connection)
                 if connection.dialect.name == "postgresql":
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(BRIEFLY * 1000)}")
                 if (taken := step(connection)) is None:

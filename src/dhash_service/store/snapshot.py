@@ -26,7 +26,7 @@ from dhash_service.errors import (
 )
 from dhash_service.files import NO_ROOM
 from dhash_service.store import schema
-from dhash_service.store.engine import connect, reading, translated, writing
+from dhash_service.store.engine import connect, reading, translated, unhurried, writing
 from dhash_service.store.migrate import known_part, this_release
 from dhash_service.store.tables import FOREIGN, metadata, schema_revisions
 from dhash_service.store.types import Id, Instant
@@ -55,6 +55,7 @@ def take(engine: Engine, path: Path) -> Snapshot:
         raise StoreError(f"{path} exists already.", "Choose another name; a snapshot is never overwritten.")
     with appearing(path) as unfinished:
         with reading(engine) as connection:
+            unhurried(connection)
             if not schema.applied(connection):
                 raise StoreSchemaError(
                     "There is no store yet, only an empty database.", "Run `dhash db upgrade`."

@@ -24,9 +24,12 @@ from dhash_service.errors import (
     StoreSchemaError,
     StoreUnreachableError,
 )
-from dhash_service.store.check import check
-from dhash_service.store.engine import WRITE_LOCK, connect, reading, writing
+from dhash_service.store.check import Finding, check
+from dhash_service.store.engine import WRITE_LOCK, connect, reading, scrub, writing
+from dhash_service.store.merge import merge
+from dhash_service.store.snapshot import take
 from dhash_service.store.store import Store
+from tests.dhash_service.store.databases import sqlite_file
 from tests.dhash_service.store.facts import FAST, NEW, add, in_search, picture
 
 OpenStore = Callable[..., Store]
@@ -447,3 +450,53 @@ def test_a_commit_waits_for_the_disk_whatever_the_server_is_set_to(
     )
     with writing(store.engine) as connection:
         assert {question: connection.exec_driver_sql(question).scalar() for question in asked} == asked
+
+
+def sound(findings: list[Finding]) -> None:
+    assert [finding for finding in findings if not finding.ok] == []
+
+
+LONG: dict[str, Callable[[Store, Path], object]] = {
+    "snapshot": lambda store, folder: take(store.engine, folder / "copy.db"),
+    "check": lambda store, folder: sound(check(store.engine)),
+    "merge": lambda store, folder: merge(store.engine, folder / "other.db", algorithm=FAST),
+    "erasing": lambda store, folder: scrub(store.engine),
+}
+
+
+@pytest.mark.parametrize("work", LONG)
+def test_what_takes_as_long_as_the_store_is_large_ends_under_a_servers_limit(
+    postgres_url: str, tmp_path: Path, work: str
+) -> None:
+    """A statement that waits for a table takes long whatever the machine."""
+    with Store.open(sqlite_file(tmp_path / "other.db"), release="r2", algorithm=FAST) as other:
+        add(other, "a")
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"ALTER DATABASE {name} SET statement_timeout = '200ms'")
+        admin.execute(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '10s'")
+    with (
+        Store.open(postgres_url, release="r1", algorithm=FAST) as store,
+        psycopg.connect(postgres_url) as held,
+    ):
+        mode = "SHARE" if work == "merge" else "ACCESS EXCLUSIVE"
+        held.execute(f"LOCK TABLE thumbnails IN {mode} MODE")
+        letting_go = threading.Timer(0.7, held.rollback)
+        letting_go.start()
+        try:
+            LONG[work](store, tmp_path)
+        finally:
+            letting_go.join()
+        with reading(store.engine) as connection:
+            assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "200ms"
+
+
+def test_a_user_without_rights_is_told_so(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute("CREATE ROLE poor LOGIN")
+        try:
+            with pytest.raises(StoreError, match=r"permission denied for table") as refused:
+                Store.open(postgres_url.replace("postgres:@", "poor:@"), release="r1", algorithm=FAST)
+            assert "Grant" in refused.value.hint
+        finally:
+            admin.execute("DROP ROLE poor")
