@@ -2,9 +2,11 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
@@ -13,10 +15,13 @@ from guarded_rollout.errors import (
     JournalDamagedError,
     MergeUnsupportedError,
     NoDataError,
+    StoreKeptError,
+    StoreProgramError,
 )
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.store_file import StoreFile
+from guarded_rollout.host.stores import PostgresqlStore
 from guarded_rollout.journal.model import RolloutOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.rollout.steps.base import Data, Options
@@ -28,12 +33,14 @@ from guarded_rollout.rollout.steps.restore_plan import (
     left_aside,
     require_possible,
 )
+from guarded_rollout.secret import Secret
 from tests.guarded_rollout.advicekit import production
 from tests.guarded_rollout.backups import Project
 
 URLS = {
     "sqlite": "sqlite:///environments/production/data/dhash.db",
     "commands": "mysql://db.internal/pictures",
+    "postgresql": "postgresql://ann@db.internal/pictures",
     "none": "",
 }
 
@@ -120,6 +127,36 @@ def test_data_that_a_release_cannot_bring_back_is_refused(tmp_path: Path) -> Non
         require_possible(file, release, options[Data.MERGE])
     for one in (none, server, file):
         require_possible(one, release, options[Data.NONE])
+
+
+@pytest.mark.parametrize("merge", ["test -d", "false", "no-such-program"])
+def test_a_merge_of_dumps_is_tried_on_a_copy_of_the_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: str
+) -> None:
+    """On a real server it is in test_stores.py."""
+    copies: list[bool] = []
+
+    @contextmanager
+    def copied(self: PostgresqlStore, folder: Path, *, rows: bool = True) -> Iterator[Secret]:
+        copies.append(rows)
+        (folder / "live.dump").mkdir()
+        yield Secret("postgresql://ann@db.internal/copy")
+
+    def gone(self: PostgresqlStore, folder: Path, *, rows: bool = True) -> NoReturn:
+        raise StoreProgramError(program="pg_dump", database="pictures", reason="the server is gone")
+
+    found, release = site(tmp_path, "postgresql", store_merge=merge)
+    monkeypatch.setattr(PostgresqlStore, "copied", copied)
+    for data in (Data.NONE, Data.EXACT):
+        require_possible(found, release, Options(backup="b.zip", data=data))
+    assert copies == []
+    merging = Options(backup="b.zip", data=Data.MERGE)
+    with nullcontext() if merge == "test -d" else pytest.raises(StoreKeptError):
+        require_possible(found, release, merging)
+    assert copies == [False]
+    monkeypatch.setattr(PostgresqlStore, "copied", gone)
+    with pytest.raises(StoreKeptError, match="the server is gone"):
+        require_possible(found, release, merging)
 
 
 def test_what_a_failed_rollback_set_aside_is_left_until_it_is_merged(tmp_path: Path) -> None:
