@@ -339,19 +339,23 @@ class Service:
         await asyncio.wrap_future(self.store.add_tombstone(tombstone))
 
     async def erase(self, image: UUID, reason: str, actor: str) -> datetime:
-        """Remove an image and all that is about it, for good. Raises `NotFoundError`, `StoreError`."""
+        """Remove an image and all that is about it, for good; when it went, the first time if it is gone.
+
+        Raises `NotFoundError`, `StoreError`.
+        """
         now = self.store.now()
 
-        def erase() -> None:
-            if not self.store.has(image) and not self.store.erased(image):
+        def erase() -> datetime:
+            before = self.store.erased(image)
+            if not before and not self.store.has(image):
                 raise NotFoundError(f"There is no image {image}.")
-            self.store.erase([image], reason, actor, now)
+            removed = self.store.erase([image], reason, actor, now)
             if self.samples is not None:
                 self.samples.forget(self._submitter.is_erased)
             self.matcher.catch_up()
+            return now if removed or not before else before
 
-        await self.read(erase)
-        return now
+        return await self.read(erase)
 
     # ---- status
 

@@ -190,7 +190,7 @@ class Submitter:
 
     def is_erased(self, sha256: str) -> bool:
         """True of the digest of a picture that was erased."""
-        return self._store.erased(image_id(Sha256(sha256)))
+        return self._store.erased(image_id(Sha256(sha256))) is not None
 
     def _received(self, wishes: Sequence[Wish]) -> list[Received]:
         received: list[Received] = []

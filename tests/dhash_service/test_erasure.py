@@ -376,7 +376,7 @@ def test_erasing_is_for_admins_and_says_what_backups_hold(server: Server) -> Non
     assert answer.status_code == 200
     assert answer.json()["id"] == id
     assert "Backups from before" in answer.json()["backups"]
-    assert client.delete(address, headers=admin).status_code == 200  # it is gone: so it should be
+    assert client.delete(address, headers=admin).json() == answer.json()  # it is gone: so it should be
     assert client.delete(f"/api/dhash/{UUID(int=1)}?erase=true", headers=admin).status_code == 404
     assert client.get(f"/api/dhash/{id}").status_code == 404
     assert send(server, data, Role.ADMIN).status_code == 451

@@ -115,15 +115,15 @@ class Forgetting:
 
 
 def find(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Any]:
-    """The erasures (reason, created_at) of those of these images that were erased."""
+    """The first erasures (reason, created_at) of those of these images that were erased.
+
+    Two stores may each have erased an image before they were merged.
+    """
     driver = driver_of(connection)
     keys = ALL_KEYS.rows(driver) if ids else []
     wanted = {digest_of(row.key, id): id for row in keys for id in ids}
-    return {
-        wanted[row.digest]: row
-        for chunk in chunks(list(wanted))
-        for row in ERASED.rows(driver, wanted=list(chunk))
-    }
+    found = [row for chunk in chunks(list(wanted)) for row in ERASED.rows(driver, wanted=list(chunk))]
+    return {wanted[row.digest]: row for row in sorted(found, key=lambda row: row.created_at, reverse=True)}
 
 
 def refused(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, TakenDownError]:
@@ -156,18 +156,21 @@ def refuse_hidden(connection: Connection, ids: Sequence[UUID]) -> None:
 
 
 def erase(connection: Connection, wishes: Sequence[Erasure], release: str) -> list[Sha256 | None]:
-    """Remove images and remember their keyed digests; their SHA-256, None for one that is not there."""
+    """Remove images and remember their keyed digests; their SHA-256, None for one that is not there any more.
+
+    One that was erased before keeps its first erasure.
+    """
     ids = [wish.image for wish in wishes]
     here = digests_of(connection, ids)
     known = find(connection, ids)
     key = connection.scalar(KEYS.limit(1)) or secrets.token_hex(32)
-    for wish in wishes:
+    for wish in {wish.image: wish for wish in reversed(wishes)}.values():
         if wish.image not in known:
             row = {"id": new_id(), "key": key, "digest": digest_of(key, wish.image), "reason": wish.reason}
             stamp = {"actor": wish.actor, "release": release, "created_at": wish.at}
             connection.execute(insert(erasures), row | stamp)
     remove(connection, list(here))
-    return [here.get(id) for id in ids]
+    return [here.pop(id, None) for id in ids]
 
 
 def digests_of(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Sha256]:

@@ -277,10 +277,11 @@ class Store(Repository):
         self._keepers.submit(keep)
         return answer
 
-    def erased(self, image: UUID) -> bool:
-        """True of an image that was erased."""
+    def erased(self, image: UUID) -> datetime | None:
+        """When an image was erased first; None for one that was not."""
         with reading(self.engine) as connection:
-            return bool(erasure.find(connection, [image]))
+            found = erasure.find(connection, [image])
+        return found[image].created_at if found else None
 
     def refused(self, images: Sequence[UUID]) -> dict[UUID, TakenDownError]:
         """The errors for those of these images that were erased or taken down."""

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_what_either_store_has_erased_is_left_out_and_stays_out(ours: Store, the
     assert merge(ours.engine, theirs, algorithm=FAST).added["erasures"] == 1
     assert ours.erase_again() == 1
     assert ours.count() == 0
+
+
+def test_of_several_erasures_of_a_picture_the_first_counts(ours: Store, theirs: Path) -> None:
+    a = picture("a").id
+    with Store.open(f"sqlite:///{theirs}", release="r2", algorithm=FAST) as other:
+        assert other.erase([a, a], "first", "ada", NOON) == 1
+        assert other.erase([a], "again", "ada", NOON + timedelta(days=1)) == 0
+        assert other.erased(a) == NOON
+    ours.erase([a], "before", "bob", NOON - timedelta(days=1))
+    assert merge(ours.engine, theirs, algorithm=FAST).added["erasures"] == 1
+    assert "before" in ours.refused([a])[a].detail
+    assert ours.erased(a) == NOON - timedelta(days=1)
 
 
 def test_erasures_alone_are_taken_also_from_a_damaged_store(
