@@ -429,6 +429,27 @@ def test_a_merge_of_postgresql_dumps_is_tried_before_it_may_touch_the_database(
 
 
 @pytest.mark.system
+def test_a_candidate_that_nobody_can_read_is_taken_back_all_the_same() -> None:
+    with deployed("none") as notes:
+        first = notes.site.serving()
+        assert first is not None
+        candidate = notes.deploy("2").release
+        candidate.folder.chmod(0o755)
+        (candidate.folder / "RELEASE.json").unlink()
+        told = notes.rollout("abort", "--dry-run")
+        assert told.returncode == 0, told.stderr
+        assert "all of the traffic" in told.stdout
+        told = notes.rollout("abort", "--why", "it is broken")
+        assert told.returncode == 0, told.stderr
+        assert "RELEASE.json is gone" in told.stdout
+        assert notes.get()["release"] == first.id
+        assert set(notes.pids()) & {"blue", "green"} == {notes.site.slots.find(first.id)}
+        with notes.engine() as engine:
+            assert engine.journal.open_rollout("production") is None
+        notes.deploy("3")
+
+
+@pytest.mark.system
 def test_a_service_without_a_store_has_no_backup_steps() -> None:
     with deployed("none") as notes:
         told = notes.rollout("preflight")

@@ -9,7 +9,15 @@ from uuid import UUID
 
 from guarded_rollout.clock import duration
 from guarded_rollout.config.environments import TrafficStep
-from guarded_rollout.errors import NothingOpenError, NotWatchedError, SlotDrainsError, WindowOpenError
+from guarded_rollout.errors import (
+    NothingOpenError,
+    NotWatchedError,
+    ReleaseDamagedError,
+    RolloutError,
+    SlotDrainsError,
+    UnknownReleaseError,
+    WindowOpenError,
+)
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import other
@@ -189,11 +197,18 @@ class Engine:
 
     def abort(self, cause: str) -> Rollout:
         """Take the open rollout back. A rollback, or a release that was accepted, is resumed instead: the
-        release it replaced may not run any more.
+        release it replaced may not run any more. Where nobody can tell what the candidate was, a rollback
+        leaves it: that asks nothing of it.
 
         Raises `NothingOpenError`, `RollbackFailedError`.
         """
-        rollout, work = self._open()
+        try:
+            rollout, work = self._open()
+        except (ReleaseDamagedError, UnknownReleaseError) as error:
+            rollout, stable = self._left_by_rollback(error)
+            self.say(f"{error.sentence} Rolling back to {stable.id} leaves it as it is.")
+            self.roll_back(stable, Request(command="abort", operator=operator(), why=cause))
+            return self.journal.rollout(rollout.id)
         if reason := decided(rollout, work):
             self.say(f"{reason}; resuming that")
             self.site.start_all()
@@ -206,7 +221,12 @@ class Engine:
 
     def rehearse_abort(self) -> Iterator[str]:
         """Yield the steps of `abort`. Raises `NothingOpenError`."""
-        rollout, work = self._open()
+        try:
+            rollout, work = self._open()
+        except (ReleaseDamagedError, UnknownReleaseError) as error:
+            _, before = self._left_by_rollback(error)
+            yield from self.rehearse_back(before, Request(command="abort", operator=operator()))
+            return
         if decided(rollout, work):
             yield from self.rehearse_resume()
         else:
@@ -214,6 +234,16 @@ class Engine:
             yield f"give {stable} all of the traffic and stop {work.incoming.id}"
 
     # ---- inside
+
+    def _left_by_rollback(self, damage: RolloutError) -> tuple[Rollout, Release]:
+        """The open rollout whose candidate cannot be read, and the release before it.
+
+        Raises the damage where it is that release's, or one of a release that was accepted.
+        """
+        rollout = self.journal.open_rollout(self.site.environment.name)
+        if rollout is None or rollout.source is None or rollout.is_rollback or accepted(rollout):
+            raise damage
+        return rollout, self.site.release(rollout.source)
 
     def _begin(self, work: Work, request: Request, closes: UUID | None = None) -> Work:
         if closes is not None and accepted(self.journal.rollout(closes)):  # it was good once
