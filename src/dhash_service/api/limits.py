@@ -145,7 +145,7 @@ def require_few_values(scope: Scope, body: bytes) -> None:
     """Raise `BodyTooLargeError` for JSON of more than `MOST_VALUES`: between any two of them is a comma."""
     kinds = (value for name, value in scope["headers"] if name == b"content-type")
     if any(b"json" in kind.lower() for kind in kinds) and body.count(b",") > MOST_VALUES:
-        raise BodyTooLargeError(f"The JSON has more than {MOST_VALUES:,} values.")
+        raise BodyTooLargeError(f"The JSON has more than {MOST_VALUES:,} values.", "Send less at once.")
 
 
 def declared_length(scope: Scope) -> int:

@@ -65,6 +65,7 @@ def serve(
             port=settings.port,
             uds=str(settings.uds) if settings.uds else None,
             workers=settings.processes,
+            http="dhash_service.api.protocol:Protocol",
             log_config=None,
             access_log=False,
             server_header=False,

@@ -1,5 +1,6 @@
 """Limits answer before memory is spent, and leave others served."""
 
+import json
 import socket
 import threading
 import time
@@ -71,6 +72,34 @@ def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(tight: Serv
             pytest.skip("the answer was lost with the connection")
         assert b"413" in answer.split(b"\r\n")[0]
     assert psutil.Process(tight.process.pid).memory_info().rss - memory < 32 * MB
+
+
+@pytest.mark.parametrize("piece", [b"a:b\r\n", b"a"], ids=["many", "one"])
+@pytest.mark.parametrize("trailing", [False, True], ids=["headers", "trailers"])
+def test_a_head_without_an_end_is_cut_off(tight: Server, piece: bytes, trailing: bool) -> None:
+    before = peak_memory(tight)
+    body = "Transfer-Encoding: chunked\n\n0\n" if trailing else ""
+    with connect(
+        tight, f"POST /api/dhash HTTP/1.1\nHost: x\nContent-Type: image/png\n{body}X: "
+    ) as connection:
+        sent, answer = 0, b""
+        try:
+            while sent < 16 * MB:
+                sent += connection.send(piece * (65_536 // len(piece)))
+            answer = connection.recv(4096)
+        except OSError:  # the connection was reset, with the answer perhaps
+            pass
+    assert sent < 16 * MB
+    assert not answer or trailing or b"431" in answer.split(b"\r\n")[0]
+    assert peak_memory(tight) - before < 64 * MB
+    assert tight.client.get("/health/live").status_code == 200
+
+
+def test_what_is_no_http_is_a_problem_too(tight: Server) -> None:
+    with connect(tight, "GET / HTTP/1.1\nHost: x\nContent-Length: -5\n\n") as connection:
+        head, _, body = connection.recv(4096).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json")
+    assert json.loads(body)["type"] == "/problems/bad-request"
 
 
 @pytest.mark.parametrize("path", ["/api/dhash/search/batch", "/api/dhash/batch", "/api/dhash"])
