@@ -12,10 +12,19 @@ import pytest
 
 from guarded_rollout.checks.manifest import FOLDER
 from guarded_rollout.clock import SystemClock
+from guarded_rollout.config.environments import load
 from guarded_rollout.config.recipe import BuildKind, Recipe
-from guarded_rollout.errors import BuildError, ReadableSecretsError, ReleaseDamagedError, UnsetVariableError
+from guarded_rollout.errors import (
+    BuildError,
+    ConfigurationError,
+    ReadableSecretsError,
+    ReleaseDamagedError,
+    UnsetVariableError,
+)
 from guarded_rollout.host.build import build, interpreter, rebuild
 from guarded_rollout.host.release import Release, make_writable, releases, remove
+from guarded_rollout.host.site import Site
+from guarded_rollout.operations.premerge import set_up
 from guarded_rollout.secret import expand, secrets_of
 from guarded_rollout.ui.access import token_of
 from tests.guarded_rollout.advice_rollouts import of_files
@@ -148,7 +157,9 @@ def test_a_checkout_that_git_refuses_is_not_packed_with_what_it_ignores(
 
 
 @pytest.mark.parametrize("with_git", [True, False])
-def test_what_is_the_guards_own_is_in_no_release(tmp_path: Path, with_git: bool) -> None:
+def test_what_is_the_guards_own_is_in_no_release(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, with_git: bool
+) -> None:
     """It holds secrets (how people are told, the dashboard's token), and a release goes into every backup."""
     if with_git:
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
@@ -159,7 +170,31 @@ def test_what_is_the_guards_own_is_in_no_release(tmp_path: Path, with_git: bool)
     token_of(tmp_path)
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "report.md").write_text("passed")
-    assert [path.name for path in site.build(None).app.iterdir()] == ["program.py"]
+    release = site.build(None)
+    assert [path.name for path in release.app.iterdir()] == ["program.py"]
+    site.environment.gates.write_text("{}")
+    tried = Site(
+        load(set_up(site.environment, tmp_path_factory.mktemp("premerge"))).environment("production")
+    ).build(None)
+    assert [path.name for path in tried.app.iterdir()] == ["program.py"]
+    assert tried.id == release.id, "what a pre-merge validation tries is what is deployed"
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_what_rollout_toml_leaves_out_is_in_no_release(tmp_path: Path, with_git: bool) -> None:
+    if with_git:
+        subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "program.py").write_text("print('hello')\n")
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "large.bin").write_text("x")
+    site = of_files(tmp_path, ".")
+    settings = site.environment.settings
+    settings.write_text(settings.read_text().replace("[service]\n", "[service]\nleft_out = ['uploads']\n"))
+    release = Site(load(settings).environment("production")).build(None)
+    assert [path.name for path in release.app.iterdir()] == ["program.py"]
+    settings.write_text(settings.read_text().replace("uploads", "."))
+    with pytest.raises(ConfigurationError, match="whole source"):
+        load(settings)
 
 
 def test_names_that_are_not_utf_8_are_packed(checkout: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.cli.app import AsJson, app, open_store, user
+from dhash_service.cli.app import AsJson, app, open_store, tidy_at_sigterm, user
 from dhash_service.facts import Subject, Tombstone, new_id
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def snapshot(
     if if_exists and not current_of(store_url(settings)):
         typer.echo(json.dumps({"path": None}) if as_json else "There is no store yet: nothing to copy.")
         return
-    with existing(store_url(settings)) as engine:
+    with existing(store_url(settings)) as engine, tidy_at_sigterm():
         taken = take(engine, file)
     if as_json:
         typer.echo(json.dumps({**asdict(taken), "path": str(taken.path)}))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhash_service.cli.app import app, open_store
+from dhash_service.cli.app import app, open_store, tidy_at_sigterm
 
 if TYPE_CHECKING:
     from dhash_service.duplicates import DuplicateGroup
@@ -60,9 +60,10 @@ def duplicates(
                 "--parquet knows fingerprints alone, and prints JSON.",
                 "Leave out --csv, --html, --within and --keep, or `dhash import` it and ask the store.",
             )
-        tell_parquet(parquet, radius)
+        with tidy_at_sigterm():
+            tell_parquet(parquet, radius)
         return
-    with open_store() as store:
+    with open_store() as store, tidy_at_sigterm():
         finder = Duplicates(store)
         found = finder.find(radius, within)
 

@@ -101,12 +101,14 @@ class Environment:
 
     @property
     def own_places(self) -> tuple[Path, ...]:
-        """What is the guard's and not the service's, though it may lie in the service's folder."""
+        """What is no part of a release, though it may lie in the service's folder: the guard's own, and what
+        rollout.toml leaves out."""
         folders = (self.releases, self.backups, self.logs, self.root, *self.other_roots)
         folders += (self.project / DASHBOARD_FOLDER, self.project / ARTIFACTS_FOLDER)
         secrets = (self.service.env_file,) if self.service.env_file else ()
         files = (self.settings, self.gates, self.project / CHANNELS_FILE)
-        return (*folders, *files, *secrets)
+        left_out = (self.service.source / name for name in self.service.left_out)
+        return (*folders, *files, *secrets, *left_out)
 
     @property
     def run(self) -> Path:

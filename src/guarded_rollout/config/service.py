@@ -98,6 +98,7 @@ class Service:
     writes: DeclaredWrites
     questions: tuple[DeclaredQuestion, ...]
     build: BuildKind
+    left_out: tuple[str, ...]
     prepare: tuple[tuple[str, ...], ...]
     build_command: tuple[str, ...]
     env_file: Path | None
@@ -140,6 +141,7 @@ def service_of(table: Mapping[str, Any], folder: Path) -> Service:
         writes=_writes(table["writes"]),
         questions=tuple(_questions(table["questions"])),
         build=_one_of(BuildKind, table["build"], "service.build"),
+        left_out=tuple(table["left_out"]),
         prepare=tuple(tuple(command) for command in table["prepare"]),
         build_command=tuple(table["build_command"]),
         env_file=folder / table["env_file"] if table["env_file"] else None,
@@ -209,6 +211,8 @@ def _require_sense(service: Service) -> None:
         require(not name or bool(VARIABLE.fullmatch(name)), f"service.{key}", f"{name!r} names no variable")
     require(service.resubmit[:1] in ("", "/"), "service.resubmit", "does not begin with /")
     require("serve" in service.commands, "service.commands.serve", "is missing: it starts the service")
+    for name in service.left_out:
+        require(bool(PurePosixPath(name).parts), "service.left_out", f"{name!r} is the whole source")
     for number, command in enumerate(service.prepare):
         require(bool(command), f"service.prepare[{number}]", "an empty list is no command; leave it out")
     require(

@@ -28,6 +28,7 @@ SHOWN_MOST, SENTENCE_MOST = 80, 400  # characters
 STRANGE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 NOT_BEFORE = ("health", "store")  # what no file of the version before has
 LISTS: Mapping[str, list[Any]] = {  # what is in the lists that are empty in the example
+    "service.left_out": [""],
     "service.prepare": [[""]],
     "service.build_command": [""],
     "service.retry_posts": [""],
