@@ -181,9 +181,10 @@ def set_up(project: Environment, scratch: Path, store: str = "") -> Path:
         "minimum_free_mb": project.minimum_free_mb,
     }
     service = project.service
-    files = {
+    files: dict[str, Any] = {
         "source": str(service.source.absolute()),
         "env_file": str((service.env_file or Path()).absolute()),
+        "left_out": [str(place.absolute()) for place in project.own_places],
     }
     tables["service"] = {**tables.get("service", {}), **files}
     if service.env_file is None:

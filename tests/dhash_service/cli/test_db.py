@@ -1,9 +1,14 @@
 """`dhash db`, as operators and the rollout call it, on both databases."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -15,6 +20,7 @@ from dhash_service.store.schema import KNOWN
 from dhash_service.store.store import Store
 from tests.dhash_service.store.databases import sqlite_file
 from tests.dhash_service.store.facts import FAST, NEW, add, picture
+from tests.waiting import wait_until
 
 EACH = [name for name, _ in KNOWN]
 HEAD = EACH[-1]
@@ -94,6 +100,23 @@ def test_a_check_is_silent_about_nothing(environment: str) -> None:
     assert "needs 0002, 0003" in dhash("check").output
     Store.open(environment, release="r1", algorithm=FAST, migrate=True).close()
     assert all(each["ok"] for each in lines("check"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_snapshot_that_is_ended_leaves_no_copy_aside(
+    postgres_url: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    with psycopg.connect(postgres_url) as held:
+        held.execute("LOCK TABLE images IN ACCESS EXCLUSIVE MODE")  # so that it waits, however fast
+        words = [sys.executable, "-m", "dhash_service", "db", "snapshot", str(tmp_path / "copy.db")]
+        process = subprocess.Popen(words, env={**os.environ, "DHASH_STORE": postgres_url})
+        try:
+            wait_until(lambda: list(tmp_path.iterdir()))
+            process.send_signal(number)
+            assert process.wait(20) == 128 + number
+        finally:
+            process.kill()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_snapshot_merges_into_another_store(
