@@ -333,6 +333,14 @@ def test_a_certificate_that_clients_would_refuse_is_not_loaded(site: Site, autho
     authority.issue(DOMAIN)
 
 
+def test_words_beside_a_certificate_may_be_in_any_encoding(authority: Authority):
+    """`openssl pkcs12` writes a name above it, as whoever exported it has typed it."""
+    path = authority.issue("named.example.org") / "file.pem"
+    plain = in_file(path)
+    path.write_bytes(b"friendlyName: B\xfcro\n" + path.read_bytes())
+    assert in_file(path) == plain
+
+
 @pytest.mark.parametrize(
     ("ends_in_days", "mode", "level", "said"),
     [

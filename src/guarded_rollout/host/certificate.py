@@ -89,7 +89,7 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, domain: str) ->
 def in_file(path: Path) -> bytes:
     """The certificate of a PEM file that clients are shown, as DER."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    first = path.read_text().partition(begin)[2].partition(end)[0]
+    first = path.read_text(errors="replace").partition(begin)[2].partition(end)[0]
     return ssl.PEM_cert_to_DER_cert(f"{begin}{first}{end}")
 
 
