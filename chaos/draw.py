@@ -143,6 +143,9 @@ REACHED = {
 }
 """How far a release gets that is stopped where it should be."""
 
+LAST = {names[-1] for names in STEPS.values()}
+"""The steps after which all is over, and nothing left to strike."""
+
 FIRST = {Target.MONITOR: "watch", Target.CANDIDATE: "stage"}
 """The step in which a process comes into being."""
 
@@ -160,9 +163,10 @@ def steps(story: Story, variant: Variant, action: Action, target: Target) -> tup
 def moment(random: Random, names: Sequence[str], *, anytime: bool) -> Moment:
     if anytime and random.random() < 0.25:
         return Moment("", False, round(random.uniform(0.3, 14.0), 2))
+    name = random.choice(names)
     return Moment(
-        random.choice(names),
-        random.random() < 0.4,
+        name,
+        random.random() < 0.4 and name not in LAST,
         round(random.choice([0.0, 0.0, random.uniform(0, 0.3), random.uniform(0, 2.0)]), 3),
     )
 
