@@ -4,6 +4,7 @@ A damaged page takes the rows on it, and every query that crosses it. So a damag
 row numbers, and a range that fails is halved until what fails is single rows.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -102,6 +103,21 @@ class SnapshotFile:
         return self.path.stat().st_size // SMALLEST_ROW
 
 
+def _address(path: Path) -> str:
+    """The URI to read a file by.
+
+    SQLite reads no store of ours where it can make no file beside it, unless it is told that nobody writes.
+    """
+    unchanging = os.statvfs(path).f_flag & os.ST_RDONLY
+    log = path.with_name(f"{path.name}-wal")
+    if unchanging and log.exists() and log.stat().st_size:
+        raise StoreUnreachableError(
+            f"{path} has its newest rows in {log.name}, which is not read from a read-only file system.",
+            "Copy both to another disk, and give the copy.",
+        )
+    return f"file:{quote(str(path.resolve()))}?mode=ro{'&immutable=1' if unchanging else ''}"
+
+
 @contextmanager
 def source(path: Path, *, salvage: bool = False) -> Iterator[SnapshotFile]:
     """Open a snapshot to read. A damaged one raises `StoreDamagedError`, unless it is to be salvaged."""
@@ -111,7 +127,7 @@ def source(path: Path, *, salvage: bool = False) -> Iterator[SnapshotFile]:
         )
     with (
         translated(),
-        closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)) as connection,
+        closing(sqlite3.connect(_address(path), uri=True)) as connection,
     ):
         # The file may come from anywhere: nothing in its schema may run, no cell may leave its page.
         connection.execute("PRAGMA trusted_schema = OFF")

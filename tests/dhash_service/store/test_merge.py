@@ -4,6 +4,7 @@ import contextlib
 import random
 import shutil
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -523,6 +524,33 @@ def test_what_is_left_of_a_file_whose_end_is_missing_is_saved(tmp_path: Path) ->
         assert len(saved["images"]) > 20
         assert merged.lost["thumbnails"] > 0
         assert [found.check for found in check(mine.engine, FAST) if not found.ok] in ([], ["fingerprints"])
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder as a mounted backup is: nothing in it can be written."""
+    bound = ["mount", "--bind", str(folder), str(folder)]
+    if subprocess.run(bound, capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_store_on_a_read_only_file_system_is_merged_unless_rows_of_it_would_be_missed(
+    tmp_path: Path, one_picture: Path
+) -> None:
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    path = Path(shutil.copy(one_picture, folder))
+    with sqlite_store(tmp_path, "mine") as mine:
+        with read_only(folder):
+            assert merge(mine.engine, path, algorithm=FAST).added["images"] == 1
+        path.with_name("other.db-wal").write_bytes(bytes(5_000))
+        with read_only(folder), pytest.raises(StoreUnreachableError, match=r"newest rows in other\.db-wal"):
+            merge(mine.engine, path, algorithm=FAST)
 
 
 def test_a_text_in_which_a_bit_has_changed_is_named_by_check_and_merge(
