@@ -1,7 +1,8 @@
 """Limits in front of the application: the whole body first, then a place to work.
 
-A request takes a place among those in flight only once its body is here, so that slow senders hold no place
-from others; what they have sent so far counts against one memory budget for all bodies.
+A request takes a place among those in flight only once its body is here, and gives it back as its answer
+begins, so that neither slow senders nor slow readers hold a place from others; what senders have sent so far
+counts against one memory budget for all bodies.
 """
 
 import asyncio
@@ -90,19 +91,31 @@ class Limits:
         self._body_bytes += number
 
     async def _placed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application work on a request, while its caller has a place."""
+        """Let the application work on a request, while its caller has a place; sending needs none."""
         who = caller(scope)
         if (total := self._in_flight.total()) >= self._settings.max_in_flight:
             raise BusyError(f"{total} requests are being worked on.")
         if self._in_flight[who] >= self._settings.max_in_flight_per_caller:
             raise TooManyRequestsError(f"{self._in_flight[who]} of your requests are being worked on.")
         self._in_flight[who] += 1
+        placed = True
+
+        def leave() -> None:
+            nonlocal placed
+            if placed:
+                placed = False
+                self._in_flight[who] -= 1
+                if not self._in_flight[who]:
+                    del self._in_flight[who]
+
+        async def send_apart(message: Message) -> None:
+            leave()
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_apart)
         finally:
-            self._in_flight[who] -= 1
-            if not self._in_flight[who]:
-                del self._in_flight[who]
+            leave()
 
 
 async def received(receive: Receive) -> AsyncIterator[bytes]:
