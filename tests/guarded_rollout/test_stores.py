@@ -74,6 +74,20 @@ def test_a_dump_is_restored_beside_and_takes_the_databases_name(
     assert not database.exists(database.beside("new"))
 
 
+def test_a_row_in_place_of_another_is_a_lost_one(database: PostgresqlDatabase) -> None:
+    with psycopg.connect(database.url.reveal().replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute('CREATE TABLE "odd | Name" (a int, "b | c" text, d int, PRIMARY KEY ("b | c", a))')
+        connection.execute("INSERT INTO \"odd | Name\" VALUES (1, 'x', 1), (2, 'x', 1)")
+        connection.execute("CREATE TABLE without (a int)")
+        kept = database.keep_keys()
+        connection.execute('UPDATE "odd | Name" SET d = 2')
+        assert set(database.gone(kept).values()) == {0}
+        connection.execute("DELETE FROM notes")
+        connection.execute("INSERT INTO notes VALUES ('another')")
+        connection.execute('DELETE FROM "odd | Name" WHERE a = 1')
+    assert database.gone(kept) == {"public.notes": 1, 'public."odd | Name"': 1}
+
+
 def test_an_exchange_that_fails_leaves_the_database_as_it_was(database: PostgresqlDatabase) -> None:
     with pytest.raises(StoreProgramError, match="does not exist"):
         database.exchange("no_such_database", database.beside("before"))
@@ -404,7 +418,6 @@ def test_a_merge_of_postgresql_dumps_is_tried_before_it_may_touch_the_database(
             notes.deploy("2")
             second = notes.get()["release"]
             notes.post("since")
-            notes.post("then")
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("DELETE FROM notes WHERE text = 'before'")
 
@@ -415,14 +428,14 @@ def test_a_merge_of_postgresql_dumps_is_tried_before_it_may_touch_the_database(
             told = return_by("file")
             assert told.returncode == 1
             assert "Is a directory" in told.stderr
-            assert notes.get() == {"release": second, "notes": ["since", "then"]}, "told before traffic moved"
+            assert notes.get() == {"release": second, "notes": ["since"]}, "told before traffic moved"
             told = return_by("exchange")
             assert told.returncode == 1
-            assert "left 1 of 2 rows in public.notes" in told.stderr
-            assert notes.get() == {"release": first.id, "notes": ["since", "then"]}
+            assert "left 0 of 1 rows in public.notes" in told.stderr, "though it put another there"
+            assert notes.get() == {"release": first.id, "notes": ["since"]}
             told = return_by("union")
             assert told.returncode == 0, told.stdout + told.stderr
-            assert notes.get() == {"release": first.id, "notes": ["before", "since", "then"]}
+            assert notes.get() == {"release": first.id, "notes": ["before", "since"]}
         with psycopg.connect(server) as connection:
             names = [name for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall()]
         assert not [name for name in names if "rehearsal" in name]

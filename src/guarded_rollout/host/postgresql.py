@@ -38,6 +38,16 @@ SELECT current_setting('archive_mode') <> 'off', extract(epoch FROM now() - last
 FROM pg_stat_archiver"""
 
 
+PRIMARY_KEYS = r"""
+SELECT format('%I.%I', spaces.nspname, tables.relname) || chr(31)
+       || string_agg(format('%I', columns.attname), ', ' ORDER BY columns.attnum)
+FROM pg_index keys JOIN pg_class tables ON tables.oid = keys.indrelid
+JOIN pg_namespace spaces ON spaces.oid = tables.relnamespace AND spaces.nspname NOT LIKE 'pg\_%'
+JOIN pg_attribute columns ON columns.attrelid = tables.oid AND columns.attnum = ANY (keys.indkey)
+WHERE keys.indisprimary GROUP BY spaces.nspname, tables.relname"""
+"""A line for each table: its name, the unit separator, and the columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresqlDatabase:
     """A database by its URL; a driver in it (`postgresql+psycopg://`) is left out. `programs` is a folder."""
@@ -82,7 +92,8 @@ class PostgresqlDatabase:
     def row_counts(self) -> dict[str, int]:
         """Return the rows of each table, by its name with its schema. Raises `StoreProgramError`."""
         tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN"
-        named = self._ask(f"{tables} ('pg_catalog', 'information_schema')", of=self.name).splitlines()
+        told = self._ask(f"{tables} ('pg_catalog', 'information_schema')", of=self.name)
+        named = list(filter(None, told.split("\n")))
         counted = self._ask(*(f"SELECT count(*) FROM {name}" for name in named), of=self.name)
         return dict(zip(named, map(int, counted.split()), strict=True))
 
@@ -124,6 +135,34 @@ class PostgresqlDatabase:
     def drop(self, name: str) -> None:
         """Remove a database that belongs to this one, whoever is connected to it."""
         self._ask(f"DROP DATABASE IF EXISTS {_name(name)} WITH (FORCE)")
+
+    def keep_keys(self) -> dict[str, tuple[str, str]]:
+        """Note beside the tables which rows there are; for `gone`. Only for a copy that is thrown away.
+
+        Returns the columns of each table's primary key, and the table that holds them. Raises
+        `StoreProgramError`.
+        """
+        told = (line.partition("\x1f") for line in self._ask(PRIMARY_KEYS, of=self.name).split("\n") if line)
+        kept = {
+            table: (columns, f"rollout_before.keys_{number}")
+            for number, (table, _, columns) in enumerate(told)
+        }
+        made = (
+            f"CREATE TABLE {keys} AS SELECT {columns} FROM {table}" for table, (columns, keys) in kept.items()
+        )
+        self._ask("CREATE SCHEMA rollout_before", *made, of=self.name)
+        return kept
+
+    def gone(self, kept: Mapping[str, tuple[str, str]]) -> dict[str, int]:
+        """Return how many of the rows that were kept in mind each table has no more."""
+        counted = self._ask(
+            *(
+                f"SELECT count(*) FROM (SELECT * FROM {keys} EXCEPT SELECT {columns} FROM {table}) AS gone"
+                for table, (columns, keys) in kept.items()
+            ),
+            of=self.name,
+        )
+        return dict(zip(kept, map(int, counted.split()), strict=True))
 
     def _close(self, name: str) -> None:
         self._ask(

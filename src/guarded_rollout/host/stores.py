@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -87,6 +87,11 @@ class Store:
         """Say what is damaged in a copy; empty if it is sound."""
         return damage_of(Path(url.reveal().partition(":///")[2]))
 
+    def lost_rows(self, url: Secret) -> Callable[[], Mapping[str, int]]:
+        """Return a question for later: how many rows each table of a copy has lost by then, others or not
+        in their place. A file's rows are only counted."""
+        return dict
+
 
 class SqliteStore(Store):
     """A SQLite file, copied by SQLite's backup API while the service writes to it."""
@@ -157,6 +162,11 @@ class PostgresqlStore(Store):
 
     def damage(self, url: Secret) -> str:
         return ""  # the server keeps its files itself
+
+    def lost_rows(self, url: Secret) -> Callable[[], Mapping[str, int]]:
+        copy = PostgresqlDatabase(url, self.site.environment.service.store_programs)
+        kept = copy.keep_keys()
+        return lambda: copy.gone(kept)
 
 
 KINDS: dict[StoreKind, type[Store]] = {store.kind: store for store in (Store, SqliteStore, PostgresqlStore)}

@@ -51,11 +51,14 @@ def _rehearse(site: Site, release: Release, store: Store, snapshot: Path, scratc
 def _merge_into(site: Site, release: Release, store: Store, snapshot: Path, copy: Secret) -> None:
     if forgets(release):  # what the backup's store has erased is no loss
         site.command(release, FORGET, str(snapshot), store=copy.reveal())
-    before = store.row_counts(copy)
+    before, lost = store.row_counts(copy), store.lost_rows(copy)
     site.require(release, "store_merge", str(snapshot), store=copy.reveal())
     if problem := store.damage(copy):
         raise StoreKeptError(release=release.id, reason=f"its merge damages the store: {problem}")
     after = store.row_counts(copy)
+    left = {table: min(rows, after.get(table, 0)) for table, rows in before.items()}
+    if left == before:
+        left |= {table: before[table] - count for table, count in lost().items()}
     for table, rows in before.items():
-        if after.get(table, 0) < rows:
-            raise MergeLosesError(release=release.id, table=table, before=rows, after=after.get(table, 0))
+        if left[table] < rows:
+            raise MergeLosesError(release=release.id, table=table, before=rows, after=left[table])
