@@ -157,7 +157,12 @@ def header(scope: Scope, wanted: bytes) -> bytes | None:
 def require_few_values(scope: Scope, body: bytes) -> None:
     """Raise `BodyTooLargeError` for JSON of more than `MOST_VALUES`: between any two of them is a comma."""
     kinds = (value for name, value in scope["headers"] if name == b"content-type")
-    if any(b"json" in kind.lower() for kind in kinds) and body.count(b",") > MOST_VALUES:
+    media = (kind.partition(b";")[0].strip().lower() for kind in kinds)
+    # Lists of JSON lines are read a line at a time: they may be long.
+    if (
+        any(kind == b"application/json" or kind.endswith(b"+json") for kind in media)
+        and body.count(b",") > MOST_VALUES
+    ):
         raise BodyTooLargeError(f"The JSON has more than {MOST_VALUES:,} values.", "Send less at once.")
 
 

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,9 @@ import uvicorn
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
+from dhash_service.api.limits import require_few_values
 from dhash_service.api.protocol import Protocol
+from dhash_service.errors import BodyTooLargeError
 from tests.dhash_service.api.test_submit import problem
 from tests.dhash_service.serving import Server, free_port, serving
 from tests.pictures import encode, jpeg
@@ -159,6 +162,21 @@ def test_numbers_that_nobody_asked_for_cost_little(
     answer = httpx.post(f"{tight.url}{path}", json=body, timeout=60)
     assert (answer.status_code, problem(answer)) == (status, kind)
     assert peak_memory(tight) - before < 24 * MB
+
+
+@pytest.mark.parametrize(
+    ("kind", "bounded"),
+    [
+        (b"Application/JSON; charset=utf-8", True),
+        (b"application/problem+json", True),
+        (b"application/x-ndjson", False),
+        (b"text/csv", False),
+        (b"image/png", False),
+    ],
+)
+def test_lists_and_pictures_may_have_any_number_of_commas(kind: bytes, bounded: bool) -> None:
+    with pytest.raises(BodyTooLargeError) if bounded else nullcontext():
+        require_few_values({"headers": [(b"content-type", kind)]}, b"," * 200_000)
 
 
 def test_a_picture_with_too_many_pixels_is_refused_without_decoding(tight: Server) -> None:
