@@ -117,6 +117,16 @@ def test_a_form_on_another_site_keeps_nothing(server: Server, origin: dict[str, 
     assert not is_known(server, data)
 
 
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://[", "null", ""])
+def test_an_older_browsers_word_for_it_is_its_origin(server: Server, origin: str) -> None:
+    def sent(origin: str) -> int:
+        parts = [("files", ("a.jpg", jpeg(120, 90, 6), "image/jpeg"))]
+        return server.client.post("/lookup", files=parts, headers={"Origin": origin}).status_code
+
+    assert sent(server.url) == 200
+    assert sent(origin) == 403
+
+
 @pytest.mark.parametrize("body", [b"", b"--x\r\n", b"nothing of the kind"])
 def test_a_form_without_files_says_so(server: Server, body: bytes) -> None:
     for kind in ("multipart/form-data; boundary=x", "multipart/form-data", "text/plain"):
