@@ -204,7 +204,7 @@ async def form(request: Request, limit: int) -> FormData:
         return await InMemory(
             request.headers, request.stream(), max_files=limit, max_fields=max(limit, FEW)
         ).parse()
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, KeyError, UnicodeError) as error:  # of a part, of its name, of its charset
         if "Too many files" in str(error):
             if limit == 1:
                 raise BatchTooLargeError(

@@ -146,6 +146,11 @@ def test_json_that_carries_no_picture_is_refused(
         (b"--b\r\n\r\n", "multipart/form-data; boundary=b", 422),
         (b"--b--\r\n", "multipart/form-data; boundary=b", 422),
         (b"garbage", "multipart/form-data; boundary=b", 422),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n',
+            "multipart/form-data; boundary=b; charset=undefined",
+            422,
+        ),
     ],
 )
 def test_a_body_that_makes_no_sense_is_refused(
