@@ -88,6 +88,42 @@ def test_a_row_in_place_of_another_is_a_lost_one(database: PostgresqlDatabase) -
     assert database.gone(kept) == {"public.notes": 1, 'public."odd | Name"': 1}
 
 
+def test_what_a_database_was_set_to_and_who_may_use_it_outlives_an_exchange(
+    database: PostgresqlDatabase, tmp_path: Path
+) -> None:
+    url, name = database.url.reveal().replace("+psycopg", ""), f'"{database.name}"'
+    database.dump(tmp_path / "dump")
+    given = [
+        f'ALTER DATABASE {name} SET search_path = "$user", \'public\', "odd name"',
+        f"ALTER DATABASE {name} SET statement_timeout = '7min'",
+        f"ALTER DATABASE {name} SET app.motto = 'it''s \\ ours'",
+        f"ALTER DATABASE {name} CONNECTION LIMIT 20",
+        f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        f'GRANT CONNECT ON DATABASE {name} TO "a reader" WITH GRANT OPTION',
+    ]
+    asked = (
+        "SELECT setconfig, datconnlimit, array_agg(acl::text ORDER BY acl::text) FROM pg_database"
+        " JOIN pg_db_role_setting ON setdatabase = oid, unnest(datacl) AS acl"
+        " WHERE datname = current_database() GROUP BY 1, 2"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute('CREATE ROLE "a reader"')
+        for statement in given:
+            connection.execute(statement)
+        before = connection.execute(asked).fetchall()
+    assert len(before) == 1
+    try:
+        database.restore(tmp_path / "dump", database.beside("new"))
+        database.exchange(database.beside("new"), database.beside("before"))
+        with psycopg.connect(url) as connection:
+            assert connection.execute(asked).fetchall() == before
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f'REVOKE ALL ON DATABASE {name} FROM "a reader"')
+            database.drop(database.beside("before"))
+            connection.execute('DROP ROLE "a reader"')
+
+
 def test_an_exchange_that_fails_leaves_the_database_as_it_was(database: PostgresqlDatabase) -> None:
     with pytest.raises(StoreProgramError, match="does not exist"):
         database.exchange("no_such_database", database.beside("before"))

@@ -37,6 +37,29 @@ SELECT current_setting('archive_mode') <> 'off', extract(epoch FROM now() - last
        (SELECT count(*) FROM pg_stat_replication)
 FROM pg_stat_archiver"""
 
+ALIKE = """
+WITH old AS (SELECT * FROM pg_database WHERE datname = {old}),
+settings AS (
+    SELECT split_part(each, '=', 1) AS said, substr(each, strpos(each, '=') + 1) AS value
+    FROM old JOIN pg_db_role_setting ON setdatabase = oid AND setrole = 0, unnest(setconfig) AS each
+)
+SELECT format('ALTER DATABASE %I SET %I TO %s', {new}, said, CASE
+    WHEN said IN ('search_path', 'temp_tablespaces') AND value <> '' THEN value ELSE quote_literal(value) END)
+FROM settings LEFT JOIN pg_settings ON name = said
+WHERE coalesce(context, 'user') = 'user' AND strpos(value, chr(10)) = 0
+UNION ALL
+SELECT format('ALTER DATABASE %I CONNECTION LIMIT %s', {new}, datconnlimit) FROM old WHERE datconnlimit >= 0
+UNION ALL
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', {new}) FROM old WHERE datacl IS NOT NULL
+UNION ALL
+SELECT format('GRANT %s ON DATABASE %I TO %s%s', privilege_type, {new},
+    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+    CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM old, aclexplode(datacl) WHERE grantee <> datdba"""
+"""Asks for the statements that give a new database the rights of an old one, and its settings as far as every
+user may make them. A dump holds what is in a database, not these.
+"""
+
 
 PRIMARY_KEYS = r"""
 SELECT format('%I.%I', spaces.nspname, tables.relname) || chr(31)
@@ -115,10 +138,11 @@ class PostgresqlDatabase:
         self._ask(made)
 
     def exchange(self, new: str, aside: str) -> None:
-        """Give a new database this one's name, and this one another, in one transaction.
+        """Give a new database this one's name, settings and rights, and this one another name, at once.
 
         Nobody may be connected: whoever is, is disconnected.
         """
+        alike = self._ask(ALIKE.format(old=_text(self.name), new=_text(new))).split("\n")
         renames = [f"ALTER DATABASE {_name(new)} RENAME TO {_name(self.name)}"]
         for name in (self.name, new):
             if self.exists(name):
@@ -126,7 +150,7 @@ class PostgresqlDatabase:
         if self.exists(self.name):
             renames.insert(0, f"ALTER DATABASE {_name(self.name)} RENAME TO {_name(aside)}")
         try:
-            self._ask(*renames, whole=True)
+            self._ask(*filter(None, alike), *renames, whole=True)
         finally:
             for name in (self.name, aside, new):
                 if self.exists(name):
