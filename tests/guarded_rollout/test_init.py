@@ -147,7 +147,7 @@ def test_what_is_written_can_be_loaded_and_its_gates_need_the_proxy_alone(
     assert list(project.environments) == ["production"]
     watched = gates.load(tmp_path / "quality-gates-config.json").environment("production")
     sources = {gate.source for _, gate in watched.quality_gates.enabled()}
-    assert sources <= {Source.PROBE, Source.PROXY}
+    assert sources <= {Source.PROBE, Source.PROXY, Source.EDGE}
     assert watched.auto_rollback.enabled
 
 
