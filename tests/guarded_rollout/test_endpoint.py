@@ -279,6 +279,11 @@ def test_an_address_is_known_by_its_scheme_host_and_port(text: str, valid: bool)
     assert is_url(text) is valid
 
 
+def test_a_socket_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    problem = Endpoint(tmp_path / "none.sock").fetch("GET", "/").problem
+    assert problem == "does not answer: nothing listens on its unix socket"
+
+
 def test_the_beginning_of_a_page_is_one_line_that_no_terminal_obeys() -> None:
     page = b"<!DOCTYPE HTML>\n<html>\n    <head>\x1b[2J\n" + b" " * 1000
     assert Answer(404, page).summary() == "404 <!DOCTYPE HTML> <html> <head> [2J"

@@ -99,7 +99,9 @@ class Endpoint:
         except TimeoutError:
             answer = Answer(problem=f"timed out after {self.timeout_seconds:g} s")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            answer = Answer(problem=f"does not answer: {str(error) or type(error).__name__}")
+            absent = isinstance(error, FileNotFoundError) and isinstance(self.address, Path)
+            why = "nothing listens on its unix socket" if absent else str(error) or type(error).__name__
+            answer = Answer(problem=f"does not answer: {why}")
         return replace(answer, seconds=time.monotonic() - began)
 
     def _url(self, path: str) -> str:
