@@ -23,6 +23,8 @@ ROWS = 1_000
 SMALLEST_ROW = 64
 """Bytes that no row of ours is smaller than: bounds the row numbers to be tried where none can be read."""
 
+GIVE = "Give a file that `dhash db snapshot` wrote."
+
 LARGEST = (1 << 63) - 1
 """The largest row number of SQLite."""
 
@@ -121,10 +123,12 @@ def _address(path: Path) -> str:
 @contextmanager
 def source(path: Path, *, salvage: bool = False) -> Iterator[SnapshotFile]:
     """Open a snapshot to read. A damaged one raises `StoreDamagedError`, unless it is to be salvaged."""
-    if not path.is_file():
-        raise StoreUnreachableError(
-            f"There is no file {path}.", "Give a file that `dhash db snapshot` wrote."
-        )
+    try:
+        there = path.is_file()
+    except OSError as error:  # a folder that is closed to us, or a name that is too long
+        raise StoreUnreachableError(f"{path}: {error.strerror}.", GIVE) from error
+    if not there:
+        raise StoreUnreachableError(f"There is no file {path}.", GIVE)
     with (
         translated(),
         closing(sqlite3.connect(_address(path), uri=True)) as connection,

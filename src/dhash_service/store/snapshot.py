@@ -51,8 +51,6 @@ class Snapshot:
 
 def take(engine: Engine, path: Path) -> Snapshot:
     """Copy the store into a new file. Raises `StoreError`; then there is no file at `path`."""
-    if path.exists():
-        raise StoreError(f"{path} exists already.", "Choose another name; a snapshot is never overwritten.")
     with appearing(path) as unfinished:
         with reading(engine) as connection:
             unhurried(connection)
@@ -73,6 +71,10 @@ def take(engine: Engine, path: Path) -> Snapshot:
 def appearing(path: Path) -> Iterator[Path]:
     """A file to be filled aside; it gets its name when it is complete and on the disk, or never."""
     try:
+        if path.exists():
+            raise StoreError(
+                f"{path} exists already.", "Choose another name; a snapshot is never overwritten."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)

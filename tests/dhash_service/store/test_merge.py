@@ -553,6 +553,15 @@ def test_a_store_on_a_read_only_file_system_is_merged_unless_rows_of_it_would_be
             merge(mine.engine, path, algorithm=FAST)
 
 
+def test_a_path_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    long = tmp_path / ("n" * 300)
+    with sqlite_store(tmp_path) as store:
+        with pytest.raises(StoreUnreachableError, match="File name too long"):
+            merge(store.engine, long, algorithm=FAST)
+        with pytest.raises(StoreUnreachableError, match="File name too long"):
+            take(store.engine, long)
+
+
 def test_a_text_in_which_a_bit_has_changed_is_named_by_check_and_merge(
     store: Store, one_picture: Path, tmp_path: Path
 ) -> None:
