@@ -304,7 +304,7 @@ def test_the_command_erases_known_files_and_unknown_ones_beforehand(
     monkeypatch.setenv("DHASH_BACKUP_COUNT", "10")
     said = CliRunner().invoke(commands, ["erase", str(tmp_path / "face.jpg"), str(tmp_path / "other.jpg")])
     assert said.exit_code == 0, said.output
-    assert "1 pictures removed. Backups from before" in said.output
+    assert "1 picture removed. Backups from before" in said.output
     assert "and until 10 newer ones are there" in said.output
     assert f"until {datetime.now(UTC).year}" in said.output or f"{datetime.now(UTC).year + 1}" in said.output
     for data in (PICTURE, OTHER):

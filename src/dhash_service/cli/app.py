@@ -6,11 +6,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from dhash_service.errors import DhashError, UnwritableOutputError
+from dhash_service.errors import DhashError, UnreadableFileError, UnwritableOutputError
 
 if TYPE_CHECKING:
     from dhash_service.store.store import Store
@@ -71,6 +71,13 @@ def tidy_at_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def standard_input() -> BinaryIO:
+    """What is piped into the command. Raises `UnreadableFileError` where it was closed."""
+    if sys.stdin is None:
+        raise UnreadableFileError("Standard input is closed.")
+    return sys.stdin.buffer
 
 
 def report(error: DhashError) -> None:

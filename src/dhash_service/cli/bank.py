@@ -1,7 +1,6 @@
 """`dhash bank`: collections of known pictures and hashes."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from click import format_filename
 
-from dhash_service.cli.app import AsJson, app
+from dhash_service.cli.app import AsJson, app, standard_input
 from dhash_service.facts import BankAction
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def import_(
     from dhash_service.files import read_file
 
     try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else read_file(file, LONGEST_LIST)
+        data = standard_input().read() if str(file) == "-" else read_file(file, LONGEST_LIST)
         text = data.decode()
     except UnicodeDecodeError as error:
         raise UnreadableFileError(f"{file}: {error}.", "Give a file in UTF-8.") from None

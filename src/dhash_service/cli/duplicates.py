@@ -86,7 +86,7 @@ def duplicates(
             tell_html(store, groups(), radius, found.known)
         else:
             for group in groups():
-                typer.echo(f"{group.size:,} pictures")
+                typer.echo(f"{group.size:,} {'picture' if group.size == 1 else 'pictures'}")
                 for row in rows(group):
                     mark = "keep" if row["keep"] else f"{row['distance']:>2} b"
                     typer.echo(f"  {mark}  {row['width']}×{row['height']}  {row['source'] or row['id']}")

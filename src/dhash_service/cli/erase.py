@@ -58,7 +58,7 @@ def erase(
         typer.echo(json.dumps(said))
     else:
         held = f" {backups_until(settings, now)}" if wanted or count else ""
-        typer.echo(f"{count:,} pictures removed.{held}")
+        typer.echo(f"{count:,} {'picture' if count == 1 else 'pictures'} removed.{held}")
     if what and not wanted:
         typer.echo("Not known.", err=True)
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 import typer
 from click import format_filename
 
-from dhash_service.cli.app import Algorithm, app
+from dhash_service.cli.app import Algorithm, app, standard_input
 
 if TYPE_CHECKING:
     from dhash_service.errors import DhashError
@@ -112,7 +112,7 @@ def _read(path: str, limit: int) -> bytes:
     """Raises `UnreadableFileError` where it cannot be opened, `BodyTooLargeError` past `limit` bytes."""
     from dhash_service.files import read_file
 
-    return _at_most(sys.stdin.buffer, limit) if path == STDIN else read_file(Path(path), limit)
+    return _at_most(standard_input(), limit) if path == STDIN else read_file(Path(path), limit)
 
 
 def _at_most(file: BinaryIO, limit: int) -> bytes:

@@ -73,6 +73,12 @@ def test_a_dash_is_standard_input_once() -> None:
     assert b"only once" in twice.stderr
 
 
+def test_standard_input_that_is_closed_is_said() -> None:
+    command = [sys.executable, "-m", "dhash_service", "hash", "-"]
+    run = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *command], capture_output=True, timeout=60)
+    assert (run.returncode, b"Standard input is closed" in run.stderr) == (1, True), run.stderr
+
+
 def test_a_device_is_refused_and_a_file_is_read_no_further_than_allowed(folder: Path) -> None:
     run = dhash("hash", "/dev/zero", folder / "photo.jpg", env={"DHASH_MAX_BODY_BYTES": "100"})
     assert run.returncode == 1
