@@ -30,6 +30,7 @@ EQUIVALENT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "the planner's statistics decide how soon there is an answer, and not which": (
             'if engine.dialect.name != "postgresql" and any(added.values()):',
             'if engine.dialect.name >= "postgresql" and any(added.values()):',
+            'if engine.dialect.name <= "postgresql" and any(added.values()):',
         ),
         "SQLite takes the statement that is made for PostgreSQL": (
             'dialect = postgresql if engine.dialect.name >= "postgresql" else sqlite',
