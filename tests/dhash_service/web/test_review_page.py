@@ -127,7 +127,7 @@ def test_a_decision_is_recorded_once_and_can_be_taken_back(reviewed: Reviewed, a
     back = browsing.send("/review/withdrawals", {"id": str(new_id()), "decision": id})
     assert back.json()["pair"]["lookup"] == lookup
     assert back.json()["pair"]["lease"]["seconds"] > 0
-    assert "Taken back by jana" in browsing.client.get("/review/history?reviewer=jana").text
+    assert "Taken back by <bdi>jana</bdi>" in browsing.client.get("/review/history?reviewer=jana").text
     assert browsing.start()["progress"]["left"] == len(reviewed.waiting)
 
 
@@ -138,7 +138,7 @@ def test_an_admin_takes_back_from_the_list(reviewed: Reviewed, alone: SignIn) ->
     form = {"csrf": admin.csrf, "decision": id, "query": "reviewer=lena"}
     page = admin.client.post("/review/history", data=form)
     assert str(page.url).endswith("/review/history?reviewer=lena")
-    assert "Taken back by root" in page.text
+    assert "Taken back by <bdi>root</bdi>" in page.text
 
 
 def test_filters_stand_in_the_address(reviewed: Reviewed, alone: SignIn) -> None:

@@ -149,7 +149,7 @@ def test_a_locked_service_shows_nothing_to_strangers(tmp_path: Path) -> None:
         reader = Browsing(server.url)
         page = reader.sign_in(token)
         assert page.status_code == 200
-        assert "rita has the role client" in page.text
+        assert "rita</bdi> has the role client" in page.text
         refused = reader.send("/review/pairs", {"number": 1})
         assert refused.status_code in (401, 403)  # 401 where the session's 1.8 seconds were over by then
         wait_until_signed_out(reader)
