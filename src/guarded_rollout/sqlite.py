@@ -20,6 +20,17 @@ BUSY_SECONDS = 10
 PATIENCE_SECONDS = 0.5  # a command that only reads does not wait longer for a writer
 LOCKED = 75  # exit code of the check: it could not read, which says nothing about the file
 DAMAGED = 65
+# of FTS5, of FTS4 and R*Tree
+SHADOWS = (
+    *("content", "data", "docsize", "idx", "config"),
+    *("segments", "segdir", "stat", "node", "parent", "rowid"),
+)
+TABLES = f"""
+SELECT name FROM {{schema}}.sqlite_master one
+WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+AND NOT EXISTS (SELECT 1 FROM {{schema}}.sqlite_master other WHERE other.sql LIKE 'CREATE VIRTUAL%'
+AND one.name IN ({", ".join(f"other.name || '_{shadow}'" for shadow in SHADOWS)}))"""
+"""Not SQLite's own, nor virtual ones and the shadows that hold what is in these, rewritten as they like."""
 
 
 class Database:
@@ -129,14 +140,53 @@ def copy(path: Path, to: Path) -> None:
 
 def row_counts(path: Path) -> Mapping[str, int]:
     """Count the rows of each table. Raises `sqlite3.Error`."""
-    tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     with closing(look_at(path, 30.0)) as database:
-        names = [name for (name,) in database.execute(tables).fetchall()]
-        quoted = {name: '"' + name.replace('"', '""') + '"' for name in names}
+        names = [name for (name,) in database.execute(TABLES.format(schema="main")).fetchall()]
         return {
-            name: int(database.execute(f"SELECT count(*) FROM {quoted[name]}").fetchone()[0])
+            name: int(database.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchone()[0])
             for name in names
         }
+
+
+def keep_keys(path: Path, to: Path) -> None:
+    """Write the primary keys of each table that declares one into a new file, for `lost_keys`.
+
+    Raises `sqlite3.Error`.
+    """
+    with closing(_beside(path, to)) as database:
+        for (table,) in database.execute(TABLES.format(schema="store")).fetchall():
+            named = "SELECT name FROM pragma_table_info(?, 'store') WHERE pk > 0 ORDER BY pk"
+            columns = ", ".join(_quoted(name) for (name,) in database.execute(named, (table,)))
+            if columns:
+                made = f"CREATE TABLE main.{_quoted(table)} AS SELECT {columns} FROM store.{_quoted(table)}"
+                database.execute(made)
+
+
+def lost_keys(path: Path, kept: Path) -> Mapping[str, int]:
+    """Count the rows of each table that were there when `keep_keys` was called, and are gone.
+
+    Raises `sqlite3.Error`, also where a table or a column of its key is no more.
+    """
+    lost = {}
+    with closing(_beside(path, kept)) as database:
+        for (table,) in database.execute(TABLES.format(schema="main")).fetchall():
+            found = database.execute(f"SELECT * FROM main.{_quoted(table)} LIMIT 0").description
+            columns = ", ".join(_quoted(name) for name, *_ in found)
+            before = f"SELECT {columns} FROM main.{_quoted(table)}"
+            gone = f"SELECT count(*) FROM ({before} EXCEPT SELECT {columns} FROM store.{_quoted(table)})"
+            lost[table] = int(database.execute(gone).fetchone()[0])
+    return lost
+
+
+def _beside(path: Path, other: Path) -> sqlite3.Connection:
+    """Open another file to be written, and beside it, as `store`, one to be read."""
+    connection = sqlite3.connect(f"{other.absolute().as_uri()}?mode=rwc", uri=True, isolation_level=None)
+    connection.execute("ATTACH ? AS store", (f"{path.absolute().as_uri()}?mode=ro",))
+    return connection
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def close_up(path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.guarded_rollout.backups import Project, snapshot_of
 
 WHOLE = 'ATTACH "{}" AS other; INSERT OR IGNORE INTO image SELECT * FROM other.image'
 LOSING = f"{WHOLE}; DELETE FROM image WHERE id < 5"
+REPLACING = f"DELETE FROM image; {WHOLE}"  # as many rows as before, and not what was written since
 MERGE = """
 import sqlite3, sys
 store = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -190,7 +191,8 @@ def merged(folder: Path, first: str, error: type[errors.RolloutError], advice: s
 
 @case(errors.MergeLosesError)
 def merge_loses(folder: Path) -> None:
-    merged(folder, LOSING, errors.MergeLosesError, "Return to a release whose merge works")
+    for number, losing in enumerate((LOSING, REPLACING)):
+        merged(folder / str(number), losing, errors.MergeLosesError, "Return to a release whose merge works")
 
 
 @case(errors.StoreKeptError)

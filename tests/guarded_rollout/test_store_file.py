@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from guarded_rollout.host.store_file import StoreFile
-from guarded_rollout.sqlite import copy, damage_of, row_counts
+from guarded_rollout.sqlite import copy, damage_of, keep_keys, lost_keys, row_counts
 
 
 @pytest.fixture
@@ -67,6 +67,34 @@ def test_a_copy_is_one_moment_of_a_store_that_is_written_to(store: StoreFile, tm
         writer.execute("INSERT INTO picture (content) VALUES ('x')")
         copy(store.path, tmp_path / "copy.db")
     assert row_counts(tmp_path / "copy.db") == {"picture": 90}
+
+
+def test_a_row_that_another_takes_the_place_of_is_lost(tmp_path: Path) -> None:
+    path, kept = tmp_path / "a ? #.db", tmp_path / "keys.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executescript(
+            """CREATE TABLE "odd ""one" ("x y" TEXT, n INT, note TEXT, PRIMARY KEY (n, "x y")) WITHOUT ROWID;
+            CREATE TABLE loose (note TEXT);
+            CREATE TABLE words_kept (id INTEGER PRIMARY KEY);
+            CREATE VIRTUAL TABLE words USING fts5(text);
+            INSERT INTO "odd ""one" VALUES ('a', 1, ''), ('a', 2, ''), ('b', 1, '');
+            INSERT INTO loose VALUES ('once');
+            INSERT INTO words VALUES ('some words');"""
+        )
+        keep_keys(path, kept)
+        assert row_counts(path) == {'odd "one': 3, "loose": 1, "words_kept": 0}
+        assert lost_keys(path, kept) == {'odd "one': 0, "words_kept": 0}
+        database.executescript(
+            """UPDATE "odd ""one" SET note = 'other' WHERE n = 2;
+            UPDATE "odd ""one" SET "x y" = "x y" || 'c' WHERE n = 1;
+            DELETE FROM words;
+            INSERT INTO words(words) VALUES ('optimize');
+            INSERT INTO words VALUES ('other');"""
+        )
+        assert lost_keys(path, kept) == {'odd "one': 2, "words_kept": 0}
+        database.execute('DROP TABLE "odd ""one"')
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            lost_keys(path, kept)
 
 
 def test_a_store_is_moved_with_the_log_that_holds_its_newest_rows(store: StoreFile) -> None:

@@ -318,6 +318,7 @@ UDS = "{{uds}}"
 
 [environments.production]
 port = {port}
+control_percent = 0
 {store}
 
 [environments.production.checks]

@@ -14,7 +14,7 @@ from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.store_file import StoreFile, store_file
 from guarded_rollout.secret import Secret
-from guarded_rollout.sqlite import copy, damage_of, is_sqlite, row_counts
+from guarded_rollout.sqlite import copy, damage_of, is_sqlite, keep_keys, lost_keys, row_counts
 
 
 class Store:
@@ -77,11 +77,8 @@ class Store:
 
     def row_counts(self, url: Secret) -> Mapping[str, int]:
         """Return the rows of each table of a copy. Raises `StoreFileError`."""
-        path = Path(url.reveal().partition(":///")[2])
-        try:
+        with _read(url) as path:
             return row_counts(path)
-        except sqlite3.Error as error:
-            raise StoreFileError(path=path, reason=error) from error
 
     def damage(self, url: Secret) -> str:
         """Say what is damaged in a copy; empty if it is sound."""
@@ -89,8 +86,16 @@ class Store:
 
     def lost_rows(self, url: Secret) -> Callable[[], Mapping[str, int]]:
         """Return a question for later: how many rows each table of a copy has lost by then, others or not
-        in their place. A file's rows are only counted."""
-        return dict
+        in their place. Both raise `StoreFileError`."""
+        with _read(url) as path:
+            kept = path.with_name("keys.db")
+            keep_keys(path, kept)
+
+        def lost() -> Mapping[str, int]:
+            with _read(url) as path:
+                return lost_keys(path, kept)
+
+        return lost
 
 
 class SqliteStore(Store):
@@ -167,6 +172,16 @@ class PostgresqlStore(Store):
         copy = PostgresqlDatabase(url, self.site.environment.service.store_programs)
         kept = copy.keep_keys()
         return lambda: copy.gone(kept)
+
+
+@contextmanager
+def _read(url: Secret) -> Iterator[Path]:
+    """The file of a copy. Raises `StoreFileError`, where it cannot be read."""
+    path = Path(url.reveal().partition(":///")[2])
+    try:
+        yield path
+    except sqlite3.Error as error:
+        raise StoreFileError(path=path, reason=error) from error
 
 
 KINDS: dict[StoreKind, type[Store]] = {store.kind: store for store in (Store, SqliteStore, PostgresqlStore)}
