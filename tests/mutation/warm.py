@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import signal
 import socket
@@ -21,7 +22,8 @@ from typing import Any
 
 import pytest
 
-SECONDS = 30.0  # for the tests of one mutant
+SECONDS = 30.0  # for the tests of one mutant, at least
+SLOWER = 4  # so many times as long as without a change: what lives runs them all, and must not be ended
 POLL_SECONDS = 0.005
 TOO_LONG = 124
 
@@ -53,8 +55,10 @@ def serve(address: str, changed: str, arguments: list[str]) -> None:
     learned, asker = Path(f"{address}.json"), os.getppid()
     _run(arguments, Times(), learned)
     _import(json.loads(learned.read_text())["modules"], changed)
+    began = time.monotonic()
     if (code := _run(arguments, Times(), learned)) != 0:
         raise SystemExit(code)
+    seconds = max(SECONDS, SLOWER * (time.monotonic() - began))
     times = Times(json.loads(learned.read_text())["seconds"])
     sys.dont_write_bytecode = True  # a mutant may be as old and as long as the one before
     gc.freeze()  # pytest collects garbage twice a run
@@ -68,10 +72,12 @@ def serve(address: str, changed: str, arguments: list[str]) -> None:
             except TimeoutError:
                 continue
             with connection:
-                connection.send(bytes([_run(arguments, times)]))
+                connection.send(bytes([_run(arguments, times, seconds=seconds)]))
 
 
-def _run(arguments: list[str], times: Times, learned: Path | None = None) -> int:
+def _run(
+    arguments: list[str], times: Times, learned: Path | None = None, *, seconds: float = math.inf
+) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -83,12 +89,12 @@ def _run(arguments: list[str], times: Times, learned: Path | None = None) -> int
         finally:
             sys.stdout.flush()
             os._exit(code)
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + seconds
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return abs(os.waitstatus_to_exitcode(status))
-        if time.monotonic() > until and learned is None:
+        if time.monotonic() > until:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return TOO_LONG

@@ -33,6 +33,7 @@ from tests.dhash_service.store.databases import sqlite_file
 from tests.dhash_service.store.facts import FAST, NOON, add, picture, queued
 
 EXACT = Algorithm("dhash-64", 1)
+PAGE = 4096  # bytes, of SQLite's
 
 
 class Snapshot:
@@ -173,6 +174,13 @@ def test_erasures_alone_are_taken_also_from_a_damaged_store(
     assert said(theirs, "a", "b") == 2
     assert merge_erasures(ours.engine, theirs, algorithm=FAST) == 0, "they were no news"
     assert ours.count() == 0
+    with Store.open(f"sqlite:///{theirs}", release="r2", algorithm=FAST) as other:
+        other.erase([picture("c").id], "asked for", "ada", NOON)
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(theirs.read_bytes()[:-PAGE] + b"\x05" * PAGE)
+    with pytest.raises(StoreDamagedError):
+        merge(ours.engine, damaged, algorithm=FAST)
+    assert merge_erasures(ours.engine, damaged, algorithm=FAST) == 1
     spoil(theirs, "INSERT INTO erasures SELECT zeroblob(16), 'no key', digest, reason, actor, release,"
           " created_at FROM erasures LIMIT 1")  # fmt: skip
     assert merge_erasures(ours.engine, theirs, algorithm=FAST) == 0, "what is not sound is left out"
