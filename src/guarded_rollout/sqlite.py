@@ -141,10 +141,9 @@ def copy(path: Path, to: Path) -> None:
 def row_counts(path: Path) -> Mapping[str, int]:
     """Count the rows of each table. Raises `sqlite3.Error`."""
     with closing(look_at(path, 30.0)) as database:
-        names = [name for (name,) in database.execute(TABLES.format(schema="main")).fetchall()]
         return {
             name: int(database.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchone()[0])
-            for name in names
+            for name in _tables(database, "main")
         }
 
 
@@ -154,7 +153,7 @@ def keep_keys(path: Path, to: Path) -> None:
     Raises `sqlite3.Error`.
     """
     with closing(_beside(path, to)) as database:
-        for (table,) in database.execute(TABLES.format(schema="store")).fetchall():
+        for table in _tables(database, "store"):
             named = "SELECT name FROM pragma_table_info(?, 'store') WHERE pk > 0 ORDER BY pk"
             columns = ", ".join(_quoted(name) for (name,) in database.execute(named, (table,)))
             if columns:
@@ -169,7 +168,7 @@ def lost_keys(path: Path, kept: Path) -> Mapping[str, int]:
     """
     lost = {}
     with closing(_beside(path, kept)) as database:
-        for (table,) in database.execute(TABLES.format(schema="main")).fetchall():
+        for table in _tables(database, "main"):
             found = database.execute(f"SELECT * FROM main.{_quoted(table)} LIMIT 0").description
             columns = ", ".join(_quoted(name) for name, *_ in found)
             before = f"SELECT {columns} FROM main.{_quoted(table)}"
@@ -183,6 +182,10 @@ def _beside(path: Path, other: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{other.absolute().as_uri()}?mode=rwc", uri=True, isolation_level=None)
     connection.execute("ATTACH ? AS store", (f"{path.absolute().as_uri()}?mode=ro",))
     return connection
+
+
+def _tables(database: sqlite3.Connection, schema: str) -> list[str]:
+    return [name for (name,) in database.execute(TABLES.format(schema=schema)).fetchall()]
 
 
 def _quoted(name: str) -> str:

@@ -85,9 +85,8 @@ class Protocol(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        if (
-            self.cycle is None or self.cycle.response_complete
-        ):  # an answer that is being sent is not broken into
+        # An answer that is being sent is not broken into.
+        if self.cycle is None or self.cycle.response_complete:
             self.transport.write(answer(status, detail))
         self.transport.close()
 

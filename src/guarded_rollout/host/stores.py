@@ -69,30 +69,28 @@ class Store:
         """The URL of a copy of the live file, for as long as the block lasts. Raises `StoreFileError`."""
         assert self.file is not None  # what no file holds cannot be copied by the guard
         target = folder / "copied.db"
-        try:
-            copy(self.file.path, target)
-        except sqlite3.Error as error:
-            raise StoreFileError(path=self.file.path, reason=error) from error
+        with _readable(self.file.path) as path:
+            copy(path, target)
         yield Secret(f"sqlite:///{target.absolute()}")
 
     def row_counts(self, url: Secret) -> Mapping[str, int]:
         """Return the rows of each table of a copy. Raises `StoreFileError`."""
-        with _read(url) as path:
+        with _readable(_path(url)) as path:
             return row_counts(path)
 
     def damage(self, url: Secret) -> str:
         """Say what is damaged in a copy; empty if it is sound."""
-        return damage_of(Path(url.reveal().partition(":///")[2]))
+        return damage_of(_path(url))
 
     def lost_rows(self, url: Secret) -> Callable[[], Mapping[str, int]]:
         """Return a question for later: how many rows each table of a copy has lost by then, others or not
         in their place. Both raise `StoreFileError`."""
-        with _read(url) as path:
+        with _readable(_path(url)) as path:
             kept = path.with_name("keys.db")
             keep_keys(path, kept)
 
         def lost() -> Mapping[str, int]:
-            with _read(url) as path:
+            with _readable(_path(url)) as path:
                 return lost_keys(path, kept)
 
         return lost
@@ -110,10 +108,8 @@ class SqliteStore(Store):
         """Raises `StoreFileError`."""
         file = self.file
         assert file is not None  # the configuration asks for such a URL
-        try:
-            copy(file.path, to)
-        except sqlite3.Error as error:
-            raise StoreFileError(path=file.path, reason=error) from error
+        with _readable(file.path) as path:
+            copy(path, to)
 
     def require_sound(self, release: Release) -> None:
         file = self.file
@@ -175,13 +171,16 @@ class PostgresqlStore(Store):
 
 
 @contextmanager
-def _read(url: Secret) -> Iterator[Path]:
-    """The file of a copy. Raises `StoreFileError`, where it cannot be read."""
-    path = Path(url.reveal().partition(":///")[2])
+def _readable(path: Path) -> Iterator[Path]:
+    """Raises `StoreFileError` for what SQLite finds wrong meanwhile."""
     try:
         yield path
     except sqlite3.Error as error:
         raise StoreFileError(path=path, reason=error) from error
+
+
+def _path(url: Secret) -> Path:
+    return Path(url.reveal().partition(":///")[2])
 
 
 KINDS: dict[StoreKind, type[Store]] = {store.kind: store for store in (Store, SqliteStore, PostgresqlStore)}
