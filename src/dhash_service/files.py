@@ -4,6 +4,7 @@ import base64
 import errno
 import os
 import stat
+import unicodedata
 from pathlib import Path
 
 from dhash_service.errors import BodyTooLargeError, UnreadableFileError
@@ -12,6 +13,13 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a full disk says."""
 
 _PIPES = ("/dev/fd/", "/proc/self/fd/")  # a shell's <(command)
+
+
+def printable(words: str) -> str:
+    """The words with U+FFFD in place of control characters and halves of characters."""
+    if words.isprintable():
+        return words
+    return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs") else each for each in words)
 
 
 def read_file(path: Path, limit: int) -> bytes:

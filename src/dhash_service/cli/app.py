@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 
@@ -93,15 +93,28 @@ def run() -> None:
     try:
         app()
     except DhashError as error:
-        report(error)
-        sys.exit(error.exit_code)
+        _end(error)
     except OSError as error:
         from dhash_service.files import NO_ROOM
 
+        if not _stands_somewhere():
+            _end(UnreadableFileError("The working directory is gone.", "Change to one that exists."))
         if error.errno not in NO_ROOM:
             raise
         # Python would try to write the rest once more as it ends, and end with 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        unwritable = UnwritableOutputError(f"{error.strerror}.")
-        report(unwritable)
-        sys.exit(unwritable.exit_code)
+        _end(UnwritableOutputError(f"{error.strerror}."))
+
+
+def _end(error: DhashError) -> NoReturn:
+    report(error)
+    sys.exit(error.exit_code)
+
+
+def _stands_somewhere() -> bool:
+    """False if the working directory was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click import format_filename
 
 from dhash_service.cli.app import AsJson, app, standard_input
 from dhash_service.facts import BankAction
+from dhash_service.files import printable
 
 if TYPE_CHECKING:
     from dhash_service.banks import BankMatcher, Imported
@@ -123,7 +123,7 @@ def add(
                 data = read_file(file, settings.max_body_bytes)
                 print_ = reader.fingerprint(data, algorithm)
             except DhashError as error:  # nothing is put into the bank
-                raise type(error)(f"{format_filename(file)}: {error.detail}", error.hint) from None
+                raise type(error)(f"{printable(str(file))}: {error.detail}", error.hint) from None
             for kind, value in (("dhash", print_.hex), ("sha256", hashlib.sha256(data).hexdigest())):
                 lines.append(json.dumps({"kind": kind, "value": value, "label": label, "severity": severity}))
         tell(banks.load(name, "\n".join(lines), removed=remove), as_json=as_json)

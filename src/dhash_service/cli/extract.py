@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click import format_filename
 
 from dhash_service.cli.app import Algorithm, app
+from dhash_service.files import printable
 
 if TYPE_CHECKING:
     from dhash_service.documents import Box, DocumentReader
@@ -71,12 +71,12 @@ def extract(
                 typer.echo(_as_json(path, found, place) if as_json else _as_text(path, found, place))
         except Exception as error:  # whatever it is, it is this file's
             failed = True
-            typer.echo(f"{format_filename(path)}: ", err=True, nl=False)
+            typer.echo(f"{printable(str(path))}: ", err=True, nl=False)
             report(as_error(error))
             continue
         if held.skipped and not as_json:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in held.skipped.items())
-            typer.echo(f"{format_filename(path)}: skipped {reasons}", err=True)
+            typer.echo(f"{printable(str(path))}: skipped {reasons}", err=True)
     if failed:
         raise typer.Exit(1)
 
@@ -162,6 +162,6 @@ def _as_text(path: Path, found: Found, saved: Path | None) -> str:
     if found.box is not None:
         left, bottom, right, top = found.box
         place = f", page {found.page} at {left:g},{bottom:g} to {right:g},{top:g}"
-    kept = "" if saved is None else f" → {format_filename(saved)}"
-    found_in = format_filename(path) + place + kept
+    kept = "" if saved is None else f" → {printable(str(saved))}"
+    found_in = printable(str(path)) + place + kept
     return f"{fingerprint.hex}  {fingerprint.quality:.2f}{reasons}  {shape}  {found_in}"

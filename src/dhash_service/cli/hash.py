@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
-from click import format_filename
 
 from dhash_service.cli.app import Algorithm, app, standard_input
+from dhash_service.files import printable
 
 if TYPE_CHECKING:
     from dhash_service.errors import DhashError
@@ -45,7 +45,7 @@ def hash(
     for path, found in _watched(_fingerprints(files, settings), len(files)):
         if isinstance(found, DhashError):
             failed = True
-            typer.echo(f"{format_filename(path)}: ", err=True, nl=False)
+            typer.echo(f"{printable(str(path))}: ", err=True, nl=False)
             report(found)
         elif as_json:
             line = json.dumps({**path_fields(path), **_facts(found)}, ensure_ascii=False)
@@ -53,7 +53,7 @@ def hash(
         else:
             shape = f"{found.width}×{found.height}"
             reasons = f" ({', '.join(found.reasons)})" if found.reasons else ""
-            typer.echo(f"{found.hex}  {found.quality:.2f}{reasons}  {shape}  {format_filename(path)}")
+            typer.echo(f"{found.hex}  {found.quality:.2f}{reasons}  {shape}  {printable(str(path))}")
     if failed:
         raise typer.Exit(1)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click import format_filename
 
 from dhash_service.cli.app import app
 from dhash_service.cli.collection import (
@@ -24,6 +23,7 @@ from dhash_service.cli.collection import (
     tell_of_documents,
 )
 from dhash_service.cli.remote import Url, asking, send_files
+from dhash_service.files import printable
 
 if TYPE_CHECKING:
     pass
@@ -105,7 +105,7 @@ def index(
                 standing = step.progress
                 if step.error:
                     console.print(
-                        f"{format_filename(step.path)}: {step.error}",
+                        f"{printable(str(step.path))}: {step.error}",
                         style="red",
                         highlight=False,
                         markup=False,
@@ -120,7 +120,7 @@ def index(
             steps.close()  # what was begun is committed
 
     for path, why in selection.unreadable:
-        typer.echo(f"{format_filename(path)}: {why}", err=True)
+        typer.echo(f"{printable(str(path))}: {why}", err=True)
     if as_json:
         left_out = {"left_out": selection.left_out, "suffixes": selection.suffixes}
         typer.echo(json.dumps({**asdict(standing), **left_out, "interrupted": interrupted}))

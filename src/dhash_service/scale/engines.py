@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -111,13 +112,13 @@ class DaskEngine:
     def run(self, call: Callable[[Task], T], tasks: Iterator[Task]) -> Iterator[tuple[Task, T | Exception]]:
         from distributed import as_completed
 
-        waiting: dict[str, Task] = {}
+        waiting: defaultdict[str, list[Task]] = defaultdict(list)  # files that are named twice share a key
         completed = as_completed(loop=self._client.loop, raise_errors=False)
         try:
             while True:
                 while len(waiting) < self._room() and (task := next(tasks, None)):
                     future = self._submit(call, task)
-                    waiting[future.key] = task
+                    waiting[future.key].append(task)
                     completed.add(future)
                     del future
                 if not waiting:
@@ -125,7 +126,9 @@ class DaskEngine:
                 self._wait(completed)
                 future = next(completed)
                 result = self._result(future)
-                task = waiting.pop(future.key)
+                task = waiting[future.key].pop()
+                if not waiting[future.key]:
+                    del waiting[future.key]
                 del future  # the scheduler forgets the result
                 yield task, result
         except (OSError, asyncio.CancelledError) as error:

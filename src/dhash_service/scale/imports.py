@@ -14,11 +14,12 @@ import pyarrow as arrow
 from dhash_service.banks import SHA256, BankMatcher, require_admitted
 from dhash_service.errors import PlaceError, RefusedByBankError, StoreAlgorithmError
 from dhash_service.facts import Algorithm, Fingerprint, Picture, Sha256, Source
+from dhash_service.files import printable
 from dhash_service.pictures.fingerprint import ALGORITHMS
 from dhash_service.scale.items import Item
 from dhash_service.scale.parts import SCHEMA, batches
 from dhash_service.store.loading import Load, Loaded
-from dhash_service.store.sightings import LONGEST_SOURCE, printable
+from dhash_service.store.sightings import LONGEST_SOURCE
 from dhash_service.store.store import Store
 
 MADE = "Give what `dhash index --out` wrote."

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from dhash_service.documents.extraction import FileRules
 from dhash_service.facts import Label
-from dhash_service.store.sightings import LONGEST_NAME, LONGEST_SOURCE, path_label, printable
+from dhash_service.files import printable
+from dhash_service.store.sightings import LONGEST_NAME, LONGEST_SOURCE, path_label
 
 PER_TASK = 256
 """Files of a task on average: some tenths of a second for small pictures, some 20 KB of Parquet."""

@@ -4,7 +4,6 @@ Sightings of an image that is out of search are kept and not shown.
 """
 
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -29,6 +28,7 @@ from sqlalchemy import (
 
 from dhash_service.errors import BadRequestError
 from dhash_service.facts import Algorithm, Image, Label, Lookup, Neighbour, Sha256, Sighting
+from dhash_service.files import printable
 from dhash_service.store.engine import reading
 from dhash_service.store.prompt import Driver, Prompt, glancing
 from dhash_service.store.repository import IMAGE, PAIRED, as_image, chunks
@@ -213,13 +213,6 @@ def path_label(path: Path, root: Path | None = None) -> Label:
 def last_part(path: str) -> str:
     """The last part of a path or URL, which serves as a name where none was given."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2][-LONGEST_NAME:]
-
-
-def printable(words: str) -> str:
-    """The words with U+FFFD in place of control characters and halves of characters."""
-    if words.isprintable():
-        return words
-    return "".join("\ufffd" if unicodedata.category(each) in ("Cc", "Cs") else each for each in words)
 
 
 def matching(filter: SightingFilter) -> Select[Any]:

@@ -64,6 +64,16 @@ def test_a_person_reads_hash_quality_reasons_size_and_path(folder: Path) -> None
     assert run.stdout == f"{0:016x}  0.00 (flat, low_entropy)  90×80  {folder / 'white.png'}\n"
 
 
+def test_a_name_forges_no_line_and_no_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a\nffffffffffffffff  1.00  \x1b[2Jb.png"
+    path.write_bytes(jpeg(320, 240))
+    (tmp_path / "\x1b[2Jbad.png").write_bytes(b"nothing")
+    run = dhash("hash", path, tmp_path / "\x1b[2Jbad.png")
+    assert len(run.stdout.splitlines()) == 1
+    assert "\x1b[2J" not in run.stdout + run.stderr
+    assert json.loads(dhash("hash", path, "--json").stdout)["path"] == str(path)
+
+
 def test_a_dash_is_standard_input_once() -> None:
     command = [sys.executable, "-m", "dhash_service", "hash", "--json"]
     run = subprocess.run([*command, "-"], input=jpeg(320, 240), capture_output=True, timeout=60)

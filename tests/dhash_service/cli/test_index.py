@@ -243,3 +243,15 @@ def test_what_has_not_changed_is_not_read_and_what_has_is(
         away = Tombstone(new_id(), Subject.IMAGE, str(image_id(digest)), True, "", "ada", "t", now)
         store.add_tombstone(away).result()
     assert run() == (0, 0, 1)  # it was taken down
+
+
+def test_a_working_directory_that_was_removed_is_said(tmp_path: Path, env: dict[str, str]) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    command = ["sh", "-c", script, "sh", gone, sys.executable, "-m", "dhash_service", "index", "."]
+    relative = {**os.environ, **env, "DHASH_STORE": "sqlite:///dhash.db"}
+    run = subprocess.run(command, env=relative, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert "The working directory is gone." in run.stderr
+    assert "Traceback" not in run.stderr

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,16 @@ def test_parts_of_a_place_that_is_suddenly_empty_stay(tmp_path: Path, pictures: 
         (first / "a.jpg").write_bytes(pictures[2])
         assert run(engine) == 2
     assert len(rows_at(out)) == 2
+
+
+@pytest.mark.system
+def test_tasks_that_are_alike_are_each_answered_by_a_cluster() -> None:
+    """Where files are named twice, as by `dhash index pictures pictures`."""
+    task, another = (Task((Item(name, 1, "1"),), rules()) for name in ("a.jpg", "b.jpg"))
+    with opened("dask", 1) as engine:
+        ended = list(engine.run(attrgetter("name"), iter([task, task, another, task])))
+    assert sorted(name for _, name in ended) == sorted([task.name] * 3 + [another.name])
+    assert [one.name for one, _ in ended] == [name for _, name in ended]
 
 
 def test_an_engine_of_another_name_is_refused() -> None:
