@@ -133,7 +133,8 @@ class Reviewing:
         done = self._store.leases.done_with(session.id, lookup, made.created_at)  # in the same commit
         await asyncio.wrap_future(done)
         decided = await asyncio.wrap_future(recorded)
-        await self._decide_alike(decided[0])
+        if decided[1] or not await self._service.read(lambda: self._store.verdicts.taken_back(id)):
+            await self._decide_alike(decided[0])  # sent again too: the first time may have ended half-way
         return decided
 
     async def _decide_alike(self, made: Decision) -> None:

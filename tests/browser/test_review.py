@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-from dhash_service.facts import Verdict
+from dhash_service.facts import Verdict, new_id
 from tests.browser.conftest import overflows
 from tests.browser.reviewkit import Desk, desk, lookup_shown, sign_in
 from tests.dhash_service.queues import fill
@@ -165,6 +165,36 @@ def test_an_answer_that_is_lost_makes_no_second_decision(tmp_path: Path, page: P
         page.keyboard.press("s")
         wait_for(page, lambda: lost >= 3 and pending(page) == 0)
         assert at.verdicts() == {UUID(lookup): ["same"]}
+
+
+def test_what_answers_in_the_services_place_takes_no_decision(tmp_path: Path, page: Page) -> None:
+    """A sign-in page of a company's proxy, say, which says 200 to all."""
+    with desk(tmp_path, 8) as at:
+        sign_in(page, at, at.token("rita"))
+        page.route(
+            "**/review/decisions",
+            lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>Sign in</h1>"),
+        )
+        lookup = lookup_shown(page)
+        page.keyboard.press("s")
+        expect(page.locator("#trouble")).to_contain_text("1 decision waits here to be sent")
+        page.unroute("**/review/decisions")
+        wait_for(page, lambda: pending(page) == 0)
+        assert at.verdicts() == {UUID(lookup): ["same"]}
+
+
+def test_a_page_sends_nothing_of_another_reviewer(tmp_path: Path, page: Page) -> None:
+    with desk(tmp_path, 8) as at:
+        sign_in(page, at, at.token("rita"))
+        lookup = lookup_shown(page)
+        kept = {"id": str(new_id()), "lookup": lookup, "verdict": "same", "note": ""}
+        keep = "(item) => localStorage.setItem(`dhash:outbox:rita:s:${item.body.id}`, JSON.stringify(item))"
+        page.evaluate(keep, {"kind": "decision", "body": kept})
+        page.reload()
+        assert lookup_shown(page) == lookup
+        page.keyboard.press("d")
+        wait_for(page, lambda: pending(page) == 1)  # the other reviewer's
+        assert at.verdicts() == {UUID(lookup): ["different"]}
 
 
 def test_two_reviewers_in_two_browsers_never_see_the_same_pair(tmp_path: Path, browser: Browser) -> None:

@@ -58,7 +58,12 @@ def test_blank_pictures_are_one_pair_and_are_decided_and_taken_back_together(ser
         assert service.store.queue.status().length == 1
         (judged,) = service.store.verdicts.about(lookups[5])
         assert (judged.decision.verdict, judged.decision.reviewer) == (Verdict.DIFFERENT, "ada")
+        assert service.store.verdicts.undoable("ada", 20) == [made.id]
         await reviewing.take_back(who, new_id(), made.id)
+        assert service.store.queue.status().length == 9
+        assert service.store.verdicts.undoable("ada", 20) == []
+        again = await reviewing.decide(who, made.id, lookups[0], Verdict.DIFFERENT, "all dark")
+        assert again == (made, False)  # its answer was lost, and it was taken back meanwhile
         assert service.store.queue.status().length == 9
 
     asyncio.run(work())

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, Select, func, select, tuple_
+from sqlalchemy import Column, Connection, Engine, Row, Select, func, select, tuple_
 
 from dhash_service.errors import ConflictError, NotFoundError
 from dhash_service.facts import Algorithm, Decision, Lookup, Verdict, Withdrawal
@@ -85,6 +85,11 @@ class Verdicts:
         with reading(self._engine) as connection:
             return found_decision(connection, id)
 
+    def taken_back(self, id: UUID) -> bool:
+        """True if somebody has taken this decision back."""
+        with reading(self._engine) as connection:
+            return bool(withdrawn(connection, [id]))
+
     def history(self, before: UUID | None = None, limit: int = 50, *, reviewer: str | None = None) -> History:
         """Decisions before a cursor (a decision's id), the newest first."""
         wanted = select(decisions).order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
@@ -130,12 +135,15 @@ class Verdicts:
 
     def times(self, reviewer: str, limit: int) -> list[datetime]:
         """The times of a reviewer's newest decisions, without those made along with another."""
-        wanted = select(decisions.c.created_at).where(
-            decisions.c.reviewer == reviewer, decisions.c.note.not_like(f"{WITH}%")
-        )
-        newest_first = wanted.order_by(decisions.c.created_at.desc(), decisions.c.id.desc())
         with reading(self._engine) as connection:
-            return list(connection.scalars(newest_first.limit(limit)))
+            return list(connection.scalars(_own(decisions.c.created_at, reviewer, limit)))
+
+    def undoable(self, reviewer: str, limit: int) -> list[UUID]:
+        """Those of a reviewer's newest decisions that stand, without those made along with another."""
+        with reading(self._engine) as connection:
+            newest = list(connection.scalars(_own(decisions.c.id, reviewer, limit)))
+            back = withdrawn(connection, newest)
+        return [id for id in newest if id not in back]
 
     def votes(self, since: datetime, limit: int) -> list[Vote]:
         """The newest decisions since then, without those made along with another."""
@@ -186,6 +194,12 @@ class Verdicts:
 
 
 WITH = "with decision "
+
+
+def _own(column: Column[Any], reviewer: str, limit: int) -> Select[Any]:
+    """A column of a reviewer's newest decisions, without those made along with another."""
+    wanted = select(column).where(decisions.c.reviewer == reviewer, decisions.c.note.not_like(f"{WITH}%"))
+    return wanted.order_by(decisions.c.created_at.desc(), decisions.c.id.desc()).limit(limit)
 
 
 def with_note(decision: UUID) -> str:

@@ -96,7 +96,7 @@ async def decide(
     members: Annotated[str, Form(max_length=40_000)],
     verdict: Annotated[Verdict, Form()],
     keep: Annotated[UUID | None, Form()] = None,
-    query: Annotated[str, Form(max_length=500)] = "",
+    query: Annotated[str, Form(max_length=4_000)] = "",  # the 255 characters of `within`, encoded
 ) -> Response:
     """Record a decision on a group; then the page again."""
     try:

@@ -93,7 +93,7 @@ async def page(request: Request, service: Running, visitor: Reader, asked: Asked
     else:
         pairs = await reviewing.browse(filter, None, FIRST)
     progress = await reviewing.progress(visitor.name, midnight(now), filter)
-    recent = await service.read(lambda: service.store.verdicts.history(limit=RECENT, reviewer=visitor.name))
+    undoable = await service.read(lambda: service.store.verdicts.undoable(visitor.name, RECENT))
     start = {
         "reviewer": visitor.name if visitor.may_decide else None,
         "csrf": visitor.csrf,
@@ -101,7 +101,7 @@ async def page(request: Request, service: Running, visitor: Reader, asked: Asked
         "lease_seconds": service.settings.lease_seconds,
         "pairs": await shown(service, pairs),
         "progress": progress_json(progress),
-        "recent": [str(each.decision.id) for each in reversed(recent.judged) if not each.withdrawal],
+        "recent": [str(id) for id in reversed(undoable)],
     }
     older, unsure = await service.read(lambda: counted(service.store.queue, now))
     return render(

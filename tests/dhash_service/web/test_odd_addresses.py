@@ -1,7 +1,9 @@
 """Addresses that nobody's browser makes up: each is answered, on either database, and none by a 500."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
+from dhash_service.facts import new_id
 from tests.dhash_service.web.browsing import Browsing
 from tests.dhash_service.web.conftest import Reviewed
 
@@ -32,3 +34,11 @@ def test_a_group_of_what_is_no_id_is_refused(alone: Callable[..., Browsing]) -> 
     browsing = alone("ursula")
     form = {"members": "a b", "verdict": "same", "csrf": browsing.csrf}
     assert browsing.client.post("/duplicates", data=form).status_code == 422
+
+
+def test_a_group_within_a_folder_of_a_long_name_is_decided(alone: Callable[..., Browsing]) -> None:
+    browsing = alone("uma")
+    within = {"within": "\N{CJK UNIFIED IDEOGRAPH-56FE}" * 255}
+    form = {"members": f"{new_id()} {new_id()}", "verdict": "same", "csrf": browsing.csrf}
+    answer = browsing.client.post("/duplicates", data=form | {"query": urlencode(within)})
+    assert "not a group of known pictures" in answer.text  # that is all that is wrong with it

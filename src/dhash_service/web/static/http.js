@@ -25,7 +25,10 @@ export async function ask(path, { method = "GET", body, csrf, seconds = 15, head
     throw new Problem(0, "No answer", "The service does not answer.", "It is tried again.");
   }
   const said = await answer.json().catch(() => null);
-  if (answer.ok) return said;
+  if (answer.ok && said !== null) return said;
+  if (answer.ok) { // a sign-in page that stands before the service, say: nobody has taken what was sent
+    throw new Problem(0, "No answer", "Something else answered for the service.", "It is tried again.");
+  }
   const wait = Number(answer.headers.get("Retry-After")) || undefined;
   throw new Problem(
     answer.status, said?.title ?? "It did not work", said?.detail ?? `The service answered ${answer.status}.`, said?.advice ?? "", wait, said?.type,

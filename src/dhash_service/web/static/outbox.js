@@ -7,6 +7,7 @@ const PATHS = { decision: "/review/decisions", withdrawal: "/review/withdrawals"
 const FIRST_WAIT = 400; // ms; doubled after each try in vain
 const LONGEST_WAIT = 15_000;
 const FORGED = "/problems/forged-request"; // the page is of another session than the browser
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const AGAIN = new Set([0, 408, 425, 429, 500, 502, 503, 504]);
 
 /** `state`: idle, sending, waiting (for the next try) or stopped (the session has ended). */
@@ -91,7 +92,7 @@ export class Outbox extends EventTarget {
   #stored() {
     try {
       return Object.keys(localStorage)
-        .filter((key) => key.startsWith(this.prefix))
+        .filter((key) => key.startsWith(this.prefix) && UUID.test(key.slice(this.prefix.length))) // not of `name:x`
         .sort()
         .map((key) => [key.slice(this.prefix.length), JSON.parse(localStorage.getItem(key))]);
     } catch {
