@@ -17,8 +17,10 @@ import psutil
 import pytest
 import yaml
 
+from guarded_rollout.clock import SystemClock
 from guarded_rollout.errors import BuildError
 from guarded_rollout.fleet.artifact import prepare
+from guarded_rollout.fleet.fleet import Fleet
 from guarded_rollout.fleet.hosts import (
     HostState,
     described,
@@ -27,7 +29,7 @@ from guarded_rollout.fleet.hosts import (
     one_release,
     to_take_back,
 )
-from guarded_rollout.fleet.play import COLLECTION, variables_of_ansible
+from guarded_rollout.fleet.play import COLLECTION, LITERAL, literal, variables_of_ansible
 from guarded_rollout.journal.model import Rollout, StepOutcome, StepRun
 from tests.guarded_rollout.advicekit import production, written
 from tests.guarded_rollout.sandbox import ROOT, wait_until
@@ -273,3 +275,37 @@ def test_an_empty_source_is_no_checkout(tmp_path: Path) -> None:
     """`--from "$WHEEL"` where that is not set must not reach every host."""
     with pytest.raises(BuildError, match="an empty --from"):
         prepare("", production(tmp_path), tmp_path)
+
+
+def test_a_wheel_that_was_kept_is_rolled_out_again(tmp_path: Path) -> None:
+    wheel = tmp_path / "app-1-py3-none-any.whl"
+    wheel.write_bytes(b"a wheel")
+    (tmp_path / "requirements.txt").write_text("a lock")
+    kept = prepare(str(wheel), production(tmp_path), tmp_path / "hosts.fleet")
+    assert prepare(kept.wheel, production(tmp_path), tmp_path / "hosts.fleet") == kept
+    assert Path(kept.wheel).read_bytes() == b"a wheel"
+
+
+@pytest.mark.parametrize(
+    ("inventory", "record"),
+    [
+        ("hosts.yml", "hosts.fleet"),
+        ("hosts", "hosts.fleet"),
+        ("hosts.eu", "hosts.eu.fleet"),
+        ("hosts.us", "hosts.us.fleet"),
+    ],
+)
+def test_each_inventory_has_a_record_of_its_own(tmp_path: Path, inventory: str, record: str) -> None:
+    made = Fleet(tmp_path / inventory, "production", SystemClock(), print, "anna")
+    assert made.folder == tmp_path / record
+
+
+def test_texts_of_ours_are_no_templates() -> None:
+    given = {"why": "{{ 1 }}", "before": {"h1": "a", "h2": None}, "hosts": ["h1"], "seconds": 3, "on": True}
+    assert literal(given) == {
+        "why": {LITERAL: "{{ 1 }}"},
+        "before": {"h1": {LITERAL: "a"}, "h2": None},
+        "hosts": [{LITERAL: "h1"}],
+        "seconds": 3,
+        "on": True,
+    }

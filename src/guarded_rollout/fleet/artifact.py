@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +51,9 @@ def prepare(source: str | None, environment: Environment, folder: Path) -> Artif
                 raise BuildError(source=str(tree), problem=f"{file} is missing")
         kept = folder / "artifacts" / f"{sha256(wheel)[:12]}-{sha256(lock)[:12]}"
         kept.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(wheel, kept / wheel.name)
-        shutil.copyfile(lock, kept / REQUIREMENTS)
+        for file, name in ((wheel, wheel.name), (lock, REQUIREMENTS)):
+            with suppress(shutil.SameFileError):  # one that was kept is rolled out again
+                shutil.copyfile(file, kept / name)
         name = f"{wheel.name} ({sha256(wheel)[:12]})"
         return Artifact(name, str(kept / wheel.name), str(kept / REQUIREMENTS))
 

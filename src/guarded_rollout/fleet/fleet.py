@@ -21,12 +21,14 @@ from guarded_rollout.errors import (
 )
 from guarded_rollout.fleet.artifact import Artifact
 from guarded_rollout.fleet.hosts import HostState, described, not_ready, one_release, to_take_back
-from guarded_rollout.fleet.play import Event, run
+from guarded_rollout.fleet.play import Event, literal, run
 from guarded_rollout.journal.model import UNDOING, Rollout, RolloutOutcome, StepOutcome
 from guarded_rollout.journal.store import Journal
 from guarded_rollout.lock import acquire
 
 UP = "fleet up"
+FORMATS = (".yml", ".yaml", ".json", ".ini", ".toml", ".py")
+"""Endings of inventories that say how they are written; `hosts.eu` and `hosts.us` are two fleets."""
 SHOWN = {
     "Install what it needs, as locked": "installing what the guard needs",
     "Install it": "installing the guard",
@@ -38,6 +40,9 @@ SHOWN = {
     "Contract": "contracting the schema",
 }
 """The tasks that take their time, and what is said of a host when one begins."""
+
+
+GONE = "it is not in the inventory any more"
 
 
 @dataclass(slots=True)
@@ -74,7 +79,8 @@ class Fleet:
     @property
     def folder(self) -> Path:
         """The record's place: beside the inventory, whether that is a file or a folder."""
-        return self.inventory.with_suffix(".fleet")
+        name = self.inventory.stem if self.inventory.suffix in FORMATS else self.inventory.name
+        return self.inventory.with_name(f"{name}.fleet")
 
     @property
     def _group(self) -> str:
@@ -205,7 +211,7 @@ class Fleet:
         before = rollout.plan["before"]
         if rollout.note(UNDOING) is None:
             journal.note(rollout.id, UNDOING, cause=why)
-        touched = to_take_back(rollout, self.status(), before)
+        touched = to_take_back(rollout, self._hosts(before), before)
         if not touched:
             journal.end(rollout.id, RolloutOutcome.ROLLED_BACK, why)
             return
@@ -215,12 +221,20 @@ class Fleet:
         if told.code == 0 and not told.left and set(touched) <= set(told.back):
             journal.end(rollout.id, RolloutOutcome.ROLLED_BACK, why)
             return
-        raise FleetMixedError(hosts=described(self.status()), reason=told.reason)
+        hosts = self._hosts(before)
+        lost = " ".join(f"{host.name}: {host.problem}." for host in hosts if host.problem)
+        raise FleetMixedError(hosts=described(hosts), reason=told.reason or lost)
+
+    def _hosts(self, before: Mapping[str, str | None]) -> list[HostState]:
+        """Ask every host; those that the rollout began with and that the inventory lost are there, too."""
+        hosts = self.status()
+        there = {host.name for host in hosts}
+        return hosts + [HostState(name, problem=GONE) for name in before if name not in there]
 
     def _conclude(self, journal: Journal, rollout: UUID, told: Told) -> None:
         """End a rollout whose play has failed, if nothing of it is left; raise what to know."""
-        hosts = self.status()
         before = journal.rollout(rollout).plan["before"]
+        hosts = self._hosts(before)
         if not told.failed and not told.unreachable:  # Ansible itself: no host was touched by that
             reason = told.words or "Ansible ended without a reason"
             if not to_take_back(journal.rollout(rollout), hosts, before):
@@ -234,12 +248,8 @@ class Fleet:
     def _play(
         self, playbook: str, variables: Mapping[str, object], record: tuple[Journal, UUID] | None = None
     ) -> Told:
-        given = {
-            "rollout_environment": self.environment,
-            "rollout_operator": self.operator,
-            **self.variables,
-            **variables,
-        }
+        own = {"rollout_environment": self.environment, "rollout_operator": self.operator}
+        given = {**literal(own), **self.variables, **literal(variables)}
         told = Told()
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{self.environment}-{playbook.removesuffix('.yml')}.log").open("w") as log:

@@ -23,17 +23,20 @@ class HostState:
 
     @classmethod
     def of_status(cls, name: str, status: Mapping[str, Any]) -> Self:
-        """Read what `rollout status --json` says."""
-        candidate, rollout = status["candidate"], status["rollout"] or {}
-        shares = {slot["release"]: int(slot["percent"]) for slot in status["slots"]}
-        return cls(
-            name=name,
-            serving=status["serving"],
-            source=rollout.get("source"),
-            candidate=candidate,
-            percent=shares.get(candidate, 0) if candidate else 0,
-            phase=str(status["phase"]),
-        )
+        """Read what `rollout status --json` says; what is none of that is a problem of the host."""
+        try:
+            candidate, rollout = status["candidate"], status["rollout"] or {}
+            shares = {slot["release"]: int(slot["percent"]) for slot in status["slots"]}
+            return cls(
+                name=name,
+                serving=status["serving"],
+                source=rollout.get("source"),
+                candidate=candidate,
+                percent=shares.get(candidate, 0) if candidate else 0,
+                phase=str(status["phase"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return cls(name, problem=f"its status is none that this version reads: {error!r}")
 
     @property
     def settled(self) -> str | None:

@@ -19,6 +19,22 @@ COLLECTION = Path(__file__).with_name("collection")
 PR_SET_PDEATHSIG = 1
 Event = dict[str, Any]
 """What the callback plugin tells: `event`, mostly `host`, and what belongs to it."""
+LITERAL = "__ansible_unsafe"
+"""Ansible's mark, in JSON, of text that is no template."""
+
+
+def literal(value: Any) -> Any:
+    """Return a variable of a play with every text in it marked as one: hosts' words and operators' reasons
+    would run as templates on the controller."""
+    match value:
+        case str():
+            return {LITERAL: value}
+        case Mapping():
+            return {name: literal(one) for name, one in value.items()}
+        case list() | tuple():
+            return [literal(one) for one in value]
+        case _:
+            return value
 
 
 def ansible() -> str:
