@@ -27,9 +27,20 @@ def standing(folder: Path) -> tuple[Site, Release]:
     site.prepare()
     release = site.build(None)
     site.slots.assign(site.traffic.serving(), release)
+    loosen(release)
+    return site, release
+
+
+def loosen(release: Release) -> None:
+    """Let its folder be changed, which nobody may."""
     release.folder.chmod(0o755)
     (release.folder / "RELEASE.json").chmod(0o644)
-    return site, release
+
+
+def forget_copies(site: Site) -> None:
+    """As in an environment of an older version, or where somebody cleared that as well."""
+    for copy in (site.environment.root / "slots").glob("*.json"):
+        copy.unlink()
 
 
 def torn(release: Release) -> None:
@@ -48,9 +59,30 @@ def away(release: Release) -> None:
     shutil.move(release.folder, release.folder.with_name(".away"))
 
 
+@pytest.mark.parametrize("damage", [torn, empty, gone])
+def test_it_is_put_back(tmp_path: Path, damage: Callable[[Release], None]) -> None:
+    site, release = standing(tmp_path)
+    for ask in (site.serving, lambda: site.release(release.id)):
+        damage(release)
+        assert ask() == release
+        assert Release.load(release.folder) == release
+        assert release.folder.stat().st_mode & 0o777 == 0o555
+        loosen(release)
+
+
+def test_another_releases_copy_is_not_put_back(tmp_path: Path) -> None:
+    site, release = standing(tmp_path)
+    torn(release)
+    copy = site.environment.root / "slots" / f"{site.traffic.serving()}.json"
+    copy.write_text(copy.read_text().replace(release.id, "another"))
+    with pytest.raises(ServingUnknownError, match=release.id):
+        site.serving()
+
+
 @pytest.mark.parametrize("damage", [torn, empty, gone, away])
 def test_it_is_no_first_deployment(tmp_path: Path, damage: Callable[[Release], None]) -> None:
     site, release = standing(tmp_path)
+    forget_copies(site)
     damage(release)
     (tmp_path / "src" / "program.py").write_text("print('another')\n")
     with pytest.raises(ServingUnknownError, match=release.id):
@@ -68,6 +100,7 @@ def test_it_is_no_first_deployment(tmp_path: Path, damage: Callable[[Release], N
 
 def test_status_and_preflight_say_so_and_go_on(tmp_path: Path) -> None:
     site, release = standing(tmp_path)
+    forget_copies(site)
     torn(release)
     with contextlib.chdir(tmp_path):
         code, said = rollout("status")
@@ -81,6 +114,7 @@ def test_status_and_preflight_say_so_and_go_on(tmp_path: Path) -> None:
 
 def test_building_it_again_asks_for_its_folder(tmp_path: Path) -> None:
     site, release = standing(tmp_path)
+    forget_copies(site)
     gone(release)
     with contextlib.chdir(tmp_path):
         code, said = rollout("deploy")

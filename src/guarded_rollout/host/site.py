@@ -190,7 +190,10 @@ class Site:
         return release
 
     def release(self, identity: str) -> Release:
-        return Release.load(self.environment.releases / identity)
+        """Return a release by its id. Raises `UnknownReleaseError`, `ReleaseDamagedError`."""
+        slot = self.slots.find(identity)
+        standing = self.slots.require(slot) if slot else None
+        return standing or Release.load(self.environment.releases / identity)
 
     def build(self, spec: str | None, folder: Path | None = None) -> Release:
         """Build a release from the configured source, or from this one, unless it is built already.
