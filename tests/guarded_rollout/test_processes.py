@@ -12,7 +12,7 @@ import pytest
 from guarded_rollout.config.environments import load
 from guarded_rollout.errors import ProcessError, SocketPathTooLongError
 from guarded_rollout.host import launcher
-from guarded_rollout.host.processes import Spec
+from guarded_rollout.host.processes import Processes, Spec
 from guarded_rollout.host.site import Site
 from tests.guarded_rollout.sandbox import wait_until
 
@@ -69,6 +69,31 @@ def test_a_killed_supervisor_costs_nothing_and_makes_no_duplicate(sandbox):
     wait_until(lambda: sandbox.pids().get("blue", pid) != pid, what="a new one after the adopted one")
     processes.stop("blue")
     assert sandbox.pids() == {}
+
+
+def test_a_supervisor_that_dies_while_it_is_asked_is_started_again(sandbox):
+    class Deadly(Processes):
+        """Its supervisor is killed right after it has said that it is up, once."""
+
+        killed = False
+
+        def up(self) -> bool:
+            answer = super().up()
+            if answer and not self.killed:
+                self.killed = True
+                supervisor = psutil.Process(sandbox.supervisor_pid())
+                supervisor.kill()
+                wait_until(lambda: not super(Deadly, self).up())
+            return answer
+
+    sandbox.site.processes.start("blue", spec())
+    pid, before = running(sandbox), sandbox.supervisor_pid()
+    processes = Deadly(sandbox.site.environment)
+    processes.ensure()
+    assert processes.killed
+    assert sandbox.supervisor_pid() != before
+    wait_until(lambda: processes.state("blue").running)
+    assert running(sandbox) == pid, "what ran is adopted"
 
 
 def test_stopping_reaches_an_adopted_process_even_one_that_ignores_sigterm(sandbox):

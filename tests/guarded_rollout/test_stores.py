@@ -17,6 +17,7 @@ from guarded_rollout.checks.safeguards import shipped
 from guarded_rollout.config.environments import parse
 from guarded_rollout.errors import StoreProgramError
 from guarded_rollout.host.postgresql import LogShipping, PostgresqlDatabase
+from guarded_rollout.host.release import make_writable, short
 from guarded_rollout.operations.premerge import _scratch_store
 from guarded_rollout.secret import Secret
 from tests.dhash_service.store.databases import fresh_database, postgres_server
@@ -484,19 +485,34 @@ def test_a_candidate_that_nobody_can_read_is_taken_back_all_the_same() -> None:
         first = notes.site.serving()
         assert first is not None
         candidate = notes.deploy("2").release
-        candidate.folder.chmod(0o755)
-        (candidate.folder / "RELEASE.json").unlink()
+        make_writable(candidate.folder)
+        shutil.rmtree(candidate.folder)
         told = notes.rollout("abort", "--dry-run")
         assert told.returncode == 0, told.stderr
         assert "all of the traffic" in told.stdout
         told = notes.rollout("abort", "--why", "it is broken")
         assert told.returncode == 0, told.stderr
-        assert "RELEASE.json is gone" in told.stdout
+        assert f"There is no release {short(candidate.id)!r}" in told.stdout
         assert notes.get()["release"] == first.id
         assert set(notes.pids()) & {"blue", "green"} == {notes.site.slots.find(first.id)}
         with notes.engine() as engine:
             assert engine.journal.open_rollout("production") is None
         notes.deploy("3")
+
+
+@pytest.mark.system
+def test_releases_that_lost_their_descriptions_in_the_window_are_returned_to() -> None:
+    with deployed("none") as notes:
+        first = notes.site.serving()
+        assert first is not None
+        candidate = notes.deploy("2").release
+        for release in (first, candidate):
+            release.folder.chmod(0o755)
+            (release.folder / "RELEASE.json").unlink()
+        told = notes.rollout("abort", "--why", "it is broken")
+        assert told.returncode == 0, told.stderr
+        assert notes.get()["release"] == first.id
+        assert (first.folder / "RELEASE.json").exists()
 
 
 @pytest.mark.system

@@ -85,7 +85,18 @@ class Processes:
             return False
 
     def ensure(self) -> None:
-        """Start supervisord if it does not run, and every wanted program that does not."""
+        """Start supervisord if it does not run, and every wanted program that does not.
+
+        One that dies while it is asked is started again.
+        """
+        try:
+            self._ensure()
+        except SupervisorError:
+            if self.up():
+                raise
+            self._ensure()
+
+    def _ensure(self) -> None:
         if not self.up():
             self._start_supervisor()
         states = self.states()
