@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from dhash_service import logs
+from dhash_service.allocator import share_one_arena
 from dhash_service.api import banks, document, duplicates, operations, problems, review, search, submit
 from dhash_service.api.direct import Direct
 from dhash_service.api.limits import Limits
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level, settings.release)
+        share_one_arena()
         if settings.processes > 1:
             threading.Thread(target=end_with_parent, args=(settings.drain_seconds,), daemon=True).start()
         service = await asyncio.to_thread(lambda: Service(settings, metrics).start())
