@@ -109,7 +109,8 @@ def tell(
 ) -> int:
     """Print what was seen; 1 if something grew, or a request or a rollout failed."""
     trends = [trend(program, seen, exchanged) for program, seen in readings.items()]
-    allowed = {"service": counts["new"] * INDEX_BYTES}
+    index = counts["new"] * INDEX_BYTES  # what stands by follows the store, too
+    allowed = {"service": index, "stand-by": index}
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     print(f"{minutes:g} minutes: {said}")
     for one in trends:
