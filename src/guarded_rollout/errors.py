@@ -47,6 +47,14 @@ def all_errors(base: type[RolloutError] = RolloutError) -> Iterator[type[Rollout
         yield from all_errors(child)
 
 
+# ---- what was installed
+
+
+class NotInstalledError(RolloutError):
+    message = "`rollout` needs {module}, which is not installed beside it."
+    advice = "Install this distribution with its extra `rollout`: `pip install 'mobius-dhash[rollout]'`."
+
+
 # ---- what was asked
 
 

@@ -78,6 +78,7 @@ WITHOUT: dict[type[RolloutError], str] = {
     errors.NoImageError: "it tells how to go on without one",
     errors.NoReleaseError: MACHINE,
     errors.NoStreamError: "it needs litestream: test_stream.py",
+    errors.NotInstalledError: "it needs an index: test_usage.py",
     errors.NotHealthyError: TOLD,
     errors.NothingToJudgeError: TOLD,
     errors.OperatorCommandError: MACHINE,

@@ -151,6 +151,16 @@ def test_a_program_that_ends_at_once_is_named_with_its_last_words(sandbox):
         wait_until(lambda: processes.require_running("blue") is None, seconds=5)
 
 
+def test_its_last_words_are_those_of_this_start(sandbox):
+    processes = sandbox.site.processes
+    for _ in range(2):
+        processes.start("blue", spec("raise SystemExit('no such table: image')"))
+        wait_until(lambda: "image" in processes.last_words("blue"))
+        processes.stop("blue")
+    assert processes.log_path("blue").read_text().count("no such table") > 1
+    assert processes.last_words("blue") == "no such table: image"
+
+
 def test_variables_stand_in_a_file_that_only_we_may_read(sandbox):
     processes = sandbox.site.processes
     processes.start("blue", Spec([sys.executable, "-c", PATIENT], {"PASSWORD": "100%; \"x\" 'y'"}, "/tmp", 1))

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -151,3 +153,18 @@ def test_help_turns_no_word_between_colons_into_a_picture(
     assert not [
         mark for mark in shown if unicodedata.category(mark) == "So" and not "\u2500" <= mark <= "\u257f"
     ]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_guard_without_its_packages_says_what_to_install(options: list[str]) -> None:
+    """As `pip install .` leaves it: of a service alone, without the extra `rollout`."""
+    unfound = "import sys\nsys.modules['isal'] = None\nfrom guarded_rollout.cli import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", unfound, "verify", "none.zip", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("`rollout` needs isal, which is not installed beside it.\n  Install ")
+    assert not options or json.loads(done.stdout)["error"] == "not-installed"

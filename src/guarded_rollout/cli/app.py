@@ -1,6 +1,7 @@
 """The command line: a Typer application that imports a command when it is called, and the shared options."""
 
 import gc
+import json
 import sys
 from collections import UserDict
 from collections.abc import Iterator
@@ -136,6 +137,19 @@ def run() -> None:
         sys.exit(_explain(error))
     except typer.Abort:
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        sys.exit(_tell_missing(error.name))
+
+
+def _tell_missing(module: str | None) -> int:
+    """Say what has to be installed; returns the exit code."""
+    from guarded_rollout.errors import NotInstalledError
+
+    error = NotInstalledError(module=module)
+    if "--json" in sys.argv:
+        typer.echo(json.dumps(error.as_json()))
+    typer.echo(f"{error.sentence}\n  {error.hint}", err=True)
+    return error.exit_code
 
 
 def _explain(error: Any) -> int:

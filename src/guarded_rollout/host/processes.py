@@ -14,6 +14,7 @@ import sys
 import time
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Processes:
         self._socket = environment.run / "sv"
         self._pidfile = self._folder / "supervisord.pid"
         self.log = environment.service_logs / "supervisord.log"
+        self._said: dict[str, int] = {}  # bytes that a log had when its program was started from here
 
     # ---- the supervisor itself
 
@@ -134,6 +136,7 @@ class Processes:
         path = self.spec_path(name)
         if not path.exists() or json.loads(path.read_text()) != json.loads(content):
             self.stop(name)
+            self._said[name] = self._log_bytes(name)
             write_atomic(path, content, mode=0o600)  # variables may hold a password
         self.ensure()
 
@@ -197,16 +200,23 @@ class Processes:
         return self._environment.service_logs / f"{name}.log"
 
     def last_words(self, name: str) -> str:
-        """The end of what a program printed, for an error that names the cause."""
+        """The end of what a program printed since it was started, for an error that names the cause."""
+        size = self._log_bytes(name)
+        before = self._said.get(name, 0)
         try:
             with self.log_path(name).open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+                file.seek(max(0, size - 4096, before if before <= size else 0))
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
         return " / ".join(line.strip() for line in text.splitlines()[-3:] if line.strip())
 
     # ---- inside
+
+    def _log_bytes(self, name: str) -> int:
+        with suppress(FileNotFoundError):
+            return self.log_path(name).stat().st_size
+        return 0
 
     def require_short_paths(self) -> None:
         """Raise `SocketPathTooLongError` if a socket of this environment could not be bound."""
