@@ -23,7 +23,7 @@ from chaos.faults.base import Incident, Scene, carry_out
 from chaos.inspection import Subject
 from chaos.observer import Observer
 from chaos.operating import Operator
-from chaos.plan import Action, Plan, Story, Target
+from chaos.plan import Action, Plan, Story, Target, Variant
 from chaos.receiver import Receiver, receiving
 from chaos.report import Verdict
 from chaos.stack import Stack, slowness, wait_until
@@ -188,7 +188,9 @@ class Run:
         verdict.violations += [found for look in looks for found in look]
         with suppress(OSError, EOFError):
             verdict.violations += asyncio.run(inspection.read_back(stack.port, self._sample(entries)))
-        verdict.violations += inspection.leftovers(subject)
+        verdict.violations += inspection.leftovers(
+            subject, killed=self.plan.variant is Variant.IGNORES_SIGTERM
+        )
         verdict.violations += self.eraser.hurt
         verdict.violations += inspection.events(subject)
         verdict.violations += inspection.commands(subject)

@@ -190,8 +190,10 @@ SPOILS: Mapping[Variant, Change] = {
         "cli/serve.py",
         (
             "    import uvicorn\n",
-            "    import signal\n\n    import uvicorn\n    import uvicorn.server\n\n"
-            "    uvicorn.server.HANDLED_SIGNALS = ()\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
+            "    import signal\n\n    import uvicorn\n    import uvicorn.server\n"
+            "    import uvicorn.supervisors.multiprocess\n\n"
+            "    uvicorn.server.HANDLED_SIGNALS = ()\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "    del uvicorn.supervisors.multiprocess.SIGNALS[signal.SIGTERM]\n",  # of several processes
         ),
     ),
     Variant.CHECK_FAILS: replaced(
