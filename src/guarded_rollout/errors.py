@@ -52,7 +52,7 @@ def all_errors(base: type[RolloutError] = RolloutError) -> Iterator[type[Rollout
 
 class NotInstalledError(RolloutError):
     message = "`rollout` needs {module}, which is not installed beside it."
-    advice = "Install this distribution with its extra `rollout`: `pip install 'mobius-dhash[rollout]'`."
+    advice = "Install this distribution with its extra `rollout`."
 
 
 # ---- what was asked
