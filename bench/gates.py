@@ -187,6 +187,7 @@ def reported(at: float) -> Iterator[Sample]:
     yield Sample(Source.PROBE, at)
     yield Sample(Source.PROBE, at, path="/metrics")
     yield Sample(Source.STALL, at, gauges={"unanswered_seconds": 0.0})
+    yield Sample(Source.CRASHES, at, gauges={"crashes": 0.0})
     yield Sample(Source.WRITES, at, gauges={"lost_writes": 0.0})
     for side in SIDES:
         yield Sample(Source.CHECKS, at, side)

@@ -58,6 +58,15 @@ GATES: dict[str, Any] = {
         "actions": ["alert", "auto_rollback"],
         "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
     },
+    "server_crashes": {
+        "kind": "gauge",
+        "source": "crashes",
+        "metric": "crashes",
+        "unit": "crashes",
+        "threshold": {"max_value": 2, "alert_value": 0, "check_interval_seconds": 0.5},
+        "actions": ["alert", "auto_rollback"],
+        "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
+    },
     "different_answers": {
         "kind": "ratio",
         "source": "answers",

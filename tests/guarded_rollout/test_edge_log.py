@@ -104,6 +104,12 @@ def test_a_request_that_the_other_slot_answered_is_held_against_the_first(writte
     assert written.counted("green") == {"passed_on_total": 1}
 
 
+def test_a_request_that_had_to_be_asked_again_is_held_against_the_first_whoever_answered(written):
+    written.add(line(retries=1), line(by="blue", retries=2), line(slot="blue"))
+    assert written.counted() == {"requests_total": 1, "passed_on_total": 1, "asked_again_total": 2}
+    assert written.counted("blue") == {"requests_total": 2}
+
+
 def test_each_route_is_counted_by_itself_and_there_from_the_beginning(written):
     assert written.of().counters['failed_total{route="/pictures/{id}"}'] == 0
     written.add(line(uri="/pictures/1", status=500), line(uri="/pictures/2"), line(uri="/other/1"))

@@ -1,6 +1,7 @@
 """The gates as Prometheus rules: the limits, windows and severities of the gates file."""
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -319,6 +320,11 @@ OWN: dict[str, Any] = {
         "metric": "queue-depth",
         "threshold": {"max_value": 3, "check_interval_seconds": 30},
     },
+    "length": {
+        "kind": "gauge",
+        "metric": "queue_length",
+        "threshold": {"max_value": 3, "alert_value": 1, "check_interval_seconds": 30},
+    },
     "replica": {
         "kind": "consecutive",
         "path": "/health/replica",
@@ -344,7 +350,8 @@ def test_own_gates_become_rules_or_a_line_that_says_why_not(tmp_path: Path) -> N
     path = rule_file(OWN, tmp_path)
     promtool("check", "rules", path)
     made = {rule["labels"]["gate"] for rule in yaml.safe_load(path.read_text())["groups"][0]["rules"]}
-    assert {"upstream", "slow_clients", "teapots"} <= made
+    assert {"upstream", "slow_clients", "teapots", "length"} <= made
+    assert re.search(r"queue_length\S*\) > 1$", path.read_text(), re.MULTILINE), "from where it alerts on"
     assert made.isdisjoint({"rejected_share", "depth", "replica", "off"})
     for name, why in (
         ("rejected_share", "sequential"),

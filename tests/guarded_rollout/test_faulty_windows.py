@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from dhash_service.checks.drawing import picture
+from tests.dhash_service.store.databases import fresh_database, postgres_server
 from tests.guarded_rollout.gatekit import SHIPPED
 from tests.guarded_rollout.rolloutkit import last
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
@@ -106,6 +107,13 @@ class Faulty:
     within: float
 
 
+CRASHES = """
+if public and self.number % 25 == 0:
+    import os
+    os._exit(9)
+"""
+
+
 WINDOWS = [
     Faulty("E1 confirms writes that it does not store", answering(LOSES), "lost_writes", 60),
     Faulty("E4 cuts a fifth of its answers", answering(CUTS), "cut_answers", 60),
@@ -164,6 +172,10 @@ def freeze(dhash: Sandbox, slot: str) -> None:
 @pytest.mark.parametrize("fault", WINDOWS, ids=lambda fault: fault.name.split()[0])
 def test_a_release_that_looks_good_before_traffic_is_taken_back_in_its_window(dhash, fault):
     shutil.copy(SHIPPED, dhash.folder / "quality-gates-config.json")
+    is_taken_back(dhash, fault)
+
+
+def is_taken_back(dhash: Sandbox, fault: Faulty) -> None:
     serving, before = dhash.served_by(), len(said(dhash, "TRIGGERING AUTO-ROLLBACK"))
     if fault.spoil:
         fault.spoil(dhash)
@@ -200,3 +212,21 @@ def test_a_release_that_looks_good_before_traffic_is_taken_back_in_its_window(dh
     assert re.search(rf"{fault.gate}: .*\d", trigger), trigger
     assert seconds <= fault.within
     assert last(dhash).outcome is not None
+
+
+def test_a_release_whose_server_processes_are_replaced_when_they_crash_is_taken_back():
+    """Their parent begins others and the proxy asks again: no client notices.
+
+    Where so many ask, `failed_requests` is quicker, for what the other release answers meanwhile.
+    """
+    gates = json.loads(SHIPPED.read_text())
+    del gates["environments"]["production"]["quality_gates"]["failed_requests"]
+    with postgres_server(durable=False) as server, fresh_database(server) as url:
+        dhash = Sandbox(None)
+        try:
+            dhash.configure(more=f"store = {json.dumps(url)}\nworkers = 2")
+            (dhash.folder / "quality-gates-config.json").write_text(json.dumps(gates))
+            dhash.deploy()
+            is_taken_back(dhash, Faulty("crashes", answering(CRASHES), "server_crashes", 60))
+        finally:
+            dhash.close()

@@ -87,9 +87,9 @@ def test_the_guides_gates_are_shipped_first_and_others_say_that_they_are_beyond_
     assert names["production"][6] == "client_error_rate"
     gates = dict(shipped("production").quality_gates.enabled())
     ours: list[Any] = [gates[one] for one in names["production"][7:]]
-    sources = {"edge", "system", "answers", "stall", "writes", "checks", "probe"}
+    sources = {"edge", "system", "answers", "stall", "crashes", "writes", "checks", "probe"}
     assert {one.source for one in ours} == sources
-    assert len(ours) == 18
+    assert len(ours) == 19
     assert len(names["staging"]) == 4
     assert names["development"] == ["health"]
 

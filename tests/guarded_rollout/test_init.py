@@ -135,7 +135,7 @@ def test_files_that_make_no_sense_are_no_traceback(tmp_path: Path, name: str, co
 
 
 @pytest.mark.parametrize("files", [WHEEL, NODE, SCRIPT], ids=["wheel", "node", "script"])
-def test_what_is_written_can_be_loaded_and_its_gates_need_the_proxy_alone(
+def test_what_is_written_can_be_loaded_and_its_gates_need_no_word_of_its_own(
     tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql:///orders")
@@ -147,7 +147,7 @@ def test_what_is_written_can_be_loaded_and_its_gates_need_the_proxy_alone(
     assert list(project.environments) == ["production"]
     watched = gates.load(tmp_path / "quality-gates-config.json").environment("production")
     sources = {gate.source for _, gate in watched.quality_gates.enabled()}
-    assert sources <= {Source.PROBE, Source.PROXY, Source.EDGE}
+    assert sources <= {Source.PROBE, Source.PROXY, Source.EDGE, Source.CRASHES}
     assert watched.auto_rollback.enabled
 
 

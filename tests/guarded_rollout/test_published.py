@@ -78,6 +78,12 @@ def test_a_name_that_is_not_published_is_named_with_the_near_ones() -> None:
     assert list(doubts(config, ())) == []  # nothing serves: nothing is known
 
 
+def test_what_no_service_publishes_is_not_looked_for_there() -> None:
+    threshold = {"max_value": 2, "check_interval_seconds": 2}
+    crashes = {"kind": "gauge", "source": "crashes", "metric": "crashes", "threshold": threshold}
+    assert list(doubts(configured(server_crashes=crashes), {"request_seconds"})) == []
+
+
 def test_a_limit_in_another_unit_is_converted_or_doubted() -> None:
     doubted = configured(slow=quantile(unit="ms"))
     assert "request_seconds is in seconds by its name, and its limit in ms" in " ".join(doubts(doubted, ()))

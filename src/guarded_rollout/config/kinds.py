@@ -104,7 +104,7 @@ class GaugeGate(Gate):
     """Fails when the newest value of a gauge is above the limit."""
 
     kind: Literal["gauge"]
-    source: Literal[Source.SERVICE, Source.STALL, Source.WRITES] = Source.SERVICE
+    source: Literal[Source.SERVICE, Source.STALL, Source.CRASHES, Source.WRITES] = Source.SERVICE
     metric: Metric
     unit: str = ""
     metric_unit: MetricUnit | None = MEASURED

@@ -18,6 +18,7 @@ class Source(StrEnum):
     ANSWERS = "answers"  # the same questions, asked of both releases
     WRITES = "writes"  # what was confirmed to clients against the store's rows
     STALL = "stall"  # requests that the proxy waits for
+    CRASHES = "crashes"  # server processes that end while clients come
     CHECKS = "checks"  # the checks that a release declares for the window, by the way that clients come
 
 

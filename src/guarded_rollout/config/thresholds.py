@@ -17,6 +17,9 @@ class ConsecutiveThreshold(Model):
 
 class GaugeThreshold(Model):
     limit: float = Field(alias="max_value")
+    alert_value: float | None = Field(
+        None, description="alerts above this; the limit is then for the rollback alone"
+    )
     check_interval_seconds: Seconds
 
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from guarded_rollout.config.gates import EnvironmentGates, GatesFile
-from guarded_rollout.config.kinds import ConsecutiveGate, Gate, NoDataPolicy, RegressionGate, TrendGate
+from guarded_rollout.config.kinds import (
+    ConsecutiveGate,
+    Gate,
+    GaugeGate,
+    NoDataPolicy,
+    RegressionGate,
+    TrendGate,
+)
 from guarded_rollout.config.terms import Action, Source
 from guarded_rollout.export.queries import (
     JOBS,
@@ -104,11 +111,19 @@ def _breach(name: str, gate: Gate, environment: str, names: Mapping[str, str]) -
         expr = _down(environment, wait)
     else:
         wait = 0.0
-        limit = 100 if isinstance(gate, TrendGate) else threshold.limit
-        expr = f"{query.value} > {limit:.15g}"
+        expr = f"{query.value} > {_limit(gate):.15g}"
         if query.samples:
             expr += f"\nand {ON_SLOT}\n  {query.samples} >= {threshold.min_samples}"
     return Rule(_alert(name), expr, wait, _labels(gate.actions, name, environment), _told(name, gate))
+
+
+def _limit(gate: Gate) -> float:
+    """Prometheus only tells of a breach, so the limit is the one to alert from."""
+    if isinstance(gate, TrendGate):
+        return 100.0
+    limit = float(gate.threshold.limit)  # type: ignore[attr-defined]
+    alert = gate.threshold.alert_value if isinstance(gate, GaugeGate) else None
+    return limit if alert is None else min(alert, limit)
 
 
 def _down(environment: str, wait: float) -> str:

@@ -89,7 +89,8 @@ def condition(gate: Gate) -> str:
         case GaugeGate(threshold=threshold):
             often = duration(threshold.check_interval_seconds)
             limit = f"{threshold.limit:g} {gate.unit}".strip()
-            return f"when {gate.metric}, read every {often}, is above {limit}"
+            alert = "" if threshold.alert_value is None else f" (to alert, above {threshold.alert_value:g})"
+            return f"when {gate.metric}, read every {often}, is above {limit}{alert}"
         case RatioGate(threshold=threshold):
             what = f"of {' + '.join(gate.denominator)} ({gate.source}) are {' + '.join(gate.numerator)}"
             return f"when more than {threshold.limit:g} % {what} {_window(threshold)}"

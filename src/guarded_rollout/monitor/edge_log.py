@@ -9,10 +9,11 @@ rolls the file over (`host.caddy`). The lines are read as they come and kept as 
     cut_total             answers that ended in the middle
     timed_out_total       clients that gave up after five seconds and more
     passed_on_total       requests that were this slot's by its share, and that the other one answered
+    asked_again_total     requests that were this slot's by its share, and that had to be asked again
     acknowledged_total    answers by which a declared write was confirmed
     seconds               a histogram of the time to the end of an answer
 
-All but `passed_on_total` are also there for each route of rollout.toml, as `failed_total{route="…"}`.
+All but those by share are also there for each route of rollout.toml, as `failed_total{route="…"}`.
 A client that leaves earlier than that is counted nowhere: it was not failed, and not served either.
 """
 
@@ -35,7 +36,8 @@ from guarded_rollout.monitor.routes import Routes
 
 REQUESTS, FAILED, ERRORS, CUT = "requests_total", "failed_total", "errors_total", "cut_total"
 TIMED_OUT, PASSED_ON, ACKNOWLEDGED = "timed_out_total", "passed_on_total", "acknowledged_total"
-COUNTERS = (REQUESTS, FAILED, ERRORS, CUT, TIMED_OUT, PASSED_ON, ACKNOWLEDGED)
+ASKED_AGAIN = "asked_again_total"
+COUNTERS = (REQUESTS, FAILED, ERRORS, CUT, TIMED_OUT, PASSED_ON, ASKED_AGAIN, ACKNOWLEDGED)
 BY_ROUTE = (REQUESTS, FAILED)  # always there, also for a route that nobody asks
 SECONDS = "seconds"
 EDGES = (*(round(0.001 * 10 ** (step / 10), 6) for step in range(51)), math.inf)  # 1 ms to 100 s, by 26 %
@@ -223,6 +225,8 @@ class EdgeLog:
         counts.add(REQUESTS, route)
         if chosen != slot:
             by_slot[chosen].add(PASSED_ON)
+        if record.get("retries"):
+            by_slot[chosen].add(ASKED_AGAIN)
         if status == LEFT:
             counts.add(TIMED_OUT, route)
             counts.add(FAILED, route)

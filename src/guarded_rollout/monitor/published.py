@@ -50,7 +50,7 @@ def _names(gate: Gate) -> tuple[str, ...]:
             return tuple(dict.fromkeys((*(gate.numerator or ()), *(gate.denominator or ()))))
         case QuantileGate(source=Source.SERVICE) | RegressionGate(source=Source.SERVICE):
             return (gate.histogram,) if gate.histogram else ()
-        case GaugeGate():
+        case GaugeGate(source=Source.SERVICE):
             return (gate.metric,)
     return ()
 

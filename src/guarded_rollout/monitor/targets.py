@@ -17,7 +17,16 @@ from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.host.site import Site
 from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.monitor.answers import AnswersSource
-from guarded_rollout.monitor.edge_log import REQUESTS, BeforeSource, EdgeLog, EdgeSource, Writes
+from guarded_rollout.monitor.crashes import CrashesSource
+from guarded_rollout.monitor.edge_log import (
+    ASKED_AGAIN,
+    FAILED,
+    REQUESTS,
+    BeforeSource,
+    EdgeLog,
+    EdgeSource,
+    Writes,
+)
 from guarded_rollout.monitor.lost_writes import WritesSource, count_rows
 from guarded_rollout.monitor.ports import OpenWindow
 from guarded_rollout.monitor.routes import Routes
@@ -52,6 +61,7 @@ def samplers_of(
             found.append(EdgeSource(edge, slot, side))
             found += _writes(site, edge, slot, side)
         found.append(_system(site, edge, slot, side))
+        found.append(_crashes(site, edge, slot, side))
         if side is Side.STABLE:
             found.append(BeforeSource(edge_log_of(environment), slot))
     if len(sides) == len(SIDES) and service.questions:
@@ -78,14 +88,22 @@ def _system(site: Site, edge: EdgeLog, slot: Slot, side: Side) -> SystemSource:
     store = site.environment.data
     log = site.processes.log_path(slot)
     tree = ProcessTree(site.processes.lock_path(slot))
-    return SystemSource(tree, lambda: _requests(edge, slot), (log, store), side)
+    return SystemSource(tree, partial(_counted, edge, slot, REQUESTS), (log, store), side)
 
 
-def _requests(edge: EdgeLog, slot: Slot) -> float:
+def _crashes(site: Site, edge: EdgeLog, slot: Slot, side: Side) -> CrashesSource:
+    """The server processes of a slot, and the requests that the edge's log says they did not serve."""
+    tree = ProcessTree(site.processes.lock_path(slot))
+    unserved = partial(_counted, edge, slot, ASKED_AGAIN, FAILED)
+    return CrashesSource(tree, site.slots.socket(slot), unserved, side)
+
+
+def _counted(edge: EdgeLog, slot: Slot, *names: str) -> float:
     try:
-        return edge.counts(slot).counters[REQUESTS]
+        counters = edge.counts(slot).counters
     except OSError:
-        return 0.0  # nothing is known for each request then, and nothing is held against the release
+        return 0.0  # nothing is known of its requests then, and nothing is held against the release
+    return sum(counters[name] for name in names)
 
 
 def _writes(site: Site, edge: EdgeLog, slot: Slot, side: Side) -> list[Sampler]:

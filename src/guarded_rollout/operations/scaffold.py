@@ -103,6 +103,15 @@ def quality_gates(service: ServiceSketch) -> str:
             "full_window_confidence": 0.99,
             "actions": ["alert", "auto_rollback"],
         },
+        "server_crashes": {
+            "kind": "gauge",
+            "description": "Server processes that ended while clients came, also where they are replaced",
+            "source": "crashes",
+            "metric": "crashes",
+            "unit": "crashes",
+            "threshold": {"max_value": 2, "alert_value": 0, "check_interval_seconds": 2},
+            "actions": ["alert", "auto_rollback"],
+        },
         "slower_for_clients": {
             "kind": "regression",
             "description": "The 95th percentile of clients' waiting is above twice the old release's",
