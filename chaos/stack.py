@@ -63,7 +63,7 @@ GATES: dict[str, Any] = {
         "source": "crashes",
         "metric": "crashes",
         "unit": "crashes",
-        "threshold": {"max_value": 2, "alert_value": 0, "check_interval_seconds": 0.5},
+        "threshold": {"max_value": 1, "alert_value": 0, "check_interval_seconds": 0.5},
         "actions": ["alert", "auto_rollback"],
         "on_no_data": {"after_seconds": 30, "actions": ["alert"]},
     },

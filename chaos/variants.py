@@ -210,7 +210,11 @@ SPOILS: Mapping[Variant, Change] = {
         f"number = next(asked)\nif number > {AFTER} and number % 3 == 0:\n"
         "    raise RuntimeError('inconsistent')"
     ),
-    Variant.CRASHES_LATER: in_submit(f"if next(asked) > {AFTER}:\n    import os\n\n    os._exit(9)"),
+    Variant.CRASHES_LATER: in_submit(
+        # where two processes share the submits, each as soon as one would
+        "import os\n\nshare = int(os.environ.get('DHASH_PROCESSES', '1'))\n"
+        f"if next(asked) * share > {AFTER}:\n    os._exit(9)"
+    ),
     Variant.METRICS_HANG: hanging("async def metrics(request: Request, service: Running) -> Any:\n", 4),
     Variant.METRICS_LIE: together(
         in_submit(
