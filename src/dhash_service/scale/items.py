@@ -24,7 +24,7 @@ class Item:
     """A file: its URL or path, its bytes, and what changes when its content does; where these are known."""
 
     url: str
-    size: int | None = None
+    size: float | None = None
     tag: str = ""
 
     def label(self, root: Path | None = None) -> Label:
@@ -88,14 +88,14 @@ def cut(
     leaves the others, and the parts that are named by them, as they were.
     """
     group: list[Item] = []
-    held = 0
+    held = 0.0
     for item in items:
         group.append(item)
         held += item.size or 0
         ends = len(group) * 4 >= per_task and _number(item.url) % max(1, per_task - per_task // 4) == 0
         if ends or len(group) >= 4 * per_task or held >= most_bytes:
             yield tuple(group)
-            group, held = [], 0
+            group, held = [], 0.0
     if group:
         yield tuple(group)
 

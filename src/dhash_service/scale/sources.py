@@ -1,5 +1,6 @@
 """Where a run's files come from: places that are listed, and manifests in Parquet. Never held as a whole."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -84,7 +85,16 @@ def _listed(url: str) -> Iterator[Item]:
     for batch in file.iter_batches(batch_size=8192, columns=wanted):
         for row in batch.to_pylist():
             if row[name]:
-                yield Item(str(row[name]), row.get("size"), str(row.get("tag") or ""))
+                yield Item(str(row[name]), _size(row.get("size")), str(row.get("tag") or ""))
+
+
+def _size(told: object) -> float | None:
+    """Bytes; what is no number of them is not known, and only decides how the work is cut."""
+    with suppress(ValueError):
+        size = int(told) if isinstance(told, str) else told
+        if isinstance(size, int | float) and 0 <= size < math.inf:
+            return size  # as it stands there: parts are named by it
+    return None
 
 
 def _opened(url: str) -> Any:

@@ -1,6 +1,7 @@
 """Folders, object stores and what fsspec knows are listed, read and written alike."""
 
 import io
+import math
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from dhash_service.errors import BodyTooLargeError, PlaceError
 from dhash_service.objects import object_store
+from dhash_service.scale.items import cut
 from dhash_service.scale.places import MissingError, place_of
 from dhash_service.scale.sources import Source
 from tests.dhash_service.scale.making import put
@@ -104,6 +106,24 @@ def test_a_manifest_names_the_files_wherever_it_lies(place: str, tmp_path: Path)
     source = Source([f"{place}/manifest.parquet"])
     assert [(item.url, item.size) for item in source.items()] == list(zip(names, range(20_000), strict=True))
     assert source.count() == 20_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "read"),
+    [
+        (["12", "many", "", None], [12, None, None, None]),
+        ([12.0, math.nan, math.inf, -1.0], [12, None, None, None]),
+        ([b"12", b"", b"x", None], [None] * 4),
+    ],
+    ids=["text", "fractions", "bytes"],
+)
+def test_a_size_that_is_no_number_of_bytes_is_not_known(
+    sizes: list[object], read: list[object], tmp_path: Path
+) -> None:
+    parquet.write_table(arrow.table({"url": list("abcd"), "size": sizes}), tmp_path / "m.parquet")
+    found = list(Source([str(tmp_path / "m.parquet")]).items())
+    assert [item.size for item in found] == read
+    assert [len(group) for group in cut(found, per_task=100)] == [4]
 
 
 def test_a_manifest_without_such_a_column_is_told(tmp_path: Path) -> None:
