@@ -15,8 +15,9 @@ from guarded_rollout.config.terms import Action, Source
 from guarded_rollout.gates.judges import judge_of
 from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.monitor.crashes import CrashesSource, listening
+from guarded_rollout.monitor.poller import polls_for
 from guarded_rollout.monitor.system import ProcessTree
-from tests.guarded_rollout.gatekit import shipped_gate
+from tests.guarded_rollout.gatekit import shipped, shipped_gate
 from tests.guarded_rollout.sandbox import wait_until
 
 SERVERS = """
@@ -165,3 +166,14 @@ def test_one_crash_alerts_and_the_third_takes_the_release_back() -> None:
         assert {action for action, verdict in verdicts.items() if verdict.failed} == failing
     assert verdicts[Action.AUTO_ROLLBACK].reason == "3 is more than 2 crashes; such as process 7"
     assert verdicts[Action.ALERT].limit == 0
+
+
+def test_of_stable_nobody_is_asked_what_is_judged_of_the_candidate_alone(tmp_path: Path) -> None:
+    gates = dict(shipped("production").quality_gates.enabled())
+    samplers = [
+        CrashesSource(ProcessTree(tmp_path / f"{side}.lock"), tmp_path / "s", lambda: 0.0, side)
+        for side in (Side.CANDIDATE, Side.STABLE)
+    ]
+    (poll,) = polls_for(gates, samplers, shipped("production").monitoring, 5.0)
+    assert poll.sampler.side is Side.CANDIDATE
+    assert poll.interval(3000.0) == 2

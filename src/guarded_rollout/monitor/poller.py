@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from guarded_rollout.config.gates import EnvironmentGates, Monitoring
-from guarded_rollout.config.kinds import ConsecutiveGate, Gate
+from guarded_rollout.config.kinds import ConsecutiveGate, Gate, GaugeGate
 from guarded_rollout.config.terms import Action, Decision, Source
 from guarded_rollout.gates.panel import Change, Panel, own_interval
-from guarded_rollout.gates.samples import Sample
+from guarded_rollout.gates.samples import Sample, Side
 from guarded_rollout.monitor.schedule import Schedule
 from guarded_rollout.monitor.sources import Sampler, source_of
 from guarded_rollout.monitor.tasks import Executor, TaskResult
@@ -148,6 +148,8 @@ def listens(gate: Gate, sampler: Sampler) -> bool:
     """Return True if a gate learns from this source."""
     if source_of(gate) is not sampler.source:
         return False
+    if isinstance(gate, GaugeGate) and gate.source is not Source.SERVICE:
+        return sampler.side is Side.CANDIDATE  # stable would be asked each second, for a line in a chart
     if not isinstance(gate, ConsecutiveGate):
         return True
     return gate.side == sampler.side and gate.path == getattr(sampler, "name", "")
