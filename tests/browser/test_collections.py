@@ -47,7 +47,8 @@ def test_a_group_is_found_read_and_decided(page: Page, at: Desk, accessible: Acc
     page.keyboard.press("j")
     page.keyboard.press("2")
     expect(chosen).to_be_checked()
-    page.keyboard.press("s")
+    with page.expect_response(lambda answer: answer.request.method == "POST"):
+        page.keyboard.press("s")  # the words of the decision before may still be there
     expect(page.get_by_role("status")).to_contain_text("Same: 3 pictures")
     page.reload()
     expect(chosen).to_be_checked()  # what a person chose stays
