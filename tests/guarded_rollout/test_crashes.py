@@ -99,7 +99,7 @@ def test_a_server_that_ends_counts_where_a_client_had_to_do_without_it(service: 
     sample = service.source.sample()
     assert sample.source is Source.CRASHES
     assert sample.gauges == {"crashes": 1}
-    assert sample.example == f"process {victim.pid}, when 2 requests were asked again, cut or failed"
+    assert sample.example == f"process {victim.pid}, when 2 requests got no answer of it"
     assert service.crashes() == 1, "counted once"
 
 

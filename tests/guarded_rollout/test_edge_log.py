@@ -79,7 +79,10 @@ def written(tmp_path):
         (line(), {"requests_total": 1}),
         (line(status=404), {"requests_total": 1}),
         (line(status=503), {"requests_total": 1, "failed_total": 1, "errors_total": 1}),
-        (line(status=502, upstream=""), {"requests_total": 1, "failed_total": 1, "errors_total": 1}),
+        (
+            line(status=502, upstream=""),
+            {"requests_total": 1, "failed_total": 1, "errors_total": 1, "unserved_total": 1},
+        ),
         (cut(), {"requests_total": 1, "failed_total": 1, "cut_total": 1}),
         (cut(upstream="green"), {}),  # the inner proxy's own line about the same answer
         (cut(error="reading: context canceled"), {}),  # the client left
@@ -106,7 +109,7 @@ def test_a_request_that_the_other_slot_answered_is_held_against_the_first(writte
 
 def test_a_request_that_had_to_be_asked_again_is_held_against_the_first_whoever_answered(written):
     written.add(line(retries=1), line(by="blue", retries=2), line(slot="blue"))
-    assert written.counted() == {"requests_total": 1, "passed_on_total": 1, "asked_again_total": 2}
+    assert written.counted() == {"requests_total": 1, "passed_on_total": 1, "unserved_total": 2}
     assert written.counted("blue") == {"requests_total": 2}
 
 

@@ -23,8 +23,9 @@ class CrashesSource:
 
     A server process is the slot's first one, and each that it has begun and that listens on the slot's
     socket. One that is replaced on purpose ends between two requests: nobody notices, and it does not count.
-    Neither does what a client makes go wrong, while the process lives. `unserved` are the requests so far
-    that were asked again, cut or failed; their lines may be written a moment after the process has gone.
+    Neither does what a client makes go wrong, while the process lives, nor an error that is an answer.
+    `unserved` are the requests so far that got no answer, or a part of one; their lines may be written a
+    moment after the process has gone.
     """
 
     tree: ProcessTree
@@ -54,8 +55,8 @@ class CrashesSource:
         if gone and missed:
             self._crashes += len(gone)
             pids = ", ".join(str(one.pid) for one in gone)
-            requests = "a request was" if missed == 1 else f"{missed:g} requests were"
-            self._newest = f"process {pids}, when {requests} asked again, cut or failed"
+            requests = "a request" if missed == 1 else f"{missed:g} requests"
+            self._newest = f"process {pids}, when {requests} got no answer of it"
             ended, fresh = set(), 0.0
         self._gone, self._missed = ended, fresh
 

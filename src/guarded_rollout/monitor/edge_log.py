@@ -9,7 +9,8 @@ rolls the file over (`host.caddy`). The lines are read as they come and kept as 
     cut_total             answers that ended in the middle
     timed_out_total       clients that gave up after five seconds and more
     passed_on_total       requests that were this slot's by its share, and that the other one answered
-    asked_again_total     requests that were this slot's by its share, and that had to be asked again
+    unserved_total        requests that were this slot's by its share, and that got no answer of it: they were
+                          asked again, or ended with 502
     acknowledged_total    answers by which a declared write was confirmed
     seconds               a histogram of the time to the end of an answer
 
@@ -36,14 +37,15 @@ from guarded_rollout.monitor.routes import Routes
 
 REQUESTS, FAILED, ERRORS, CUT = "requests_total", "failed_total", "errors_total", "cut_total"
 TIMED_OUT, PASSED_ON, ACKNOWLEDGED = "timed_out_total", "passed_on_total", "acknowledged_total"
-ASKED_AGAIN = "asked_again_total"
-COUNTERS = (REQUESTS, FAILED, ERRORS, CUT, TIMED_OUT, PASSED_ON, ASKED_AGAIN, ACKNOWLEDGED)
+UNSERVED = "unserved_total"
+COUNTERS = (REQUESTS, FAILED, ERRORS, CUT, TIMED_OUT, PASSED_ON, UNSERVED, ACKNOWLEDGED)
 BY_ROUTE = (REQUESTS, FAILED)  # always there, also for a route that nobody asks
 SECONDS = "seconds"
 EDGES = (*(round(0.001 * 10 ** (step / 10), 6) for step in range(51)), math.inf)  # 1 ms to 100 s, by 26 %
 
 PATIENCE_SECONDS = 5.0  # a client that leaves after as long without an answer was made to wait
 LEFT = 499  # Caddy's status of a request whose client has gone
+NO_ANSWER = 502  # that of a request which the release took and did not answer
 SWITCHED = 101
 
 
@@ -225,8 +227,8 @@ class EdgeLog:
         counts.add(REQUESTS, route)
         if chosen != slot:
             by_slot[chosen].add(PASSED_ON)
-        if record.get("retries"):
-            by_slot[chosen].add(ASKED_AGAIN)
+        if record.get("retries") or status == NO_ANSWER:
+            by_slot[chosen].add(UNSERVED)
         if status == LEFT:
             counts.add(TIMED_OUT, route)
             counts.add(FAILED, route)

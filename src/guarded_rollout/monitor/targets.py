@@ -19,9 +19,9 @@ from guarded_rollout.host.slots import SLOTS, Slot
 from guarded_rollout.monitor.answers import AnswersSource
 from guarded_rollout.monitor.crashes import CrashesSource
 from guarded_rollout.monitor.edge_log import (
-    ASKED_AGAIN,
-    FAILED,
+    CUT,
     REQUESTS,
+    UNSERVED,
     BeforeSource,
     EdgeLog,
     EdgeSource,
@@ -94,7 +94,7 @@ def _system(site: Site, edge: EdgeLog, slot: Slot, side: Side) -> SystemSource:
 def _crashes(site: Site, edge: EdgeLog, slot: Slot, side: Side) -> CrashesSource:
     """The server processes of a slot, and the requests that the edge's log says they did not serve."""
     tree = ProcessTree(site.processes.lock_path(slot))
-    unserved = partial(_counted, edge, slot, ASKED_AGAIN, FAILED)
+    unserved = partial(_counted, edge, slot, UNSERVED, CUT)
     return CrashesSource(tree, site.slots.socket(slot), unserved, side)
 
 
