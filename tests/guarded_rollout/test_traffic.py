@@ -4,13 +4,19 @@ import socket
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from guarded_rollout.config.gates import GlobalSettings
 from guarded_rollout.errors import NoAnswerError, PortTakenError
 from guarded_rollout.host.caddy import PIN, SIDE_COOKIE, TRY_COOKIE, TRY_HEADER, TRY_SECONDS, configuration
 from guarded_rollout.host.endpoint import Endpoint
-from guarded_rollout.monitor.targets import edge_log_of
+from guarded_rollout.monitor.crashes import CrashesSource
+from guarded_rollout.monitor.edge_log import EdgeSource
+from guarded_rollout.monitor.stall import counted
+from guarded_rollout.monitor.targets import edge_log_of, samplers_of
+from tests.guarded_rollout.gatekit import shipped
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
 
 SILENT_SECONDS = 0.5
@@ -120,6 +126,33 @@ def test_a_frozen_slot_costs_reads_no_more_than_a_while(two_slots):
         os.kill(frozen, signal.SIGCONT)
     wait_until(lambda: log.counts("green").counters["passed_on_total"] == 1)
     assert log.counts("blue").counters["requests_total"] == 1
+
+
+def test_requests_that_a_killed_slot_had_in_hand_are_its_crash(two_slots):
+    two_slots.traffic.give("green", 100, spare=True)
+    wait_until(lambda: answers(two_slots) == "green")
+    samplers = samplers_of(two_slots.environment, None, shipped("production"), GlobalSettings())
+    (crashes,) = [one for one in samplers if isinstance(one, CrashesSource)]
+    (log,) = [one.log for one in samplers if isinstance(one, EdgeSource)]
+    log.begin(time.time())
+    assert crashes.sample().gauges == {"crashes": 0}
+    killed, before = pid(two_slots, "green"), begun(two_slots, "green")
+    os.kill(killed, signal.SIGSTOP)
+    with ThreadPoolExecutor() as clients:
+        asked = [
+            clients.submit(two_slots.public().ask, "POST", path, body=b"x")
+            for path in ("/api/dhash", "/other")
+        ]
+        wait_until(lambda: begun(two_slots, "green") == before + 2, what="both are in its hands")
+        os.kill(killed, signal.SIGKILL)
+        assert [one.result().status for one in asked] == [201, 502]
+    wait_until(lambda: log.counts("green").counters["unserved_total"] == 2)
+    wait_until(lambda: crashes.sample().gauges == {"crashes": 1})
+
+
+def begun(site, slot: str) -> float:
+    """The requests that the proxy has passed on to a slot, answered or not."""
+    return counted(Endpoint(site.traffic.admin_socket).ask("GET", "/metrics").text, slot)[0]
 
 
 def pid(site, slot: str) -> int:
