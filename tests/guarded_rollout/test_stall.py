@@ -6,9 +6,10 @@ from guarded_rollout.host.endpoint import Answer, Endpoint
 from guarded_rollout.monitor.stall import StallSource, counted
 
 
-def metrics(begun: int, ended: dict[str, int], server: str = "green") -> str:
+def metrics(over: int, ended: dict[str, int], server: str = "green", waiting: int = 0) -> str:
     labels = f'handler="reverse_proxy",server="{server}"'
-    lines = [f"caddy_http_requests_total{{{labels}}} {begun}"]
+    lines = [f"caddy_http_requests_total{{{labels}}} {over}"]
+    lines += [f"caddy_http_requests_in_flight{{{labels}}} {waiting}"]
     lines += [
         f'caddy_http_request_duration_seconds_count{{code="{code}",{labels}}} {count}'
         for code, count in ended.items()
@@ -39,7 +40,8 @@ class Slot:
         self.now += seconds
         self.begun += begun
         self.ended += ended
-        text = metrics(self.begun, {"200": self.ended, "499": left})
+        over = self.ended + left
+        text = metrics(over, {"200": self.ended, "499": left}, waiting=self.begun - over)
         self.source.proxy.answering(Answer(200, text.encode()))
         self.source.inner.answering(Answer(200 if self.alive else 0))
         return self.source.sample().gauges["unanswered_seconds"]
@@ -70,8 +72,8 @@ def test_long_requests_are_no_stall_while_the_slot_answers_a_question(slot):
 
 
 def test_only_what_its_own_server_passed_on_is_counted():
-    text = metrics(7, {"200": 4, "502": 1, "499": 2}) + metrics(100, {"200": 100}, server="blue")
-    assert counted(text, "green") == (7, 5)
+    text = metrics(7, {"200": 4, "502": 1, "499": 2}, waiting=3) + metrics(100, {"200": 100}, server="blue")
+    assert counted(text, "green") == (10, 5)
 
 
 def test_a_proxy_that_cannot_be_asked_is_no_data():

@@ -10,7 +10,8 @@ from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.monitor import metrics_formats
 from guarded_rollout.monitor.metrics_formats import NotMetricsError
 
-BEGUN, ENDED = "caddy_http_requests_total", "caddy_http_request_duration_seconds_count"
+OVER, ENDED = "caddy_http_requests_total", "caddy_http_request_duration_seconds_count"
+UNDER_WAY = "caddy_http_requests_in_flight"  # Caddy counts a request among the total when it is over
 LEFT = "499"  # the client has gone: that is no answer
 UNANSWERED = "unanswered_seconds"
 SUSPICIOUS_SECONDS = 2.0  # without an answer for so long, a question of our own must be answered
@@ -62,10 +63,10 @@ def counted(text: str, server: str) -> tuple[float, float]:
     lines = [
         line
         for line in text.splitlines()
-        if line.startswith((BEGUN, ENDED)) and all(label in line for label in mine)
+        if line.startswith((OVER, UNDER_WAY, ENDED)) and all(label in line for label in mine)
     ]
     begun = answered = 0.0
     for name, labels, value in metrics_formats.series("\n".join([*lines, ""])):
-        begun += value if name == BEGUN else 0.0
+        begun += value if name in (OVER, UNDER_WAY) else 0.0
         answered += value if name == ENDED and labels.get("code") != LEFT else 0.0
     return begun, answered
