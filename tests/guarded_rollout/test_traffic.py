@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from guarded_rollout.host.caddy import PIN, SIDE_COOKIE, TRY_COOKIE, TRY_HEADER,
 from guarded_rollout.host.endpoint import Endpoint
 from guarded_rollout.monitor.crashes import CrashesSource
 from guarded_rollout.monitor.edge_log import EdgeSource
-from guarded_rollout.monitor.stall import counted
+from guarded_rollout.monitor.stall import StallSource, counted
 from guarded_rollout.monitor.targets import edge_log_of, samplers_of
 from tests.guarded_rollout.gatekit import shipped
 from tests.guarded_rollout.sandbox import Sandbox, wait_until
@@ -148,6 +149,26 @@ def test_requests_that_a_killed_slot_had_in_hand_are_its_crash(two_slots):
         assert [one.result().status for one in asked] == [201, 502]
     wait_until(lambda: log.counts("green").counters["unserved_total"] == 2)
     wait_until(lambda: crashes.sample().gauges == {"crashes": 1})
+
+
+def test_a_slot_that_stands_still_is_seen_before_anybody_has_given_up(two_slots):
+    two_slots.traffic.give("green", 100, spare=True)
+    wait_until(lambda: answers(two_slots) == "green")
+    samplers = samplers_of(two_slots.environment, None, shipped("production"), GlobalSettings())
+    (stall,) = [one for one in samplers if isinstance(one, StallSource)]
+    assert stall.sample().gauges == {"unanswered_seconds": 0}
+    frozen = pid(two_slots, "green")
+    os.kill(frozen, signal.SIGSTOP)
+    with ThreadPoolExecutor() as clients:
+        try:
+            patient = replace(two_slots.public(), timeout_seconds=60)
+            asked = clients.submit(patient.ask, "POST", "/api/dhash", body=os.urandom(20))
+            wait_until(lambda: stall.sample().gauges["unanswered_seconds"] > 2)
+            assert not asked.done()
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        assert asked.result().status == 201
+    wait_until(lambda: stall.sample().gauges == {"unanswered_seconds": 0})
 
 
 def begun(site, slot: str) -> float:
