@@ -11,13 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from guarded_rollout.config.terms import Action, Source
-from guarded_rollout.gates.judges import judge_of
-from guarded_rollout.gates.samples import Sample, Side
+from guarded_rollout.config.terms import Source
+from guarded_rollout.gates.samples import Side
 from guarded_rollout.monitor.crashes import CrashesSource, listening
 from guarded_rollout.monitor.poller import polls_for
 from guarded_rollout.monitor.system import ProcessTree
-from tests.guarded_rollout.gatekit import shipped, shipped_gate
+from tests.guarded_rollout.gatekit import shipped
 from tests.guarded_rollout.sandbox import wait_until
 
 SERVERS = """
@@ -151,21 +150,6 @@ def test_a_listener_is_told_from_who_speaks_to_it_and_from_other_paths(tmp_path:
             own = os.readlink(f"/proc/self/fd/{server.fileno()}")
             assert listening(path, os.getpid()) == {own}
     assert listening(tmp_path / "b.sock", os.getpid()) == frozenset()
-
-
-def test_one_crash_alerts_and_the_third_takes_the_release_back() -> None:
-    one = judge_of("server_crashes", shipped_gate("production", "server_crashes"))
-    for at, crashes, failing in (
-        (2, 0, set()),
-        (4, 1, {Action.ALERT}),
-        (6, 2, {Action.ALERT}),
-        (8, 3, {*Action}),
-    ):
-        one.take(Sample(Source.CRASHES, at, Side.CANDIDATE, gauges={"crashes": crashes}, example="process 7"))
-        verdicts = one.by_action(at)
-        assert {action for action, verdict in verdicts.items() if verdict.failed} == failing
-    assert verdicts[Action.AUTO_ROLLBACK].reason == "3 is more than 2 crashes; such as process 7"
-    assert verdicts[Action.ALERT].limit == 0
 
 
 def test_of_stable_nobody_is_asked_what_is_judged_of_the_candidate_alone(tmp_path: Path) -> None:

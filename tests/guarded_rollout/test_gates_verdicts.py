@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from guarded_rollout.config.kinds import Gate
-from guarded_rollout.config.terms import Decision, Source
+from guarded_rollout.config.terms import Action, Decision, Source
 from guarded_rollout.gates.detector import RateDetector
 from guarded_rollout.gates.judges import Judge, judge_of
 from guarded_rollout.gates.judges.base import percent
@@ -622,3 +622,34 @@ def test_a_verdict_in_json_says_what_is_known_to_four_digits() -> None:
     told = {"actual_value": 1.2346, "low": 0, "high": 2, "silent_seconds": 1.2}
     assert known.as_json() == bare | told
     assert Verdict.from_json(known.as_json()) == replace(known, value=1.2346, silent_seconds=1.2)
+
+
+def failing(one: Judge, value: float, at: float, example: str = "") -> dict[Action, Verdict]:
+    """The verdicts that fail when a gauge of server processes that crashed is read."""
+    one.take(Sample(Source.CRASHES, at, gauges={"crashes": value}, example=example))
+    return {action: verdict for action, verdict in one.by_action(at).items() if verdict.failed}
+
+
+def test_a_gauge_may_alert_before_it_rolls_back_and_says_what_was_counted() -> None:
+    one = judge_of("server_crashes", shipped_gate("production", "server_crashes"))
+    assert failing(one, 0, 2) == {}
+    for at, crashes in ((4, 1), (6, 2)):
+        (alert,) = failing(one, crashes, at, "process 7").values()
+        assert (alert.limit, alert.value) == (0, crashes)
+        assert alert.reason == f"{crashes} is more than 0 crashes; such as process 7"
+        assert one.verdict(at).reason == f"{crashes} is within 2 crashes"
+    taken_back = failing(one, 3, 8)
+    assert taken_back[Action.AUTO_ROLLBACK].reason == "3 is more than 2 crashes"
+    assert taken_back[Action.ALERT].limit == 0
+
+
+@pytest.mark.parametrize(("alert_value", "alerts_above"), [(None, 2), (1, 1), (5, 2)])
+def test_a_gauge_alerts_from_its_own_value_on_and_never_later_than_it_rolls_back(
+    alert_value: float | None, alerts_above: float
+) -> None:
+    threshold = {"max_value": 2, "check_interval_seconds": 2}
+    threshold |= {} if alert_value is None else {"alert_value": alert_value}
+    own = gate("own", kind="gauge", source="crashes", metric="crashes", threshold=threshold)
+    found = {value: failing(judge_of("own", own), value, 2) for value in (0, 1, 2, 3)}
+    assert [value for value in found if Action.ALERT not in found[value]][-1] == alerts_above
+    assert [value for value in found if Action.AUTO_ROLLBACK in found[value]] == [3]
