@@ -97,6 +97,27 @@ def test_a_supervisor_that_dies_with_a_rollout_is_back_when_it_has_been_taken_ba
     assert sandbox.served_by() == old.id
 
 
+@pytest.mark.parametrize("dying", ["proxy", "blue"])
+def test_what_dies_once_while_the_old_release_is_asked_fails_no_taking_back(sandbox, dying):
+    def breaks(work: Work) -> None:
+        raise RolloutError(detail="taken back")
+
+    done, pid = sandbox.folder / "done", sandbox.site.processes.lock_path(dying)
+    script = sandbox.folder / "ends.sh"
+    script.write_text(f"test -e {done} || {{ touch {done}; kill -9 $(cat {pid}); }}")
+    check = f'[service.checks.a]\ncommand = ["sh", "{script}"]\nwhen = ["rollback"]\n\n'
+    sandbox.configure(steps=((50, 30), (100, 0)))
+    file = sandbox.folder / "rollout.toml"
+    file.write_text(file.read_text().replace("[service.checks.submit]", f"{check}[service.checks.submit]", 1))
+    old = sandbox.deploy().release
+    sandbox.version("2.0.0")
+    with sandbox.engine(guard=breaks) as engine, pytest.raises(RolledBackError):
+        engine.deploy(sandbox.build(), REQUEST)
+    assert done.exists()
+    assert sandbox.served_by() == old.id
+    assert last(sandbox).outcome is RolloutOutcome.ROLLED_BACK
+
+
 def test_a_contracting_migration_waits_until_the_release_is_accepted(sandbox):
     sandbox.deploy()
     sandbox.version("2.0.0")

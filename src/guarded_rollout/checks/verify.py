@@ -20,15 +20,18 @@ def require_healthy(
     *,
     interval_seconds: float,
     consecutive: int | None = None,
+    seconds: float | None = None,
     require_running: Callable[[], object] = lambda: None,
 ) -> Evidence:
     """Wait for so many healthy answers in a row (`checks.consecutive`), this far apart.
 
     `require_running` raises when the process has gone, which ends the wait at once.
-    Raises `NotHealthyError` with the last answer when `start_seconds` are over without the first healthy one.
+    Raises `NotHealthyError` with the last answer when `seconds` (`checks.start_seconds`) are over without the
+    first healthy one.
     """
     checks, clock = site.environment.checks, site.clock
     started, wanted = clock.monotonic(), consecutive or checks.consecutive
+    patience = checks.start_seconds if seconds is None else seconds
     in_a_row, asked, last = 0, 0, "none"
     while in_a_row < wanted:
         if in_a_row:
@@ -38,8 +41,8 @@ def require_healthy(
         asked, last = asked + 1, health.said
         in_a_row = in_a_row + 1 if health.ok else 0
         if not health.ok:
-            if clock.monotonic() - started > checks.start_seconds:
-                raise NotHealthyError(endpoint=endpoint, seconds=checks.start_seconds, last=last)
+            if clock.monotonic() - started > patience:
+                raise NotHealthyError(endpoint=endpoint, seconds=patience, last=last)
             clock.sleep(min(0.1, interval_seconds))
     return {"healthy_checks": in_a_row, "asked": asked, "seconds": round(clock.monotonic() - started, 2)}
 

@@ -1,23 +1,27 @@
 """Bring the schema to what the candidate needs: expand revisions only, while two releases share the store."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import ClassVar
 
 from guarded_rollout.checks.migrations import MigrationPlan, Revision, lint
 from guarded_rollout.checks.schema import plan_for, revision_of
-from guarded_rollout.checks.verify import require_checks
+from guarded_rollout.checks.verify import require_checks, require_healthy
 from guarded_rollout.config.service_checks import When
 from guarded_rollout.errors import (
     ChecksFailedError,
     MigrationBrokeStableError,
     MigrationFailedError,
     MigrationRefusedError,
+    NotHealthyError,
     SchemaMissingError,
     SchemaNotBroughtError,
 )
 from guarded_rollout.host.release import Release
 from guarded_rollout.host.site import Site
 from guarded_rollout.rollout.steps.base import Evidence, RolloutStep, Work
+
+BACK_SECONDS = 10.0  # within which the supervisor has started again what died
 
 
 class Migrate(RolloutStep):
@@ -116,9 +120,14 @@ def take_back_above(site: Site, release: Release, revision: str | None) -> list[
 def require_works(work: Work, stable: Release, newer: Release) -> None:
     """Ask the release that was returned to, on the public port, for what it declares to be checked then.
 
-    If it fails and there are migrations of the newer one, these are taken back: they may be why.
-    Raises `ChecksFailedError`, `MigrationFailedError`.
+    It, or the proxy, may die once in the middle. If it fails when it is back, and there are migrations of the
+    newer one, these are taken back: they may be why. Raises `ChecksFailedError`, `MigrationFailedError`.
     """
+    try:
+        require_checks(work.site, stable, When.ROLLBACK)
+        return
+    except ChecksFailedError:
+        _wait_for_what_died(work.site)
     try:
         require_checks(work.site, stable, When.ROLLBACK)
     except ChecksFailedError as error:
@@ -131,6 +140,18 @@ def require_works(work: Work, stable: Release, newer: Release) -> None:
         work.say(f"{error.sentence} Migration {names} came with {newer.id} and was taken back")
         work.note("migration_taken_back", revisions=back, reason=error.sentence)
         require_checks(work.site, stable, When.ROLLBACK)
+
+
+def _wait_for_what_died(site: Site) -> None:
+    with suppress(NotHealthyError):  # then the checks say what is wrong
+        require_healthy(
+            site,
+            site.public(),
+            interval_seconds=0.1,
+            consecutive=1,
+            seconds=BACK_SECONDS,
+            require_running=site.processes.ensure,
+        )
 
 
 def upgrade(site: Site, release: Release, revision: Revision) -> None:
