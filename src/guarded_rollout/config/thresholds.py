@@ -22,6 +22,11 @@ class GaugeThreshold(Model):
     )
     check_interval_seconds: Seconds
 
+    @property
+    def alert_limit(self) -> float:
+        """What alerts above; never later than the rollback."""
+        return self.limit if self.alert_value is None else min(self.alert_value, self.limit)
+
 
 class QueueThreshold(GaugeThreshold):
     limit: float = Field(alias="max_queue_length", ge=0)

@@ -121,9 +121,9 @@ def _limit(gate: Gate) -> float:
     """Prometheus only tells of a breach, so the limit is the one to alert from."""
     if isinstance(gate, TrendGate):
         return 100.0
-    limit = float(gate.threshold.limit)  # type: ignore[attr-defined]
-    alert = gate.threshold.alert_value if isinstance(gate, GaugeGate) else None
-    return limit if alert is None else min(alert, limit)
+    if isinstance(gate, GaugeGate):
+        return gate.threshold.alert_limit
+    return float(gate.threshold.limit)  # type: ignore[attr-defined]
 
 
 def _down(environment: str, wait: float) -> str:

@@ -16,7 +16,7 @@ class GaugeJudge(Judge):
         super().__init__(name, gate, gate.source, began_at)
         self._metric, self._unit = gate.metric, gate.unit
         self._limit, self._factor = gate.threshold.limit, gate.factor
-        self._alert = gate.threshold.alert_value
+        self._alert_limit = gate.threshold.alert_limit
         self._newest = -math.inf
         self._value: float | None = None
         self._readings = 0
@@ -32,8 +32,7 @@ class GaugeJudge(Judge):
         return ""
 
     def by_action(self, now: float) -> dict[Action, Verdict]:
-        alert = self._limit if self._alert is None else min(self._alert, self._limit)
-        limits = {Action.ALERT: alert, Action.AUTO_ROLLBACK: self._limit}
+        limits = {Action.ALERT: self._alert_limit, Action.AUTO_ROLLBACK: self._limit}
         return {action: self._with_silence(self._beside(limit), now) for action, limit in limits.items()}
 
     def _judge(self, now: float, decision: Decision) -> Verdict:
